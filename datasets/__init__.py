@@ -1,0 +1,1 @@
+"""Readers for real, synthetic and toy face images."""

@@ -1,0 +1,89 @@
+"""Random resized crop, flip and scaling on the device, each image with its own crop.
+
+The arithmetic is torchvision's: the crop's parameters follow `RandomResizedCrop.get_params`, and the
+resize is Pillow's bilinear filter, which averages over all source pixels when it shrinks. It is
+written as two matrix products an image, so that a whole batch of different crops is one call.
+"""
+
+import math
+
+import torch
+
+MEAN, STD = 0.5, 0.5
+ATTEMPTS = 10
+
+
+def random_boxes(
+    n: int,
+    height: int,
+    width: int,
+    generator: torch.Generator,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> torch.Tensor:
+    """Crops as torchvision's RandomResizedCrop draws them: int64 (n, 4), rows (top, left, height, width).
+
+    The area is uniform in `scale` times the image's, the logarithm of width/height uniform in that of
+    `ratio`; the first of ten attempts that fits counts, else the largest central crop within the ratio.
+    """
+    area = height * width * torch.empty(n, ATTEMPTS).uniform_(*scale, generator=generator)
+    aspect = torch.exp(torch.empty(n, ATTEMPTS).uniform_(math.log(ratio[0]), math.log(ratio[1]), generator=generator))
+    w, h = torch.sqrt(area * aspect).round().long(), torch.sqrt(area / aspect).round().long()
+    fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
+    first = fits.int().argmax(1, keepdim=True)
+    w, h = w.gather(1, first)[:, 0], h.gather(1, first)[:, 0]
+
+    w_centre = width if width / height <= ratio[1] else round(height * ratio[1])
+    h_centre = height if width / height >= ratio[0] else round(width / ratio[0])
+    place = torch.rand(n, 2, generator=generator)
+    top, left = (place[:, 0] * (height - h + 1)).long(), (place[:, 1] * (width - w + 1)).long()
+    none = ~fits.any(1)
+    w[none], h[none], top[none], left[none] = w_centre, h_centre, (height - h_centre) // 2, (width - w_centre) // 2
+    return torch.stack([top, left, h, w], 1)
+
+
+def random_flips(n: int, generator: torch.Generator) -> torch.Tensor:
+    """Which images to mirror: bool (n,), each with probability one half."""
+    return torch.rand(n, generator=generator) < 0.5
+
+
+def whole_image_boxes(n: int, height: int, width: int) -> torch.Tensor:
+    """The box of the whole image, n times: the test transform, which does not keep the aspect."""
+    return torch.tensor([0, 0, height, width]).expand(n, 4)
+
+
+def crop_and_resize(images: torch.Tensor, boxes: torch.Tensor, flips: torch.Tensor | None, size: int) -> torch.Tensor:
+    """Cut, mirror, resize and scale a batch.
+
+    Parameters
+    ----------
+    images : uint8 (n, height, width, 3)
+    boxes : int64 (n, 4), rows (top, left, height, width)
+    flips : bool (n,) or None
+    size : pixels a side of the result
+
+    Returns
+    -------
+    float32 (n, 3, size, size) in [-1, 1], in channels-last memory layout.
+    """
+    n, height, width, _ = images.shape
+    boxes = boxes.to(images.device)
+    down = _resize_weights(boxes[:, 0], boxes[:, 2], height, size)  # (n, size, height)
+    across = _resize_weights(boxes[:, 1], boxes[:, 3], width, size)  # (n, size, width)
+    if flips is not None:
+        across = torch.where(flips.to(images.device)[:, None, None], across.flip(1), across)
+    rows = torch.bmm(down, images.reshape(n, height, width * 3).float())  # (n, size, width * 3)
+    columns = rows.reshape(n, size, width, 3).transpose(1, 2).reshape(n, width, size * 3)
+    result = torch.bmm(across, columns).reshape(n, size, size, 3)  # (n, x, y, 3)
+    return ((result / 255 - MEAN) / STD).permute(0, 3, 2, 1).contiguous(memory_format=torch.channels_last)
+
+
+def _resize_weights(start: torch.Tensor, length: torch.Tensor, full: int, size: int) -> torch.Tensor:
+    """Pillow's bilinear filter as a matrix for each image, (n, size, full): a triangle of width max(scale, 1)."""
+    device = start.device
+    scale = (length.float() / size)[:, None, None]
+    centre = (torch.arange(size, device=device)[None, :, None] + 0.5) * scale
+    place = torch.arange(full, device=device)[None, None, :] - start[:, None, None]
+    weights = (1 - (place + 0.5 - centre).abs() / scale.clamp(min=1)).clamp(min=0)
+    weights = weights * ((place >= 0) & (place < length[:, None, None]))
+    return weights / weights.sum(2, keepdim=True)

@@ -1,0 +1,49 @@
+"""How many images each cell of a biased or a balanced set gets."""
+
+from fractions import Fraction
+
+from datasets.pairs import CELLS
+from utils.errors import UserError
+
+
+def parse_bias_degree(text: str) -> Fraction:
+    """The bias degree d, minority to majority: "1/9" or "0.25"; above 0, at most 1."""
+    try:
+        degree = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        degree = Fraction(0)
+    if not 0 < degree <= 1:
+        raise UserError(f"--bias-degree {text}: expected a fraction above 0 and at most 1, such as 1/9")
+    return degree
+
+
+def biased_cell_sizes(size: int, bias_degree: str) -> dict[str, int]:
+    """The images of each cell in a biased set of `size`: 0_0 and 1_1 are the minorities.
+
+    With bias degree d the minorities get size * d / (d + 1) / 2 each, the others size / (d + 1) / 2
+    (paper, section 4.1: 1,000 / 9,000 / 9,000 / 1,000 at 20,000 and 1/9). Halves are rounded so
+    that the four sum to `size`, or to `size` - 1 where that is odd.
+    """
+    sizes = _cell_sizes(size, parse_bias_degree(bias_degree))
+    if min(sizes.values()) < 1:
+        raise UserError(
+            f"a biased set of {size} images at bias degree {bias_degree} leaves a cell empty; take more images"
+        )
+    return sizes
+
+
+def largest_biased_size(available: dict[str, int], bias_degree: str) -> int:
+    """The largest size whose cells all fit into what is available; 0 if there is none."""
+    degree = parse_bias_degree(bias_degree)
+    low, high = 0, 2 * sum(available.values())
+    while low < high:
+        size = (low + high + 1) // 2
+        fits = all(available[cell] >= n for cell, n in _cell_sizes(size, degree).items())
+        low, high = (size, high) if fits else (low, size - 1)
+    return low if min(_cell_sizes(low, degree).values()) > 0 else 0
+
+
+def _cell_sizes(size: int, degree: Fraction) -> dict[str, int]:
+    minority = round(size * degree / (degree + 1) / 2)
+    majority = size // 2 - minority
+    return dict(zip(CELLS, (minority, majority, majority, minority), strict=True))

@@ -1,0 +1,88 @@
+"""Images decoded once into a memory-mapped file, and labelled sets of them."""
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from utils.errors import UserError
+from utils.progress import progress
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Labelled images: `pixels[rows[i]]` is image i, with `target[i]` and `protected[i]` 0 or 1.
+
+    `pixels` is uint8 of shape (N, height, width, 3), usually memory-mapped and shared by several sets;
+    `rows`, `target` and `protected` are int64 of shape (n,); `names` are n file names.
+    """
+
+    pixels: np.ndarray
+    rows: np.ndarray
+    target: np.ndarray
+    protected: np.ndarray
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def subset(self, indices: np.ndarray) -> "FaceSet":
+        """The set of the images at `indices`, in that order."""
+        names = tuple(self.names[i] for i in indices)
+        return FaceSet(self.pixels, self.rows[indices], self.target[indices], self.protected[indices], names)
+
+
+def decode_images(paths: list[Path], cache: Path, workers: int | None = None) -> np.ndarray:
+    """The images as uint8 RGB of shape (N, height, width, 3), memory-mapped from a file in `cache`.
+
+    The file is named by what it depends on (paths, sizes, times of change), is written under another
+    name and then renamed, and is used again as long as all that is unchanged. Raises `UserError` for an
+    image that cannot be read or has another size than the first.
+    """
+    try:
+        stats = [path.stat() for path in paths]
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
+    key = json.dumps([[str(p.resolve()), s.st_size, s.st_mtime_ns] for p, s in zip(paths, stats, strict=True)])
+    target = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
+    if not target.exists():
+        _write_pixels(paths, target, workers)
+    return np.load(target, mmap_mode="r")
+
+
+def _write_pixels(paths: list[Path], target: Path, workers: int | None) -> None:
+    first = _read(paths[0])
+    shape = (len(paths), *first.shape)
+    print(f"decoding {len(paths)} images once into {target} ({np.prod(shape) / 1e9:.2f} GB)")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f".{os.getpid()}.partial")
+    pixels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+
+    def fill(index):
+        image = _read(paths[index])
+        if image.shape != first.shape:
+            (h, w), (h0, w0) = image.shape[:2], first.shape[:2]
+            raise UserError(f"{paths[index]} is {w}x{h} pixels, {paths[0]} is {w0}x{h0}; give all images one size")
+        pixels[index] = image
+
+    try:
+        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            for _ in progress(pool.map(fill, range(len(paths))), desc="decoding", total=len(paths), unit="image"):
+                pass
+        pixels.flush()
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"cannot read the image {path}: {error}; replace or remove it") from error

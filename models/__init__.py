@@ -1,0 +1,1 @@
+"""The classifier, its training, and the choice of the parameters to fine-tune."""

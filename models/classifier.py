@@ -1,0 +1,64 @@
+"""ResNet-18 with one logit, and where its weights come from."""
+
+import urllib.error
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torchvision.models import ResNet18_Weights, resnet18
+
+from utils.errors import UserError
+
+
+def new_classifier(weights: str, seed: int) -> nn.Module:
+    """A ResNet-18 whose last layer gives one logit, drawn by `seed`.
+
+    `weights` is "imagenet" (torchvision's IMAGENET1K_V1, downloaded once), "none" (all layers drawn by
+    `seed`) or a file of ResNet-18 weights (.safetensors, or .pth/.pt holding a state dict); a last layer
+    of another size in it is left out. Raises `UserError` where the weights cannot be had or do not fit.
+    """
+    torch.manual_seed(seed)
+    model = resnet18(num_classes=1)
+    if weights == "imagenet":
+        _load_backbone(model, _imagenet_state(), "ImageNet weights")
+    elif weights != "none":
+        _load_backbone(model, read_weights(Path(weights)), weights)
+    return model
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in a .safetensors, .pth or .pt file; nothing in the file is executed."""
+    if not path.is_file():
+        raise UserError(f"--weights {path}: no such file; give a file, imagenet or none")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each reader has its own set of exceptions for a broken file
+        raise UserError(f"--weights {path}: cannot be read as a state dict: {error}") from error
+
+
+def _imagenet_state() -> dict[str, torch.Tensor]:
+    weights = ResNet18_Weights.IMAGENET1K_V1
+    try:
+        return weights.get_state_dict(progress=True, check_hash=True)
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise UserError(
+            f"cannot download the ImageNet weights ({error}); fetch {weights.url} elsewhere and pass --weights FILE, "
+            "or pass --weights none to train from scratch"
+        ) from error
+
+
+def _load_backbone(model: nn.Module, state: dict[str, torch.Tensor], origin: str) -> None:
+    own = model.state_dict()
+    if not isinstance(state, dict):
+        raise UserError(f"--weights {origin}: holds a {type(state).__name__}, not a state dict")
+    kept = {
+        name: tensor for name, tensor in state.items() if not name.startswith("fc.") or tensor.shape == own[name].shape
+    }
+    missing = [name for name in own if name not in kept and not name.startswith("fc.")]
+    wrong = [name for name, tensor in kept.items() if name not in own or own[name].shape != tensor.shape]
+    if missing or wrong:
+        raise UserError(f"--weights {origin}: not ResNet-18 weights: {(missing + wrong)[0]} is missing or does not fit")
+    model.load_state_dict(kept, strict=False)

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# The whole of AIM-Fair in one command: data, prompts, synthetic faces, biased training, selective fine-tuning, table.
+#
+#   bash runner.sh
+#       drawn toy faces and the small generator of this repository; minutes on two CPU cores
+#   bash runner.sh --dataset celeba --real-data-path DIR --target-sensitive Smiling_Male
+#       the paper's experiment: CelebA, Stable Diffusion 2.1-base, ten seeds, on one CUDA GPU
+#
+# Flags of train.py and of stable_diffusion/generate.py pass through: --target-sensitive, --prompt-type and --device go
+# to both; --model, --prompts, --images-per-cell, --steps, --guidance-scale, --scheduler, --size, --save-size and, as
+# --generation-batch-size, --generation-seed and --generation-precision, to generation; every other one to training.
+# Stages already done are skipped; what is there is never overwritten.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/utils/setup.sh"
+
+fail() { echo "error: $*" >&2; exit 2; }
+
+dataset=toy pair=Smiling_Male real_data="" runs="" output="" synthetic=""
+both=() generation=() training=()
+while [ $# -gt 0 ]; do
+    flag="$1"; shift
+    values=()
+    if [[ "$flag" == --*=* ]]; then
+        values=("${flag#*=}"); flag="${flag%%=*}"
+    else
+        while [ $# -gt 0 ] && [[ "$1" != --* ]]; do values+=("$1"); shift; done
+    fi
+    case "$flag" in
+        -h|--help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
+        --*) [ ${#values[@]} -gt 0 ] || fail "$flag needs a value" ;;
+        *) fail "unexpected argument $flag; see bash runner.sh --help" ;;
+    esac
+    case "$flag" in
+        --dataset) dataset="${values[0]}" ;;
+        --real-data-path) real_data="${values[0]}" ;;
+        --synthetic-data-root) synthetic="${values[0]}" ;;
+        --output) output="${values[0]}" ;;
+        --target-sensitive) pair="${values[0]}"; both+=("$flag" "${values[@]}") ;;
+        --prompt-type|--device) both+=("$flag" "${values[@]}") ;;
+        --model|--prompts|--images-per-cell|--steps|--guidance-scale|--scheduler|--size|--save-size)
+            generation+=("$flag" "${values[@]}") ;;
+        --generation-*) generation+=("--${flag#--generation-}" "${values[@]}") ;;
+        *) training+=("$flag" "${values[@]}") ;;
+    esac
+done
+
+runs="$AIM_FAIR_ROOT/results/runs/$dataset"
+case "$dataset" in
+    toy)
+        real_data="${real_data:-$runs/real}"
+        generation=(--model "$AIM_FAIR_ROOT/stable_diffusion/tiny" --images-per-cell 300 --batch-size 50 --steps 20
+            --guidance-scale 3 --size 64 --save-size 64 ${generation[@]+"${generation[@]}"})
+        # bf16 is twice as fast where the processor has it, and slow where it has not
+        precision=fp32
+        if grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo; then precision=bf16; fi
+        training=(--weights none --image-size 48 --number-train-data-real 4000 --number-balanced-synthetic 300
+            --number-imbalanced-synthetic 600 --pre-train-epochs 8 --fine-tune-epochs 6 --seeds 100 200
+            --precision $precision ${training[@]+"${training[@]}"}) ;;
+    celeba) [ -n "$real_data" ] || fail "--dataset celeba needs --real-data-path DIR; README.md says how to get CelebA" ;;
+    *) fail "--dataset $dataset: choose toy or celeba" ;;
+esac
+synthetic="${synthetic:-$runs/synthetic}"
+output="${output:-$runs/train/$pair}"
+generate=("$PYTHON" -m stable_diffusion.generate --outdir "$synthetic" ${both[@]+"${both[@]}"} ${generation[@]+"${generation[@]}"})
+train=("$PYTHON" "$AIM_FAIR_ROOT/train.py" --dataset "$dataset" --real-data-path "$real_data" --synthetic-data-root "$synthetic"
+    --output "$output" --cache "$runs/cache" ${both[@]+"${both[@]}"} ${training[@]+"${training[@]}"})
+
+echo "AIM-Fair on $dataset, $pair"
+echo "  real images       $real_data"
+echo "  synthetic images  $synthetic"
+echo "  records, table    $output"
+
+echo; echo "== 1/4 data"
+if [ "$dataset" = toy ] && [ "$real_data" = "$runs/real" ]; then
+    "$PYTHON" -m datasets.toy --output "$real_data" --train 7600 --val 800 --test 1600
+fi
+
+echo; echo "== 2/4 prompts and settings"
+"${generate[@]}" --dry-run
+"${train[@]}" --dry-run
+
+echo; echo "== 3/4 generation"
+"${generate[@]}"
+
+echo; echo "== 4/4 training, ranking, fine-tuning, table"
+"${train[@]}"
+
+echo
+echo "Done. Table: $output/summary.md"
+echo "Records, rankings of the tensors, weights: $output/<method>/seed_<n>/"
+echo "Synthetic images and contact sheets: $synthetic/<pair>/<prompt type>/"

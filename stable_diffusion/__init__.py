@@ -1,0 +1,1 @@
+"""Text-to-image generation of balanced synthetic faces, on diffusers."""

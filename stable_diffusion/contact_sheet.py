@@ -1,0 +1,32 @@
+"""A picture of the first images of each cell, to see at a glance what was generated."""
+
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from datasets.synthetic import image_files
+
+COLUMNS, ROWS, GAP, TITLE = 10, 5, 2, 24
+
+
+def contact_sheet(folder: Path, title: str, size: int) -> Image.Image:
+    """The first images of a folder in a grid under a title, each `size` pixels a side."""
+    files = image_files(folder)[: COLUMNS * ROWS]
+    rows = -(-len(files) // COLUMNS)
+    step = size + GAP
+    sheet = Image.new("RGB", (COLUMNS * step, TITLE + rows * step), "white")
+    ImageDraw.Draw(sheet).text((4, 4), title, fill="black", font_size=14)
+    for index, path in enumerate(files):
+        with Image.open(path) as image:
+            tile = image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
+        sheet.paste(tile, ((index % COLUMNS) * step, TITLE + (index // COLUMNS) * step))
+    return sheet
+
+
+def write_contact_sheets(folder: Path, titles: dict[str, str], size: int) -> list[Path]:
+    """Write `contact_sheet_<cell>.png` for each cell of a generated set; returns the paths."""
+    paths = []
+    for cell, title in titles.items():
+        paths.append(folder / f"contact_sheet_{cell}.png")
+        contact_sheet(folder / cell, title, min(size, 128)).save(paths[-1])
+    return paths

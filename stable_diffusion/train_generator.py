@@ -1,0 +1,272 @@
+"""Train a small Stable Diffusion from scratch on a folder of captioned images.
+
+    python -m datasets.toy --output results/runs/captioned --train 40000 --val 0 --test 0 --seed 1000 --captions
+    python -m stable_diffusion.train_generator --data results/runs/captioned --output results/runs/tiny
+
+The folder holds `captions.csv` with the columns image (a path in the folder) and caption. The result
+is a folder in diffusers' own format (CLIP-type text encoder and tokenizer, AutoencoderKL,
+UNet2DConditionModel, DDIM with Stable Diffusion's betas) that `python -m stable_diffusion.generate
+--model` takes. `stable_diffusion/tiny/` was made by the two commands above, which take about an
+hour on two CPU cores with bf16.
+
+First the autoencoder learns to rebuild the images, then text encoder and UNet learn together to
+denoise its latents. `--autoencoder` starts from one trained before; with `--autoencoder-steps 0` it stays as it is.
+"""
+
+import argparse
+import copy
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from utils.errors import UserError, command_line
+from utils.progress import progress
+
+LATENT_CHANNELS = 8
+TOKENIZER = Path(__file__).parent / "tiny" / "tokenizer"
+# Stable Diffusion's noise schedule and DDIM settings
+SCHEDULER = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+    "prediction_type": "epsilon",
+}
+
+
+def read_captioned_folder(folder: Path, size: int) -> tuple[torch.Tensor, list[str]]:
+    """The images as uint8 [N, 3, size, size] and their captions, in the order of captions.csv.
+
+    Raises `UserError` where the list, an image or a column is missing.
+    """
+    listing = folder / "captions.csv"
+    if not listing.exists():
+        raise UserError(f"no {listing}; it needs the columns image and caption")
+    with open(listing, newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"image", "caption"} <= rows[0].keys():
+        raise UserError(f"{listing} needs at least one row and the columns image and caption")
+    pixels = np.empty((len(rows), size, size, 3), np.uint8)
+    for index, row in enumerate(progress(rows, desc="reading", unit="image")):
+        try:
+            with Image.open(folder / row["image"]) as image:
+                pixels[index] = image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
+        except OSError as error:
+            raise UserError(f"{listing} line {index + 2}: cannot read {row['image']}: {error}") from error
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2), [row["caption"] for row in rows]
+
+
+def new_autoencoder(size: int) -> AutoencoderKL:
+    """An autoencoder that reduces each side by 8, as Stable Diffusion's does."""
+    return AutoencoderKL(
+        block_out_channels=(16, 24, 48, 96),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+        sample_size=size,
+    )
+
+
+def new_unet(size: int) -> UNet2DConditionModel:
+    """A denoiser of two resolutions that reads the text at both."""
+    return UNet2DConditionModel(
+        sample_size=size // 8,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=(64, 128),
+        down_block_types=("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2,
+        layers_per_block=1,
+        attention_head_dim=4,  # for this class: the number of heads
+        cross_attention_dim=64,
+        norm_num_groups=16,
+    )
+
+
+def new_text_encoder(tokenizer: CLIPTokenizer, token_ids: torch.Tensor) -> CLIPTextModel:
+    """A text encoder in which words that no caption uses start, and so stay, at zero: they say nothing."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=tokenizer.model_max_length,
+        projection_dim=64,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    encoder = CLIPTextModel(config)
+    unused = torch.ones(len(tokenizer), dtype=torch.bool)
+    unused[token_ids.unique()] = False
+    with torch.no_grad():
+        encoder.get_input_embeddings().weight[unused] = 0
+    return encoder
+
+
+def train_autoencoder(vae, images, *, steps, batch_size, lr, device, amp, generator):
+    """L1 loss at three resolutions, so that shapes count more than noise, and a slight pull of the latents to normal."""
+    vae.to(device).train()
+    optimizer, schedule = _optimizer(vae.parameters(), lr, steps)
+    bar = progress(range(steps), desc="autoencoder", unit="step")
+    for _ in bar:
+        pixels = _pixels(images[torch.randint(len(images), (batch_size,), generator=generator)], device)
+        with torch.autocast(device, torch.bfloat16, enabled=amp):
+            posterior = vae.encode(pixels).latent_dist
+            rebuilt = vae.decode(posterior.sample()).sample
+        gap = rebuilt.float() - pixels
+        loss = sum(F.avg_pool2d(gap, k).abs().mean() for k in (1, 2, 4)) + 1e-6 * posterior.kl().mean()
+        _step(loss, vae.parameters(), optimizer, schedule)
+        bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+    vae.eval()
+
+
+@torch.no_grad()
+def encode_all(vae, images, *, device, amp, batch_size=256) -> torch.Tensor:
+    """The mean latents of all images, fp32, scaled to unit standard deviation; sets `scaling_factor`."""
+    parts = []
+    for start in progress(range(0, len(images), batch_size), desc="encoding", unit="batch"):
+        with torch.autocast(device, torch.bfloat16, enabled=amp):
+            parts.append(vae.encode(_pixels(images[start : start + batch_size], device)).latent_dist.mean.float().cpu())
+    latents = torch.cat(parts)
+    vae.register_to_config(scaling_factor=1 / latents.std().item())
+    return latents * vae.config.scaling_factor
+
+
+def train_denoiser(
+    models, latents, token_ids, empty_ids, *, steps, batch_size, lr, device, amp, generator, on_checkpoint
+):
+    """Predict the noise in noised latents from the caption, which one time in ten is left empty.
+
+    `models` is a ModuleDict of text encoder and UNet. Returns their exponential moving average;
+    `on_checkpoint(average)` is called ten times on the way.
+    """
+    scheduler = DDIMScheduler(**SCHEDULER)
+    models.to(device).train()
+    average = AveragedModel(models, multi_avg_fn=get_ema_multi_avg_fn(0.999))
+    optimizer, schedule = _optimizer(models.parameters(), lr, steps)
+    bar = progress(range(steps), desc="denoiser", unit="step")
+    smoothed = None
+    for step in bar:
+        rows = torch.randint(len(latents), (batch_size,), generator=generator)
+        ids = torch.where(torch.rand(batch_size, 1, generator=generator) < 0.1, empty_ids, token_ids[rows]).to(device)
+        clean = latents[rows].to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        times = torch.randint(1000, (batch_size,), generator=generator).to(device)
+        noisy = scheduler.add_noise(clean, noise, times)
+        with torch.autocast(device, torch.bfloat16, enabled=amp):
+            text = models["text_encoder"](ids)[0]
+            predicted = models["unet"](noisy, times, encoder_hidden_states=text).sample
+        loss = F.mse_loss(predicted.float(), noise)
+        _step(loss, models.parameters(), optimizer, schedule)
+        average.update_parameters(models)
+        smoothed = loss.item() if smoothed is None else 0.99 * smoothed + 0.01 * loss.item()
+        bar.set_postfix(mse=f"{smoothed:.4f}", refresh=False)
+        if (step + 1) % max(1, steps // 10) == 0:
+            on_checkpoint(average.module)
+    return average.module.eval()
+
+
+def _pixels(images, device):
+    return images.to(device).float() / 127.5 - 1
+
+
+def _optimizer(parameters, lr, steps):
+    """AdamW that warms up over 200 steps and then falls along a cosine."""
+    optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.99), weight_decay=1e-3)
+    warm_up = min(200, steps // 10 + 1)
+
+    def factor(step):
+        return min((step + 1) / warm_up, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / max(1, steps))))
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _step(loss, parameters, optimizer, schedule):
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(list(parameters), 1.0)
+    optimizer.step()
+    schedule.step()
+
+
+def save_pipeline(folder: Path, vae, models, tokenizer) -> None:
+    """Write the pipeline in half precision, leaving the models in hand as they are."""
+    pipeline = StableDiffusionPipeline(
+        vae=copy.deepcopy(vae).half(),
+        text_encoder=copy.deepcopy(models["text_encoder"]).half(),
+        tokenizer=tokenizer,
+        unet=copy.deepcopy(models["unet"]).half(),
+        scheduler=DDIMScheduler(**SCHEDULER),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with captions.csv")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write the pipeline to")
+    parser.add_argument("--tokenizer", default=str(TOKENIZER), help="folder or hub id of a CLIP tokenizer")
+    parser.add_argument("--size", type=int, default=64, help="pixels a side, a multiple of 16")
+    parser.add_argument("--autoencoder", type=Path, help="folder of an autoencoder to start from")
+    parser.add_argument("--autoencoder-steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=4500, help="steps of text encoder and UNet")
+    parser.add_argument("--autoencoder-batch-size", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    args = parser.parse_args()
+    amp = args.precision == "bf16"
+    torch.manual_seed(args.seed)
+    generator = torch.Generator().manual_seed(args.seed)
+
+    images, captions = read_captioned_folder(args.data, args.size)
+    tokenizer = CLIPTokenizer.from_pretrained(args.tokenizer)
+    encode = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
+    token_ids = tokenizer(captions, **encode).input_ids
+    empty_ids = tokenizer([""], **encode).input_ids
+
+    vae = AutoencoderKL.from_pretrained(args.autoencoder) if args.autoencoder else new_autoencoder(args.size)
+    settings = {"batch_size": args.autoencoder_batch_size, "lr": args.lr, "device": args.device, "amp": amp}
+    train_autoencoder(vae, images, steps=args.autoencoder_steps, generator=generator, **settings)
+    vae.save_pretrained(args.output / "autoencoder_fp32")
+    latents = encode_all(vae, images, device=args.device, amp=amp)
+
+    models = torch.nn.ModuleDict({"text_encoder": new_text_encoder(tokenizer, token_ids), "unet": new_unet(args.size)})
+    settings = {"steps": args.steps, "batch_size": args.batch_size, "lr": args.lr, "device": args.device, "amp": amp}
+    average = train_denoiser(
+        models,
+        latents,
+        token_ids,
+        empty_ids,
+        generator=generator,
+        on_checkpoint=lambda partial: save_pipeline(args.output, vae, partial, tokenizer),
+        **settings,
+    )
+    save_pipeline(args.output, vae, average, tokenizer)
+    print(f"wrote {args.output}")
+
+
+if __name__ == "__main__":
+    command_line(main)

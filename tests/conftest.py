@@ -1,0 +1,72 @@
+"""What the tests share: small toy data, the real data where it is at hand, and a way to run the scripts."""
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("AIM_FAIR_SHARED", ROOT.parent / "shared"))
+
+
+def run_script(*arguments, cwd=ROOT, **options):
+    """Run a command with this interpreter first on PATH and no GPU; returns the completed process."""
+    environment = {
+        **os.environ,
+        "VIRTUAL_ENV": str(Path(sys.prefix)),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "CUDA_VISIBLE_DEVICES": "",
+        "HF_HUB_OFFLINE": "1",
+    }
+    command = [str(argument) for argument in arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, **options)
+
+
+def assert_one_line_error(process, *parts):
+    """The process failed with status 2, one line that begins with "error:", and every part in it."""
+    assert process.returncode == 2, process.stderr
+    lines = [line for line in process.stderr.splitlines() if "error:" in line]
+    assert len(lines) == 1 and "Traceback" not in process.stderr, process.stderr
+    for part in parts:
+        assert str(part) in lines[0], lines[0]
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory):
+    """240 toy faces of 32 pixels in CelebA's layout."""
+    from datasets.toy import write_toy_celeba
+
+    root = tmp_path_factory.mktemp("toy")
+    write_toy_celeba(root, {"train": 160, "val": 40, "test": 40}, seed=3, size=32, captions=True)
+    return root
+
+
+@pytest.fixture(scope="session")
+def celeba_lists(tmp_path_factory):
+    """The two label files of the real CelebA subset and its first 16 images."""
+    archive = SHARED / "data" / "celeba.tar.gz"
+    if not archive.exists():
+        pytest.skip(f"no real faces: {archive} is missing (set AIM_FAIR_SHARED to the folder that holds data/)")
+    root = tmp_path_factory.mktemp("celeba")
+    images = 0
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.name.endswith(".txt") or (member.name.endswith(".jpg") and images < 16):
+                images += member.name.endswith(".jpg")
+                tar.extract(member, root, filter="data")
+    return root / "celeba"
+
+
+@pytest.fixture
+def image_bytes():
+    """A small valid PNG as bytes."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(buffer, "PNG")
+    return buffer.getvalue()

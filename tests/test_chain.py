@@ -1,0 +1,190 @@
+"""The real entry points end to end, at a size that takes seconds."""
+
+import csv
+import json
+import shutil
+import sys
+
+import pandas as pd
+import pytest
+from conftest import ROOT, assert_one_line_error, run_script
+from PIL import Image
+from safetensors.torch import load_file
+
+from datasets.celeba import read_attributes
+from stable_diffusion.train_generator import read_captioned_folder
+from utils.errors import UserError
+
+SMALL = [
+    "--weights", "none", "--image-size", 32, "--number-train-data-real", 40, "--number-balanced-synthetic", 4,
+    "--number-imbalanced-synthetic", 16, "--pre-train-epochs", 1, "--fine-tune-epochs", 1, "--batch-size", 16,
+    "--bias-degree", "1/3", "--device", "cpu",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory):
+    """Six images a cell, cut from noise: what they show does not matter here."""
+    root = tmp_path_factory.mktemp("synthetic")
+    for cell in ("0_0", "0_1", "1_0", "1_1"):
+        folder = root / "Smiling_Male" / "contextual" / cell
+        folder.mkdir(parents=True)
+        for i in range(6):
+            Image.effect_noise((32, 32), 60 + i).convert("RGB").save(folder / f"{i}.png")
+    return root
+
+
+def train(toy, synthetic, output, *more):
+    base = [sys.executable, "train.py", "--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", output]
+    return run_script(*base, *SMALL, *more)
+
+
+@pytest.fixture(scope="module")
+def trained(toy, synthetic, tmp_path_factory):
+    output = tmp_path_factory.mktemp("trained")
+    done = train(toy, synthetic, output, "--seeds", 100, 200)
+    assert done.returncode == 0, done.stderr
+    return output, done
+
+
+def test_records(trained, toy):
+    output, _ = trained
+    for seed in (100, 200):
+        erm, fair = output / "erm" / f"seed_{seed}", output / "aim-fair" / f"seed_{seed}"
+        for folder in (erm, fair):
+            record = json.loads((folder / "metrics.json").read_text())
+            assert record["seed"] == seed and {"settings", "versions", "device", "commit", "seconds"} <= record.keys()
+            predictions = pd.read_csv(folder / "test_predictions.csv")
+            right = (predictions["logit"] > 0) == predictions["target"]
+            assert right.mean() == pytest.approx(record["metrics"]["accuracy"])
+            assert (predictions["target"].to_numpy() == (read_attributes(toy)["Smiling"][-40:] > 0)).all()
+            assert len(pd.read_csv(folder / "curve.csv")) == 1
+        sensitivity = pd.read_csv(fair / "sensitivity.csv")
+        assert len(sensitivity) == 62
+        chosen = (sensitivity["domain_rank"] <= 55) & (sensitivity["bias_rank"] <= 55)
+        assert (sensitivity["chosen"] == chosen).all() and 48 <= chosen.sum() <= 55
+        before, after = load_file(erm / "model.safetensors"), load_file(fair / "model.safetensors")
+        moved = {name for name in sensitivity["name"] if not before[name].equal(after[name])}
+        assert moved == set(sensitivity["name"][chosen])
+
+
+def test_summary_lists_both_methods(trained):
+    output, done = trained
+    assert [line.split("|")[1].strip() for line in (output / "summary.md").read_text().splitlines()[2:4]] == [
+        "erm",
+        "aim-fair",
+    ]
+    assert "EO max" in done.stdout
+
+
+def test_again_changes_nothing_and_more_seeds_are_added(trained, toy, synthetic):
+    output, _ = trained
+    before = {path: path.stat().st_mtime_ns for path in output.glob("*/seed_*/*")}
+    again = train(toy, synthetic, output, "--seeds", 100, 200, 300)
+    assert again.returncode == 0 and again.stdout.count("recorded already") == 4
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    assert (output / "aim-fair" / "seed_300" / "metrics.json").exists()
+    for method in ("erm", "aim-fair"):
+        shutil.rmtree(output / method / "seed_300")
+
+
+def test_runs_are_repeatable(trained, toy, synthetic, tmp_path):
+    output, _ = trained
+    assert train(toy, synthetic, tmp_path, "--seeds", 200).returncode == 0
+    for method in ("erm", "aim-fair"):
+        name = f"{method}/seed_200/test_predictions.csv"
+        assert (tmp_path / name).read_text() == (output / name).read_text()
+
+
+def test_other_settings_in_the_same_output_are_refused(trained, toy, synthetic):
+    output, _ = trained
+    assert_one_line_error(train(toy, synthetic, output, "--seeds", 100, "--top-k", 50), "top_k: 55 there, 50 asked")
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (["--target-sensitive", "Smilng_Male"], ["Smiling"]),
+        (["--target-sensitive", "Smiling_Young"], ["generation.sh"]),
+        (["--number-train-data-real", 4000], ["largest size that works", "--number-train-data-real"]),
+        (["--number-balanced-synthetic", 7], ["0_0 has 6 of 7", "--images-per-cell 7"]),
+        (["--bias-degree", "9"], ["--bias-degree"]),
+        (["--top-k", 63], ["1 to 62"]),
+        (["--top-k", 1], ["smallest value that does"]),
+        (["--device", "cuda"], ["no usable GPU"]),
+        (["--weights", "nowhere.pth"], ["nowhere.pth"]),
+        (["--real-data-path", "nowhere"], ["nowhere", "--real-data-path"]),
+        (["--methods", "magic"], ["magic"]),
+    ],
+)
+def test_bad_input_is_one_line(toy, synthetic, tmp_path, flags, parts):
+    assert_one_line_error(train(toy, synthetic, tmp_path / "out", "--seeds", 1, *flags), *parts)
+
+
+def test_broken_real_image_is_named(toy, synthetic, tmp_path):
+    copy = tmp_path / "celeba"
+    shutil.copytree(toy, copy)
+    (copy / "img_align_celeba" / "000200.jpg").write_bytes(b"")
+    assert_one_line_error(train(copy, synthetic, tmp_path / "out", "--seeds", 1), "000200.jpg")
+
+
+def runner(results, *more):
+    return run_script(
+        "bash", "runner.sh", "--real-data-path", results / "real", "--synthetic-data-root", results / "synthetic", "--output",
+        results / "train", "--images-per-cell", 6, "--steps", 2, "--generation-batch-size", 8, *SMALL, "--seeds", 100, *more,
+    )  # fmt: skip
+
+
+def test_runner_chains_the_stages_and_skips_them_the_second_time(toy, tmp_path):
+    shutil.copytree(toy, tmp_path / "real")
+    first = runner(tmp_path)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "AIM-Fair on toy" in first.stdout and str(tmp_path / "train" / "summary.md") in first.stdout
+    assert len(list((tmp_path / "synthetic" / "Smiling_Male" / "contextual").glob("*/*.png"))) == 24
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*/seed_*/*")}
+    second = runner(tmp_path)
+    assert second.returncode == 0 and second.stdout.count("recorded already") == 2
+    assert files and all(path.stat().st_mtime_ns == time for path, time in files.items())
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (["--dataset", "celeba"], ["--real-data-path"]),
+        (["--dataset", "mnist"], ["toy or celeba"]),
+        (["--seeds"], ["--seeds needs a value"]),
+        (["oops"], ["unexpected argument oops"]),
+    ],
+)
+def test_runner_refuses_bad_input_before_it_starts(flags, parts):
+    assert_one_line_error(run_script("bash", ROOT / "runner.sh", *flags), *parts)
+
+
+def test_runner_finds_a_bad_training_flag_before_it_generates(toy, tmp_path):
+    shutil.copytree(toy, tmp_path / "real")
+    failed = runner(tmp_path, "--top-k", "0")
+    assert_one_line_error(failed, "--top-k 0")
+    assert not (tmp_path / "synthetic").exists()
+
+
+def test_generator_is_trained_from_a_captioned_folder(toy, tmp_path):
+    done = run_script(
+        sys.executable, "-m", "stable_diffusion.train_generator", "--data", toy, "--output", tmp_path / "model", "--size", 32,
+        "--autoencoder-steps", 2, "--steps", 2, "--autoencoder-batch-size", 2, "--batch-size", 2, "--precision", "fp32",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    made = run_script(
+        sys.executable, "-m", "stable_diffusion.generate", "--model", tmp_path / "model", "--outdir", tmp_path / "out",
+        "--images-per-cell", 1, "--steps", 1, "--size", 32, "--save-size", 32, "--prompt-type", "plain",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert len(list((tmp_path / "out").rglob("[01]_[01]/*.png"))) == 4
+
+
+def test_captioned_folder_names_what_is_missing(tmp_path):
+    with pytest.raises(UserError, match=r"captions\.csv"):
+        read_captioned_folder(tmp_path, 32)
+    with open(tmp_path / "captions.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("image", "caption"), ("a.png", "a face")])
+    with pytest.raises(UserError, match=r"line 2.*a\.png"):
+        read_captioned_folder(tmp_path, 32)

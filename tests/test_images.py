@@ -1,0 +1,98 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.images import decode_images
+from datasets.synthetic import draw_cells, image_files, synthetic_pool
+from utils.errors import UserError
+
+
+def save(path, colour, size=(6, 5)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+@pytest.fixture
+def synthetic(tmp_path):
+    for shade, cell in enumerate(("0_0", "0_1", "1_0", "1_1")):
+        for i in range(4):
+            save(tmp_path / "Smiling_Male" / "contextual" / cell / f"{i}.png", (shade * 10, i, 0))
+    return tmp_path
+
+
+def needed(n):
+    return dict.fromkeys(("0_0", "0_1", "1_0", "1_1"), n)
+
+
+def test_pixels_are_those_of_pillow_in_the_order_asked(tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in (2, 0, 1)]
+    for i, path in enumerate(paths):
+        save(path, (i, 2 * i, 3 * i))
+    pixels = decode_images(paths, tmp_path / "cache")
+    assert pixels.shape == (3, 5, 6, 3) and pixels.dtype == np.uint8
+    assert (pixels == [[[[0, 0, 0]]], [[[1, 2, 3]]], [[[2, 4, 6]]]]).all()
+
+
+def test_cache_is_reused_and_follows_a_changed_image(tmp_path):
+    path = tmp_path / "a.png"
+    save(path, "red")
+    cache = tmp_path / "cache"
+    decode_images([path], cache)
+    (file,) = cache.iterdir()
+    before = file.stat().st_mtime_ns
+    decode_images([path], cache)
+    assert file.stat().st_mtime_ns == before
+    save(path, "blue")
+    os.utime(path, ns=(1, 1))
+    assert decode_images([path], cache)[0, 0, 0].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", None])
+def test_unreadable_image_is_named_and_leaves_no_cache(tmp_path, image_bytes, content):
+    path = tmp_path / "broken.png"
+    path.write_bytes(image_bytes[:-30] if content is None else content)
+    with pytest.raises(UserError, match=r"broken\.png"):
+        decode_images([path], tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*")) if (tmp_path / "cache").exists() else True
+
+
+def test_missing_image_and_other_size_are_named(tmp_path):
+    save(tmp_path / "a.png", "red")
+    with pytest.raises(UserError, match=r"b\.png"):
+        decode_images([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "cache")
+    save(tmp_path / "b.png", "red", size=(7, 5))
+    with pytest.raises(UserError, match="b.png is 7x5 pixels"):
+        decode_images([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "cache")
+
+
+def test_pool_is_labelled_by_folder_and_sorted(synthetic, tmp_path):
+    pool = synthetic_pool(synthetic, "Smiling_Male", "contextual", needed(4), tmp_path / "cache")
+    assert pool.names[:5] == ("0_0/0.png", "0_0/1.png", "0_0/2.png", "0_0/3.png", "0_1/0.png")
+    assert (pool.pixels[pool.rows][:, 0, 0, 0] == 10 * (2 * pool.target + pool.protected)).all()
+
+
+def test_drawing_is_by_seed_balanced_and_without_repetition(synthetic, tmp_path):
+    pool = synthetic_pool(synthetic, "Smiling_Male", "contextual", needed(4), tmp_path / "cache")
+    sizes = {"0_0": 1, "0_1": 3, "1_0": 3, "1_1": 2}
+    first, again, other = (draw_cells(pool, sizes, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert first.names == again.names != other.names
+    assert len(set(first.names)) == 9
+    cells = [f"{t}_{p}" for t, p in zip(first.target, first.protected)]
+    assert {cell: cells.count(cell) for cell in sizes} == sizes
+
+
+def test_too_few_images_says_how_many_and_how_to_get_more(synthetic, tmp_path):
+    (synthetic / "Smiling_Male" / "contextual" / "1_0" / "3.png").unlink()
+    with pytest.raises(UserError, match=r"1_0 has 3 of 4.*--images-per-cell 4"):
+        synthetic_pool(synthetic, "Smiling_Male", "contextual", needed(4), tmp_path / "cache")
+    with pytest.raises(UserError, match="no folder"):
+        synthetic_pool(synthetic, "Young_Male", "contextual", needed(4), tmp_path / "cache")
+
+
+def test_partial_and_hidden_files_are_no_images(synthetic):
+    folder = synthetic / "Smiling_Male" / "contextual" / "0_0"
+    (folder / "9.partial").touch()
+    (folder / ".8.png").touch()
+    assert [path.name for path in image_files(folder)] == ["0.png", "1.png", "2.png", "3.png"]

@@ -1,0 +1,71 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from utils.errors import UserError
+from utils.records import check_settings, environment, read_record, write_record
+from utils.summary import write_summary
+
+
+def metrics(groups, odds=(0.2, 0.1)):
+    return {
+        "accuracy": sum(groups) / 4,
+        "group_accuracy": dict(zip(("0_0", "0_1", "1_0", "1_1"), groups)),
+        "equalized_odds": odds[0],
+        "equalized_odds_mean": odds[1],
+    }
+
+
+def put(runs, method, seed, content):
+    folder = runs / method / f"seed_{seed}"
+    folder.mkdir(parents=True)
+    record = {"method": method, "seed": seed, "metrics": content}
+    (folder / "metrics.json").write_text(json.dumps(record))
+
+
+def test_table_tells_the_worst_of_means_from_the_mean_of_worsts(tmp_path):
+    put(tmp_path, "erm", 100, metrics([0.5, 0.9, 0.9, 0.7]))
+    put(tmp_path, "erm", 200, metrics([0.7, 0.9, 0.9, 0.5], odds=(0.4, 0.3)))
+    put(tmp_path, "aim-fair", 100, metrics([0.8, 0.8, 0.8, 0.8]))
+    text = write_summary(tmp_path)
+    assert (tmp_path / "summary.md").read_text().splitlines()[2:4] == [
+        "| erm | 2 | 75.00 ± 0.00 | 60.00 ± 14.14 | 90.00 ± 0.00 | 90.00 ± 0.00 | 60.00 ± 14.14 "
+        "| 60.00 | 50.00 ± 0.00 | 15.00 | 16.58 ± 0.00 | 30.00 ± 14.14 | 20.00 ± 14.14 |",
+        "| aim-fair | 1 | 80.00 | 80.00 | 80.00 | 80.00 | 80.00 | 80.00 | 80.00 | 0.00 | 0.00 | 20.00 | 10.00 |",
+    ]
+    assert text.splitlines()[0].split() == ["Method", "erm", "aim-fair"]
+
+
+def test_no_record_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="no record"):
+        write_summary(tmp_path)
+
+
+def test_record_is_whole_or_absent(tmp_path):
+    folder = tmp_path / "erm" / "seed_1"
+
+    def fail(path):
+        raise OSError("disk full")
+
+    with pytest.raises(OSError):
+        write_record(folder, {"seed": 1}, {}, fail)
+    assert read_record(folder) is None
+    write_record(folder, {"seed": 1}, {}, lambda path: save_file({"a": torch.ones(2)}, path))
+    assert read_record(folder) == {"seed": 1}
+    assert load_file(folder / "model.safetensors")["a"].tolist() == [1, 1]
+
+
+def test_damaged_record_and_other_settings_are_named(tmp_path):
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        read_record(tmp_path)
+    with pytest.raises(UserError, match="lr: 0.1 there, 0.2 asked"):
+        check_settings({"lr": 0.1, "k": 1}, {"lr": 0.2, "k": 1}, tmp_path)
+
+
+def test_environment_names_versions_device_and_commit():
+    found = environment(torch.device("cpu"))
+    assert found["versions"]["torch"] == torch.__version__
+    assert found["device"] and found["commit"]

@@ -1,0 +1,1 @@
+"""Metrics, records, summaries and other helpers that know nothing of networks."""

@@ -1,0 +1,39 @@
+"""Argument types and the device choice that the command lines share."""
+
+import argparse
+
+import torch
+
+from utils.errors import UserError
+
+
+def positive_int(text: str) -> int:
+    """An argparse type: an integer of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def non_negative_float(text: str) -> float:
+    """An argparse type: a finite number of at least 0."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of at least 0")
+    return value
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the first GPU, or the CPU where there is none.
+
+    Raises `UserError` where a GPU is asked for and there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = "this machine has no usable GPU" if name.startswith("cuda") else str(error).splitlines()[0]
+        raise UserError(f"--device {name}: {reason}; pass --device cpu or leave it out") from error
+    return device

@@ -1,0 +1,100 @@
+"""The table over seeds, made from the records alone.
+
+python -m utils.summary --runs DIR
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import UserError, command_line
+from utils.metrics import GROUPS
+
+COLUMNS = (
+    "Method",
+    "n",
+    "ACC",
+    *(f"acc {group}" for group in GROUPS),
+    "WST of means",
+    "mean of WST",
+    "STD of means",
+    "mean of STD",
+    "EO max",
+    "EO mean",
+)
+NOTE = (
+    "Percent, test split, mean ± sample standard deviation over n seeds. Groups are target_protected. WST: worst-group "
+    "accuracy; STD: population standard deviation of the four group accuracies; both of the mean group accuracies, as in "
+    "the paper's tables, and as the mean of the seeds' own values. EO max: equalized odds as max(|TPR gap|, |FPR gap|), "
+    "as in the paper's tables; EO mean: the mean of the two gaps, as the paper's published code prints."
+)
+
+
+def write_summary(runs: Path) -> str:
+    """Write `summary.md` from the records under `runs`; returns the table as text for a terminal."""
+    rows = [summary_row(method, metrics) for method, metrics in read_metrics(runs).items()]
+    markdown = [_markdown(COLUMNS), _markdown(["---"] * len(COLUMNS)), *map(_markdown, rows)]
+    (runs / "summary.md").write_text("\n".join([*markdown, "", NOTE]) + "\n")
+    return as_text(rows)
+
+
+def read_metrics(runs: Path) -> dict[str, list[dict]]:
+    """The test metrics of every record under `runs`, by method (erm first) and in the order of the seeds."""
+    records = [json.loads(path.read_text()) for path in runs.glob("*/seed_*/metrics.json")]
+    if not records:
+        raise UserError(f"no record (*/seed_*/metrics.json) in {runs}")
+    records.sort(key=lambda record: (record["method"] != "erm", record["method"], record["seed"]))
+    methods = dict.fromkeys(record["method"] for record in records)
+    return {method: [record["metrics"] for record in records if record["method"] == method] for method in methods}
+
+
+def summary_row(method: str, metrics: list[dict]) -> list[str]:
+    """The cells of a method's row, as text, from the metrics of its seeds."""
+    groups = np.array([[m["group_accuracy"][group] for group in GROUPS] for m in metrics])  # (n, 4)
+    mean_groups = groups.mean(axis=0)
+    return [
+        method,
+        str(len(metrics)),
+        _spread([m["accuracy"] for m in metrics]),
+        *(_spread(column) for column in groups.T),
+        _percent(mean_groups.min()),
+        _spread(groups.min(axis=1)),
+        _percent(mean_groups.std()),
+        _spread(groups.std(axis=1)),
+        _spread([m["equalized_odds"] for m in metrics]),
+        _spread([m["equalized_odds_mean"] for m in metrics]),
+    ]
+
+
+def as_text(rows: list[list[str]]) -> str:
+    """The table turned on its side, a line each metric, so that it fits a terminal."""
+    lines = list(zip(COLUMNS, *rows, strict=True))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+
+
+def _markdown(cells) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f}"
+
+
+def _spread(fractions) -> str:
+    if len(fractions) < 2:
+        return _percent(fractions[0])
+    return f"{_percent(np.mean(fractions))} ± {_percent(np.std(fractions, ddof=1))}"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, required=True, help="folder with <method>/seed_<n>/metrics.json")
+    print(write_summary(parser.parse_args().runs))
+
+
+if __name__ == "__main__":
+    command_line(main)
