@@ -114,7 +114,7 @@ def draw_face(face: Face, rng: np.random.Generator, size: int = 64) -> Image.Ima
     side = size * DRAWN_AT
     canvas = _background(rng, size)
     draw = ImageDraw.Draw(canvas)
-    pen = _Pen(draw, side, cx=0.5 + rng.normal(0, 0.02), cy=0.54 + rng.normal(0, 0.02), scale=rng.uniform(0.9, 1.1))
+    pen = _Pen(draw, side, cx=0.5 + rng.normal(0, 0.02), cy=0.55 + rng.normal(0, 0.02), scale=rng.uniform(1.0, 1.2))
     skin = tuple(int(v) for v in SKIN_LIGHT + (SKIN_DARK - SKIN_LIGHT) * face.skin)
     shadow = _shade(skin, 0.72)
     hair = _shade(HAIR[face.hair], rng.uniform(0.85, 1.12))
@@ -303,9 +303,9 @@ def _wrinkles_by_eye(pen, cx, eye_y, x, shadow):
 
 def _mouth(pen, face, skin, shadow, mx, rng):
     """The mouth is a parabola: `smile` lifts its corners, `mouth_open` parts the lips."""
-    y0, half = 0.62 + rng.normal(0, 0.015), 0.36 + 0.12 * max(face.smile, 0) + rng.normal(0, 0.02)
+    y0, half = 0.62 + rng.normal(0, 0.015), 0.4 + 0.14 * max(face.smile, 0) + rng.normal(0, 0.02)
     xs = np.linspace(-1, 1, 9)
-    middle = y0 + 0.24 * face.smile * (0.5 - xs**2)  # the corners rise when smile is positive
+    middle = y0 + 0.34 * face.smile * (0.5 - xs**2)  # the corners rise when smile is positive
     gap = 0.15 * face.mouth_open * (1 - xs**2)
     lip = (172, 30, 52) if face.lipstick else _shade(skin, 0.66)
     thick = (0.095 if face.lipstick else 0.06) * (1 - xs**2 * 0.6)
@@ -346,8 +346,8 @@ def _photograph(image, rng):
     light = rng.uniform(0.8, 1.12) * (1 + rng.uniform(0, 0.55) * (np.cos(angle) * x + np.sin(angle) * y))
     tint = rng.uniform(0.93, 1.07, 3).astype(np.float32)
     pixels = (pixels * light[..., None] * tint).clip(0, 255)
-    blurred = Image.fromarray(pixels.astype(np.uint8)).filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.9) * size / 64))
-    noise = rng.normal(0, rng.uniform(1, 9), pixels.shape)
+    blurred = Image.fromarray(pixels.astype(np.uint8)).filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.7) * size / 64))
+    noise = rng.normal(0, rng.uniform(1, 6), pixels.shape)
     return Image.fromarray((np.asarray(blurred, dtype=np.float32) + noise).clip(0, 255).astype(np.uint8))
 
 

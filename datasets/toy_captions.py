@@ -81,7 +81,8 @@ def describe(face, rng) -> str:
         subject = f"{mood} {age + ' ' if rng.random() < 0.5 else ''}{person}"
     else:
         subject = f"{age + ' ' if rng.random() < 0.5 else ''}{mood} {person}"
-    return ", ".join([f"{start} {subject}", *details])
+    article = "n" if subject[0] in "aeiou" else ""
+    return ", ".join([f"{start}{article} {subject}", *details])
 
 
 def _glasses(face, pick):

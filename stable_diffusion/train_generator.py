@@ -41,7 +41,7 @@ SCHEDULER = {
     "set_alpha_to_one": False,
     "steps_offset": 1,
     "timestep_spacing": "leading",
-    "prediction_type": "epsilon",
+    "prediction_type": "v_prediction",  # learns the layout of a face sooner than epsilon
 }
 
 
@@ -151,7 +151,7 @@ def encode_all(vae, images, *, device, amp, batch_size=256) -> torch.Tensor:
 def train_denoiser(
     models, latents, token_ids, empty_ids, *, steps, batch_size, lr, device, amp, generator, on_checkpoint
 ):
-    """Predict the noise in noised latents from the caption, which one time in ten is left empty.
+    """Predict the velocity of noised latents from the caption, which one time in ten is left empty.
 
     `models` is a ModuleDict of text encoder and UNet. Returns their exponential moving average;
     `on_checkpoint(average)` is called ten times on the way.
@@ -172,7 +172,7 @@ def train_denoiser(
         with torch.autocast(device, torch.bfloat16, enabled=amp):
             text = models["text_encoder"](ids)[0]
             predicted = models["unet"](noisy, times, encoder_hidden_states=text).sample
-        loss = F.mse_loss(predicted.float(), noise)
+        loss = F.mse_loss(predicted.float(), scheduler.get_velocity(clean, noise, times))
         _step(loss, models.parameters(), optimizer, schedule)
         average.update_parameters(models)
         smoothed = loss.item() if smoothed is None else 0.99 * smoothed + 0.01 * loss.item()
@@ -228,9 +228,9 @@ def main() -> None:
     parser.add_argument("--tokenizer", default=str(TOKENIZER), help="folder or hub id of a CLIP tokenizer")
     parser.add_argument("--size", type=int, default=64, help="pixels a side, a multiple of 16")
     parser.add_argument("--autoencoder", type=Path, help="folder of an autoencoder to start from")
-    parser.add_argument("--autoencoder-steps", type=int, default=6000)
-    parser.add_argument("--steps", type=int, default=4500, help="steps of text encoder and UNet")
-    parser.add_argument("--autoencoder-batch-size", type=int, default=16)
+    parser.add_argument("--autoencoder-steps", type=int, default=7000)
+    parser.add_argument("--steps", type=int, default=7000, help="steps of text encoder and UNet")
+    parser.add_argument("--autoencoder-batch-size", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)

@@ -67,5 +67,6 @@ def test_damaged_record_and_other_settings_are_named(tmp_path):
 
 def test_environment_names_versions_device_and_commit():
     found = environment(torch.device("cpu"))
-    assert found["versions"]["torch"] == torch.__version__
+    # a build's own tag ("2.14.1+cu130") may be in one of the two names and not in the other
+    assert found["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert found["device"] and found["commit"]
