@@ -6,8 +6,8 @@
 The folder holds `captions.csv` with the columns image (a path in the folder) and caption. The result
 is a folder in diffusers' own format (CLIP-type text encoder and tokenizer, AutoencoderKL,
 UNet2DConditionModel, DDIM with Stable Diffusion's betas) that `python -m stable_diffusion.generate
---model` takes. `stable_diffusion/tiny/` was made by the two commands above, which take about an
-hour on two CPU cores with bf16.
+--model` takes. `stable_diffusion/tiny/README.md` says how the one
+of this repository was trained.
 
 First the autoencoder learns to rebuild the images, then text encoder and UNet learn together to
 denoise its latents. `--autoencoder` starts from one trained before; with `--autoencoder-steps 0` it stays as it is.
