@@ -15,7 +15,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/utils/setup.sh"
 
 fail() { echo "error: $*" >&2; exit 2; }
 
-dataset=toy pair=Smiling_Male real_data="" runs="" output="" synthetic=""
+dataset=toy pair=Smiling_Male real_data="" runs="" output="" synthetic="" cache=""
 both=() generation=() training=()
 while [ $# -gt 0 ]; do
     flag="$1"; shift
@@ -35,6 +35,7 @@ while [ $# -gt 0 ]; do
         --real-data-path) real_data="${values[0]}" ;;
         --synthetic-data-root) synthetic="${values[0]}" ;;
         --output) output="${values[0]}" ;;
+        --cache) cache="${values[0]}" ;;
         --target-sensitive) pair="${values[0]}"; both+=("$flag" "${values[@]}") ;;
         --prompt-type|--device) both+=("$flag" "${values[@]}") ;;
         --model|--prompts|--images-per-cell|--steps|--guidance-scale|--scheduler|--size|--save-size)
@@ -61,9 +62,10 @@ case "$dataset" in
 esac
 synthetic="${synthetic:-$runs/synthetic}"
 output="${output:-$runs/train/$pair}"
+cache="${cache:-$runs/cache}"
 generate=("$PYTHON" -m stable_diffusion.generate --outdir "$synthetic" ${both[@]+"${both[@]}"} ${generation[@]+"${generation[@]}"})
 train=("$PYTHON" "$AIM_FAIR_ROOT/train.py" --dataset "$dataset" --real-data-path "$real_data" --synthetic-data-root "$synthetic"
-    --output "$output" --cache "$runs/cache" ${both[@]+"${both[@]}"} ${training[@]+"${training[@]}"})
+    --output "$output" --cache "$cache" ${both[@]+"${both[@]}"} ${training[@]+"${training[@]}"})
 
 echo "AIM-Fair on $dataset, $pair"
 echo "  real images       $real_data"
