@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", default=str(TOKENIZER), help="folder or hub id of a CLIP tokenizer")
     parser.add_argument("--size", type=int, default=64, help="pixels a side, a multiple of 16")
     parser.add_argument("--autoencoder", type=Path, help="folder of an autoencoder to start from")
-    parser.add_argument("--autoencoder-steps", type=int, default=7000)
+    parser.add_argument("--autoencoder-steps", type=int, default=5000)
     parser.add_argument("--steps", type=int, default=7000, help="steps of text encoder and UNet")
     parser.add_argument("--autoencoder-batch-size", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=64)
