@@ -23,14 +23,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from datasets.bias import biased_cell_sizes
-from datasets.celeba import biased_subset, image_folder, split_attributes
-from datasets.images import FaceSet, decode_images
-from datasets.pairs import CELLS, Pair, parse_pair
+from datasets.images import FaceSet
+from datasets.real import DATASETS, check_evaluation_splits, read_real, real_faces, training_list
 from datasets.synthetic import synthetic_pool
 from models.aim_fair import choose_tensors, draw_synthetic, fine_tune, measure_sensitivity
 from models.classifier import new_classifier
 from models.sensitivity import check_top_k
-from models.training import Compute, Schedule, fit, predict
+from models.training import Compute, Schedule, evaluate, fit, predict
 from utils.arguments import choose_device, non_negative_float, positive_int
 from utils.errors import command_line
 from utils.metrics import fairness_metrics
@@ -50,25 +49,23 @@ def main() -> None:
     fine_tuning = Schedule(args.fine_tune_epochs, args.fine_tune_lr, args.weight_decay, milestones)
     cache = args.cache or args.output / "cache"
 
-    splits = split_attributes(args.real_data_path)
-    pair = parse_pair(args.target_sensitive, splits["train"].columns)
-    splits["train"] = biased_subset(
-        splits["train"], pair.target, pair.protected, args.number_train_data_real, args.bias_degree
-    )
+    pair, images, splits = read_real(args.dataset, args.real_data_path, args.target_sensitive, args.age_limit)
+    splits["train"] = training_list(args.dataset, splits["train"], pair, args.number_train_data_real, args.bias_degree)
+    check_evaluation_splits(splits, pair)
     check_top_k(args.top_k, sum(1 for _ in new_classifier(args.weights, args.seeds[0]).parameters()))
     if args.dry_run:
-        images = ", ".join(f"{len(table)} {split}" for split, table in splits.items())
+        counts = ", ".join(f"{len(table)} {split}" for split, table in splits.items())
         print(
-            f"{pair.name}: {images} images; {', '.join(args.methods)}; seeds {args.seeds}; on {compute.device}, {args.precision}"
+            f"{pair.name}: {counts} images; {', '.join(args.methods)}; seeds {args.seeds}; on {compute.device}, {args.precision}"
         )
         return
-    real = {split: real_faces(args.real_data_path, table, pair, cache) for split, table in splits.items()}
+    real = {split: real_faces(images, table, pair, cache, args.decode_size) for split, table in splits.items()}
     erm_settings = {
         "dataset": args.dataset,
         "target": pair.target,
-        "protected": pair.protected,
+        "protected": list(pair.protected),
         "bias_degree": args.bias_degree,
-        "number_train_data_real": args.number_train_data_real,
+        "number_train_data_real": len(splits["train"]),
         "data": {split: fingerprint(faces) for split, faces in real.items()},
         "weights": args.weights,
         "epochs": args.pre_train_epochs,
@@ -81,11 +78,11 @@ def main() -> None:
     }
     if "aim-fair" in args.methods:
         sizes = {
-            "balanced": dict.fromkeys(CELLS, args.number_balanced_synthetic),
-            "biased": biased_cell_sizes(args.number_imbalanced_synthetic, args.bias_degree),
+            "balanced": dict.fromkeys(pair.cells, args.number_balanced_synthetic),
+            "biased": biased_cell_sizes(args.number_imbalanced_synthetic, args.bias_degree, pair.cells),
         }
-        needed = {cell: max(size[cell] for size in sizes.values()) for cell in CELLS}
-        pool = synthetic_pool(args.synthetic_data_root, pair.name, args.prompt_type, needed, cache)
+        needed = {cell: max(size[cell] for size in sizes.values()) for cell in pair.cells}
+        pool = synthetic_pool(args.synthetic_data_root, pair.name, args.prompt_type, needed, cache, args.decode_size)
         aim_fair_settings = {
             "biased_model": erm_settings,
             "synthetic_data": fingerprint(pool),
@@ -137,14 +134,6 @@ def main() -> None:
     print(f"records, weights and summary.md: {args.output}")
 
 
-def real_faces(root: Path, table: pd.DataFrame, pair: Pair, cache: Path) -> FaceSet:
-    """The images that an attribute table lists, in its order, with the labels of a pair."""
-    folder = image_folder(root)
-    labels = table[[pair.target, pair.protected]].gt(0).to_numpy(np.int64)
-    pixels = decode_images([folder / name for name in table.index], cache)
-    return FaceSet(pixels, np.arange(len(table)), labels[:, 0], labels[:, 1], tuple(table.index))
-
-
 def fingerprint(faces: FaceSet) -> str:
     """A short name for the content of a set: of all names and labels and of some of the pixels."""
     digest = hashlib.sha256("\n".join(faces.names).encode())
@@ -165,14 +154,14 @@ def is_recorded(folder: Path, settings: dict) -> bool:
 
 def record(folder, method, seed, model, real, compute, settings, curve, clock, tables=None) -> None:
     """Test the model and write its record."""
-    test, val = real["test"], real["val"]
+    test = real["test"]
     logits = predict(model, test, compute)
-    val_metrics = fairness_metrics(val.target, val.protected, predict(model, val, compute) > 0)
+    val_metrics = evaluate(model, real["val"], compute)
     clock.lap("test")
     content = {
         "method": method,
         "seed": seed,
-        "metrics": fairness_metrics(test.target, test.protected, logits > 0),
+        "metrics": fairness_metrics(test.target, test.protected, logits > 0, test.cells),
         "val_metrics": val_metrics,
         "settings": settings,
         "seconds": clock.seconds,
@@ -202,14 +191,30 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = parser.add_argument_group("data")
     data.add_argument(
-        "--dataset", choices=("celeba", "toy"), default="celeba", help="both are read from CelebA's layout"
+        "--dataset",
+        choices=DATASETS,
+        default="celeba",
+        help="toy faces are read from CelebA's layout, csv are your own",
     )
-    data.add_argument("--real-data-path", type=Path, required=True, help="folder of the real data")
-    data.add_argument("--synthetic-data-root", type=Path, default=Path("results/runs/synthetic"))
+    data.add_argument("--real-data-path", type=Path, required=True, help="folder of the real data; csv: the file")
+    data.add_argument("--age-limit", type=positive_int, default=40, help="years at which UTKFace's Young ends")
+    data.add_argument(
+        "--decode-size", type=positive_int, help="pixels a side to which all images are resized on reading"
+    )
+    data.add_argument(
+        "--synthetic-data-root",
+        type=Path,
+        default=Path("results/runs/synthetic"),
+        help="folder of generated images, or a CSV file of other unbiased images",
+    )
     data.add_argument("--target-sensitive", default="Smiling_Male", metavar="TARGET_PROTECTED")
-    data.add_argument("--prompt-type", choices=("plain", "contextual"), default="contextual")
+    data.add_argument("--prompt-type", default="contextual", help="folder of the synthetic images")
     data.add_argument("--bias-degree", default="1/9", help="minority to majority in the biased sets")
-    data.add_argument("--number-train-data-real", type=positive_int, default=20000, help="biased real images")
+    data.add_argument(
+        "--number-train-data-real",
+        type=positive_int,
+        help="biased real images (default: 20000; utkface: as many as can be had; csv: all, as they are)",
+    )
     data.add_argument("--number-balanced-synthetic", type=positive_int, default=5000, help="of each cell")
     data.add_argument("--number-imbalanced-synthetic", type=positive_int, default=20000, help="in all")
     training = parser.add_argument_group("training")

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from datasets.pairs import CELLS
+from datasets.pairs import CELLS, cell_values
 from utils.errors import UserError
 
 
@@ -17,14 +17,15 @@ def parse_bias_degree(text: str) -> Fraction:
     return degree
 
 
-def biased_cell_sizes(size: int, bias_degree: str) -> dict[str, int]:
+def biased_cell_sizes(size: int, bias_degree: str, cells: tuple[str, ...] = CELLS) -> dict[str, int]:
     """The images of each cell in a biased set of `size`: 0_0 and 1_1 are the minorities.
 
     With bias degree d the minorities get size * d / (d + 1) / 2 each, the others size / (d + 1) / 2
     (paper, section 4.1: 1,000 / 9,000 / 9,000 / 1,000 at 20,000 and 1/9). Halves are rounded so
-    that the four sum to `size`, or to `size` - 1 where that is odd.
+    that the four sum to `size`, or to `size` - 1 where that is odd. With several protected attributes the
+    target goes with the absence of each of them, independently and to the same degree: the shares multiply.
     """
-    sizes = _cell_sizes(size, parse_bias_degree(bias_degree))
+    sizes = _cell_sizes(size, parse_bias_degree(bias_degree), cells)
     if min(sizes.values()) < 1:
         raise UserError(
             f"a biased set of {size} images at bias degree {bias_degree} leaves a cell empty; take more images"
@@ -33,17 +34,24 @@ def biased_cell_sizes(size: int, bias_degree: str) -> dict[str, int]:
 
 
 def largest_biased_size(available: dict[str, int], bias_degree: str) -> int:
-    """The largest size whose cells all fit into what is available; 0 if there is none."""
-    degree = parse_bias_degree(bias_degree)
+    """The largest size whose cells all fit into what is available, a number for each cell; 0 if there is none."""
+    degree, cells = parse_bias_degree(bias_degree), tuple(available)
     low, high = 0, 2 * sum(available.values())
     while low < high:
         size = (low + high + 1) // 2
-        fits = all(available[cell] >= n for cell, n in _cell_sizes(size, degree).items())
+        fits = all(available[cell] >= n for cell, n in _cell_sizes(size, degree, cells).items())
         low, high = (size, high) if fits else (low, size - 1)
-    return low if min(_cell_sizes(low, degree).values()) > 0 else 0
+    return low if min(_cell_sizes(low, degree, cells).values()) > 0 else 0
 
 
-def _cell_sizes(size: int, degree: Fraction) -> dict[str, int]:
-    minority = round(size * degree / (degree + 1) / 2)
-    majority = size // 2 - minority
-    return dict(zip(CELLS, (minority, majority, majority, minority), strict=True))
+def _cell_sizes(size: int, degree: Fraction, cells: tuple[str, ...]) -> dict[str, int]:
+    sizes = {}
+    for target in "01":
+        majority = max if target == "0" else min  # of the target's cells: all protected bits are the opposite
+        own = [cell for cell in cells if cell[0] == target]
+        for cell in own:
+            same = sum(str(bit) == target for bit in cell_values(cell)[1:])
+            sizes[cell] = round(size * degree**same / (degree + 1) ** (len(cell) - 2) / 2)
+        largest = majority(own)
+        sizes[largest] = size // 2 - sum(sizes[cell] for cell in own if cell != largest)
+    return sizes

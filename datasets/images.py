@@ -10,16 +10,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from datasets.pairs import CELLS
 from utils.errors import UserError
 from utils.progress import progress
 
 
 @dataclass(frozen=True)
 class FaceSet:
-    """Labelled images: `pixels[rows[i]]` is image i, with `target[i]` and `protected[i]` 0 or 1.
+    """Labelled images: `pixels[rows[i]]` is image i, with `target[i]` 0 or 1 and in the group `protected[i]`.
 
     `pixels` is uint8 of shape (N, height, width, 3), usually memory-mapped and shared by several sets;
-    `rows`, `target` and `protected` are int64 of shape (n,); `names` are n file names.
+    `rows`, `target` and `protected` are int64 of shape (n,); `names` are n file names. `cells` names all
+    cells there can be, target_protected; the protected group is 0 or 1 in four of them, 0 to 3 in eight.
     """
 
     pixels: np.ndarray
@@ -27,6 +29,7 @@ class FaceSet:
     target: np.ndarray
     protected: np.ndarray
     names: tuple[str, ...]
+    cells: tuple[str, ...] = CELLS
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -34,29 +37,34 @@ class FaceSet:
     def subset(self, indices: np.ndarray) -> "FaceSet":
         """The set of the images at `indices`, in that order."""
         names = tuple(self.names[i] for i in indices)
-        return FaceSet(self.pixels, self.rows[indices], self.target[indices], self.protected[indices], names)
+        return FaceSet(
+            self.pixels, self.rows[indices], self.target[indices], self.protected[indices], names, self.cells
+        )
 
 
-def decode_images(paths: list[Path], cache: Path, workers: int | None = None) -> np.ndarray:
+def decode_images(paths: list[Path], cache: Path, size: int | None = None) -> np.ndarray:
     """The images as uint8 RGB of shape (N, height, width, 3), memory-mapped from a file in `cache`.
 
     The file is named by what it depends on (paths, sizes, times of change), is written under another
-    name and then renamed, and is used again as long as all that is unchanged. Raises `UserError` for an
+    name and then renamed, and is used again as long as all that is unchanged. With `size` every image is
+    resized to that many pixels a side (bilinear, aspect not kept). Raises `UserError` for an
     image that cannot be read or has another size than the first.
     """
     try:
         stats = [path.stat() for path in paths]
     except OSError as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
-    key = json.dumps([[str(p.resolve()), s.st_size, s.st_mtime_ns] for p, s in zip(paths, stats, strict=True)])
+    key = json.dumps(
+        [[str(p.resolve()), s.st_size, s.st_mtime_ns] for p, s in zip(paths, stats, strict=True)] + [size] * bool(size)
+    )
     target = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
     if not target.exists():
-        _write_pixels(paths, target, workers)
+        _write_pixels(paths, target, size)
     return np.load(target, mmap_mode="r")
 
 
-def _write_pixels(paths: list[Path], target: Path, workers: int | None) -> None:
-    first = _read(paths[0])
+def _write_pixels(paths: list[Path], target: Path, size: int | None) -> None:
+    first = _read(paths[0], size)
     shape = (len(paths), *first.shape)
     print(f"decoding {len(paths)} images once into {target} ({np.prod(shape) / 1e9:.2f} GB)")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -64,14 +72,16 @@ def _write_pixels(paths: list[Path], target: Path, workers: int | None) -> None:
     pixels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
 
     def fill(index):
-        image = _read(paths[index])
+        image = _read(paths[index], size)
         if image.shape != first.shape:
             (h, w), (h0, w0) = image.shape[:2], first.shape[:2]
-            raise UserError(f"{paths[index]} is {w}x{h} pixels, {paths[0]} is {w0}x{h0}; give all images one size")
+            raise UserError(
+                f"{paths[index]} is {w}x{h} pixels, {paths[0]} is {w0}x{h0}; --decode-size N gives all one size"
+            )
         pixels[index] = image
 
     try:
-        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             for _ in progress(pool.map(fill, range(len(paths))), desc="decoding", total=len(paths), unit="image"):
                 pass
         pixels.flush()
@@ -80,9 +90,10 @@ def _write_pixels(paths: list[Path], target: Path, workers: int | None) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path, size: int | None) -> np.ndarray:
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+            image = image.convert("RGB")
+            return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR) if size else image)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"cannot read the image {path}: {error}; replace or remove it") from error

@@ -1,47 +1,95 @@
-"""Attribute pairs: one target, one protected attribute, four cells."""
+"""Attribute pairs: one target, one protected attribute or several, and the cells they make.
+
+A cell is written target_protected: `1_0` is target present, protected attribute absent; with two protected
+attributes `1_01` is target present, the first absent, the second present.
+"""
 
 import difflib
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from utils.errors import UserError
 
-CELLS = ("0_0", "0_1", "1_0", "1_1")  # target_protected: 1_0 = target present, protected attribute absent
+
+def cells_of(protected: int) -> tuple[str, ...]:
+    """The cells of a target and that many protected attributes, target first: 0_0, 0_1, 1_0, 1_1 for one."""
+    groups = ["".join(bits) for bits in itertools.product("01", repeat=protected)]
+    return tuple(f"{target}_{group}" for target in "01" for group in groups)
+
+
+CELLS = cells_of(1)
+
+
+def cell_labels(cell: str) -> tuple[int, int]:
+    """Target (0 or 1) and protected group of a cell; the group is 0 or 1, or counts the bits of several attributes."""
+    target, group = cell.split("_")
+    return int(target), int(group, 2)
+
+
+def cell_values(cell: str) -> tuple[int, ...]:
+    """The value, 0 or 1, of the target and of each protected attribute in a cell."""
+    return tuple(int(bit) for bit in cell.replace("_", ""))
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A target and a protected attribute, as the label file spells them."""
+    """A target and one or several protected attributes, as the label file spells them."""
 
     target: str
-    protected: str
+    protected: tuple[str, ...]
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The target, then the protected attributes."""
+        return (self.target, *self.protected)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The names of the cells."""
+        return cells_of(len(self.protected))
 
     @property
     def name(self) -> str:
-        """The short name, as in file and folder names: `BlondHair_Male` for Blond_Hair and Male."""
-        return f"{self.target.replace('_', '')}_{self.protected.replace('_', '')}"
+        """The short name, as in file and folder names: `BlondHair_Male`, `Smiling_MaleYoung`."""
+        return f"{self.target.replace('_', '')}_{''.join(self.protected).replace('_', '')}"
 
 
 def parse_pair(text: str, attributes: Iterable[str]) -> Pair:
     """The pair that `text` names: `Smiling_Male`, `BlondHair_Male` and `Blond_Hair_Male` alike.
 
-    Raises `UserError`, with the nearest attribute names, where it names none.
+    Several protected attributes follow one another: `Smiling_MaleYoung` or `Smiling_Male_Young`. Raises
+    `UserError`, with the nearest attribute names, where it names none.
     """
     known = {_plain(name): name for name in attributes}
     parts = text.split("_")
     splits = [(_plain("".join(parts[:i])), _plain("".join(parts[i:]))) for i in range(1, len(parts))]
-    found = [Pair(known[t], known[p]) for t, p in splits if t in known and p in known and t != p]
+    found = [
+        Pair(known[target], tuple(known[name] for name in names))
+        for target, rest in splits
+        if target in known
+        for names in _segments(rest, known)
+        if target not in names and len(set(names)) == len(names)
+    ]
     if found:
-        return found[0]
+        return min(found, key=lambda pair: len(pair.protected))
     wrong = [part for part in parts if _plain(part) not in known] or parts
     near = {known[n] for part in wrong for n in difflib.get_close_matches(_plain(part), known, n=3, cutoff=0.5)}
     hint = f"nearest: {', '.join(sorted(near))}" if near else f"known: {', '.join(sorted(known.values()))}"
-    raise UserError(f"--target-sensitive {text}: not TARGET_PROTECTED of two different attributes in the data; {hint}")
+    raise UserError(f"--target-sensitive {text}: not TARGET_PROTECTED of different attributes in the data; {hint}")
 
 
 def same_pair(a: str, b: str) -> bool:
     """Whether two spellings of a pair's name mean the same pair."""
     return _plain(a) == _plain(b)
+
+
+def _segments(text: str, known: dict[str, str]) -> list[tuple[str, ...]]:
+    """Every way to read `text` as known names, one after another."""
+    if not text:
+        return [()]
+    heads = [name for name in known if text.startswith(name)]
+    return [(head, *tail) for head in heads for tail in _segments(text[len(head) :], known)]
 
 
 def _plain(name: str) -> str:

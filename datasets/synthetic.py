@@ -5,40 +5,69 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from datasets.celeba import cell_names
+from datasets.custom import binary_columns, check_files, read_lines
 from datasets.images import FaceSet, decode_images
-from datasets.pairs import CELLS, same_pair
+from datasets.pairs import Pair, cell_labels, same_pair
 from utils.errors import UserError
 
 SUFFIXES = frozenset(ext for ext, fmt in Image.registered_extensions().items() if fmt in Image.OPEN)
 
 
-def synthetic_pool(root: Path, pair: str, prompt_type: str, needed: dict[str, int], cache: Path) -> FaceSet:
-    """All images of the four cells, labelled by their folder, sorted by cell and file name.
+def synthetic_pool(
+    root: Path, pair: Pair, prompt_type: str, needed: dict[str, int], cache: Path, decode_size: int | None = None
+) -> FaceSet:
+    """All images of the cells, labelled by their folder, sorted by cell and file name.
 
-    `needed` says how many images of each cell will be drawn. Raises `UserError` where a folder is missing or
+    A `root` that ends in .csv lists other images in their place: columns image and the pair's 0/1 attributes.
+
+    `needed` names the cells and says how many images of each will be drawn. Raises `UserError` where a folder is missing or
     holds fewer.
     """
-    folder = pair_folder(root, pair) / prompt_type
-    files = {cell: image_files(folder / cell) for cell in CELLS}
-    short = [f"{cell} has {len(files[cell])} of {needed[cell]}" for cell in CELLS if len(files[cell]) < needed[cell]]
+    if root.suffix == ".csv":
+        folder, files = root, listed_files(root, pair)
+    else:
+        folder = pair_folder(root, pair.name) / prompt_type
+        files = {cell: image_files(folder / cell) for cell in needed}
+    short = [f"{cell} has {len(files[cell])} of {needed[cell]}" for cell in needed if len(files[cell]) < needed[cell]]
     if short:
         raise UserError(
             f"too few synthetic images in {folder} (cells target_protected): {', '.join(short)}; generate more "
             f"(stable_diffusion/generation.sh --images-per-cell {max(needed.values())}) or lower "
             "--number-balanced-synthetic and --number-imbalanced-synthetic"
         )
-    paths = [path for cell in CELLS for path in files[cell]]
-    labels = np.array([(int(cell[0]), int(cell[2])) for cell in CELLS for _ in files[cell]], dtype=np.int64)
+    paths = [path for cell in needed for path in files[cell]]
+    labels = np.array([cell_labels(cell) for cell in needed for _ in files[cell]], dtype=np.int64)
     names = tuple(f"{path.parent.name}/{path.name}" for path in paths)
-    return FaceSet(decode_images(paths, cache), np.arange(len(paths)), labels[:, 0], labels[:, 1], names)
+    return FaceSet(
+        decode_images(paths, cache, decode_size),
+        np.arange(len(paths)),
+        labels[:, 0],
+        labels[:, 1],
+        names,
+        tuple(needed),
+    )
+
+
+def listed_files(path: Path, pair: Pair) -> dict[str, list[Path]]:
+    """The images that a CSV file lists for each cell, sorted. Raises `UserError` as `datasets.custom` does."""
+    form = f"it needs the columns image and {', '.join(pair.attributes)}"
+    table = read_lines(path, ("image", *pair.attributes), form)
+    labels = binary_columns(path, table, pair)
+    if labels.isna().any(axis=None):
+        raise UserError(f"{path}: line {labels.index[labels.isna().any(axis=1)][0]} has an empty label; {form}")
+    check_files(path, table)
+    cells = cell_names(labels, pair.target, pair.protected)
+    return {cell: sorted(path.parent / name for name in table["image"][cells == cell]) for cell in pair.cells}
 
 
 def draw_cells(pool: FaceSet, sizes: dict[str, int], generator: np.random.Generator) -> FaceSet:
     """`sizes[cell]` images of each cell, drawn without replacement."""
     chosen = []
-    for cell in CELLS:
-        members = np.flatnonzero((pool.target == int(cell[0])) & (pool.protected == int(cell[2])))
-        chosen.append(generator.choice(members, size=sizes[cell], replace=False))
+    for cell, size in sizes.items():
+        target, group = cell_labels(cell)
+        members = np.flatnonzero((pool.target == target) & (pool.protected == group))
+        chosen.append(generator.choice(members, size=size, replace=False))
     return pool.subset(np.concatenate(chosen))
 
 

@@ -120,7 +120,7 @@ def fit(
 
 def evaluate(model: nn.Module, data: FaceSet, compute: Compute) -> dict:
     """The fairness metrics of a model on a set; an image is positive where its logit is above 0."""
-    return fairness_metrics(data.target, data.protected, predict(model, data, compute) > 0)
+    return fairness_metrics(data.target, data.protected, predict(model, data, compute) > 0, data.cells)
 
 
 def _train_epoch(model, batches, optimizer, compute, bar) -> float:

@@ -1,41 +1,66 @@
-"""Prompt files: for each pair, what to ask the generator for in each of the four cells."""
+"""Prompt files: for each pair, what to ask the generator for in each of its cells."""
 
 import difflib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.pairs import CELLS, same_pair
+from datasets.pairs import cell_values, cells_of, same_pair
 from utils.errors import UserError
 
 FOLDER = Path(__file__).parent
+_FORM = "see prompts/Smiling_Male.json for the form"
 
 
 @dataclass(frozen=True)
 class Prompts:
     """The content of a prompt file.
 
-    `words["target"]["1"]` lists the words that say the target is present, "0" that it is absent; likewise
-    for "protected". `prompts[prompt type][cell]` lists the prompts of a cell (target_protected).
+    `words[attribute]["1"]` lists the words that say that the attribute is present, "0" that it is absent.
+    `group_details` lists details that belong to one group alone (a beard, lipstick) and need not be in all cells.
+    `prompts[prompt type][cell]` lists the prompts of a cell (target_protected). `origin` says who wrote them, and how.
     """
 
     pair: str
     target: str
-    protected: str
-    origin: str
+    protected: list[str]
+    origin: str | dict
     words: dict[str, dict[str, list[str]]]
+    group_details: list[str]
     prompts: dict[str, dict[str, list[str]]]
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The names of the cells, target_protected."""
+        return cells_of(len(self.protected))
+
+    def own_words(self, cell: str) -> dict[str, list[str]]:
+        """For each attribute the words that state its value in a cell."""
+        values = zip((self.target, *self.protected), cell_values(cell), strict=True)
+        return {name: self.words[name][str(value)] for name, value in values}
+
+    def opposite_words(self, cell: str) -> dict[str, list[str]]:
+        """For each attribute the words that state the other value."""
+        values = zip((self.target, *self.protected), cell_values(cell), strict=True)
+        return {name: self.words[name][str(1 - value)] for name, value in values}
+
+
+def shipped_files() -> list[Path]:
+    """The prompt files of this folder."""
+    return [path for path in sorted(FOLDER.glob("*.json")) if "_" in path.stem]
 
 
 def find_prompt_file(pair: str) -> Path:
     """The shipped file of a pair, however its name is spelled; `UserError` with the nearest names otherwise."""
-    shipped = {path.stem: path for path in sorted(FOLDER.glob("*.json"))}
+    shipped = {path.stem: path for path in shipped_files()}
     for name, path in shipped.items():
         if same_pair(name, pair):
             return path
     names = difflib.get_close_matches(pair, shipped, n=3, cutoff=0.4) or list(shipped)
     raise UserError(
-        f"no prompts for the pair {pair} in {FOLDER}; there are {', '.join(names)}; pass your own with --prompts FILE"
+        f"no prompts for the pair {pair} in {FOLDER}; there are {', '.join(names)}; write some with python -m "
+        "prompts.write, or pass your own with --prompts FILE"
     )
 
 
@@ -44,32 +69,46 @@ def read_prompts(path: Path) -> Prompts:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         prompts = Prompts(**{key: content[key] for key in Prompts.__dataclass_fields__})
-        for part in ("target", "protected"):
-            for value in ("0", "1"):
-                _require_texts(prompts.words[part][value], f"words.{part}.{value}")
+        if not isinstance(prompts.pair, str) or not isinstance(prompts.target, str):
+            raise ValueError("pair and target must be texts")
+        require_texts(prompts.protected, "protected")
+        if not isinstance(prompts.group_details, list):
+            raise ValueError("group_details must be a list")
+        for name in (prompts.target, *prompts.protected):
+            for value in "01":
+                require_texts(prompts.words[name][value], f"words.{name}.{value}")
         if not prompts.prompts:
             raise ValueError("prompts holds no prompt type")
         for prompt_type, cells in prompts.prompts.items():
-            for cell in CELLS:
-                _require_texts(cells[cell], f"prompts.{prompt_type}.{cell}")
+            for cell in prompts.cells:
+                require_texts(cells[cell], f"prompts.{prompt_type}.{cell}")
     except OSError as error:
         raise UserError(f"cannot read the prompt file {path}: {error.strerror}") from error
     except KeyError as error:
-        raise UserError(f"{path}: {error} is missing; see prompts/Smiling_Male.json for the form") from error
+        raise UserError(f"{path}: {error} is missing; {_FORM}") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a prompt file: {error}; see prompts/Smiling_Male.json for the form") from error
+        raise UserError(f"{path}: not a prompt file: {error}; {_FORM}") from error
     return prompts
 
 
 def prompts_of_type(prompts: Prompts, prompt_type: str) -> dict[str, list[str]]:
-    """The prompts of each cell. Raises `UserError` where the file has none of that type."""
-    if prompt_type not in prompts.prompts:
-        raise UserError(
-            f"the prompts of {prompts.pair} have no type {prompt_type}; they have {', '.join(prompts.prompts)}"
-        )
-    return prompts.prompts[prompt_type]
+    """The prompts of each cell; `contextual-25` means the first 25 of `contextual`.
+
+    Raises `UserError` where the file has none of that type, or fewer.
+    """
+    limited = re.fullmatch(r"(.+)-(\d+)", prompt_type)
+    name, count = (
+        (limited[1], int(limited[2])) if limited and prompt_type not in prompts.prompts else (prompt_type, None)
+    )
+    if name not in prompts.prompts:
+        raise UserError(f"the prompts of {prompts.pair} have no type {name}; they have {', '.join(prompts.prompts)}")
+    cells = {cell: prompts.prompts[name][cell][:count] for cell in prompts.cells}
+    if count is not None and (count < 1 or min(map(len, cells.values())) < count):
+        raise UserError(f"--prompt-type {prompt_type}: {name} has {min(map(len, cells.values()))} prompts a cell")
+    return cells
 
 
-def _require_texts(value, where: str) -> None:
+def require_texts(value, where: str) -> None:
+    """Raise `ValueError` unless `value` is a list of texts that are not empty."""
     if not (isinstance(value, list) and value and all(isinstance(text, str) and text.strip() for text in value)):
         raise ValueError(f"{where} must be a list of texts that are not empty")

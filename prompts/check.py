@@ -1,82 +1,189 @@
-"""Check prompt files: does every prompt say what its cell is, and nothing else?
+"""Check prompt files: does every prompt say what its cell is, and do the cells differ in nothing else?
 
-    python -m prompts.check [FILE ...]
+    python -m prompts.check [FILE ...] [--limit 0.1] [--words]
 
-Without a file, all shipped ones. A prompt must state its own cell's words and not the opposite ones, must
-be the only one of its wording, and must fit the 77 tokens that Stable Diffusion reads. Ends with status 2,
-naming every fault, where one does not.
+Without a file, all shipped ones. Every prompt must state its own cell's words, neither deny them nor state
+the opposite, be the only one of its wording, and fit the 77 tokens that Stable Diffusion reads. Between
+cells no context word's frequency (the share of prompts that hold it) may differ by more than the limit: a
+detail that goes with one cell teaches a classifier to look for it. Prints a table, or, with status 2, every
+fault with its line.
 """
 
 import argparse
+import json
 import re
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 from transformers import CLIPTokenizer
 
-from datasets.pairs import CELLS
-from prompts import FOLDER, Prompts, read_prompts
+from prompts import FOLDER, Prompts, read_prompts, shipped_files
+from utils.arguments import non_negative_float
 from utils.errors import UserError, command_line
 
 TOKENIZER = Path(__file__).parent.parent / "stable_diffusion" / "tiny" / "tokenizer"  # CLIP's own vocabulary
 MAX_TOKENS = 77
+LIMIT = 0.1
+GROUP_DETAIL_LIMIT = 0.1  # share of a cell's prompts with a detail of one group
+SYNONYMS = json.loads((FOLDER / "synonyms.json").read_text(encoding="utf-8"))
+NO_CONTEXT = frozenset(["a", "an", "and", "at", "for", "from", "in", "is", "of", "on", "the", "to", "who", "with"])
 
 
-def faults(prompts: Prompts, tokenizer: CLIPTokenizer) -> list[str]:
-    """What is wrong with a file's prompts, a line each."""
+def check_prompts(path: Path, limit: float = LIMIT) -> Prompts:
+    """Read a prompt file; raise `UserError` naming every fault of its prompts and its line."""
+    prompts = read_prompts(path)
+    found = faults(prompts, CLIPTokenizer.from_pretrained(TOKENIZER), limit)
+    if found:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        numbered = [f"{_place(lines, text)}{fault}" for text, fault in found]
+        raise UserError("\n  ".join([f"{path}: {len(found)} faults:", *numbered]))
+    return prompts
+
+
+def faults(prompts: Prompts, tokenizer: CLIPTokenizer, limit: float = LIMIT) -> list[tuple[str | None, str]]:
+    """What is wrong with a file's prompts: the prompt (None: the whole of a type) and the fault."""
     found = []
     for prompt_type, cells in prompts.prompts.items():
-        repeated = [text for text, n in Counter(text for cell in CELLS for text in cells[cell]).items() if n > 1]
-        found += [f"{prompt_type}: twice: {text!r}" for text in repeated]
-        for cell in CELLS:
+        counts = Counter(text for cell in prompts.cells for text in cells[cell])
+        found += [(text, f"{prompt_type}: {n} times: {text!r}") for text, n in counts.items() if n > 1]
+        for cell in prompts.cells:
             for number, text in enumerate(cells[cell], start=1):
                 where = f"{prompt_type} {cell} prompt {number} {text!r}"
-                found += [f"{where}: {fault}" for fault in _word_faults(prompts.words, cell, text)]
-                tokens = len(tokenizer(text).input_ids)
-                if tokens > MAX_TOKENS:
-                    found.append(f"{where}: {tokens} tokens, more than {MAX_TOKENS}")
+                found += [(text, f"{where}: {fault}") for fault in prompt_faults(prompts, cell, text, tokenizer)]
+        table = word_frequencies(prompts, prompt_type)
+        gaps = frequency_gaps(prompts, table)
+        found += [
+            (
+                None,
+                f"{prompt_type}: {word!r} is in {_range(table.loc[word])} of a cell's prompts; the limit is {limit:.0%}",
+            )
+            for word, gap in gaps.items()
+            if gap > limit
+        ]
+        for cell in prompts.cells:
+            share = _share(cells[cell], lambda text: any(states(text, d) for d in prompts.group_details))
+            if share > GROUP_DETAIL_LIMIT:
+                found.append(
+                    (None, f"{prompt_type} {cell}: {share:.0%} of the prompts have a group detail; keep them few")
+                )
     return found
 
 
-def check_prompts(prompts: Prompts) -> None:
-    """Raise `UserError` naming every fault of a file's prompts."""
-    found = faults(prompts, CLIPTokenizer.from_pretrained(TOKENIZER))
-    if found:
-        raise UserError("\n  ".join([f"{len(found)} faults in the prompts of {prompts.pair}:", *found]))
-
-
-def _word_faults(words: dict, cell: str, text: str) -> list[str]:
+def prompt_faults(prompts: Prompts, cell: str, text: str, tokenizer: CLIPTokenizer) -> list[str]:
+    """What is wrong with one prompt of a cell."""
     found = []
-    for part, value in zip(("target", "protected"), cell.split("_"), strict=True):
-        own, opposite = words[part][value], words[part]["10"[int(value)]]
+    own_words, opposite_words = prompts.own_words(cell), prompts.opposite_words(cell)
+    rest = _without(text, [word for words in own_words.values() for word in words])
+    for name in (prompts.target, *prompts.protected):
+        own, opposite = own_words[name], opposite_words[name]
         if not any(states(text, word) for word in own):
             found.append(f"does not say {' or '.join(own)}")
-        found += [f"says {word}" for word in opposite if states(_without(text, own), word)]
+        found += [f"denies {word}" for word in own if denies(text, word)]
+        own_synonyms = {synonym for word in own for synonym in SYNONYMS.get(word, ())}
+        for word in dict.fromkeys(w for o in opposite for w in (o, *SYNONYMS.get(o, ()))):
+            if word not in own_synonyms and states(rest, word):
+                found.append(f"says {word}")
+    tokens = len(tokenizer(text).input_ids)
+    if tokens > MAX_TOKENS:
+        found.append(f"{tokens} tokens, more than {MAX_TOKENS}")
     return found
 
 
 def states(text: str, word: str) -> bool:
     """Whether a text holds a word or phrase as whole words: "woman" does not state "man"."""
-    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
+    return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text, re.IGNORECASE) is not None
+
+
+def denies(text: str, word: str) -> bool:
+    """Whether a text negates a word: "not smiling", "without any eyeglasses", "non-smiling", "unsmiling"."""
+    negation = (
+        r"(?<!\w)(?:(?:not|no|never|without|isn't|hardly|barely)\s+(?:(?:a|an|any|really|very)\s+)?|non-?|un-?|no-)"
+    )
+    return re.search(rf"{negation}{re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
+
+
+def word_frequencies(prompts: Prompts, prompt_type: str) -> pd.DataFrame:
+    """The share of a cell's prompts that hold a context word: a row each word, a column each cell.
+
+    The cell's own words and words such as "of" and "the" are no context.
+    """
+    columns = {}
+    for cell in prompts.cells:
+        own = [word for words in prompts.own_words(cell).values() for word in words]
+        texts = prompts.prompts[prompt_type][cell]
+        counts = Counter(word for text in texts for word in set(_words(_without(text, own))) - NO_CONTEXT)
+        columns[cell] = pd.Series({word: n / len(texts) for word, n in counts.items()}, dtype=float)
+    return pd.DataFrame(columns).fillna(0.0).sort_index()
+
+
+def frequency_gaps(prompts: Prompts, table: pd.DataFrame) -> pd.Series:
+    """The largest difference between two cells of each word's frequency, largest first; group details are left out."""
+    details = {word for detail in prompts.group_details for word in _words(detail)}
+    gaps = table.max(axis=1) - table.min(axis=1)
+    return gaps[~gaps.index.isin(details)].sort_values(ascending=False, kind="stable")
+
+
+def report(prompts: Prompts, path: Path, all_words: bool) -> str:
+    """The table of a file: for each type and cell the number of prompts and their mean length, and the largest gaps."""
+    lines = []
+    for prompt_type, cells in prompts.prompts.items():
+        table = word_frequencies(prompts, prompt_type)
+        gaps = frequency_gaps(prompts, table)
+        largest = f"{gaps.iloc[0]:.0%} ({gaps.index[0]})" if len(gaps) and gaps.iloc[0] > 0 else "0%"
+        counts = "  ".join(f"{cell} {len(cells[cell])} x {_mean_length(cells[cell]):.1f}" for cell in prompts.cells)
+        lines.append(f"{path.name}  {prompt_type}: {counts} words; largest difference {largest} of {len(gaps)} words")
+        if all_words:
+            lines.append(table.assign(difference=gaps).to_string(float_format="%.2f"))
+    return "\n".join(lines)
 
 
 def _without(text: str, phrases: list[str]) -> str:
     """The text less the cell's own phrases: "not smiling" does not state "smiling"."""
     for phrase in sorted(phrases, key=len, reverse=True):
-        text = re.sub(rf"(?<!\w){re.escape(phrase)}(?!\w)", " ", text, flags=re.IGNORECASE)
+        text = re.sub(rf"(?<![\w-]){re.escape(phrase)}(?![\w-])", " ", text, flags=re.IGNORECASE)
     return text
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9][a-z0-9'-]*", text.lower())
+
+
+def _mean_length(texts: list[str]) -> float:
+    return sum(len(_words(text)) for text in texts) / len(texts)
+
+
+def _share(texts, condition) -> float:
+    return sum(map(condition, texts)) / len(texts)
+
+
+def _range(row: pd.Series) -> str:
+    return f"{row.min():.0%} ({row.idxmin()}) to {row.max():.0%} ({row.idxmax()})"
+
+
+def _place(lines: list[str], text: str | None) -> str:
+    quoted = {json.dumps(text), json.dumps(text, ensure_ascii=False)} if text else ()
+    numbers = [str(n) for n, line in enumerate(lines, start=1) if any(q in line for q in quoted)]
+    return f"line {', '.join(numbers)}: " if numbers else ""
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, help="prompt files (default: all in prompts/)")
-    for path in parser.parse_args().files or sorted(FOLDER.glob("*.json")):
-        prompts = read_prompts(path)
-        check_prompts(prompts)
-        for prompt_type, cells in prompts.prompts.items():
-            counts = ", ".join(f"{cell} {len(cells[cell])}" for cell in CELLS)
-            print(f"{path.name}: {prompt_type} prompts are good: {counts}")
+    parser.add_argument(
+        "--limit", type=non_negative_float, default=LIMIT, help="largest difference in a word's frequency"
+    )
+    parser.add_argument("--words", action="store_true", help="print the frequency of every word in every cell")
+    args = parser.parse_args()
+    problems = []
+    for path in args.files or shipped_files():
+        try:
+            print(report(check_prompts(path, args.limit), path, args.words))
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
 
 
 if __name__ == "__main__":

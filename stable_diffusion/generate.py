@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from datasets.pairs import CELLS, same_pair
+from datasets.pairs import same_pair
 from prompts import Prompts, find_prompt_file, prompts_of_type, read_prompts
 from prompts.check import check_prompts
 from stable_diffusion.contact_sheet import write_contact_sheets
@@ -41,7 +41,8 @@ def main() -> None:
     args = parse_args()
     device = choose_device(args.device)
     precision = args.precision or ("fp32" if device.type == "cpu" else "fp16")
-    prompts = read_prompts(args.prompts or find_prompt_file(args.target_sensitive))
+    prompt_file = args.prompts or find_prompt_file(args.target_sensitive)
+    prompts = read_prompts(prompt_file)
     if not same_pair(prompts.pair, args.target_sensitive):
         raise UserError(
             f"--prompts {args.prompts} is for {prompts.pair}, --target-sensitive says {args.target_sensitive}"
@@ -62,7 +63,7 @@ def main() -> None:
     }
     check_manifest(folder, settings)
     if args.dry_run:
-        check_prompts(prompts)
+        check_prompts(prompt_file)
         print(f"{folder}: {len(jobs)} images asked for; {args.model}, {args.scheduler}, {args.steps} steps")
         return
     done = {job.image for job in jobs if (folder / job.image).exists()}
@@ -78,7 +79,7 @@ def main() -> None:
         distinct = list(dict.fromkeys(job.prompt for batch in open_batches for job in batch))
         embeddings = dict(zip(distinct, encode_prompts(pipeline, distinct), strict=True))
         empty = encode_prompts(pipeline, [""])
-        for cell in CELLS:
+        for cell in texts:
             (folder / cell).mkdir(parents=True, exist_ok=True)
         manifest = Manifest(folder, settings, [job for job in jobs if job.image in done])
         with progress(desc="generating", total=len(jobs), initial=len(done), unit="image") as bar:
@@ -110,8 +111,7 @@ def save_whole(image: Image.Image, path: Path) -> None:
 
 def titles(prompts: Prompts) -> dict[str, str]:
     """A heading for the contact sheet of each cell."""
-    words = prompts.words
-    heads = {cell: f"{words['target'][cell[0]][0]}, {words['protected'][cell[2]][0]}" for cell in CELLS}
+    heads = {cell: ", ".join(words[0] for words in prompts.own_words(cell).values()) for cell in prompts.cells}
     return {cell: f"{prompts.pair} {cell}: {head}" for cell, head in heads.items()}
 
 
@@ -119,7 +119,11 @@ def parse_args() -> argparse.Namespace:
     """The command line; the defaults are the paper's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target-sensitive", default="Smiling_Male", metavar="TARGET_PROTECTED")
-    parser.add_argument("--prompt-type", choices=("plain", "contextual"), default="contextual")
+    parser.add_argument(
+        "--prompt-type",
+        default="contextual",
+        help="plain, contextual, contextual-without-pose, or a type of your file; contextual-25: its first 25 prompts",
+    )
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="prompt file (default: prompts/<pair>.json)")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="hub id, diffusers folder, .safetensors or .ckpt file")
     parser.add_argument("--outdir", type=Path, default=Path("results/runs/synthetic"))

@@ -23,7 +23,7 @@ from torchvision.models import resnet18
 from datasets.augment import crop_and_resize, random_flips, whole_image_boxes
 from datasets.celeba import image_folder, split_attributes
 from datasets.images import decode_images
-from datasets.pairs import CELLS, parse_pair
+from datasets.pairs import cell_values, parse_pair
 from datasets.synthetic import synthetic_pool
 from utils.arguments import choose_device, positive_int
 from utils.errors import UserError, command_line
@@ -77,16 +77,16 @@ def _inputs(pixels, rows, flips, size, device):
     return crop_and_resize(images, whole_image_boxes(len(rows), *pixels.shape[1:3]), flips, size)
 
 
-def share_right(found: np.ndarray, asked: np.ndarray, attributes: tuple[str, str]) -> pd.DataFrame:
-    """For each cell of `asked`, the percentage of images whose verdict is right: a column each attribute, and both.
+def share_right(found: np.ndarray, asked: np.ndarray, attributes: tuple[str, ...]) -> pd.DataFrame:
+    """For each cell of `asked`, the percentage of images whose verdict is right: a column each attribute, and all.
 
-    Both arrays are 0/1 of shape (n, 2): target and protected.
+    Both arrays are 0/1 of shape (n, attributes), the target first.
     """
     right = found == asked
-    cells = np.array([f"{t}_{p}" for t, p in asked])
-    table = pd.DataFrame({attributes[0]: right[:, 0], attributes[1]: right[:, 1], "both": right.all(1), "cell": cells})
-    shares = 100 * table.groupby("cell").mean().reindex(CELLS)
-    return shares.assign(images=table["cell"].value_counts())
+    cell = ["".join(map(str, values)) for values in asked]
+    table = pd.DataFrame(right, columns=list(attributes)).assign(all=right.all(axis=1), cell=cell)
+    table["cell"] = table["cell"].str[0] + "_" + table["cell"].str[1:]
+    return (100 * table.groupby("cell").mean()).assign(images=table["cell"].value_counts())
 
 
 def main() -> None:
@@ -98,7 +98,7 @@ def main() -> None:
     if not args.images.is_dir():
         raise UserError(f"--images {args.images}: no such folder; give <outdir>/<pair>/<prompt type>")
     pair = parse_pair(args.images.resolve().parent.name, splits["train"].columns)
-    names = (pair.target, pair.protected)
+    names = pair.attributes
 
     def labelled(split):
         table = splits[split]
@@ -107,7 +107,7 @@ def main() -> None:
         return decode_images([folder / n for n in table.index], args.cache), table[list(names)].gt(0).to_numpy(np.int64)
 
     if args.judge and args.judge.exists():
-        model = resnet18(num_classes=2)
+        model = resnet18(num_classes=len(names))
         model.load_state_dict(load_file(args.judge))
         model = model.to(device, memory_format=torch.channels_last).eval()
     else:
@@ -121,9 +121,10 @@ def main() -> None:
     print(f"the judge on labelled test faces, % right\n{show(model, pixels, labels, names, args, device, amp)}\n")
 
     pool = synthetic_pool(
-        args.images.parent.parent, args.images.parent.name, args.images.name, dict.fromkeys(CELLS, 1), args.cache
+        args.images.resolve().parents[1], pair, args.images.name, dict.fromkeys(pair.cells, 1), args.cache
     )
-    asked = np.stack([pool.target, pool.protected], 1)
+    values = np.array([cell_values(cell) for cell in pair.cells])
+    asked = values[pool.target * (len(pair.cells) // 2) + pool.protected]
     print(f"images of {args.images}, % judged as asked\n{show(model, pool.pixels, asked, names, args, device, amp)}")
 
 

@@ -5,7 +5,6 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from datasets.pairs import CELLS
 from utils.errors import UserError
 from utils.seeds import derived_seed
 
@@ -30,7 +29,7 @@ def plan(prompts: dict[str, list[str]], images_per_cell: int, seed: int) -> list
     return [
         Job(f"{cell}/{i:06d}.png", cell, prompts[cell][i % len(prompts[cell])], derived_seed(seed, cell, i))
         for i in range(images_per_cell)
-        for cell in CELLS
+        for cell in prompts
     ]
 
 

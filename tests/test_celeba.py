@@ -7,7 +7,7 @@ import pytest
 
 from datasets.bias import biased_cell_sizes, largest_biased_size
 from datasets.celeba import biased_subset, cell_names, read_attributes, read_partition, split_attributes
-from datasets.pairs import Pair, parse_pair, same_pair
+from datasets.pairs import Pair, cells_of, parse_pair, same_pair
 from utils.errors import UserError
 
 
@@ -15,6 +15,24 @@ def random_table(n, seed=0, values=(-1, 1)):
     rng = np.random.default_rng(seed)
     names = [f"{i:06d}.jpg" for i in range(1, n + 1)]
     return pd.DataFrame(rng.choice(values, (n, 3)), index=names, columns=["Smiling", "Male", "Blond_Hair"])
+
+
+def test_eight_cells_multiply_the_shares_and_keep_the_degree_of_each_attribute():
+    cells = cells_of(2)
+    sizes = biased_cell_sizes(20000, "1/9", cells)
+    assert sizes == dict(zip(cells, [100, 900, 900, 8100, 8100, 900, 900, 100]))
+    assert sizes["1_10"] + sizes["1_11"] == 1000  # the first attribute alone: 1 to 9, as for a pair
+    assert sum(biased_cell_sizes(777, "1/3", cells).values()) == 776
+    assert largest_biased_size(sizes, "1/9") // 2 == 10000
+
+
+def test_biased_subset_of_eight_cells():
+    table = random_table(4000).assign(Young=np.random.default_rng(5).choice([-1, 1], 4000))
+    chosen = biased_subset(table, "Smiling", ("Male", "Young"), size=400)
+    sizes = biased_cell_sizes(400, "1/9", cells_of(2))
+    assert cell_names(chosen, "Smiling", ("Male", "Young")).value_counts().to_dict() == sizes
+    with pytest.raises(UserError, match=r"Smiling/Male\+Young.*0_11 has \d+ of 8100"):
+        biased_subset(table, "Smiling", ("Male", "Young"))
 
 
 def plain_walk(table, target, protected, sizes):
@@ -93,10 +111,12 @@ def test_missing_and_damaged_lists_are_named(toy, tmp_path):
 @pytest.mark.parametrize(
     ("text", "pair"),
     [
-        ("Smiling_Male", Pair("Smiling", "Male")),
-        ("BlondHair_Male", Pair("Blond_Hair", "Male")),
-        ("Blond_Hair_Male", Pair("Blond_Hair", "Male")),
-        ("male_blondhair", Pair("Male", "Blond_Hair")),
+        ("Smiling_Male", Pair("Smiling", ("Male",))),
+        ("BlondHair_Male", Pair("Blond_Hair", ("Male",))),
+        ("Blond_Hair_Male", Pair("Blond_Hair", ("Male",))),
+        ("male_blondhair", Pair("Male", ("Blond_Hair",))),
+        ("Smiling_MaleBlondHair", Pair("Smiling", ("Male", "Blond_Hair"))),
+        ("Smiling_Male_Blond_Hair", Pair("Smiling", ("Male", "Blond_Hair"))),
     ],
 )
 def test_pair_spellings(text, pair):
@@ -105,7 +125,7 @@ def test_pair_spellings(text, pair):
     assert same_pair(parsed.name, text)
 
 
-@pytest.mark.parametrize("text", ["Smilng_Male", "Smiling", "Smiling_Smiling", "", "Hat_Male"])
+@pytest.mark.parametrize("text", ["Smilng_Male", "Smiling", "Smiling_Smiling", "", "Hat_Male", "Smiling_MaleMale"])
 def test_unknown_pair_names_the_nearest(text):
     with pytest.raises(UserError, match=r"Smiling|known"):
         parse_pair(text, ["Smiling", "Male", "Blond_Hair"])

@@ -5,8 +5,11 @@ import pytest
 from PIL import Image
 
 from datasets.images import decode_images
+from datasets.pairs import Pair
 from datasets.synthetic import draw_cells, image_files, synthetic_pool
 from utils.errors import UserError
+
+PAIR = Pair("Smiling", ("Male",))
 
 
 def save(path, colour, size=(6, 5)):
@@ -68,13 +71,13 @@ def test_missing_image_and_other_size_are_named(tmp_path):
 
 
 def test_pool_is_labelled_by_folder_and_sorted(synthetic, tmp_path):
-    pool = synthetic_pool(synthetic, "Smiling_Male", "contextual", needed(4), tmp_path / "cache")
+    pool = synthetic_pool(synthetic, PAIR, "contextual", needed(4), tmp_path / "cache")
     assert pool.names[:5] == ("0_0/0.png", "0_0/1.png", "0_0/2.png", "0_0/3.png", "0_1/0.png")
     assert (pool.pixels[pool.rows][:, 0, 0, 0] == 10 * (2 * pool.target + pool.protected)).all()
 
 
 def test_drawing_is_by_seed_balanced_and_without_repetition(synthetic, tmp_path):
-    pool = synthetic_pool(synthetic, "Smiling_Male", "contextual", needed(4), tmp_path / "cache")
+    pool = synthetic_pool(synthetic, PAIR, "contextual", needed(4), tmp_path / "cache")
     sizes = {"0_0": 1, "0_1": 3, "1_0": 3, "1_1": 2}
     first, again, other = (draw_cells(pool, sizes, np.random.default_rng(seed)) for seed in (0, 0, 1))
     assert first.names == again.names != other.names
@@ -86,9 +89,9 @@ def test_drawing_is_by_seed_balanced_and_without_repetition(synthetic, tmp_path)
 def test_too_few_images_says_how_many_and_how_to_get_more(synthetic, tmp_path):
     (synthetic / "Smiling_Male" / "contextual" / "1_0" / "3.png").unlink()
     with pytest.raises(UserError, match=r"1_0 has 3 of 4.*--images-per-cell 4"):
-        synthetic_pool(synthetic, "Smiling_Male", "contextual", needed(4), tmp_path / "cache")
+        synthetic_pool(synthetic, PAIR, "contextual", needed(4), tmp_path / "cache")
     with pytest.raises(UserError, match="no folder"):
-        synthetic_pool(synthetic, "Young_Male", "contextual", needed(4), tmp_path / "cache")
+        synthetic_pool(synthetic, Pair("Young", ("Male",)), "contextual", needed(4), tmp_path / "cache")
 
 
 def test_partial_and_hidden_files_are_no_images(synthetic):
@@ -96,3 +99,31 @@ def test_partial_and_hidden_files_are_no_images(synthetic):
     (folder / "9.partial").touch()
     (folder / ".8.png").touch()
     assert [path.name for path in image_files(folder)] == ["0.png", "1.png", "2.png", "3.png"]
+
+
+def test_images_of_several_sizes_are_brought_to_one(tmp_path):
+    save(tmp_path / "a.png", "red")
+    save(tmp_path / "b.png", "blue", size=(9, 3))
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    with pytest.raises(UserError, match="--decode-size"):
+        decode_images(paths, tmp_path / "cache")
+    pixels = decode_images(paths, tmp_path / "cache", 4)
+    assert pixels.shape == (2, 4, 4, 3) and pixels[1, 0, 0].tolist() == [0, 0, 255]
+    assert decode_images(paths[:1], tmp_path / "cache").shape == (1, 5, 6, 3)  # another file than with a size
+
+
+def test_pool_from_a_csv_file(tmp_path):
+    lines = ["image,Smiling,Male"]
+    for t, p, i in np.ndindex(2, 2, 2):
+        save(tmp_path / f"{i}{t}{p}.png", (100 * t, 100 * p, i))
+        lines.append(f"{i}{t}{p}.png,{t},{p}")
+    (tmp_path / "faces.csv").write_text("\n".join(lines))
+    pool = synthetic_pool(tmp_path / "faces.csv", PAIR, "contextual", needed(2), tmp_path / "cache")
+    first = pool.pixels[pool.rows]
+    assert len(pool) == 8
+    assert (first[:, 0, 0, 0] == 100 * pool.target).all() and (first[:, 0, 0, 1] == 100 * pool.protected).all()
+    with pytest.raises(UserError, match="1_0 has 2 of 3"):
+        synthetic_pool(tmp_path / "faces.csv", PAIR, "contextual", needed(3), tmp_path / "cache")
+    (tmp_path / "faces.csv").write_text("image,Smiling,Male\n000.png,1,\n")
+    with pytest.raises(UserError, match="line 2 has an empty label"):
+        synthetic_pool(tmp_path / "faces.csv", PAIR, "contextual", needed(1), tmp_path / "cache")

@@ -9,6 +9,7 @@ def test_share_right_by_cell():
     asked = np.array([[0, 0], [0, 0], [0, 1], [1, 0], [1, 1], [1, 1]])
     found = np.array([[0, 0], [1, 0], [0, 1], [1, 1], [1, 1], [0, 0]])
     table = share_right(found, asked, ("Smiling", "Male"))
+    assert list(table.columns) == ["Smiling", "Male", "all", "images"]
     assert table.loc["0_0"].tolist() == [50, 100, 50, 2]
     assert table.loc["1_0"].tolist() == [100, 0, 0, 1]
     assert table.loc["1_1"].tolist() == [50, 50, 50, 2]

@@ -3,6 +3,7 @@ import pytest
 from fairlearn.metrics import MetricFrame, equalized_odds_difference
 from sklearn.metrics import accuracy_score
 
+from datasets.pairs import cells_of
 from utils.metrics import fairness_metrics
 
 
@@ -71,3 +72,22 @@ def test_other_values_are_refused(bad):
 def test_lengths_must_agree():
     with pytest.raises(ValueError, match="lengths differ"):
         fairness_metrics([0, 1], [0, 1, 0], [0, 1, 0])
+
+
+def test_four_protected_groups_agree_with_fairlearn():
+    rng = np.random.default_rng(1)
+    target, protected, prediction = rng.integers(0, 2, 900), rng.integers(0, 4, 900), rng.integers(0, 2, 900)
+    names = cells_of(2)
+    ours = fairness_metrics(target, protected, prediction, names)
+    odds = {"sensitive_features": protected}
+    assert ours["equalized_odds"] == pytest.approx(equalized_odds_difference(target, prediction, **odds))
+    mean = equalized_odds_difference(target, prediction, agg="mean", **odds)
+    assert ours["equalized_odds_mean"] == pytest.approx(mean)
+    groups = [names[4 * t + p] for t, p in zip(target, protected)]
+    frame = MetricFrame(metrics=accuracy_score, y_true=target, y_pred=prediction, sensitive_features=groups)
+    assert ours["group_accuracy"] == pytest.approx(frame.by_group.to_dict())
+    with pytest.raises(ValueError, match="protected"):
+        fairness_metrics(target, protected, prediction)
+    with pytest.raises(ValueError, match="1_10"):
+        keep = (target == 0) | (protected != 2)
+        fairness_metrics(target[keep], protected[keep], prediction[keep], names)

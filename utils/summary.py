@@ -10,23 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import UserError, command_line
-from utils.metrics import GROUPS
 
-COLUMNS = (
-    "Method",
-    "n",
-    "ACC",
-    *(f"acc {group}" for group in GROUPS),
-    "WST of means",
-    "mean of WST",
-    "STD of means",
-    "mean of STD",
-    "EO max",
-    "EO mean",
-)
 NOTE = (
     "Percent, test split, mean ± sample standard deviation over n seeds. Groups are target_protected. WST: worst-group "
-    "accuracy; STD: population standard deviation of the four group accuracies; both of the mean group accuracies, as in "
+    "accuracy; STD: population standard deviation of the group accuracies; both of the mean group accuracies, as in "
     "the paper's tables, and as the mean of the seeds' own values. EO max: equalized odds as max(|TPR gap|, |FPR gap|), "
     "as in the paper's tables; EO mean: the mean of the two gaps, as the paper's published code prints."
 )
@@ -34,10 +21,15 @@ NOTE = (
 
 def write_summary(runs: Path) -> str:
     """Write `summary.md` from the records under `runs`; returns the table as text for a terminal."""
-    rows = [summary_row(method, metrics) for method, metrics in read_metrics(runs).items()]
-    markdown = [_markdown(COLUMNS), _markdown(["---"] * len(COLUMNS)), *map(_markdown, rows)]
+    by_method = read_metrics(runs)
+    groups = list(next(iter(by_method.values()))[0]["group_accuracy"])
+    if any(list(m["group_accuracy"]) != groups for metrics in by_method.values() for m in metrics):
+        raise UserError(f"{runs}: the records are of different groups; keep each pair's in a folder of its own")
+    columns = table_columns(groups)
+    rows = [summary_row(method, metrics) for method, metrics in by_method.items()]
+    markdown = [_markdown(columns), _markdown(["---"] * len(columns)), *map(_markdown, rows)]
     (runs / "summary.md").write_text("\n".join([*markdown, "", NOTE]) + "\n")
-    return as_text(rows)
+    return as_text(columns, rows)
 
 
 def read_metrics(runs: Path) -> dict[str, list[dict]]:
@@ -50,9 +42,15 @@ def read_metrics(runs: Path) -> dict[str, list[dict]]:
     return {method: [record["metrics"] for record in records if record["method"] == method] for method in methods}
 
 
+def table_columns(groups: list[str]) -> list[str]:
+    """The headings of the table for records of these groups."""
+    spread = ("WST of means", "mean of WST", "STD of means", "mean of STD", "EO max", "EO mean")
+    return ["Method", "n", "ACC", *(f"acc {group}" for group in groups), *spread]
+
+
 def summary_row(method: str, metrics: list[dict]) -> list[str]:
     """The cells of a method's row, as text, from the metrics of its seeds."""
-    groups = np.array([[m["group_accuracy"][group] for group in GROUPS] for m in metrics])  # (n, 4)
+    groups = np.array([list(m["group_accuracy"].values()) for m in metrics])  # (n, groups)
     mean_groups = groups.mean(axis=0)
     return [
         method,
@@ -68,9 +66,9 @@ def summary_row(method: str, metrics: list[dict]) -> list[str]:
     ]
 
 
-def as_text(rows: list[list[str]]) -> str:
+def as_text(columns: list[str], rows: list[list[str]]) -> str:
     """The table turned on its side, a line each metric, so that it fits a terminal."""
-    lines = list(zip(COLUMNS, *rows, strict=True))
+    lines = list(zip(columns, *rows, strict=True))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 

@@ -1,0 +1,88 @@
+"""One's own images: a CSV file with the columns image, split and one 0/1 column for each attribute."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from datasets.duplicates import digests
+from datasets.pairs import Pair, parse_pair
+from utils.errors import UserError
+
+SPLITS = ("train", "val", "test")
+_FORM = "--real-data-path must name a CSV file with the columns image, split (train, val or test) and 0/1 attributes"
+
+
+def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.DataFrame]]:
+    """The pair that `target_sensitive` names among the file's columns, and the table of each split.
+
+    A table is indexed by image, a path relative to the file's folder, and holds the pair's columns with 0 and 1;
+    in train a protected value may be missing (NaN). Raises `UserError`, with the numbers of the lines, for any
+    other value, an unknown split, a missing file, or an image that is in two splits (by path or by content).
+    """
+    table = read_lines(path, ("image", "split"), _FORM)
+    pair = parse_pair(target_sensitive, [name for name in table.columns if name not in ("image", "split")])
+    _refuse(path, table, ~table["split"].isin(SPLITS), "split is not train, val or test")
+    labels = binary_columns(path, table, pair)
+    unknown = labels[list(pair.protected)].isna().any(axis=1) & (table["split"] != "train")
+    _refuse(path, table, unknown, f"{' or '.join(pair.protected)} is missing, which only train may do")
+    check_files(path, table)
+    _refuse_straddling(path, table)
+    labels.index = table["image"]
+    return pair, {split: labels[(table["split"] == split).to_numpy()] for split in SPLITS}
+
+
+def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame:
+    """A CSV file as text, a row for each line, indexed by line number (the heading is line 1).
+
+    Raises `UserError`, ending in `form`, where the file, a required column or every row is missing.
+    """
+    if not path.is_file():
+        raise UserError(f"no file {path}; {form}")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
+    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"{path}: cannot be read as CSV: {str(error).strip()}; {form}") from error
+    table.columns = [name.strip() for name in table.columns]
+    missing = [name for name in required if name not in table.columns]
+    if missing or table.empty:
+        raise UserError(f"{path}: {'no column ' + ', '.join(missing) if missing else 'no row'}; {form}")
+    table.index = range(2, len(table) + 2)
+    return table.apply(lambda column: column.str.strip())
+
+
+def binary_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
+    """The pair's columns as 0.0 and 1.0; an empty protected value is NaN. Raises `UserError` for any other text."""
+    for name in pair.attributes:
+        allowed = ("0", "1") if name == pair.target else ("0", "1", "")
+        _refuse(path, table, ~table[name].isin(allowed), f"{name} is neither 0 nor 1")
+    return table[list(pair.attributes)].replace("", "nan").astype(float)
+
+
+def check_files(path: Path, table: pd.DataFrame) -> None:
+    """Raise `UserError` where an image of the column `image` is not there; paths are relative to the file's folder."""
+    present = [bool(name) and (path.parent / name).is_file() for name in table["image"]]
+    _refuse(path, table, ~pd.Series(present, table.index), f"the image is not in {path.parent}", show="image")
+
+
+def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, show: str | None = None) -> None:
+    lines = table.index[wrong]
+    if len(lines):
+        shown = ", ".join(f"{n} ({table[show][n]})" if show else str(n) for n in lines[:5])
+        more = f" and {len(lines) - 5} more" if len(lines) > 5 else ""
+        raise UserError(f"{path}: {what} in line {shown}{more}")
+
+
+def _refuse_straddling(path: Path, table: pd.DataFrame) -> None:
+    """Compare contents only where two files of different splits are equally long."""
+    files = [path.parent / name for name in table["image"]]
+    size = pd.Series([file.stat().st_size for file in files], table.index)
+    suspects = table.groupby(size)["split"].transform("nunique") > 1
+    content = pd.Series(digests([file for file, s in zip(files, suspects, strict=True) if s]), table.index[suspects])
+    for lines in content.groupby(content).groups.values():
+        splits = table["split"][lines]
+        if splits.nunique() > 1:
+            first, other = lines[0], splits.index[splits != splits.iloc[0]][0]
+            raise UserError(
+                f"{path}: line {first} ({splits[first]}) and line {other} ({splits[other]}) show the same image, "
+                f"{table['image'][first]} and {table['image'][other]}; an image belongs to one split"
+            )

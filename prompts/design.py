@@ -1,0 +1,74 @@
+"""What surrounds the words of a cell in its prompts: the same contexts in every cell, and the sentences they make."""
+
+import json
+import re
+from pathlib import Path
+
+from prompts import FOLDER, require_texts
+from utils.errors import UserError
+
+CONTEXTS = FOLDER / "contexts" / "faces.json"
+_TAGGED = re.compile(r"\[([^:\[\]]+):([^\[\]]*)\]")
+
+
+def read_contexts(path: Path) -> tuple[list[tuple[str, str, str]], dict[str, list[str]]]:
+    """The contexts of a file, each (age word, details, head pose), and the tags that an attribute leaves out.
+
+    Raises `UserError` where the file is not of that form.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        contexts = [tuple(context) for context in content["contexts"]]
+        if not contexts or any(len(c) != 3 or not all(isinstance(part, str) for part in c) for c in contexts):
+            raise ValueError("contexts must be a list of [age word, details, pose]")
+        for name, tags in content["left_out"].items():
+            if tags:
+                require_texts(tags, f"left_out.{name}")
+    except OSError as error:
+        raise UserError(f"cannot read the contexts {path}: {error.strerror}") from error
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a file of contexts: {error!r}; see {CONTEXTS} for the form") from error
+    return contexts, content["left_out"]
+
+
+def neutral_contexts(
+    contexts: list[tuple[str, str, str]], left_out: set[str], ages: bool
+) -> list[tuple[str, list[str], str]]:
+    """The contexts less what would tell something about the pair, each (age word, details, pose).
+
+    Parts tagged with a member of `left_out` go; so does the age word where "age" is left out. With `ages` the
+    age words are 1-year-old, 3-year-old and so on to 99-year-old, as the paper has them for UTKFace.
+    """
+
+    def keep(match):
+        return "" if left_out & {tag.strip() for tag in match[1].split(",")} else match[2]
+
+    neutral = []
+    for index, (age, details, pose) in enumerate(contexts):
+        parts = [re.sub(r"\s+", " ", part).strip() for part in _TAGGED.sub(keep, details).split(",")]
+        word = f"{2 * index % 100 + 1}-year-old" if ages else "" if "age" in left_out else age
+        neutral.append((word, [part for part in parts if part], pose))
+    return neutral
+
+
+def sentence(template: str, words: dict[str, str], age: str) -> str:
+    """The basic prompt: `template` with {attribute} and {age} filled in and its articles set right.
+
+    Raises `UserError` for a place that is none of them.
+    """
+    try:
+        text = template.format(**words, age=age)
+    except (KeyError, IndexError, ValueError) as error:
+        places = ", ".join(f"{{{name}}}" for name in (*words, "age"))
+        raise UserError(f"--sentence {template!r}: {error!r}; its places are {places}") from error
+    text = re.sub(r"\s+", " ", text).strip()
+    return re.sub(r"\b([Aa])n? (?=(\S+))", lambda m: f"{m[1]}{'n' if _takes_an(m[2]) else ''} ", text)
+
+
+def cell_words(own: dict[str, list[str]], number: int) -> dict[str, str]:
+    """The words of a cell for its prompt of that number: where an attribute has several, they take turns."""
+    return {name: alternatives[number % len(alternatives)] for name, alternatives in own.items()}
+
+
+def _takes_an(word: str) -> bool:
+    return re.match(r"(8|11|18)(?!\d)|8\d-|[aeio]|u(?!ni|s|k)", word.lower()) is not None

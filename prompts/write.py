@@ -1,0 +1,314 @@
+"""Write the prompts of a new pair.
+
+    python -m prompts.write --target-sensitive Eyeglasses_Young --target "wearing eyeglasses|without eyeglasses" \\
+        --protected "young|aged" --sentence "Portrait face photo of a {Young} person {Eyeglasses}"
+
+The words are PRESENT|ABSENT, several alternatives with commas between. The contexts (face, hair, accessories,
+head pose) come from a file and are the same in every cell, less what would tell something about the pair. A
+language model turns words and context into sentences, one at a time: `--model` with transformers, or
+`--base-url` at an OpenAI-compatible endpoint; `--template` puts them side by side without a model. Answers are
+checked as `python -m prompts.check` does, and the bad ones asked for again. What was had so far is kept beside
+the output, so that the same command goes on where it stopped.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from transformers import CLIPTokenizer
+
+from datasets.pairs import Pair
+from prompts import FOLDER, Prompts
+from prompts.backends import DEFAULT_MODEL, Endpoint, LocalModel, Sampling
+from prompts.check import (
+    LIMIT,
+    SYNONYMS,
+    TOKENIZER,
+    check_prompts,
+    frequency_gaps,
+    prompt_faults,
+    report,
+    states,
+    word_frequencies,
+)
+from prompts.design import CONTEXTS, cell_words, neutral_contexts, read_contexts, sentence
+from utils.arguments import choose_device, non_negative_float, positive_int
+from utils.errors import UserError, command_line
+from utils.progress import progress
+from utils.seeds import derived_seed
+
+WITHOUT_POSE, WITH_POSE = "contextual-without-pose", "contextual"
+INSTRUCTION = FOLDER / "instruction.txt"
+ANSWER = re.compile(r"[A-Za-z0-9 ,.;:'()-]+")
+
+
+def main() -> None:
+    """The command line."""
+    args = parse_args()
+    pair = name_pair(args.target_sensitive, len(args.protected))
+    words = {n: split_words(text) for n, text in zip(pair.attributes, [args.target, *args.protected], strict=True)}
+    output = args.output or FOLDER / f"{pair.name}.json"
+    if output.exists():
+        raise UserError(f"{output} is there already; remove it or choose another --output")
+    contexts, left_out = read_contexts(args.contexts)
+    tags = set(args.leave_out).union(
+        *(tags for name, tags in left_out.items() if _plain(name) in map(_plain, pair.attributes))
+    )
+    contexts = neutral_contexts(contexts, tags, args.ages)[: args.count]
+    template = args.sentence or default_sentence(pair)
+
+    prompts = Prompts(pair.name, pair.target, list(pair.protected), "", words, [], {})
+    if args.template:
+        origin = f"Sentences put together by `{shlex.join(['python', '-m', 'prompts.write', *sys.argv[1:]])}`; contexts written by hand."
+        sentences = template_sentences(prompts, template, contexts)
+    else:
+        sampling = Sampling(args.temperature, args.top_p, args.max_new_tokens)
+        origin = describe_origin(args, sampling)
+        model = open_model(args, sampling)
+        partial = output.with_suffix(".partial")
+        writer = Writer(prompts, template, contexts, model, args.seed, args.batch_size, partial, origin)
+        sentences = writer.write(args.attempts, args.limit)
+    prompts = assemble(prompts, template, contexts, sentences, origin)
+    save(prompts, output, args.limit)
+    output.with_suffix(".partial").unlink(missing_ok=True)
+    print(report(prompts, output, all_words=False))
+    print(f"prompts: {output}")
+
+
+def template_sentences(prompts: Prompts, template: str, contexts) -> dict[str, list[str]]:
+    """The basic prompt of each cell with the details of each context after it."""
+    return {
+        cell: [
+            ", ".join([sentence(template, cell_words(prompts.own_words(cell), i), age), *details])
+            for i, (age, details, _) in enumerate(contexts)
+        ]
+        for cell in prompts.cells
+    }
+
+
+def assemble(prompts: Prompts, template: str, contexts, sentences: dict[str, list[str]], origin) -> Prompts:
+    """The prompts of a pair: one plain prompt a cell, and the sentences without and with head pose."""
+    types = {
+        "plain": {c: [sentence(template, cell_words(prompts.own_words(c), 0), "")] for c in prompts.cells},
+        WITHOUT_POSE: sentences,
+        WITH_POSE: {
+            cell: [", ".join(filter(None, (text, pose))) for text, (_, _, pose) in zip(texts, contexts, strict=True)]
+            for cell, texts in sentences.items()
+        },
+    }
+    return Prompts(**{**vars(prompts), "origin": origin, "prompts": types})
+
+
+class Writer:
+    """Asks a model for the sentence of each cell and context until all are good.
+
+    `partial` keeps what was had, with the request it belongs to; another request begins anew.
+    """
+
+    def __init__(self, prompts, template, contexts, model, seed, batch_size, partial, origin):
+        self.prompts, self.contexts, self.model, self.seed = prompts, contexts, model, seed
+        self.batch_size, self.partial, self.origin, self.template = batch_size, partial, origin, template
+        self.tokenizer = CLIPTokenizer.from_pretrained(TOKENIZER)
+        self.instruction = INSTRUCTION.read_text(encoding="utf-8")
+        self.request = {"pair": prompts.pair, "words": prompts.words, "template": template, "seed": seed}
+        self.request |= {"contexts": json.loads(json.dumps(contexts)), "model": origin["model"]}
+        self.answers, self.reasons = self._load(), {}
+
+    def write(self, attempts: int, limit: float) -> dict[str, list[str]]:
+        """The sentences of every cell. Raises `UserError`, naming what could not be had, after so many attempts."""
+        places = [(cell, i) for i in range(len(self.contexts)) for cell in self.prompts.cells]
+        for attempt in range(attempts):
+            missing = [place for place in places if place not in self.answers]
+            if not missing:
+                break
+            self._ask(missing, attempt)
+            if len(self.answers) == len(places) and attempt < attempts - 1:
+                for place in self._unbalanced(limit):
+                    self.reasons[place] = "holds a word that goes with its cell"
+                    del self.answers[place]
+        missing = [place for place in places if place not in self.answers]
+        if missing:
+            shown = [f"{cell} {i + 1}: {self.reasons[cell, i]}" for cell, i in missing[:10]]
+            raise UserError(
+                f"{len(missing)} of {len(places)} sentences could not be had in {attempts} attempts; those that were are "
+                f"kept in {self.partial}; run it again with more --attempts or another --seed, or use --template:\n  "
+                + "\n  ".join(shown)
+            )
+        return {cell: [self.answers[cell, i] for i in range(len(self.contexts))] for cell in self.prompts.cells}
+
+    def _ask(self, places, attempt: int) -> None:
+        with progress(desc=f"attempt {attempt + 1}", total=len(places), unit="sentence") as bar:
+            for start in range(0, len(places), self.batch_size):
+                batch = places[start : start + self.batch_size]
+                seed = derived_seed(self.seed, *batch[0], attempt)
+                replies = self.model.answer([self._question(*place) for place in batch], seed)
+                for place, reply in zip(batch, replies, strict=True):
+                    text, fault = self._accept(*place, reply)
+                    if fault:
+                        self.reasons[place] = fault
+                    else:
+                        self.answers[place] = text
+                self._save()
+                bar.update(len(batch))
+                bar.set_postfix(good=len(self.answers), refresh=False)
+
+    def _question(self, cell: str, number: int) -> str:
+        age, details, _ = self.contexts[number]
+        opposite = [word for words in self.prompts.opposite_words(cell).values() for word in words]
+        forbidden = dict.fromkeys(w for o in opposite for w in (o, *SYNONYMS.get(o, ())))
+        basic = sentence(self.template, cell_words(self.prompts.own_words(cell), number), age)
+        return self.instruction.format(sentence=basic, details="; ".join(details), forbidden=", ".join(forbidden))
+
+    def _accept(self, cell: str, number: int, reply: str) -> tuple[str, str]:
+        """The sentence in a reply, and what is wrong with it ("" where nothing is). The reply may be anything."""
+        text = reply.strip().strip("\"'`").strip().rstrip(".").strip()
+        if not ANSWER.fullmatch(text):
+            return text, f"not one line of plain text: {text[:60]!r}"
+        _, details, pose = self.contexts[number]
+        left_out = [detail for detail in details if not states(text, detail)]
+        if left_out:
+            return text, f"leaves out {', '.join(left_out)}"
+        found = prompt_faults(self.prompts, cell, ", ".join(filter(None, (text, pose))), self.tokenizer)
+        if text in self.answers.values():
+            found.append("was given before")
+        return text, "; ".join(found)
+
+    def _unbalanced(self, limit: float) -> list[tuple[str, int]]:
+        """The answers that hold, of their own accord, a word more frequent in their cell than in another."""
+        sentences = {c: [self.answers[c, i] for i in range(len(self.contexts))] for c in self.prompts.cells}
+        prompts = Prompts(**{**vars(self.prompts), "prompts": {WITHOUT_POSE: sentences}})
+        table = word_frequencies(prompts, WITHOUT_POSE)
+        gaps = frequency_gaps(prompts, table)
+        places = []
+        for word in gaps.index[gaps > limit]:
+            most = table.loc[word].idxmax()
+            given = [any(states(d, word) for d in details) for _, details, _ in self.contexts]
+            places += [(most, i) for i, text in enumerate(sentences[most]) if states(text, word) and not given[i]]
+        return list(dict.fromkeys(places))
+
+    def _load(self) -> dict:
+        try:
+            content = json.loads(self.partial.read_text(encoding="utf-8"))
+            found = (
+                {(cell, i): text for cell, i, text in content["answers"]} if content["request"] == self.request else {}
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+        return found
+
+    def _save(self) -> None:
+        answers = [[cell, i, text] for (cell, i), text in self.answers.items()]
+        write_whole(self.partial, json.dumps({"request": self.request, "answers": answers}, indent=1))
+
+
+def save(prompts: Prompts, path: Path, limit: float) -> None:
+    """Write a prompt file after checking it, whole or not at all."""
+    draft = path.with_suffix(".draft")
+    write_whole(draft, json.dumps(vars(prompts), indent=1, ensure_ascii=False) + "\n")
+    try:
+        check_prompts(draft, limit)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file beside its place, then rename it into it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def name_pair(text: str, n_protected: int) -> Pair:
+    """The attributes in TARGET_PROTECTED; several protected ones as Target_FirstSecond or Target_First_Second."""
+    parts = text.split("_")
+    if len(parts) > n_protected:
+        return Pair("_".join(parts[:-n_protected]), tuple(parts[-n_protected:]))
+    protected = re.findall(r"[A-Z][a-z0-9]*", parts[-1])
+    if len(parts) != 2 or len(protected) != n_protected:
+        raise UserError(f"--target-sensitive {text}: not TARGET_PROTECTED with {n_protected} protected attributes")
+    return Pair(parts[0], tuple(protected))
+
+
+def split_words(text: str) -> dict[str, list[str]]:
+    """ "smiling|serious" as the words for 1 and for 0; commas part alternatives."""
+    sides = [[word.strip() for word in side.split(",")] for side in text.split("|")]
+    if len(sides) != 2 or not all(word for side in sides for word in side):
+        raise UserError(f"the words {text!r} must be PRESENT|ABSENT, such as 'smiling|serious'")
+    return {"1": sides[0], "0": sides[1]}
+
+
+def default_sentence(pair: Pair) -> str:
+    """A basic prompt that most adjectives and phrases fit into."""
+    before = " ".join(f"{{{name}}}" for name in pair.protected)
+    return f"Portrait face photo of a {{age}} {before} person, {{{pair.target}}}"
+
+
+def describe_origin(args, sampling: Sampling) -> dict:
+    """Who writes the prompts, and how: for the file."""
+    return {
+        "model": args.model,
+        "served_by": "an OpenAI-compatible endpoint" if args.base_url else "transformers",
+        "instruction": INSTRUCTION.read_text(encoding="utf-8"),
+        "sampling": {**vars(sampling), "seed": args.seed},
+        "contexts": "written by hand, the same in every cell; head pose added after the model's sentence",
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def open_model(args, sampling: Sampling):
+    """The model that the flags name."""
+    if args.base_url:
+        options = {"key_variable": args.api_key_variable, "timeout": args.timeout, "retries": args.retries}
+        return Endpoint(args.base_url, args.model, sampling, **options)
+    return LocalModel(args.model, choose_device(args.device), sampling)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target-sensitive", required=True, metavar="TARGET_PROTECTED")
+    parser.add_argument("--target", required=True, metavar="PRESENT|ABSENT", help="words for the target")
+    parser.add_argument(
+        "--protected", required=True, nargs="+", metavar="PRESENT|ABSENT", help="for each protected one"
+    )
+    parser.add_argument("--sentence", help="basic prompt with a place {Name} for each attribute and {age}")
+    parser.add_argument("--output", type=Path, help="file to write (default: prompts/<pair>.json)")
+    parser.add_argument("--contexts", type=Path, default=CONTEXTS, help="file of contexts")
+    parser.add_argument(
+        "--leave-out", nargs="*", default=[], metavar="TAG", help="more tags to leave out of the contexts"
+    )
+    parser.add_argument("--ages", action="store_true", help="ages 1, 3, ..., 99 years in place of young and elderly")
+    parser.add_argument("--count", type=positive_int, default=50, help="prompts a cell")
+    parser.add_argument("--limit", type=non_negative_float, default=LIMIT, help="as in prompts.check")
+    model = parser.add_argument_group("model")
+    model.add_argument("--template", action="store_true", help="no model: words and context side by side")
+    model.add_argument(
+        "--model", default=DEFAULT_MODEL, help="hub id, folder or .gguf file; at --base-url its name there"
+    )
+    model.add_argument("--base-url", metavar="URL", help="OpenAI-compatible endpoint, such as http://localhost:8000/v1")
+    model.add_argument("--api-key-variable", default="OPENAI_API_KEY", metavar="NAME", help="environment variable")
+    model.add_argument("--timeout", type=non_negative_float, default=60, help="seconds for an HTTP answer")
+    model.add_argument("--retries", type=int, default=4, help="of an HTTP request that failed")
+    model.add_argument("--attempts", type=positive_int, default=5, help="questions for one sentence")
+    model.add_argument("--batch-size", type=positive_int, default=8, help="questions side by side")
+    model.add_argument("--temperature", type=non_negative_float, default=0.7)
+    model.add_argument("--top-p", type=non_negative_float, default=0.9)
+    model.add_argument("--max-new-tokens", type=positive_int, default=90)
+    model.add_argument("--seed", type=int, default=0)
+    model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    command_line(main)

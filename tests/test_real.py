@@ -1,0 +1,182 @@
+"""UTKFace and one's own images."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import SHARED
+from PIL import Image
+
+from datasets.celeba import cell_names
+from datasets.custom import read_table
+from datasets.pairs import Pair
+from datasets.real import check_evaluation_splits, read_real, real_faces, training_list
+from datasets.utkface import read_utkface, split_balanced
+from utils.errors import UserError
+
+FEMALE_WHITE = Pair("Female", ("White",))
+
+
+def save(path, seed, size=(6, 6)):
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def utkface(tmp_path):
+    """40 images a cell, ages 1 to 40, and what the real data set has of oddities."""
+    number = 0
+    for gender in (0, 1):
+        for race in (0, 1):
+            for age in range(1, 41):
+                save(tmp_path / f"{age}_{gender}_{race}_{20170116000000000 + number}.jpg.chip.jpg", number)
+                number += 1
+    for odd in ("39_1_20170116174525125.jpg.chip.jpg", "24_0_1_20170116220224657 .jpg.chip.jpg"):
+        save(tmp_path / odd, number)
+    first = tmp_path / "1_0_0_20170116000000000.jpg.chip.jpg"
+    (tmp_path / "9_1_1_20180000000000000.jpg.chip.jpg").write_bytes(first.read_bytes())
+    return tmp_path
+
+
+def test_utkface_reads_names_and_lists_what_it_leaves_out(utkface, capsys):
+    _, table = read_utkface(utkface, 20)
+    assert table.sum().to_dict() == {"Female": 80, "White": 80, "Young": 4 * 19} and len(table) == 160
+    assert table.loc["7_1_0_20170116000000086.jpg.chip.jpg"].tolist() == [1, 1, 1]
+    printed = capsys.readouterr().out
+    assert "39_1_20170116174525125.jpg.chip.jpg" in printed and "24_0_1_20170116220224657 .jpg" in printed
+    assert "1 files left out, each the copy of another (1 of them under other labels)" in printed
+    assert "9_1_1_20180000000000000.jpg.chip.jpg" not in table.index  # the first by name is kept
+
+
+def test_utkface_split_is_balanced_and_does_not_depend_on_the_order_of_files(utkface):
+    _, table = read_utkface(utkface, 20)
+    splits = split_balanced(table, FEMALE_WHITE)
+    counts = {name: cell_names(part, "Female", "White").value_counts().to_dict() for name, part in splits.items()}
+    assert counts["test"] == dict.fromkeys(FEMALE_WHITE.cells, 8)
+    assert counts["val"] == dict.fromkeys(FEMALE_WHITE.cells, 4)
+    assert counts["train"] == dict.fromkeys(FEMALE_WHITE.cells, 28)
+    assert len(set().union(*(part.index for part in splits.values()))) == 160
+    ages = [int(name.split("_")[0]) for name in splits["train"].index]
+    assert ages != sorted(ages)  # so that the biased list does not take the youngest
+    names = sorted(table.index)
+    renamed = {name: name.replace("20170116", "20990116") for name in names[::3]}
+    for old, new in renamed.items():
+        (utkface / old).rename(utkface / new)
+    _, again = read_utkface(utkface, 20)
+    assert [renamed.get(name, name) for name in split_balanced(table, FEMALE_WHITE)["test"].index] == list(
+        split_balanced(again, FEMALE_WHITE)["test"].index
+    )
+
+
+def test_utkface_training_list_is_the_largest_that_works(utkface):
+    pair, _, splits = read_real("utkface", utkface, "Female_White", age_limit=20)
+    chosen = training_list("utkface", splits["train"], pair, None, "1/3")
+    assert cell_names(chosen, "Female", "White").value_counts().to_dict() == {
+        "0_0": 10,
+        "0_1": 28,
+        "1_0": 28,
+        "1_1": 10,
+    }
+    assert len(training_list("utkface", splits["train"], pair, 40, "1/3")) == 40
+    pair, _, splits = read_real("utkface", utkface, "Young_Female", age_limit=20)
+    assert pair == Pair("Young", ("Female",))
+    with pytest.raises(UserError, match=r"0 images and 10 are needed; choose another pair or --age-limit"):
+        read_real("utkface", utkface, "Young_Female", age_limit=100)
+
+
+def test_utkface_missing_folder(tmp_path):
+    with pytest.raises(UserError, match="no UTKFace image"):
+        read_utkface(tmp_path / "none", 40)
+
+
+def test_real_utkface():
+    archive = SHARED / "data" / "utkface.tar.gz"
+    if not archive.exists():
+        pytest.skip(f"no real faces: {archive} is missing (set AIM_FAIR_SHARED to the folder that holds data/)")
+    import tarfile
+
+    with tarfile.open(archive) as tar:
+        names = pd.Index([name.rpartition("/")[2] for name in tar.getnames() if name.endswith(".jpg")])
+    from datasets.utkface import NAME
+
+    read = names[[NAME.fullmatch(name) is not None for name in names]]
+    assert len(read) > 10000 and len(names) - len(read) < 10
+
+
+@pytest.fixture
+def own(tmp_path):
+    """24 images of several sizes, one table; the protected attribute is unknown in train."""
+    rows = []
+    for i in range(24):
+        split = ("train", "val", "test")[i // 8]
+        name = f"{split}_{i}.png"
+        save(tmp_path / name, i, size=(5 + i % 3, 6))
+        rows.append({"image": name, "split": split, "Cat": i % 2, "Bright": "" if split == "train" else i // 2 % 2})
+    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+    return tmp_path / "table.csv"
+
+
+def test_own_images(own, tmp_path):
+    pair, folder, splits = read_real("csv", own, "Cat_Bright")
+    assert (pair, folder) == (Pair("Cat", ("Bright",)), own.parent)
+    assert {name: len(part) for name, part in splits.items()} == {"train": 8, "val": 8, "test": 8}
+    check_evaluation_splits(splits, pair)
+    train = training_list("csv", splits["train"], pair, None, "1/9")
+    faces = real_faces(folder, train, pair, tmp_path / "cache", decode_size=6)
+    assert faces.protected.tolist() == [-1] * 8 and faces.target.tolist() == [0, 1] * 4
+    test = real_faces(folder, splits["test"], pair, tmp_path / "cache", decode_size=6)
+    assert test.protected.tolist() == [0, 0, 1, 1] * 2
+    with pytest.raises(UserError, match="--number-train-data-real"):
+        training_list("csv", splits["train"], pair, 8, "1/9")
+
+
+def edit(path, line, column, value):
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.loc[line - 2, column] = value
+    table.to_csv(path, index=False)
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "value", "fault"),
+    [
+        (3, "Cat", "2", "Cat is neither 0 nor 1 in line 3"),
+        (3, "Cat", "", "Cat is neither 0 nor 1 in line 3"),
+        (20, "Bright", "yes", "Bright is neither 0 nor 1 in line 20"),
+        (20, "Bright", "", "Bright is missing, which only train may do in line 20"),
+        (5, "split", "valid", "split is not train, val or test in line 5"),
+        (4, "image", "gone.png", r"the image is not in .* in line 4 \(gone\.png\)"),
+        (4, "image", "", r"the image is not in .* in line 4"),
+        (12, "image", "train_0.png", r"line 2 \(train\) and line 12 \(val\) show the same image"),
+    ],
+)
+def test_own_images_unclear(own, line, column, value, fault):
+    edit(own, line, column, value)
+    with pytest.raises(UserError, match=fault):
+        read_table(own, "Cat_Bright")
+
+
+def test_copies_in_two_splits_are_found_by_content(own):
+    (own.parent / "val_9.png").write_bytes((own.parent / "train_3.png").read_bytes())
+    with pytest.raises(UserError, match=r"line 5 \(train\) and line 11 \(val\) show the same image"):
+        read_table(own, "Cat_Bright")
+
+
+def test_own_table_missing_or_of_another_form(own, tmp_path):
+    with pytest.raises(UserError, match="no file"):
+        read_table(tmp_path / "none.csv", "Cat_Bright")
+    with pytest.raises(UserError, match="known: Bright, Cat|nearest"):
+        read_table(own, "Dog_Bright")
+    for text, fault in (
+        ("", "cannot be read"),
+        ("image,Cat\n", "no column split"),
+        ("image,split,Cat,Bright\n", "no row"),
+    ):
+        own.write_text(text)
+        with pytest.raises(UserError, match=fault):
+            read_table(own, "Cat_Bright")
+
+
+def test_empty_cell_of_an_evaluation_split_is_named_before_training(own):
+    pair, splits = read_table(own, "Cat_Bright")
+    splits["test"] = splits["test"][splits["test"]["Bright"] == 0]
+    with pytest.raises(UserError, match="test split has no image of cell 0_1, 1_1"):
+        check_evaluation_splits(splits, pair)

@@ -1,0 +1,234 @@
+"""The prompt writer against a tiny local model and a local HTTP endpoint."""
+
+import json
+import re
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from conftest import ROOT, assert_one_line_error, run_script
+
+from datasets.pairs import Pair
+from prompts import read_prompts
+from prompts.check import TOKENIZER, check_prompts
+from prompts.write import name_pair, split_words
+from utils.errors import UserError
+
+EYEGLASSES = [
+    sys.executable, "-m", "prompts.write", "--target-sensitive", "Eyeglasses_Young", "--target",
+    "wearing eyeglasses|without eyeglasses", "--protected", "young|aged", "--sentence",
+    "Portrait face photo of a {Young} person {Eyeglasses}", "--count", "6",
+]  # fmt: skip
+
+
+class Stub(ThreadingHTTPServer):
+    """Answers as a chat endpoint would: rightly, after `mischief(number, right)` has had its way."""
+
+    def __init__(self, mischief):
+        self.mischief, self.requests, self.lock = mischief, [], threading.Lock()
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.requests.append((self.path, self.headers.get("Authorization"), body))
+            number = len(self.server.requests)
+        question = body["messages"][0]["content"]
+        start, details = (re.search(rf"^{name}: (.*)$", question, re.M)[1] for name in ("Begin with", "Details"))
+        status, text = self.server.mischief(number, f"{start}, {details.replace('; ', ', ')}")
+        content = (
+            json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}) if status == 200 else text
+        )
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(content.encode())
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def stub():
+    servers = []
+
+    def start(mischief=lambda number, right: (200, right)):
+        servers.append(Stub(mischief))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def ask(server, output, *more, key="sesame-of-the-test"):
+    command = [*EYEGLASSES, "--output", output, "--base-url", server.url, "--model", "stub", *more]
+    return run_script("env", f"OPENAI_API_KEY={key}", *command)
+
+
+def test_endpoint_writes_a_file_that_passes_the_check(stub, tmp_path):
+    server, output = stub(), tmp_path / "Eyeglasses_Young.json"
+    done = ask(server, output)
+    assert done.returncode == 0, done.stderr
+    prompts = check_prompts(output)
+    assert {kind: [len(texts) for texts in cells.values()] for kind, cells in prompts.prompts.items()} == {
+        "plain": [1] * 4, "contextual-without-pose": [6] * 4, "contextual": [6] * 4,
+    }  # fmt: skip
+    assert prompts.prompts["plain"]["1_1"] == ["Portrait face photo of a young person wearing eyeglasses"]
+    details = [text.split("eyeglasses, ", 1)[1] for text in prompts.prompts["contextual"]["0_0"]]
+    assert details == [text.split("eyeglasses, ", 1)[1] for text in prompts.prompts["contextual"]["1_1"]]
+    assert not any("eyeglasses" in text or "wrinkles" in text for text in details)  # they would tell the cell
+    assert prompts.origin["model"] == "stub" and prompts.origin["sampling"]["temperature"] == 0.7
+    assert prompts.origin["date"] and "caption" in prompts.origin["instruction"]
+    path, authorization, body = server.requests[0]
+    assert path == "/v1/chat/completions" and authorization == "Bearer sesame-of-the-test"
+    assert "sesame" not in output.read_text() + done.stdout + done.stderr
+    assert [entry.name for entry in tmp_path.iterdir()] == [output.name]
+    before = output.read_bytes()
+    assert_one_line_error(ask(server, output), output, "is there already", "--output")
+    assert output.read_bytes() == before
+
+
+BAD_ANSWERS = [
+    "",
+    "Sure! Here is one:\nA portrait",
+    "Portrait face photo of a person",
+    "<script>alert(1)</script>",
+    "x" * 4000,
+    None,
+    {"a": 1},
+    "Portrait face photo of a young person not wearing eyeglasses, wearing eyeglasses",
+]
+
+
+def test_bad_answers_are_asked_for_again(stub, tmp_path):
+    def mischief(number, right):
+        if number in (1, 2):
+            return 503, "busy"
+        if number == 3:
+            return 200, {"choices": []}
+        return 200, BAD_ANSWERS[number % len(BAD_ANSWERS)] if number < 30 and number % 2 else right
+
+    server, output = stub(mischief), tmp_path / "prompts.json"
+    done = ask(server, output)
+    assert done.returncode == 0, done.stderr
+    check_prompts(output)
+    assert len(server.requests) > 24 + 2
+
+
+def test_a_word_that_goes_with_one_cell_is_asked_away(stub, tmp_path):
+    def mischief(number, right):
+        return 200, right + ", a sunny beach" if number <= 24 and "young person wearing" in right else right
+
+    output = tmp_path / "prompts.json"
+    done = ask(stub(mischief), output)
+    assert done.returncode == 0, done.stderr
+    assert "beach" not in json.dumps(read_prompts(output).prompts)
+
+
+def test_what_cannot_be_had_is_reported_and_goes_on_later(stub, tmp_path):
+    output = tmp_path / "prompts.json"
+
+    def stubborn(number, right):
+        return 200, "I cannot help with that" if "aged person wearing" in right else right
+
+    failed = ask(stub(stubborn), output, "--attempts", 2)
+    assert_one_line_error(failed, "6 of 24 sentences", "2 attempts", "prompts.partial")
+    assert "1_0 1:" in failed.stderr and not output.exists()
+    server = stub()
+    done = ask(server, output)
+    assert done.returncode == 0, done.stderr
+    assert len(server.requests) == 6  # only what was missing
+    assert [entry.name for entry in tmp_path.iterdir()] == [output.name]
+
+
+def test_endpoint_that_refuses_or_is_not_there(stub, tmp_path):
+    output = tmp_path / "prompts.json"
+    refused = ask(stub(lambda number, right: (401, "no")), output)
+    assert_one_line_error(refused, "HTTP 401", "OPENAI_API_KEY")
+    assert "sesame" not in refused.stderr
+    server = stub()
+    server.shutdown()
+    server.server_close()
+    assert_one_line_error(ask(server, output, "--retries", 1, "--timeout", 2), "no answer", "2 attempts")
+    assert not output.exists()
+
+
+@pytest.fixture(scope="module")
+def babbler(tmp_path_factory):
+    """A chat model of random weights: it runs, and says nothing that makes sense."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("babbler")
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    tokenizer.save_pretrained(folder)
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=512, **size)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def test_local_model_is_asked_and_its_babble_refused(babbler, tmp_path):
+    output = tmp_path / "prompts.json"
+    failed = run_script(
+        *EYEGLASSES, "--output", output, "--model", babbler, "--attempts", 1, "--max-new-tokens", 8, "--device", "cpu"
+    )
+    assert_one_line_error(failed, "24 of 24 sentences")
+    assert not output.exists()
+
+
+def test_local_model_answers_every_question_and_by_seed(babbler):
+    import torch
+
+    from prompts.backends import LocalModel, Sampling
+
+    model = LocalModel(str(babbler), torch.device("cpu"), Sampling(0.7, 0.9, 8))
+    first, again, other = (model.answer(["one", "a longer question"], seed) for seed in (0, 0, 1))
+    assert first == again != other and len(first) == 2
+    assert not any("question" in text for text in first)  # the question is no part of the answer
+
+
+def test_missing_model_and_bad_words(tmp_path):
+    output = ["--output", tmp_path / "prompts.json"]
+    missing = run_script(*EYEGLASSES, *output, "--model", tmp_path / "none.gguf")
+    assert_one_line_error(missing, "none.gguf", "cannot be loaded")
+    words = [*EYEGLASSES[:6], "wearing eyeglasses", *EYEGLASSES[7:]]
+    assert_one_line_error(run_script(*words, *output, "--template"), "PRESENT|ABSENT")
+    assert_one_line_error(run_script(*EYEGLASSES, *output, "--base-url", "ftp://x"), "--base-url")
+
+
+def test_template_needs_no_model(tmp_path):
+    output = tmp_path / "prompts.json"
+    done = run_script(*EYEGLASSES, "--output", output, "--template")
+    assert done.returncode == 0, done.stderr
+    assert "--template" in check_prompts(output).origin
+
+
+def test_shipped_files_are_what_their_command_writes(tmp_path):
+    import shlex
+
+    prompts = read_prompts(ROOT / "prompts" / "Female_White.json")
+    command = shlex.split(prompts.origin.split("`")[1])
+    done = run_script(*command, "--output", tmp_path / "again.json")
+    assert done.returncode == 0, done.stderr
+    assert read_prompts(tmp_path / "again.json").prompts == prompts.prompts
+
+
+def test_names_and_words():
+    assert name_pair("Blond_Hair_Male", 1) == Pair("Blond_Hair", ("Male",))
+    assert name_pair("Smiling_MaleYoung", 2) == name_pair("Smiling_Male_Young", 2) == Pair("Smiling", ("Male", "Young"))
+    for text, count in (("Smiling", 1), ("Smiling_Male", 2)):
+        with pytest.raises(UserError, match="--target-sensitive"):
+            name_pair(text, count)
+    assert split_words("a, b |c") == {"1": ["a", "b"], "0": ["c"]}
+    for text in ("a", "a|", "a|b|c", ""):
+        with pytest.raises(UserError, match=r"PRESENT\|ABSENT"):
+            split_words(text)
