@@ -5,10 +5,14 @@
 #       drawn toy faces and the small generator of this repository; minutes on two CPU cores
 #   bash runner.sh --dataset celeba --real-data-path DIR --target-sensitive Smiling_Male
 #       the paper's experiment: CelebA, Stable Diffusion 2.1-base, ten seeds, on one CUDA GPU
+#   bash runner.sh --dataset utkface --real-data-path DIR --target-sensitive Female_White
+#   bash runner.sh --dataset csv --real-data-path FILE.csv --target-sensitive Cat_Bright
+#       other faces, and your own images
 #
 # Flags of train.py and of stable_diffusion/generate.py pass through: --target-sensitive, --prompt-type and --device go
 # to both; --model, --prompts, --images-per-cell, --steps, --guidance-scale, --scheduler, --size, --save-size and, as
 # --generation-batch-size, --generation-seed and --generation-precision, to generation; every other one to training.
+# With --synthetic-data-root FILE.csv nothing is generated: the images that the file lists take the synthetic ones' place.
 # Stages already done are skipped; what is there is never overwritten.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/utils/setup.sh"
@@ -57,8 +61,10 @@ case "$dataset" in
         training=(--weights none --image-size 48 --number-train-data-real 4000 --number-balanced-synthetic 300
             --number-imbalanced-synthetic 600 --pre-train-epochs 8 --fine-tune-epochs 6 --seeds 100 200
             --precision $precision ${training[@]+"${training[@]}"}) ;;
-    celeba) [ -n "$real_data" ] || fail "--dataset celeba needs --real-data-path DIR; README.md says how to get CelebA" ;;
-    *) fail "--dataset $dataset: choose toy or celeba" ;;
+    celeba|utkface)
+        [ -n "$real_data" ] || fail "--dataset $dataset needs --real-data-path DIR; README.md says how to get the images" ;;
+    csv) [ -n "$real_data" ] || fail "--dataset csv needs --real-data-path FILE.csv; see 'Your own images' in README.md" ;;
+    *) fail "--dataset $dataset: choose toy, celeba, utkface or csv" ;;
 esac
 synthetic="${synthetic:-$runs/synthetic}"
 output="${output:-$runs/train/$pair}"
@@ -78,11 +84,11 @@ if [ "$dataset" = toy ] && [ "$real_data" = "$runs/real" ]; then
 fi
 
 echo; echo "== 2/4 prompts and settings"
-"${generate[@]}" --dry-run
+if [[ "$synthetic" != *.csv ]]; then "${generate[@]}" --dry-run; fi
 "${train[@]}" --dry-run
 
 echo; echo "== 3/4 generation"
-"${generate[@]}"
+if [[ "$synthetic" != *.csv ]]; then "${generate[@]}"; else echo "none: $synthetic takes its place"; fi
 
 echo; echo "== 4/4 training, ranking, fine-tuning, table"
 "${train[@]}"
@@ -90,4 +96,4 @@ echo; echo "== 4/4 training, ranking, fine-tuning, table"
 echo
 echo "Done. Table: $output/summary.md"
 echo "Records, rankings of the tensors, weights: $output/<method>/seed_<n>/"
-echo "Synthetic images and contact sheets: $synthetic/<pair>/<prompt type>/"
+if [[ "$synthetic" != *.csv ]]; then echo "Synthetic images and contact sheets: $synthetic/<pair>/<prompt type>/"; fi

@@ -4,9 +4,10 @@ import json
 import re
 from pathlib import Path
 
-from prompts import FOLDER, require_texts
+from prompts import FOLDER, Prompts, require_texts
 from utils.errors import UserError
 
+WITHOUT_POSE, WITH_POSE = "contextual-without-pose", "contextual"
 CONTEXTS = FOLDER / "contexts" / "faces.json"
 _TAGGED = re.compile(r"\[([^:\[\]]+):([^\[\]]*)\]")
 
@@ -68,6 +69,30 @@ def sentence(template: str, words: dict[str, str], age: str) -> str:
 def cell_words(own: dict[str, list[str]], number: int) -> dict[str, str]:
     """The words of a cell for its prompt of that number: where an attribute has several, they take turns."""
     return {name: alternatives[number % len(alternatives)] for name, alternatives in own.items()}
+
+
+def template_sentences(prompts: Prompts, template: str, contexts) -> dict[str, list[str]]:
+    """The basic prompt of each cell with the details of each context after it."""
+    return {
+        cell: [
+            ", ".join([sentence(template, cell_words(prompts.own_words(cell), i), age), *details])
+            for i, (age, details, _) in enumerate(contexts)
+        ]
+        for cell in prompts.cells
+    }
+
+
+def assemble(prompts: Prompts, template: str, contexts, sentences: dict[str, list[str]], origin) -> Prompts:
+    """The prompts of a pair: one plain prompt a cell, and the sentences without and with head pose."""
+    types = {
+        "plain": {c: [sentence(template, cell_words(prompts.own_words(c), 0), "")] for c in prompts.cells},
+        WITHOUT_POSE: sentences,
+        WITH_POSE: {
+            cell: [", ".join(filter(None, (text, pose))) for text, (_, _, pose) in zip(texts, contexts, strict=True)]
+            for cell, texts in sentences.items()
+        },
+    }
+    return Prompts(**{**vars(prompts), "origin": origin, "prompts": types})
 
 
 def _takes_an(word: str) -> bool:

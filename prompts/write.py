@@ -20,31 +20,14 @@ import shlex
 import sys
 from pathlib import Path
 
-from transformers import CLIPTokenizer
-
 from datasets.pairs import Pair
 from prompts import FOLDER, Prompts
 from prompts.backends import DEFAULT_MODEL, Endpoint, LocalModel, Sampling
-from prompts.check import (
-    LIMIT,
-    SYNONYMS,
-    TOKENIZER,
-    check_prompts,
-    frequency_gaps,
-    prompt_faults,
-    report,
-    states,
-    word_frequencies,
-)
-from prompts.design import CONTEXTS, cell_words, neutral_contexts, read_contexts, sentence
+from prompts.check import LIMIT, check_prompts, report
+from prompts.design import CONTEXTS, assemble, neutral_contexts, read_contexts, template_sentences
+from prompts.writer import INSTRUCTION, Writer, write_whole
 from utils.arguments import choose_device, non_negative_float, positive_int
 from utils.errors import UserError, command_line
-from utils.progress import progress
-from utils.seeds import derived_seed
-
-WITHOUT_POSE, WITH_POSE = "contextual-without-pose", "contextual"
-INSTRUCTION = FOLDER / "instruction.txt"
-ANSWER = re.compile(r"[A-Za-z0-9 ,.;:'()-]+")
 
 
 def main() -> None:
@@ -80,132 +63,6 @@ def main() -> None:
     print(f"prompts: {output}")
 
 
-def template_sentences(prompts: Prompts, template: str, contexts) -> dict[str, list[str]]:
-    """The basic prompt of each cell with the details of each context after it."""
-    return {
-        cell: [
-            ", ".join([sentence(template, cell_words(prompts.own_words(cell), i), age), *details])
-            for i, (age, details, _) in enumerate(contexts)
-        ]
-        for cell in prompts.cells
-    }
-
-
-def assemble(prompts: Prompts, template: str, contexts, sentences: dict[str, list[str]], origin) -> Prompts:
-    """The prompts of a pair: one plain prompt a cell, and the sentences without and with head pose."""
-    types = {
-        "plain": {c: [sentence(template, cell_words(prompts.own_words(c), 0), "")] for c in prompts.cells},
-        WITHOUT_POSE: sentences,
-        WITH_POSE: {
-            cell: [", ".join(filter(None, (text, pose))) for text, (_, _, pose) in zip(texts, contexts, strict=True)]
-            for cell, texts in sentences.items()
-        },
-    }
-    return Prompts(**{**vars(prompts), "origin": origin, "prompts": types})
-
-
-class Writer:
-    """Asks a model for the sentence of each cell and context until all are good.
-
-    `partial` keeps what was had, with the request it belongs to; another request begins anew.
-    """
-
-    def __init__(self, prompts, template, contexts, model, seed, batch_size, partial, origin):
-        self.prompts, self.contexts, self.model, self.seed = prompts, contexts, model, seed
-        self.batch_size, self.partial, self.origin, self.template = batch_size, partial, origin, template
-        self.tokenizer = CLIPTokenizer.from_pretrained(TOKENIZER)
-        self.instruction = INSTRUCTION.read_text(encoding="utf-8")
-        self.request = {"pair": prompts.pair, "words": prompts.words, "template": template, "seed": seed}
-        self.request |= {"contexts": json.loads(json.dumps(contexts)), "model": origin["model"]}
-        self.answers, self.reasons = self._load(), {}
-
-    def write(self, attempts: int, limit: float) -> dict[str, list[str]]:
-        """The sentences of every cell. Raises `UserError`, naming what could not be had, after so many attempts."""
-        places = [(cell, i) for i in range(len(self.contexts)) for cell in self.prompts.cells]
-        for attempt in range(attempts):
-            missing = [place for place in places if place not in self.answers]
-            if not missing:
-                break
-            self._ask(missing, attempt)
-            if len(self.answers) == len(places) and attempt < attempts - 1:
-                for place in self._unbalanced(limit):
-                    self.reasons[place] = "holds a word that goes with its cell"
-                    del self.answers[place]
-        missing = [place for place in places if place not in self.answers]
-        if missing:
-            shown = [f"{cell} {i + 1}: {self.reasons[cell, i]}" for cell, i in missing[:10]]
-            raise UserError(
-                f"{len(missing)} of {len(places)} sentences could not be had in {attempts} attempts; those that were are "
-                f"kept in {self.partial}; run it again with more --attempts or another --seed, or use --template:\n  "
-                + "\n  ".join(shown)
-            )
-        return {cell: [self.answers[cell, i] for i in range(len(self.contexts))] for cell in self.prompts.cells}
-
-    def _ask(self, places, attempt: int) -> None:
-        with progress(desc=f"attempt {attempt + 1}", total=len(places), unit="sentence") as bar:
-            for start in range(0, len(places), self.batch_size):
-                batch = places[start : start + self.batch_size]
-                seed = derived_seed(self.seed, *batch[0], attempt)
-                replies = self.model.answer([self._question(*place) for place in batch], seed)
-                for place, reply in zip(batch, replies, strict=True):
-                    text, fault = self._accept(*place, reply)
-                    if fault:
-                        self.reasons[place] = fault
-                    else:
-                        self.answers[place] = text
-                self._save()
-                bar.update(len(batch))
-                bar.set_postfix(good=len(self.answers), refresh=False)
-
-    def _question(self, cell: str, number: int) -> str:
-        age, details, _ = self.contexts[number]
-        opposite = [word for words in self.prompts.opposite_words(cell).values() for word in words]
-        forbidden = dict.fromkeys(w for o in opposite for w in (o, *SYNONYMS.get(o, ())))
-        basic = sentence(self.template, cell_words(self.prompts.own_words(cell), number), age)
-        return self.instruction.format(sentence=basic, details="; ".join(details), forbidden=", ".join(forbidden))
-
-    def _accept(self, cell: str, number: int, reply: str) -> tuple[str, str]:
-        """The sentence in a reply, and what is wrong with it ("" where nothing is). The reply may be anything."""
-        text = reply.strip().strip("\"'`").strip().rstrip(".").strip()
-        if not ANSWER.fullmatch(text):
-            return text, f"not one line of plain text: {text[:60]!r}"
-        _, details, pose = self.contexts[number]
-        left_out = [detail for detail in details if not states(text, detail)]
-        if left_out:
-            return text, f"leaves out {', '.join(left_out)}"
-        found = prompt_faults(self.prompts, cell, ", ".join(filter(None, (text, pose))), self.tokenizer)
-        if text in self.answers.values():
-            found.append("was given before")
-        return text, "; ".join(found)
-
-    def _unbalanced(self, limit: float) -> list[tuple[str, int]]:
-        """The answers that hold, of their own accord, a word more frequent in their cell than in another."""
-        sentences = {c: [self.answers[c, i] for i in range(len(self.contexts))] for c in self.prompts.cells}
-        prompts = Prompts(**{**vars(self.prompts), "prompts": {WITHOUT_POSE: sentences}})
-        table = word_frequencies(prompts, WITHOUT_POSE)
-        gaps = frequency_gaps(prompts, table)
-        places = []
-        for word in gaps.index[gaps > limit]:
-            most = table.loc[word].idxmax()
-            given = [any(states(d, word) for d in details) for _, details, _ in self.contexts]
-            places += [(most, i) for i, text in enumerate(sentences[most]) if states(text, word) and not given[i]]
-        return list(dict.fromkeys(places))
-
-    def _load(self) -> dict:
-        try:
-            content = json.loads(self.partial.read_text(encoding="utf-8"))
-            found = (
-                {(cell, i): text for cell, i, text in content["answers"]} if content["request"] == self.request else {}
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
-        return found
-
-    def _save(self) -> None:
-        answers = [[cell, i, text] for (cell, i), text in self.answers.items()]
-        write_whole(self.partial, json.dumps({"request": self.request, "answers": answers}, indent=1))
-
-
 def save(prompts: Prompts, path: Path, limit: float) -> None:
     """Write a prompt file after checking it, whole or not at all."""
     draft = path.with_suffix(".draft")
@@ -215,14 +72,6 @@ def save(prompts: Prompts, path: Path, limit: float) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file beside its place, then rename it into it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
 
 
 def name_pair(text: str, n_protected: int) -> Pair:
