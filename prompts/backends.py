@@ -16,6 +16,7 @@ from transformers import logging as transformers_logging
 from utils.errors import UserError
 
 DEFAULT_MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 ANSWER_LIMIT = 1_000_000  # bytes of an HTTP answer
 
 
@@ -34,13 +35,13 @@ class LocalModel:
     Raises `UserError` where it cannot be loaded or has no chat template.
     """
 
-    def __init__(self, model: str, device: torch.device, sampling: Sampling):
+    def __init__(self, model: str, device: torch.device, precision: str | None, sampling: Sampling):
         transformers_logging.disable_progress_bar()
         transformers_logging.set_verbosity_error()
         source, options = model, {}
         if model.endswith(".gguf"):
             source, options = str(Path(model).expanduser().parent), {"gguf_file": Path(model).name}
-        dtype = torch.float32 if device.type == "cpu" else torch.float16
+        dtype = PRECISIONS[precision or ("fp32" if device.type == "cpu" else "fp16")]
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
             self.model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options).to(device).eval()

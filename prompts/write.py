@@ -22,7 +22,7 @@ from pathlib import Path
 
 from datasets.pairs import Pair
 from prompts import FOLDER, Prompts
-from prompts.backends import DEFAULT_MODEL, Endpoint, LocalModel, Sampling
+from prompts.backends import DEFAULT_MODEL, PRECISIONS, Endpoint, LocalModel, Sampling
 from prompts.check import LIMIT, check_prompts, report
 from prompts.design import CONTEXTS, assemble, neutral_contexts, read_contexts, template_sentences
 from prompts.writer import INSTRUCTION, Writer, write_whole
@@ -102,7 +102,7 @@ def default_sentence(pair: Pair) -> str:
 def describe_origin(args, sampling: Sampling) -> dict:
     """Who writes the prompts, and how: for the file."""
     return {
-        "model": args.model,
+        "model": Path(args.model).name if Path(args.model).exists() else args.model,
         "served_by": "an OpenAI-compatible endpoint" if args.base_url else "transformers",
         "instruction": INSTRUCTION.read_text(encoding="utf-8"),
         "sampling": {**vars(sampling), "seed": args.seed},
@@ -116,7 +116,7 @@ def open_model(args, sampling: Sampling):
     if args.base_url:
         options = {"key_variable": args.api_key_variable, "timeout": args.timeout, "retries": args.retries}
         return Endpoint(args.base_url, args.model, sampling, **options)
-    return LocalModel(args.model, choose_device(args.device), sampling)
+    return LocalModel(args.model, choose_device(args.device), args.precision, sampling)
 
 
 def _plain(name: str) -> str:
@@ -156,6 +156,7 @@ def parse_args() -> argparse.Namespace:
     model.add_argument("--max-new-tokens", type=positive_int, default=90)
     model.add_argument("--seed", type=int, default=0)
     model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    model.add_argument("--precision", choices=tuple(PRECISIONS), help="of a local model (default: fp16, on a CPU fp32)")
     return parser.parse_args()
 
 
