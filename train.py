@@ -82,7 +82,7 @@ def main() -> None:
             "biased": biased_cell_sizes(args.number_imbalanced_synthetic, args.bias_degree, pair.cells),
         }
         needed = {cell: max(size[cell] for size in sizes.values()) for cell in pair.cells}
-        pool = synthetic_pool(args.synthetic_data_root, pair.name, args.prompt_type, needed, cache, args.decode_size)
+        pool = synthetic_pool(args.synthetic_data_root, pair, args.prompt_type, needed, cache, args.decode_size)
         aim_fair_settings = {
             "biased_model": erm_settings,
             "synthetic_data": fingerprint(pool),
