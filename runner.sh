@@ -53,13 +53,13 @@ runs="$AIM_FAIR_ROOT/results/runs/$dataset"
 case "$dataset" in
     toy)
         real_data="${real_data:-$runs/real}"
-        generation=(--model "$AIM_FAIR_ROOT/stable_diffusion/tiny" --images-per-cell 300 --batch-size 50 --steps 20
+        generation=(--model "$AIM_FAIR_ROOT/stable_diffusion/tiny" --images-per-cell 250 --batch-size 50 --steps 20
             --guidance-scale 3 --size 64 --save-size 64 ${generation[@]+"${generation[@]}"})
         # bf16 is twice as fast where the processor has it, and slow where it has not
         precision=fp32
         if grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo; then precision=bf16; fi
-        training=(--weights none --image-size 48 --number-train-data-real 4000 --number-balanced-synthetic 300
-            --number-imbalanced-synthetic 600 --pre-train-epochs 8 --fine-tune-epochs 6 --seeds 100 200
+        training=(--weights none --image-size 48 --number-train-data-real 4000 --number-balanced-synthetic 250
+            --number-imbalanced-synthetic 500 --pre-train-epochs 7 --fine-tune-epochs 6 --seeds 100 200
             --precision $precision ${training[@]+"${training[@]}"}) ;;
     celeba|utkface)
         [ -n "$real_data" ] || fail "--dataset $dataset needs --real-data-path DIR; README.md says how to get the images" ;;
