@@ -11,7 +11,8 @@ from conftest import ROOT, assert_one_line_error, run_script
 from PIL import Image
 from safetensors.torch import load_file
 
-from datasets.celeba import read_attributes
+from datasets.celeba import image_folder, read_attributes, read_partition
+from datasets.pairs import cells_of
 from stable_diffusion.train_generator import read_captioned_folder
 from utils.errors import UserError
 
@@ -165,6 +166,28 @@ def test_runner_finds_a_bad_training_flag_before_it_generates(toy, tmp_path):
     failed = runner(tmp_path, "--top-k", "0")
     assert_one_line_error(failed, "--top-k 0")
     assert not (tmp_path / "synthetic").exists()
+
+
+def test_own_images_in_eight_cells(toy, tmp_path):
+    table = read_attributes(toy).gt(0).astype(int)
+    table.insert(0, "split", read_partition(toy)[table.index])
+    table.index = [image_folder(toy) / name for name in table.index]
+    train = table["split"] == "train"
+    table[train].to_csv(tmp_path / "other.csv", index_label="image")
+    table["Young"] = table["Young"].astype(str).where(~train, "")  # unknown where the method does not need it
+    table.to_csv(tmp_path / "faces.csv", index_label="image")
+    done = run_script(
+        "bash", ROOT / "runner.sh", "--dataset", "csv", "--real-data-path", tmp_path / "faces.csv", "--target-sensitive",
+        "Smiling_MaleYoung", "--synthetic-data-root", tmp_path / "other.csv", "--output", tmp_path / "out", "--cache",
+        tmp_path / "cache", "--weights", "none", "--image-size", 32, "--number-balanced-synthetic", 4,
+        "--number-imbalanced-synthetic", 32, "--bias-degree", "1/2", "--pre-train-epochs", 1, "--fine-tune-epochs", 1,
+        "--batch-size", 32, "--seeds", 100, "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "out" / "aim-fair" / "seed_100" / "metrics.json").read_text())
+    assert list(record["metrics"]["group_accuracy"]) == list(cells_of(2))
+    assert record["settings"]["biased_model"]["number_train_data_real"] == 160
+    assert "acc 1_11" in (tmp_path / "out" / "summary.md").read_text()
 
 
 def test_generator_is_trained_from_a_captioned_folder(toy, tmp_path):
