@@ -59,7 +59,7 @@ def faults(prompts: Prompts, tokenizer: CLIPTokenizer, limit: float = LIMIT) -> 
                 f"{prompt_type}: {word!r} is in {_range(table.loc[word])} of a cell's prompts; the limit is {limit:.0%}",
             )
             for word, gap in gaps.items()
-            if gap > limit
+            if gap > limit + 1e-9
         ]
         for cell in prompts.cells:
             share = _share(cells[cell], lambda text: any(states(text, d) for d in prompts.group_details))

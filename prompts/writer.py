@@ -99,7 +99,7 @@ class Writer:
         table = word_frequencies(prompts, WITHOUT_POSE)
         gaps = frequency_gaps(prompts, table)
         places = []
-        for word in gaps.index[gaps > limit]:
+        for word in gaps.index[gaps > limit + 1e-9]:
             most = table.loc[word].idxmax()
             given = [any(states(d, word) for d in details) for _, details, _ in self.contexts]
             places += [(most, i) for i, text in enumerate(sentences[most]) if states(text, word) and not given[i]]
