@@ -152,7 +152,7 @@ def test_runner_chains_the_stages_and_skips_them_the_second_time(toy, tmp_path):
     ("flags", "parts"),
     [
         (["--dataset", "celeba"], ["--real-data-path"]),
-        (["--dataset", "mnist"], ["toy or celeba"]),
+        (["--dataset", "mnist"], ["choose toy, celeba, utkface or csv"]),
         (["--seeds"], ["--seeds needs a value"]),
         (["oops"], ["unexpected argument oops"]),
     ],
