@@ -63,12 +63,16 @@ def check_manifest(folder: Path, settings: dict) -> None:
     try:
         found = json.loads(path.read_text().partition("\n")[0])["settings"]
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: the first line should hold the settings; choose another --outdir") from error
+        raise UserError(
+            f"{path}: the first line should hold the settings; choose another --outdir (runner.sh: --synthetic-data-root)"
+        ) from error
     if found != settings:
         changed = [key for key in {**found, **settings} if found.get(key) != settings.get(key)]
         there = ", ".join(f"{key} {found.get(key)!r}" for key in changed)
         asked = ", ".join(f"{key} {settings.get(key)!r}" for key in changed)
-        raise UserError(f"{folder} was made with other settings: {there}; asked for: {asked}; choose another --outdir")
+        raise UserError(
+            f"{folder} was made with other settings: {there}; asked for: {asked}; choose another --outdir (runner.sh: --synthetic-data-root)"
+        )
 
 
 def _noted_images(path: Path) -> dict[str, str]:
