@@ -84,7 +84,7 @@ class Writer:
         if not ANSWER.fullmatch(text):
             return text, f"not one line of plain text: {text[:60]!r}"
         _, details, pose = self.contexts[number]
-        left_out = [detail for detail in details if not states(text, detail)]
+        left_out = [detail for detail in details if not states(text, re.sub(r"^an? ", "", detail))]
         if left_out:
             return text, f"leaves out {', '.join(left_out)}"
         found = prompt_faults(self.prompts, cell, ", ".join(filter(None, (text, pose))), self.tokenizer)
