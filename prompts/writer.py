@@ -31,7 +31,10 @@ class Writer:
         self.instruction = INSTRUCTION.read_text(encoding="utf-8")
         self.request = {"pair": prompts.pair, "words": prompts.words, "template": template, "seed": seed}
         self.request |= {"contexts": json.loads(json.dumps(contexts)), "model": origin["model"]}
-        self.answers, self.reasons = self._load(), {}
+        self.answers, self.reasons = {}, {}
+        for cell, number, text in self._kept():
+            if not self._accept(cell, number, text)[1]:
+                self.answers[cell, number] = text
 
     def write(self, attempts: int, limit: float) -> dict[str, list[str]]:
         """The sentences of every cell. Raises `UserError`, naming what could not be had, after so many attempts."""
@@ -59,7 +62,7 @@ class Writer:
         with progress(desc=f"attempt {attempt + 1}", total=len(places), unit="sentence") as bar:
             for start in range(0, len(places), self.batch_size):
                 batch = places[start : start + self.batch_size]
-                seed = derived_seed(self.seed, *batch[0], attempt)
+                seed = derived_seed(self.seed, *batch[0], attempt, len(self.answers))  # a later run asks anew
                 replies = self.model.answer([self._question(*place) for place in batch], seed)
                 for place, reply in zip(batch, replies, strict=True):
                     text, fault = self._accept(*place, reply)
@@ -72,17 +75,22 @@ class Writer:
                 bar.set_postfix(good=len(self.answers), refresh=False)
 
     def _question(self, cell: str, number: int) -> str:
-        age, details, _ = self.contexts[number]
+        _, details, _ = self.contexts[number]
         opposite = [word for words in self.prompts.opposite_words(cell).values() for word in words]
         forbidden = dict.fromkeys(w for o in opposite for w in (o, *SYNONYMS.get(o, ())))
-        basic = sentence(self.template, cell_words(self.prompts.own_words(cell), number), age)
+        basic = self._basic(cell, number)
         return self.instruction.format(sentence=basic, details="; ".join(details), forbidden=", ".join(forbidden))
+
+    def _basic(self, cell: str, number: int) -> str:
+        return sentence(self.template, cell_words(self.prompts.own_words(cell), number), self.contexts[number][0])
 
     def _accept(self, cell: str, number: int, reply: str) -> tuple[str, str]:
         """The sentence in a reply, and what is wrong with it ("" where nothing is). The reply may be anything."""
         text = reply.strip().strip("\"'`").strip().rstrip(".").strip()
         if not ANSWER.fullmatch(text):
             return text, f"not one line of plain text: {text[:60]!r}"
+        if not text.startswith(self._basic(cell, number)):
+            return text, f"does not begin as told: {text[:60]!r}"
         _, details, pose = self.contexts[number]
         left_out = [detail for detail in details if not states(text, re.sub(r"^an? ", "", detail))]
         if left_out:
@@ -105,15 +113,12 @@ class Writer:
             places += [(most, i) for i, text in enumerate(sentences[most]) if states(text, word) and not given[i]]
         return list(dict.fromkeys(places))
 
-    def _load(self) -> dict:
+    def _kept(self) -> list:
         try:
             content = json.loads(self.partial.read_text(encoding="utf-8"))
-            found = (
-                {(cell, i): text for cell, i, text in content["answers"]} if content["request"] == self.request else {}
-            )
+            return content["answers"] if content["request"] == self.request else []
         except (OSError, ValueError, KeyError, TypeError):
-            return {}
-        return found
+            return []
 
     def _save(self) -> None:
         answers = [[cell, i, text] for (cell, i), text in self.answers.items()]
