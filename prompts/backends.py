@@ -58,13 +58,18 @@ class LocalModel:
         self.sampling = sampling
 
     @torch.inference_mode()
-    def answer(self, questions: list[str], seed: int) -> list[str]:
-        """An answer to each question, without special tokens; the same for the same questions and seed."""
+    def answer(self, questions: list[str], openings: list[str], seed: int) -> list[str]:
+        """An answer to each question, without special tokens; the same for the same questions and seed.
+
+        Each opening is put into the model's mouth: it goes on after it, so that even a small model begins as told.
+        """
+        openings = [f"{opening}," for opening in openings]
         chats = [
             self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=False
             )
-            for question in questions
+            + opening
+            for question, opening in zip(questions, openings, strict=True)
         ]
         inputs = self.tokenizer(chats, return_tensors="pt", padding=True, add_special_tokens=False)
         inputs = inputs.to(self.model.device)
@@ -79,7 +84,8 @@ class LocalModel:
             pad_token_id=self.tokenizer.pad_token_id,
             **sampling,
         )
-        return self.tokenizer.batch_decode(output[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
+        texts = self.tokenizer.batch_decode(output[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
+        return [f"{opening} {text.lstrip()}" for opening, text in zip(openings, texts, strict=True)]
 
 
 class Endpoint:
@@ -97,9 +103,10 @@ class Endpoint:
         self.model, self.sampling, self.timeout, self.retries = model, sampling, timeout, retries
         self.key_variable = key_variable
 
-    def answer(self, questions: list[str], seed: int) -> list[str]:
+    def answer(self, questions: list[str], openings: list[str], seed: int) -> list[str]:
         """An answer to each question, asked side by side; an empty one where the endpoint's reply makes no sense.
 
+        The openings are part of the questions already, and there is no common way to begin an answer for the model.
         Raises `UserError` where the endpoint refuses or, after all retries, cannot be reached.
         """
         with ThreadPoolExecutor(max_workers=len(questions)) as pool:

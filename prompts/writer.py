@@ -63,7 +63,8 @@ class Writer:
             for start in range(0, len(places), self.batch_size):
                 batch = places[start : start + self.batch_size]
                 seed = derived_seed(self.seed, *batch[0], attempt, len(self.answers))  # a later run asks anew
-                replies = self.model.answer([self._question(*place) for place in batch], seed)
+                questions = [self._question(*place) for place in batch]
+                replies = self.model.answer(questions, [self._basic(*place) for place in batch], seed)
                 for place, reply in zip(batch, replies, strict=True):
                     text, fault = self._accept(*place, reply)
                     if fault:

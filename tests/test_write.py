@@ -191,9 +191,11 @@ def test_local_model_answers_every_question_and_by_seed(babbler):
     from prompts.backends import LocalModel, Sampling
 
     model = LocalModel(str(babbler), torch.device("cpu"), None, Sampling(0.7, 0.9, 8))
-    first, again, other = (model.answer(["one", "a longer question"], seed) for seed in (0, 0, 1))
+    first, again, other = (model.answer(["one", "a longer question"], ["A", "Two words"], seed) for seed in (0, 0, 1))
     assert first == again != other and len(first) == 2
     assert not any("question" in text for text in first)  # the question is no part of the answer
+    assert first[0].startswith("A, ") and first[1].startswith("Two words, ")
+    assert all(len(text) > len("Two words, ") for text in first)
 
 
 def test_missing_model_and_bad_words(tmp_path):
