@@ -8,6 +8,14 @@ tensors that react strongly to bias and weakly to the domain; (4) fine-tune thos
 synthetic images (method `aim-fair`). The defaults are the paper's. Records go to
 <output>/<method>/seed_<n>/, a table over seeds to <output>/summary.md; a seed already recorded is not run
 again.
+
+--methods takes any number of others to compare with, which share the seed's biased model and its gradients:
+    real images alone          erm cvar-dro lff jtt eiil, and group-dro, which trains on protected labels
+    with synthetic ones        synthetic-only supplement repair
+    fine-tuned on synthetic    linear-probe full update-block-N freeze-block-N (stem, 1, 2, 3, 4, fc) random-mask
+                               cosine aim-fair
+Options follow a colon: aim-fair:top-k=50, aim-fair:ratio=0.5, aim-fair:bias-degree=2/8, random-mask:share=0.4,draw=2,
+synthetic-only:prompt-type=plain, jtt:epochs=2,weight=20.
 """
 
 import argparse
@@ -19,29 +27,27 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from datasets.bias import biased_cell_sizes
 from datasets.images import FaceSet
 from datasets.real import DATASETS, check_evaluation_splits, read_real, real_faces, training_list
-from datasets.synthetic import synthetic_pool
-from models.aim_fair import choose_tensors, draw_synthetic, fine_tune, measure_sensitivity
+from datasets.synthetic import SyntheticImages, SyntheticPlan
 from models.classifier import new_classifier
+from models.methods import AUTO_TOP_K, Method, candidates, parse_method, top_k, with_candidates
+from models.methods.mixtures import short_of_largest
+from models.seed_run import Experiment, Outcome, SeedRun
 from models.sensitivity import check_top_k
-from models.training import Compute, Schedule, evaluate, fit, predict
+from models.training import Compute, Schedule, evaluate, predict
 from utils.arguments import choose_device, non_negative_float, positive_int
+from utils.choice import choose
 from utils.errors import command_line
 from utils.metrics import fairness_metrics
-from utils.records import check_settings, environment, read_record, record_folder, write_record
-from utils.seeds import torch_generator
+from utils.records import adopt_record, check_settings, environment, read_record, record_folder, write_record
 from utils.summary import write_summary
-
-METHODS = ("erm", "aim-fair")
 
 
 def main() -> None:
-    """The four steps, seed by seed."""
+    """Every method of every seed that is not recorded yet."""
     args = parse_args()
     compute = Compute(choose_device(args.device), args.precision == "bf16", args.image_size, args.batch_size)
     milestones = tuple(args.milestones)
@@ -49,17 +55,30 @@ def main() -> None:
     fine_tuning = Schedule(args.fine_tune_epochs, args.fine_tune_lr, args.weight_decay, milestones)
     cache = args.cache or args.output / "cache"
 
+    flags = {"top-k": args.top_k, "prompt-type": args.prompt_type, "bias-degree": args.bias_degree, "ratio": None}
+    methods = with_candidates([parse_method(text, flags) for text in ["erm", *args.methods]], flags)
     pair, images, splits = read_real(args.dataset, args.real_data_path, args.target_sensitive, args.age_limit)
     splits["train"] = training_list(args.dataset, splits["train"], pair, args.number_train_data_real, args.bias_degree)
     check_evaluation_splits(splits, pair)
-    check_top_k(args.top_k, sum(1 for _ in new_classifier(args.weights, args.seeds[0]).parameters()))
+    tensors = sum(1 for _ in new_classifier(args.weights, args.seeds[0]).parameters())
+    for k in {method.options.get("top-k") for method in methods} - {None, "auto"}:
+        check_top_k(k, tensors)
     if args.dry_run:
         counts = ", ".join(f"{len(table)} {split}" for split, table in splits.items())
-        print(
-            f"{pair.name}: {counts} images; {', '.join(args.methods)}; seeds {args.seeds}; on {compute.device}, {args.precision}"
-        )
+        labels = ", ".join(method.label for method in methods)
+        print(f"{pair.name}: {counts} images; {labels}; seeds {args.seeds}; on {compute.device}, {args.precision}")
         return
     real = {split: real_faces(images, table, pair, cache, args.decode_size) for split, table in splits.items()}
+    synthetic = SyntheticImages(
+        args.synthetic_data_root,
+        pair,
+        number_imbalanced=args.number_imbalanced_synthetic,
+        number_held_out=args.number_held_out_synthetic,
+        cache=cache,
+        decode_size=args.decode_size,
+    )
+    number = args.number_balanced_synthetic
+    plans = {method.label: plan_for(method, synthetic, real["train"], number) for method in methods}
     erm_settings = {
         "dataset": args.dataset,
         "target": pair.target,
@@ -76,62 +95,53 @@ def main() -> None:
         "image_size": args.image_size,
         "precision": args.precision,
     }
-    if "aim-fair" in args.methods:
-        sizes = {
-            "balanced": dict.fromkeys(pair.cells, args.number_balanced_synthetic),
-            "biased": biased_cell_sizes(args.number_imbalanced_synthetic, args.bias_degree, pair.cells),
-        }
-        needed = {cell: max(size[cell] for size in sizes.values()) for cell in pair.cells}
-        pool = synthetic_pool(args.synthetic_data_root, pair, args.prompt_type, needed, cache, args.decode_size)
-        aim_fair_settings = {
-            "biased_model": erm_settings,
-            "synthetic_data": fingerprint(pool),
-            "prompt_type": args.prompt_type,
-            "number_balanced_synthetic": args.number_balanced_synthetic,
-            "number_imbalanced_synthetic": args.number_imbalanced_synthetic,
-            "top_k": args.top_k,
-            "epochs": args.fine_tune_epochs,
-            "lr": args.fine_tune_lr,
-        }
+    fine_tune_settings = {"epochs": args.fine_tune_epochs, "lr": args.fine_tune_lr}
 
+    experiment = Experiment(real, args.weights, pre_training, fine_tuning, compute)
     for seed in args.seeds:
-        folder = record_folder(args.output, "erm", seed)
-        if not is_recorded(folder, erm_settings):
+        run = SeedRun(experiment, seed, record_folder(args.output, "erm", seed) / "model.safetensors")
+        for method in methods:
+            plan = plans[method.label]
+            settings = method_settings(method, plan, erm_settings, fine_tune_settings, args.number_imbalanced_synthetic)
+            folder = record_folder(args.output, method.folder, seed)
+            if is_recorded(folder, settings):
+                continue
+            if method.options.get("top-k") == "auto":
+                adopt_best(args.output, candidates(method, flags), method, seed, settings)
+                continue
             clock = Clock()
-            model = new_classifier(args.weights, seed).to(compute.device, memory_format=torch.channels_last)
-            curve = fit(
-                model,
-                real["train"],
-                real["val"],
-                pre_training,
-                compute,
-                torch_generator(seed, "pre-train"),
-                later_wins_ties=True,
-                label=f"seed {seed} pre-train",
-            )
-            clock.lap("pre-train")
-            record(folder, "erm", seed, model, real, compute, erm_settings, curve, clock)
-        if "aim-fair" not in args.methods:
-            continue
-
-        biased_folder, folder = folder, record_folder(args.output, "aim-fair", seed)
-        if not is_recorded(folder, aim_fair_settings):
-            clock = Clock()
-            model = new_classifier("none", seed)
-            model.load_state_dict(load_file(biased_folder / "model.safetensors"))
-            model.to(compute.device, memory_format=torch.channels_last)
-            biased, balanced = (draw_synthetic(pool, sizes[name], seed, name) for name in ("biased", "balanced"))
-            sensitivity = measure_sensitivity(model, real["train"], biased, balanced, seed, compute)
-            chosen = choose_tensors(sensitivity, args.top_k)
-            sensitivity["chosen"] = sensitivity["name"].isin(chosen)
-            clock.lap("sensitivity")
-            model, curve = fine_tune(model, chosen, balanced, real["val"], fine_tuning, seed, compute)
-            clock.lap("fine-tune")
-            tables = {"sensitivity": sensitivity}
-            record(folder, "aim-fair", seed, model, real, compute, aim_fair_settings, curve, clock, tables)
+            outcome = method.kind.train(run, method.options, plan)
+            clock.lap("train")
+            record(folder, method.label, seed, outcome, real, compute, settings, clock)
 
     print(write_summary(args.output))
     print(f"records, weights and summary.md: {args.output}")
+
+
+def plan_for(method: Method, synthetic: SyntheticImages, train: FaceSet, number: int) -> SyntheticPlan | None:
+    """Which synthetic images a method draws, `number` of each cell unless it says otherwise; None where it draws none."""
+    if not method.kind.synthetic:
+        return None
+    options = method.options
+    if options.get("ratio") is not None:
+        number = round(options["ratio"] * len(train) / len(train.cells))
+    balanced = short_of_largest(train) if method.name == "repair" else dict.fromkeys(train.cells, number)
+    must_hold_out = options.get("top-k") == "auto"
+    return synthetic.plan(options["prompt-type"], balanced, options.get("bias-degree"), must_hold_out=must_hold_out)
+
+
+def method_settings(method: Method, plan, erm_settings: dict, fine_tune_settings: dict, number_imbalanced: int) -> dict:
+    """All that a method's result depends on, for its record."""
+    options = {key.replace("-", "_"): value for key, value in method.options.items()}
+    if plan is None:
+        return erm_settings | options
+    options["synthetic_data"] = fingerprint(plan.pool)
+    options["number_balanced_synthetic"] = plan.balanced if method.name == "repair" else min(plan.balanced.values())
+    if plan.biased:
+        options["number_imbalanced_synthetic"] = number_imbalanced
+    if not method.kind.fine_tunes:
+        return erm_settings | options
+    return {"biased_model": erm_settings} | options | fine_tune_settings | {"held_out_synthetic": plan.held_out}
 
 
 def fingerprint(faces: FaceSet) -> str:
@@ -152,26 +162,41 @@ def is_recorded(folder: Path, settings: dict) -> bool:
     return True
 
 
-def record(folder, method, seed, model, real, compute, settings, curve, clock, tables=None) -> None:
-    """Test the model and write its record."""
-    test = real["test"]
+def record(folder, label, seed, outcome: Outcome, real, compute, settings, clock) -> None:
+    """Test the model of a method and write its record."""
+    test, model = real["test"], outcome.model
     logits = predict(model, test, compute)
-    val_metrics = evaluate(model, real["val"], compute)
+    judged = {"val_metrics": evaluate(model, real["val"], compute)}
+    if outcome.held_out:
+        judged["held_out_metrics"] = evaluate(model, outcome.held_out, compute)
     clock.lap("test")
     content = {
-        "method": method,
+        "method": label,
         "seed": seed,
         "metrics": fairness_metrics(test.target, test.protected, logits > 0, test.cells),
-        "val_metrics": val_metrics,
+        **judged,
         "settings": settings,
         "seconds": clock.seconds,
         "command": shlex.join(["python", "train.py", *sys.argv[1:]]),
         **environment(compute.device),
     }
     predictions = {"name": test.names, "target": test.target, "protected": test.protected, "logit": logits}
-    tables = {"curve": pd.DataFrame(curve), "test_predictions": pd.DataFrame(predictions), **(tables or {})}
+    tables = {"curve": pd.DataFrame(outcome.curve), "test_predictions": pd.DataFrame(predictions), **outcome.tables}
     weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     write_record(folder, content, tables, lambda path: save_file(weights, path))
+
+
+def adopt_best(output: Path, choices: list[Method], method: Method, seed: int, settings: dict) -> None:
+    """Record as `method` the best of the recorded `choices`, chosen without the test set: see `utils.choice`."""
+    folders = [record_folder(output, choice.folder, seed) for choice in choices]
+    found = [read_record(folder) for folder in folders]
+    accuracy = [record["val_metrics"]["accuracy"] for record in found]
+    odds = [record["held_out_metrics"]["equalized_odds"] for record in found]
+    best = choose(accuracy, odds)
+    table = pd.DataFrame({"top_k": AUTO_TOP_K, "val_accuracy": accuracy, "held_out_equalized_odds": odds})
+    content = {**found[best], "method": method.label, "settings": settings, "chosen_top_k": AUTO_TOP_K[best]}
+    adopt_record(folders[best], record_folder(output, method.folder, seed), content, {"top_k": table})
+    print(f"seed {seed}: top-k {AUTO_TOP_K[best]} chosen")
 
 
 class Clock:
@@ -217,8 +242,20 @@ def parse_args() -> argparse.Namespace:
     )
     data.add_argument("--number-balanced-synthetic", type=positive_int, default=5000, help="of each cell")
     data.add_argument("--number-imbalanced-synthetic", type=positive_int, default=20000, help="in all")
+    data.add_argument(
+        "--number-held-out-synthetic",
+        type=positive_int,
+        default=500,
+        help="of each cell, where the balanced set leaves so many: to judge fine-tuned models without the test set",
+    )
     training = parser.add_argument_group("training")
-    training.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="erm always runs")
+    training.add_argument(
+        "--methods",
+        nargs="+",
+        default=["aim-fair"],
+        metavar="METHOD",
+        help="see above; erm always runs (default: aim-fair)",
+    )
     training.add_argument("--seeds", nargs="+", type=int, default=list(range(100, 1001, 100)))
     training.add_argument("--weights", default="imagenet", metavar="imagenet|none|FILE", help="where training starts")
     training.add_argument("--pre-train-epochs", type=positive_int, default=15)
@@ -229,7 +266,13 @@ def parse_args() -> argparse.Namespace:
     training.add_argument("--weight-decay", type=non_negative_float, default=1e-4)
     training.add_argument("--milestones", nargs="+", type=positive_int, default=[10], help="epochs: lr x 0.1")
     training.add_argument("--image-size", type=positive_int, default=224, help="pixels a side")
-    training.add_argument("--top-k", type=int, default=55, help="tensors kept by each of the two rankings")
+    training.add_argument(
+        "--top-k",
+        type=top_k,
+        default=55,
+        help=f"tensors kept by each of the two rankings, or auto: the best of {', '.join(map(str, AUTO_TOP_K))}, chosen "
+        "by accuracy on real val and equalized odds on held-out synthetic images",
+    )
     machine = parser.add_argument_group("machine and output")
     machine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     machine.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 is the paper's")

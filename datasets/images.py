@@ -41,6 +41,35 @@ class FaceSet:
             self.pixels, self.rows[indices], self.target[indices], self.protected[indices], names, self.cells
         )
 
+    def take(self, indices: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The pixels of the images at `indices` as one block: uint8 (n, height, width, 3), and their places 0 ... n - 1."""
+        return [(self.pixels[self.rows[indices]], np.arange(len(indices)))]
+
+
+@dataclass(frozen=True)
+class MixedSet:
+    """Sets whose images may differ in size, such as real and synthetic ones, as one set to train on."""
+
+    parts: tuple[FaceSet, ...]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def target(self) -> np.ndarray:
+        """The targets of all parts, one after another."""
+        return np.concatenate([part.target for part in self.parts])
+
+    def take(self, indices: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """As `FaceSet.take`, a block for each part that holds any of the images."""
+        blocks, start = [], 0
+        for part in self.parts:
+            places = np.flatnonzero((indices >= start) & (indices < start + len(part)))
+            if len(places):
+                blocks.append((part.pixels[part.rows[indices[places] - start]], places))
+            start += len(part)
+        return blocks
+
 
 def decode_images(paths: list[Path], cache: Path, size: int | None = None) -> np.ndarray:
     """The images as uint8 RGB of shape (N, height, width, 3), memory-mapped from a file in `cache`.

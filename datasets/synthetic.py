@@ -1,10 +1,12 @@
 """Synthetic images, from the folders that generation writes: <root>/<pair>/<prompt type>/<cell>/."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from datasets.bias import biased_cell_sizes
 from datasets.celeba import cell_names
 from datasets.custom import binary_columns, check_files, read_lines
 from datasets.images import FaceSet, decode_images
@@ -12,6 +14,63 @@ from datasets.pairs import Pair, cell_labels, same_pair
 from utils.errors import UserError
 
 SUFFIXES = frozenset(ext for ext, fmt in Image.registered_extensions().items() if fmt in Image.OPEN)
+
+
+@dataclass(frozen=True)
+class SyntheticPlan:
+    """The synthetic images of a method: where they are drawn from, and how many of each cell.
+
+    `balanced` and `biased` name the cells of the balanced and of the biased set; `held_out` is the number of each
+    cell on which a fine-tuned model is judged, none of them in the balanced set (0 where none is left).
+    """
+
+    pool: FaceSet
+    prompt_type: str
+    balanced: dict[str, int]
+    biased: dict[str, int]
+    held_out: int
+
+
+class SyntheticImages:
+    """The synthetic images at hand, of any prompt type, and how many of them to draw for the biased set and to hold out."""
+
+    def __init__(
+        self,
+        root: Path,
+        pair: Pair,
+        *,
+        number_imbalanced: int,
+        number_held_out: int,
+        cache: Path,
+        decode_size: int | None = None,
+    ):
+        self.root, self.pair, self.cache, self.decode_size = root, pair, cache, decode_size
+        self.number_imbalanced, self.number_held_out, self._pools = number_imbalanced, number_held_out, {}
+
+    def plan(
+        self, prompt_type: str, balanced: dict[str, int], bias_degree: str | None, *, must_hold_out: bool
+    ) -> SyntheticPlan:
+        """The plan of a method; without a bias degree it draws no biased set.
+
+        Raises `UserError` where the folder of the prompt type is missing or a cell has too few images, held-out ones
+        included if they are a must.
+        """
+        biased = {}
+        if bias_degree is not None:
+            biased = biased_cell_sizes(self.number_imbalanced, bias_degree, self.pair.cells)
+        held_out = self.number_held_out if must_hold_out else 0
+        needed = {cell: max(size + held_out, biased.get(cell, 0)) for cell, size in balanced.items()}
+        pool = self._pool(prompt_type, needed)
+        labels = {cell: cell_labels(cell) for cell in balanced}
+        counts = {cell: np.sum((pool.target == t) & (pool.protected == p)) for cell, (t, p) in labels.items()}
+        left = min(int(counts[cell]) - size for cell, size in balanced.items())
+        return SyntheticPlan(pool, prompt_type, balanced, biased, min(left, self.number_held_out))
+
+    def _pool(self, prompt_type: str, needed: dict[str, int]) -> FaceSet:
+        key = (prompt_type, *needed.values())
+        if key not in self._pools:
+            self._pools[key] = synthetic_pool(self.root, self.pair, prompt_type, needed, self.cache, self.decode_size)
+        return self._pools[key]
 
 
 def synthetic_pool(
@@ -34,7 +93,7 @@ def synthetic_pool(
         raise UserError(
             f"too few synthetic images in {folder} (cells target_protected): {', '.join(short)}; generate more "
             f"(stable_diffusion/generation.sh --images-per-cell {max(needed.values())}) or lower "
-            "--number-balanced-synthetic and --number-imbalanced-synthetic"
+            "--number-balanced-synthetic, --number-imbalanced-synthetic or --number-held-out-synthetic"
         )
     paths = [path for cell in needed for path in files[cell]]
     labels = np.array([cell_labels(cell) for cell in needed for _ in files[cell]], dtype=np.int64)

@@ -1,7 +1,7 @@
 """Which parameters to fine-tune: sensitive to bias, insensitive to the domain (paper, section 3.3)."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from utils.errors import UserError
 
 
 def mean_gradients(
-    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], *, amp: bool = False
+    model: nn.Module, batches: Iterable[Sequence[torch.Tensor]], *, amp: bool = False
 ) -> dict[str, torch.Tensor]:
     """The gradient of the loss with respect to every parameter, averaged over batches.
 
@@ -21,7 +21,7 @@ def mean_gradients(
     Parameters
     ----------
     model : any module with one logit an input, float of shape (n, 1)
-    batches : pairs of inputs and targets, the targets 0/1 of shape (n,), on the model's device
+    batches : inputs and targets (what follows them is not looked at), the targets 0/1 of shape (n,), on the model's device
     amp : compute in bfloat16 where autocast allows
 
     Returns
@@ -39,7 +39,7 @@ def mean_gradients(
         parameter.requires_grad_(True)
         parameter.grad = None
     count = 0
-    for inputs, targets in batches:
+    for inputs, targets, *_ in batches:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=amp):
             logits = model(inputs)
         F.binary_cross_entropy_with_logits(logits[:, 0].float(), targets.float()).backward()  # grads add up
@@ -55,9 +55,18 @@ def mean_absolute_gap(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) ->
 
     Raises `ValueError` where the two hold different names or shapes.
     """
-    if {name: t.shape for name, t in a.items()} != {name: t.shape for name, t in b.items()}:
-        raise ValueError("the two sets of gradients hold different names or shapes")
+    _check_same_shapes(a, b)
     return {name: (a[name] - b[name]).abs().mean().item() for name in a}
+
+
+def cosine_gap(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> dict[str, float]:
+    """1 - cos(a, b) of each tensor, from 0 (same direction) to 2: the paper's Table 4 has it in place of the absolute gap.
+
+    A tensor that is zero throughout in one of the two counts as at right angles (1). Raises `ValueError` as
+    `mean_absolute_gap` does.
+    """
+    _check_same_shapes(a, b)
+    return {name: 1 - F.cosine_similarity(a[name].flatten(), b[name].flatten(), dim=0).item() for name in a}
 
 
 def select_parameters(domain_gap: dict[str, float], bias_gap: dict[str, float], top_k: int) -> list[str]:
@@ -87,3 +96,8 @@ def ranks(values: dict[str, float]) -> dict[str, int]:
     """The rank of each name by value, 1 for the smallest; equal values rank in the order of the dict."""
     order = sorted(values, key=values.__getitem__)
     return {name: place for place, name in enumerate(order, start=1)}
+
+
+def _check_same_shapes(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    if {name: t.shape for name, t in a.items()} != {name: t.shape for name, t in b.items()}:
+        raise ValueError("the two sets of gradients hold different names or shapes")

@@ -1,8 +1,9 @@
 """Training, prediction and the batches for both."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from datasets.augment import crop_and_resize, random_boxes, random_flips, whole_image_boxes
-from datasets.images import FaceSet
+from datasets.images import FaceSet, MixedSet
 from utils.errors import UserError
 from utils.metrics import fairness_metrics
 from utils.progress import progress
@@ -37,23 +38,54 @@ class Schedule:
     momentum: float = 0.9
 
 
-def train_batches(
-    data: FaceSet, compute: Compute, generator: torch.Generator, *, drop_last: bool = False
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """One epoch of shuffled, randomly cropped and mirrored batches on the device: inputs and 0/1 targets.
+class Batch(NamedTuple):
+    """Inputs float (n, 3, size, size), 0/1 targets float (n,), both on the device, and their places in the set, (n,)."""
 
-    `drop_last` leaves out a last short batch, unless it is the only one.
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    indices: np.ndarray
+
+
+# What to minimise: from the logits, float32 (n, outputs), and their batch to a scalar.
+Objective = Callable[[torch.Tensor, Batch], torch.Tensor]
+
+
+def mean_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Binary cross-entropy, averaged over the batch: what the paper trains with."""
+    return F.binary_cross_entropy_with_logits(logits[:, 0], batch.targets)
+
+
+def train_batches(
+    data: FaceSet | MixedSet,
+    compute: Compute,
+    generator: torch.Generator,
+    *,
+    drop_last: bool = False,
+    sampling: np.ndarray | None = None,
+) -> Iterator[Batch]:
+    """One epoch of shuffled, randomly cropped and mirrored batches on the device.
+
+    `drop_last` leaves out a last short batch, unless it is the only one. With `sampling`, positive weights of
+    shape (n,), an epoch is as many draws with replacement as there are images, each image by its weight.
     """
-    height, width = data.pixels.shape[1:3]
-    order = torch.randperm(len(data), generator=generator).numpy()
+    if sampling is None:
+        order = torch.randperm(len(data), generator=generator).numpy()
+    else:
+        order = torch.multinomial(torch.from_numpy(sampling), len(data), replacement=True, generator=generator).numpy()
+    target = data.target
     for start in range(0, len(order), compute.batch_size):
         indices = order[start : start + compute.batch_size]
         if drop_last and start and len(indices) < compute.batch_size:
             return
-        boxes = random_boxes(len(indices), height, width, generator)
-        flips = random_flips(len(indices), generator)
-        inputs = crop_and_resize(_to_device(data, indices, compute.device), boxes, flips, compute.image_size)
-        yield inputs, torch.from_numpy(data.target[indices]).to(compute.device, torch.float32)
+        blocks = []
+        for pixels, places in data.take(indices):
+            boxes = random_boxes(len(pixels), *pixels.shape[1:3], generator)
+            flips = random_flips(len(pixels), generator)
+            blocks.append(
+                (crop_and_resize(_to_device(pixels, compute.device), boxes, flips, compute.image_size), places)
+            )
+        targets = torch.from_numpy(target[indices]).to(compute.device, torch.float32)
+        yield Batch(_in_places(blocks), targets, indices)
 
 
 @torch.inference_mode()
@@ -63,9 +95,9 @@ def predict(model: nn.Module, data: FaceSet, compute: Compute, batch_size: int =
     height, width = data.pixels.shape[1:3]
     logits = []
     for start in range(0, len(data), batch_size):
-        indices = np.arange(start, min(start + batch_size, len(data)))
-        boxes = whole_image_boxes(len(indices), height, width)
-        inputs = crop_and_resize(_to_device(data, indices, compute.device), boxes, None, compute.image_size)
+        pixels = data.pixels[data.rows[start : start + batch_size]]
+        boxes = whole_image_boxes(len(pixels), height, width)
+        inputs = crop_and_resize(_to_device(pixels, compute.device), boxes, None, compute.image_size)
         with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.amp):
             logits.append(model(inputs)[:, 0].float())
     return torch.cat(logits).cpu().numpy()
@@ -73,20 +105,22 @@ def predict(model: nn.Module, data: FaceSet, compute: Compute, batch_size: int =
 
 def fit(
     model: nn.Module,
-    data: FaceSet,
+    data: FaceSet | MixedSet,
     val: FaceSet,
     schedule: Schedule,
     compute: Compute,
     generator: torch.Generator,
     *,
     trainable: list[str] | None = None,
+    objective: Objective = mean_loss,
+    sampling: np.ndarray | None = None,
     later_wins_ties: bool,
     label: str,
 ) -> list[dict]:
     """Train in place, then put back the weights of the epoch with the best accuracy on `val`.
 
     Only the parameters named in `trainable` move (all by default); the others get neither gradient nor
-    weight decay, while batch norm's running statistics keep moving. Returns a row for each epoch: epoch,
+    weight decay, while batch norm's running statistics keep moving. `sampling` is that of `train_batches`. Returns a row for each epoch: epoch,
     lr, loss, val_accuracy, val_equalized_odds (for the record only) and best.
 
     Raises `UserError` where the loss is no longer finite.
@@ -101,7 +135,9 @@ def fit(
     with progress(desc=label, total=steps, unit="batch") as bar:
         for epoch in range(1, schedule.epochs + 1):
             lr = decay.get_last_lr()[0]
-            loss = _train_epoch(model, train_batches(data, compute, generator), optimizer, compute, bar)
+            loss = _train_epoch(
+                model, train_batches(data, compute, generator, sampling=sampling), optimizer, objective, compute, bar
+            )
             if not np.isfinite(loss):
                 raise UserError(f"{label}: the loss is {loss} in epoch {epoch}; lower the learning rate (now {lr})")
             decay.step()
@@ -123,21 +159,29 @@ def evaluate(model: nn.Module, data: FaceSet, compute: Compute) -> dict:
     return fairness_metrics(data.target, data.protected, predict(model, data, compute) > 0, data.cells)
 
 
-def _train_epoch(model, batches, optimizer, compute, bar) -> float:
+def _train_epoch(model, batches, optimizer, objective, compute, bar) -> float:
     model.train()
     total, count = torch.zeros((), device=compute.device), 0
-    for inputs, targets in batches:
+    for batch in batches:
         with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.amp):
-            logits = model(inputs)
-        loss = F.binary_cross_entropy_with_logits(logits[:, 0].float(), targets)
+            logits = model(batch.inputs)
+        loss = objective(logits.float(), batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        total += loss.detach() * len(targets)  # stays on the device: no synchronisation in the loop
-        count += len(targets)
+        total += loss.detach() * len(batch.targets)  # stays on the device: no synchronisation in the loop
+        count += len(batch.targets)
         bar.update()
     return total.item() / count
 
 
-def _to_device(data: FaceSet, indices: np.ndarray, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(data.pixels[data.rows[indices]]).to(device, non_blocking=True)
+def _to_device(pixels: np.ndarray, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(pixels).to(device, non_blocking=True)
+
+
+def _in_places(blocks: list[tuple[torch.Tensor, np.ndarray]]) -> torch.Tensor:
+    """The images of all blocks, each at its place in the batch."""
+    if len(blocks) == 1:
+        return blocks[0][0]
+    images, places = torch.cat([images for images, _ in blocks]), np.concatenate([places for _, places in blocks])
+    return images[torch.from_numpy(np.argsort(places)).to(images.device)].contiguous(memory_format=torch.channels_last)

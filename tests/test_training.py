@@ -84,9 +84,10 @@ def test_diverging_loss_is_an_error():
 def test_an_epoch_shows_every_image_once():
     data = bright_and_dark(n=21)
     batches = list(train_batches(data, COMPUTE, generator()))
-    assert [len(targets) for _, targets in batches] == [8, 8, 5]
-    assert sum(targets.sum() for _, targets in batches) == data.target.sum()
-    assert [len(targets) for _, targets in train_batches(data, COMPUTE, generator(), drop_last=True)] == [8, 8]
+    assert [len(batch.targets) for batch in batches] == [8, 8, 5]
+    assert sorted(np.concatenate([batch.indices for batch in batches])) == list(range(21))
+    assert sum(batch.targets.sum() for batch in batches) == data.target.sum()
+    assert [len(b.targets) for b in train_batches(data, COMPUTE, generator(), drop_last=True)] == [8, 8]
 
 
 def test_drop_last_keeps_the_only_batch():

@@ -23,6 +23,14 @@ def non_negative_float(text: str) -> float:
     return value
 
 
+def positive_float(text: str) -> float:
+    """An argparse type: a finite number above 0."""
+    value = non_negative_float(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
 def choose_device(name: str) -> torch.device:
     """The device of that name; "auto" is the first GPU, or the CPU where there is none.
 

@@ -41,9 +41,21 @@ def write_record(
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    save_weights(partial / "model.safetensors")
+    _finish(partial, folder, metrics, tables)
+
+
+def adopt_record(source: Path, folder: Path, metrics: dict, tables: dict[str, pd.DataFrame]) -> None:
+    """Copy the record in `source` to `folder`, with `metrics` in place of its own and `tables` besides."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial)
+    _finish(partial, folder, metrics, tables)
+
+
+def _finish(partial: Path, folder: Path, metrics: dict, tables: dict[str, pd.DataFrame]) -> None:
     for name, table in tables.items():
         table.to_csv(partial / f"{name}.csv", index=False, float_format="%.8g")
-    save_weights(partial / "model.safetensors")
     (partial / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     os.replace(partial, folder)
 

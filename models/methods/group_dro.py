@@ -1,0 +1,58 @@
+"""Group DRO: weigh the groups by how badly they do (Sagawa et al., ICLR 2020, algorithm 1).
+
+The groups are the cells, target and protected attribute together: it needs protected labels in training, which
+AIM-Fair and the others don't, and stands here as an upper reference. Defaults: step size 0.01; groups drawn with
+equal chance, as in the paper's experiments.
+"""
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from models.training import Batch
+from utils.errors import UserError
+
+
+class GroupLoss:
+    """The objective: the losses of the groups, weighted by weights that grow with them.
+
+    `groups` is int64 (n,), the group of every image of the training set, 0 to `count` - 1.
+    """
+
+    def __init__(self, groups: np.ndarray, count: int, step_size: float):
+        self.groups, self.step_size = groups, step_size
+        self.weights = torch.full((count,), 1 / count)
+
+    def __call__(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The weighted loss of a batch, a scalar; moves the weights."""
+        losses = F.binary_cross_entropy_with_logits(logits[:, 0], batch.targets, reduction="none")
+        self.weights = self.weights.to(losses.device)
+        means = group_means(losses, torch.from_numpy(self.groups[batch.indices]).to(losses.device), len(self.weights))
+        self.weights = raised_weights(self.weights, means.detach(), self.step_size)
+        return (self.weights * means).sum()
+
+
+def group_means(losses: torch.Tensor, groups: torch.Tensor, count: int) -> torch.Tensor:
+    """The mean loss of each group, (count,); 0 for one that the batch has no image of."""
+    totals = torch.zeros(count, device=losses.device).index_add(0, groups, losses)
+    return totals / torch.bincount(groups, minlength=count).clamp(min=1)
+
+
+def raised_weights(weights: torch.Tensor, means: torch.Tensor, step_size: float) -> torch.Tensor:
+    """The weights after one step of exponentiated gradient ascent: w * exp(step_size * loss), brought back to sum 1."""
+    raised = weights * torch.exp(step_size * means)
+    return raised / raised.sum()
+
+
+def equal_chances(groups: np.ndarray) -> np.ndarray:
+    """Sampling weights (n,) that draw every group with the same chance."""
+    return 1.0 / np.bincount(groups)[groups]
+
+
+def cell_groups(target: np.ndarray, protected: np.ndarray, protected_groups: int) -> np.ndarray:
+    """The number of each image's cell. Raises `UserError` where a protected label is missing."""
+    if (protected < 0).any():
+        raise UserError(
+            "group-dro trains on protected labels, and some are missing in train; leave it out of --methods"
+        )
+    return target * protected_groups + protected

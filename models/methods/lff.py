@@ -1,0 +1,65 @@
+"""LfF, learning from failure: two networks at once, one made to learn the easy, biased way (Nam et al., NeurIPS 2020).
+
+The first is trained with the generalised cross-entropy, which dwells on what it finds easy; the second on the images
+that the first finds hard, each by its relative difficulty. Defaults: q = 0.7, as in the paper, and moving averages of
+the losses with weight 0.7 on the past, divided by their largest in the class.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models.training import Batch
+
+
+class TwoNetworks(nn.Module):
+    """The network to keep and the biased one. In training the logits of both, (n, 2); else those of the first, (n, 1)."""
+
+    def __init__(self, debiased: nn.Module, biased: nn.Module):
+        super().__init__()
+        self.debiased, self.biased = debiased, biased
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The logits of a batch of images."""
+        logits = self.debiased(inputs)
+        return torch.cat([logits, self.biased(inputs)], dim=1) if self.training else logits
+
+
+class FailureLoss:
+    """The objective of both networks; `target` is that of the training set, int64 (n,)."""
+
+    def __init__(self, target: np.ndarray, q: float, momentum: float):
+        self.target, self.q, self.momentum = torch.from_numpy(target), q, momentum
+        self.averages = torch.zeros(2, len(target))  # of the loss of each image, in the debiased and the biased network
+        self.seen = torch.zeros(len(target), dtype=torch.bool)
+
+    def __call__(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The sum of both networks' losses, a scalar; moves the averages."""
+        losses = F.binary_cross_entropy_with_logits(
+            logits, batch.targets[:, None].expand_as(logits), reduction="none"
+        )  # (n, 2)
+        weights = self._weights(losses.detach().T.cpu(), torch.from_numpy(batch.indices)).to(losses.device)
+        biased = generalised_cross_entropy(losses[:, 1], self.q)
+        return (weights * losses[:, 0]).mean() + biased.mean()
+
+    def _weights(self, losses: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        past = torch.where(self.seen[indices], self.averages[:, indices], losses)
+        self.averages[:, indices] = self.momentum * past + (1 - self.momentum) * losses
+        self.seen[indices] = True
+        scaled = self.averages[:, indices].clone()
+        for value in (0, 1):
+            members = self.target == value
+            if members.any():
+                scaled[:, self.target[indices] == value] /= self.averages[:, members].amax(dim=1, keepdim=True) + 1e-8
+        return relative_difficulty(scaled[1], scaled[0])
+
+
+def generalised_cross_entropy(losses: torch.Tensor, q: float) -> torch.Tensor:
+    """(1 - p^q) / q of each image, where its cross-entropy is -log p (Zhang and Sabuncu, NeurIPS 2018, equation 6)."""
+    return (1 - torch.exp(-q * losses)) / q
+
+
+def relative_difficulty(biased: torch.Tensor, debiased: torch.Tensor) -> torch.Tensor:
+    """biased / (biased + debiased) of each image's losses: near 1 where the biased network fails (equation 3)."""
+    return biased / (biased + debiased + 1e-8)

@@ -1,0 +1,15 @@
+"""Choosing among trained models by what a user has without protected labels on real data."""
+
+
+def choose(val_accuracy: list[float], held_out_odds: list[float], tolerance: float = 0.01) -> int:
+    """The place of the candidate to take.
+
+    Among the candidates whose accuracy on real validation images is at most `tolerance` below the best one's, the one
+    of the lowest equalized odds on held-out balanced synthetic images; ties go to the higher accuracy, then to the
+    first. Both lists hold fractions, one for each candidate. Raises `ValueError` where they are empty or differ in length.
+    """
+    if not val_accuracy or len(val_accuracy) != len(held_out_odds):
+        raise ValueError(f"{len(val_accuracy)} accuracies and {len(held_out_odds)} equalized odds to choose from")
+    floor = max(val_accuracy) - tolerance - 1e-9  # 0.90 - 0.01 is no more than 0.89
+    good = [i for i, accuracy in enumerate(val_accuracy) if accuracy >= floor]
+    return min(good, key=lambda i: (held_out_odds[i], -val_accuracy[i], i))
