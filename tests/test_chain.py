@@ -97,6 +97,75 @@ def test_runs_are_repeatable(trained, toy, synthetic, tmp_path):
         assert (tmp_path / name).read_text() == (output / name).read_text()
 
 
+COMPARISONS = [
+    "cvar-dro", "lff", "jtt", "eiil:steps=20", "group-dro", "synthetic-only", "supplement", "repair", "linear-probe", "full",
+    "update-block-2", "freeze-block-stem", "random-mask:share=0.4,draw=2", "cosine", "aim-fair:bias-degree=1/1",
+    "aim-fair:ratio=0.5", "aim-fair:top-k=auto",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def compared(toy, synthetic, tmp_path_factory):
+    output = tmp_path_factory.mktemp("compared")
+    flags = [
+        "--number-train-data-real",
+        24,
+        "--number-held-out-synthetic",
+        2,
+        "--seeds",
+        100,
+        "--methods",
+        *COMPARISONS,
+    ]
+    done = train(toy, synthetic, output, *flags)
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+def test_every_comparison_is_recorded(compared):
+    records = [json.loads(path.read_text()) for path in compared.glob("*/seed_100/metrics.json")]
+    candidates = {f"aim-fair:top-k={k}" for k in (40, 45, 50, 60)} | {"aim-fair"}
+    assert {record["method"] for record in records} == {"erm", *COMPARISONS} | candidates
+    table = (compared / "summary.md").read_text()
+    assert all(f"| {method} | 1 |" in table for method in COMPARISONS)
+    by_method = {record["method"]: record for record in records}
+    assert by_method["repair"]["settings"]["number_balanced_synthetic"] == {"0_0": 6, "0_1": 0, "1_0": 0, "1_1": 6}
+    assert by_method["aim-fair:ratio=0.5"]["settings"]["number_balanced_synthetic"] == 3
+
+
+def test_only_the_tensors_of_a_method_move(compared):
+    before = load_file(compared / "erm" / "seed_100" / "model.safetensors")
+
+    def moved(folder):
+        after = load_file(compared / folder / "seed_100" / "model.safetensors")
+        named = {name for name in before if "running" not in name and "num_batches" not in name}
+        return {name for name in named if not before[name].equal(after[name])}
+
+    everything = moved("full")
+    assert len(everything) == 62
+    assert moved("linear-probe") == {"fc.weight", "fc.bias"}
+    assert moved("update-block-2") == {name for name in everything if name.startswith("layer2.")}
+    assert moved("freeze-block-stem") == {name for name in everything if not name.startswith(("conv1.", "bn1."))}
+    assert len(moved("random-mask_share=0.4,draw=2")) == 25
+
+
+def test_auto_top_k_is_the_choice_without_the_test_set(compared):
+    folder = compared / "aim-fair_top-k=auto" / "seed_100"
+    record, table = json.loads((folder / "metrics.json").read_text()), pd.read_csv(folder / "top_k.csv")
+    good = table[table["val_accuracy"] >= table["val_accuracy"].max() - 0.01 - 1e-9]
+    best = good.sort_values(["held_out_equalized_odds", "val_accuracy"], ascending=[True, False], kind="stable").iloc[0]
+    assert record["chosen_top_k"] == best["top_k"]
+    source = "aim-fair" if best["top_k"] == 55 else f"aim-fair_top-k={best['top_k']:.0f}"
+    for name in ("test_predictions.csv", "model.safetensors"):
+        assert (folder / name).read_bytes() == (compared / source / "seed_100" / name).read_bytes()
+    assert set(record["held_out_metrics"]["group_count"].values()) == {2}
+
+
+def test_auto_top_k_says_what_it_lacks(toy, synthetic, tmp_path):
+    failed = train(toy, synthetic, tmp_path, "--seeds", 1, "--top-k", "auto")
+    assert_one_line_error(failed, "has 6 of 504", "--number-held-out-synthetic")
+
+
 def test_other_settings_in_the_same_output_are_refused(trained, toy, synthetic):
     output, _ = trained
     assert_one_line_error(train(toy, synthetic, output, "--seeds", 100, "--top-k", 50), "top_k: 55 there, 50 asked")
@@ -115,7 +184,9 @@ def test_other_settings_in_the_same_output_are_refused(trained, toy, synthetic):
         (["--device", "cuda"], ["no usable GPU"]),
         (["--weights", "nowhere.pth"], ["nowhere.pth"]),
         (["--real-data-path", "nowhere"], ["nowhere", "--real-data-path"]),
-        (["--methods", "magic"], ["magic"]),
+        (["--methods", "magic"], ["no method magic"]),
+        (["--methods", "aim-fair:k=3"], ["no option 'k'", "top-k"]),
+        (["--top-k", "some"], ["--top-k"]),
     ],
 )
 def test_bad_input_is_one_line(toy, synthetic, tmp_path, flags, parts):

@@ -1,0 +1,221 @@
+"""The figures beside the tables: PNG and PDF, readable without colour, the same bytes for the same records."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+from results.columns import Column  # noqa: E402
+from results.rows import read_paper  # noqa: E402
+
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "aim-fair",
+}
+NO_DATES = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
+DARK, LIGHT, GREY = "#0b4f6c", "#e08e45", "#8a8a8a"  # apart in lightness too
+# families of methods in the scatter, by how their names begin: label, marker, colour
+FAMILIES = (
+    ("erm", "ERM", "s", "black"),
+    ("aim-fair:top-k=auto", "AIM-Fair, k chosen", "P", DARK),
+    ("aim-fair:", "AIM-Fair, other settings", "*", "#6fa8c0"),
+    ("aim-fair", "AIM-Fair", "*", DARK),
+    ("random-mask", "random tensors", "x", GREY),
+    ("update-block", "one block updated", "^", GREY),
+    ("linear-probe", "linear probing", "^", "black"),
+    ("freeze-block", "one block frozen", "v", GREY),
+    ("cosine", "cosine ranking", "D", GREY),
+    ("full", "full fine-tuning", "o", LIGHT),
+    ("synthetic-only", "synthetic alone", "h", LIGHT),
+    ("supplement", "real + synthetic", "<", LIGHT),
+    ("repair", "repaired", ">", LIGHT),
+    ("group-dro", "group DRO (protected labels)", "d", "black"),
+    ("cvar-dro", "CVaR DRO", "1", "black"),
+    ("eiil", "EIIL", "2", "black"),
+    ("jtt", "JTT", "3", "black"),
+    ("lff", "LfF", "4", "black"),
+)
+
+
+def write_figures(columns: dict[str, Column], output: Path) -> list[str]:
+    """Draw every figure that the records allow, for each column; returns the names of those written."""
+    written = []
+    with plt.rc_context(STYLE):
+        for name, column in columns.items():
+            for kind, draw in DRAWINGS.items():
+                figure = draw(column)
+                if figure is not None:
+                    save(figure, output, f"{kind}_{name}")
+                    written.append(f"{kind}_{name}")
+    return written
+
+
+def save(figure: Figure, output: Path, name: str) -> None:
+    """Write a figure as PNG and PDF, without a date, and close it."""
+    for suffix, metadata in NO_DATES.items():
+        figure.savefig(output / f"{name}.{suffix}", metadata=metadata, bbox_inches="tight")
+    plt.close(figure)
+
+
+def accuracy_and_odds(column: Column) -> Figure | None:
+    """Accuracy against equalized odds of all methods, each a mean over seeds; up and to the left is better."""
+    if len(column.methods) < 3:
+        return None
+    figure, axes = plt.subplots(figsize=(7, 4.2))
+    points = {}
+    for method in column.methods:
+        family = next((f for f in FAMILIES if method.startswith(f[0])), None)
+        if family:
+            points.setdefault(family[1:], []).append(
+                (mean(column, method, "equalized_odds"), mean(column, method, "accuracy"))
+            )
+    for (label, marker, color), values in points.items():
+        x, y = np.array(values).T
+        line = {"linewidths": 1.5} if marker in "x1234" else {"edgecolors": "black", "linewidths": 0.5}
+        axes.scatter(x, y, s=70, marker=marker, c=color, label=label, zorder=3, **line)
+    axes.set(xlabel="equalized odds, larger gap (%)", ylabel="accuracy (%)", title=column.name)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    return figure
+
+
+def groups(column: Column) -> Figure | None:
+    """The accuracy of each group before and after, with the spread over seeds."""
+    if not column.runs("erm") or not column.runs("aim-fair"):
+        return None
+    figure, axes = plt.subplots(figsize=(6, 3.4))
+    names = list(column.records[0]["metrics"]["group_accuracy"])
+    for offset, method, label, color, hatch in (
+        (-0.2, "erm", "ERM", LIGHT, "//"),
+        (0.2, "aim-fair", "AIM-Fair", DARK, ""),
+    ):
+        values = 100 * np.array([list(r["metrics"]["group_accuracy"].values()) for r in column.runs(method).values()])
+        spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
+        place = np.arange(len(names)) + offset
+        axes.bar(
+            place,
+            values.mean(axis=0),
+            0.38,
+            yerr=spread,
+            capsize=3,
+            label=label,
+            color=color,
+            hatch=hatch,
+            edgecolor="black",
+        )
+    axes.set_xticks(range(len(names)), names)
+    axes.set(xlabel="group, target_protected", ylabel="accuracy (%)", ylim=(0, 100), title=column.name)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    return figure
+
+
+def rankings(column: Column) -> Figure | None:
+    """Both rankings of the tensors, averaged over seeds, in the network's order; shaded by how often each was chosen."""
+    table = column.sensitivity
+    if table.empty:
+        return None
+    order = table["name"].drop_duplicates().tolist()
+    average = table.groupby("name")[["domain_rank", "bias_rank", "chosen"]].mean().loc[order]
+    figure, axes = plt.subplots(figsize=(11, 4.6))
+    place = np.arange(len(order))
+    for x, share in zip(place, average["chosen"], strict=True):
+        axes.axvspan(x - 0.5, x + 0.5, color=str(1 - 0.22 * share), linewidth=0, zorder=0)
+    axes.plot(place, average["domain_rank"], "o-", color=DARK, markersize=4, label="domain (1: least sensitive)")
+    axes.plot(place, average["bias_rank"], "s--", color=LIGHT, markersize=4, label="bias (1: most sensitive)")
+    axes.fill_between([], [], color=str(1 - 0.22), label="chosen in every seed (lighter: in some)")
+    axes.set_xticks(
+        place, [name.replace("layer", "L").replace("downsample", "down") for name in order], rotation=90, fontsize=6.5
+    )
+    axes.set(ylabel="mean rank over seeds", xlim=(-0.5, len(order) - 0.5), title=column.name)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3, frameon=False)
+    return figure
+
+
+def k_sweep(column: Column) -> Figure | None:
+    """Equalized odds and accuracy over k, the number of tensors that each ranking keeps; the paper's dashed."""
+    swept = {record_k(column, method): method for method in column.methods if sweeps_k(method)}
+    if len(swept) < 3:
+        return None
+    figure, panels = plt.subplots(1, 2, figsize=(8.5, 3.4))
+    paper = read_paper()["table_k"]["Smiling_Male"] if column.name == "Smiling_Male" else {}
+    paper = {55 if row == "aim-fair" else int(row.rpartition("=")[2]): values for row, values in paper.items()}
+    auto = "aim-fair:top-k=auto"
+    for axes, key, short in zip(panels, ("equalized_odds", "accuracy"), ("EO", "ACC"), strict=True):
+        ks = sorted(swept)
+        values = [[100 * r["metrics"][key] for r in column.runs(swept[k]).values()] for k in ks]
+        spread = [np.std(v, ddof=1) if len(v) > 1 else 0 for v in values]
+        axes.errorbar(ks, [np.mean(v) for v in values], spread, fmt="o-", color=DARK, capsize=3, label="ours")
+        if column.runs(auto):
+            axes.axhline(
+                mean(column, auto, key), color=LIGHT, linestyle=":", linewidth=2, label="ours, k chosen by itself"
+            )
+        if paper:
+            axes.plot(
+                sorted(paper),
+                [paper[k][short] for k in sorted(paper)],
+                "s--",
+                color=GREY,
+                label="paper (CelebA, 224 pixels)",
+            )
+        axes.set(xlabel="k", ylabel=f"{short} (%)")
+        axes.grid(alpha=0.3)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.97), ncols=3, frameon=False)
+    figure.suptitle(column.name, y=1.1)
+    figure.tight_layout()
+    return figure
+
+
+def curves(column: Column) -> Figure | None:
+    """Accuracy on real val in each epoch: pre-training, then fine-tuning; the band is the range over seeds."""
+    table = column.curves
+    parts = [(m, table[table["method"] == m]) for m in ("erm", "aim-fair")]
+    if any(part.empty for _, part in parts):
+        return None
+    figure, panels = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
+    titles = ("pre-training (ERM)", "fine-tuning (AIM-Fair)")
+    for axes, (_, part), color, title in zip(panels, parts, (LIGHT, DARK), titles, strict=True):
+        epochs = part.pivot(index="epoch", columns="seed", values="val_accuracy") * 100
+        axes.fill_between(epochs.index, epochs.min(axis=1), epochs.max(axis=1), color=color, alpha=0.3, linewidth=0)
+        axes.plot(epochs.index, epochs.mean(axis=1), "o-", color=color, markersize=4)
+        axes.set(xlabel="epoch", title=title)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("accuracy on real val (%)")
+    figure.suptitle(column.name)
+    figure.tight_layout()
+    return figure
+
+
+def mean(column: Column, method: str, key: str) -> float:
+    """The mean of a metric over a method's seeds, in percent."""
+    return 100 * float(np.mean([record["metrics"][key] for record in column.runs(method).values()]))
+
+
+def sweeps_k(method: str) -> bool:
+    """Whether a method is AIM-Fair with nothing changed but, at most, a fixed k."""
+    return method == "aim-fair" or (method.startswith("aim-fair:top-k=") and method.rpartition("=")[2].isdigit())
+
+
+def record_k(column: Column, method: str) -> int:
+    """The k that a method was run with."""
+    return int(next(iter(column.runs(method).values()))["settings"]["top_k"])
+
+
+DRAWINGS = {
+    "accuracy_odds": accuracy_and_odds,
+    "groups": groups,
+    "rankings": rankings,
+    "k_sweep": k_sweep,
+    "curves": curves,
+}

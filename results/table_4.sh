@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Table 4: which tensors to fine-tune: random ones, one block, all but one block, or those of a ranking.
+#   bash results/table_4.sh                                                       toy faces, Smiling/Male
+#   bash results/table_4.sh --dataset celeba --real-data-path DIR                 the paper's CelebA columns
+#   bash results/table_4.sh --dataset utkface --real-data-path DIR --number-train-data-real N
+# Cost at the paper's size, estimated: the synthetic images of table 3, then 17 fine-tunings a seed (about 10 GPU hours
+# for ten seeds of a pair).
+source "$(dirname "$0")/common.sh"
+case "$dataset" in
+    celeba) own="Smiling_Male Smiling_Young" ;;
+    utkface) own=Female_White ;;
+    *) own=Smiling_Male ;;
+esac
+for pair in $(pairs_or "$own"); do
+    column "$pair" "$pair" 500 random-mask:share={0.4,0.55,0.7,0.85} update-block-{stem,1,2,3,4} linear-probe \
+        freeze-block-{stem,1,2,3,4,fc} cosine aim-fair
+done
+remake_tables

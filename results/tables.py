@@ -1,0 +1,257 @@
+"""Every table and figure of the paper, ours beside theirs, from the records alone.
+
+    python -m results.tables                          the committed records
+    python -m results.tables --records results/runs/tables --output results/runs/tables_made
+
+--records holds a folder for each data set, and that one for each column, as the table scripts write them. Seconds,
+without a GPU; the same records give the same bytes.
+"""
+
+import argparse
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from results.bootstrap import LOWER_IS_BETTER, METRICS, GroupAccuracies, difference, group_accuracies, statistics
+from results.columns import Column, column_folders, read_column, run_name
+from results.figures import write_figures
+from results.rows import PROTECTED_LABELS, TABLES, expand_rows, read_paper, row_label, row_runs
+from utils.errors import UserError, command_line
+
+MISSING = "–"
+COMPARED = ("ACC", "WST", "EO")  # metrics whose difference to ERM is shown
+NOTE = """\
+Percent on the test split; mean ± sample standard deviation over n seeds, the paper's number in brackets beside it (CelebA \
+and UTKFace at 224 pixels from ImageNet weights, whatever the data of this table). ACC, EO (the larger gap) and their \
+spread are of the seeds' values; WST and STD are of the group accuracies averaged over seeds, as in the paper, and their \
+spread is of the seeds' own. The differences to ERM have 95 % bootstrap intervals over test images and seeds (2,000 draws, \
+paired; `results/bootstrap.py`). Bold: best of the rows that don't train on protected labels, where the interval of its \
+difference to the second best excludes 0. – : not run, or not printed in the paper. The rows "best ..." and top-k=auto \
+choose for each seed without the test set, by accuracy on real val and equalized odds on held-out synthetic images \
+(`utils/choice.py`); how the paper chose its best is not stated."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of a table in one column, in percent: `ours[metric]` is (value, spread), `change[metric]` (value, low, high)."""
+
+    row: str
+    n: int
+    ours: dict[str, tuple[float, float | None]]
+    paper: dict[str, float]
+    change: dict[str, tuple[float, float, float]]
+    marked: frozenset[str] = frozenset()
+
+
+def main() -> None:
+    """The command line."""
+    args = parse_args()
+    datasets = (
+        [path for path in sorted(args.records.iterdir()) if column_folders(path)] if args.records.is_dir() else []
+    )
+    if not datasets:
+        raise UserError(
+            f"--records {args.records}: no <dataset>/<column> folder with records; run results/table_3.sh first"
+        )
+    for path in datasets:
+        columns = {folder.name: read_column(folder) for folder in column_folders(path)}
+        output = args.output / path.name
+        output.mkdir(parents=True, exist_ok=True)
+        tables = write_tables(columns, output)
+        figures = write_figures(columns, output)
+        (output / "README.md").write_text(overview(path.name, columns, tables, figures), encoding="utf-8")
+        print(f"{output}: {len(tables)} tables, {len(figures)} figures")
+
+
+def write_tables(columns: dict[str, Column], output: Path) -> list[str]:
+    """Write each table of which a row beyond ERM and AIM-Fair was run, as .md, .csv and .tex; returns their names."""
+    paper = read_paper()
+    accuracies = {name: column_accuracies(column) for name, column in columns.items()}
+    written = []
+    for name, table in TABLES.items():
+        parts = {}
+        for key in table.columns:
+            if key in columns:
+                column = columns[key]
+                rows = expand_rows(table, column)
+                entries = make_entries(rows, column, accuracies[key], paper[name].get(key, {}))
+                if any(entry.n and entry.row not in ("erm", "aim-fair") for entry in entries):
+                    parts[key] = mark(entries, column, accuracies[key])
+        if not parts:
+            continue
+        texts = {"md": as_markdown(name, table.title, parts), "csv": as_csv(parts), "tex": as_latex(parts)}
+        for suffix, text in texts.items():
+            (output / f"{name}.{suffix}").write_text(text, encoding="utf-8")
+        written.append(name)
+    return written
+
+
+def column_accuracies(column: Column) -> GroupAccuracies:
+    """The group accuracies of all runs of a column, in the order of its records."""
+    names = tuple(column.records[0]["metrics"]["group_accuracy"])
+    runs = [run_name(record["method"], record["seed"]) for record in column.records]
+    table = column.predictions
+    return group_accuracies(table["target"].to_numpy(), table["protected"].to_numpy(), table[runs].to_numpy(), names)
+
+
+def make_entries(rows: list[str], column: Column, accuracies: GroupAccuracies, paper: dict) -> list[Entry]:
+    """The entries of a table in one column, nothing marked yet."""
+    entries = []
+    for row in rows:
+        runs = places(row, column)
+        ours, change = {}, {}
+        if runs:
+            observed = accuracies.observed[list(runs.values())]
+            values = statistics(observed, accuracies.shares)
+            own = statistics(observed[:, None, :], accuracies.shares)  # of each seed alone
+            spread = {key: 100 * float(own[key].std(ddof=1)) if len(runs) > 1 else None for key in METRICS}
+            ours = {key: (100 * float(values[key]), spread[key]) for key in METRICS}
+            if row != "erm":
+                found = difference(accuracies, runs, places("erm", column))
+                change = {key: tuple(100 * value for value in found[key]) for key in COMPARED if key in found}
+        entries.append(Entry(row, len(runs), ours, paper.get(row, {}), change))
+    return entries
+
+
+def places(row: str, column: Column) -> dict[int, int]:
+    """For each seed of a row the place of its run among the column's records."""
+    order = {(record["method"], record["seed"]): i for i, record in enumerate(column.records)}
+    return {seed: order[record["method"], seed] for seed, record in row_runs(row, column).items()}
+
+
+def mark(entries: list[Entry], column: Column, accuracies: GroupAccuracies) -> list[Entry]:
+    """The entries with the best values marked, where the interval of the difference to the second best excludes 0."""
+    marked = {entry.row: set() for entry in entries}
+    for metric in METRICS:
+        sign = -1 if metric in LOWER_IS_BETTER else 1
+        ranked = [entry for entry in entries if entry.ours and entry.row != PROTECTED_LABELS]
+        ranked.sort(key=lambda entry: -sign * entry.ours[metric][0])
+        if len(ranked) > 1:
+            best, second = (places(entry.row, column) for entry in ranked[:2])
+            _, low, high = difference(accuracies, best, second).get(metric, (0.0, 0.0, 0.0))
+            if low > 0 or high < 0:
+                marked[ranked[0].row].add(metric)
+    return [Entry(**{**vars(entry), "marked": frozenset(marked[entry.row])}) for entry in entries]
+
+
+def as_markdown(name: str, title: str, parts: dict[str, list[Entry]]) -> str:
+    """A table of each column under its own heading."""
+    lines = [f"# {name.replace('_', ' ').capitalize()}: {title}"]
+    heads = ["method", "n", *(f"{key} [paper]" for key in METRICS), *(f"{key} to ERM" for key in COMPARED)]
+    for column, entries in parts.items():
+        lines += ["", f"## {column}", "", _row(heads), _row(["---"] * len(heads))]
+        for entry in entries:
+            cells = [row_label(entry.row), str(entry.n) if entry.n else MISSING]
+            for key in METRICS:
+                value = _ours(entry.ours.get(key))
+                value = f"**{value}**" if key in entry.marked else value
+                cells.append(f"{value} [{_paper(entry.paper.get(key))}]")
+            cells += [_change(entry.change.get(key)) for key in COMPARED]
+            lines.append(_row(cells))
+    return "\n".join([*lines, "", NOTE]) + "\n"
+
+
+def as_csv(parts: dict[str, list[Entry]]) -> str:
+    """One line for each column, row and metric; percent, four decimals."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["column", "row", "n", "metric", "ours", "sd", "paper", "to_erm", "low", "high", "marked"])
+
+    def number(value):
+        return "" if value is None else f"{value:.4f}"
+
+    for column, entries in parts.items():
+        for entry in entries:
+            for key in METRICS:
+                value, spread = entry.ours.get(key, (None, None))
+                change = [number(v) for v in entry.change.get(key, (None,) * 3)]
+                paper = entry.paper.get(key, "")
+                writer.writerow(
+                    [
+                        column,
+                        entry.row,
+                        entry.n,
+                        key,
+                        number(value),
+                        number(spread),
+                        paper,
+                        *change,
+                        int(key in entry.marked),
+                    ]
+                )
+    return buffer.getvalue()
+
+
+def as_latex(parts: dict[str, list[Entry]]) -> str:
+    """A booktabs tabular: ours, and the paper's in brackets; a block of rows for each column."""
+    width = 1 + len(METRICS)
+    lines = [r"\begin{tabular}{l" + "l" * len(METRICS) + "}", r"\toprule", " & ".join(["Method", *METRICS]) + r" \\"]
+    for column, entries in parts.items():
+        lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{{_escape(column)}}} \\"]
+        for entry in entries:
+            cells = [_escape(row_label(entry.row))]
+            for key in METRICS:
+                value = _ours(entry.ours.get(key)).replace("±", r"$\pm$").replace(MISSING, "--")
+                value = rf"\textbf{{{value}}}" if key in entry.marked else value
+                cells.append(f"{value} [{_paper(entry.paper.get(key)).replace(MISSING, '--')}]")
+            lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def overview(dataset: str, columns: dict[str, Column], tables: list[str], figures: list[str]) -> str:
+    """The page that names the tables, the figures, and where the records come from."""
+    records = [record for column in columns.values() for record in column.records]
+    lines = [f"# Tables and figures: {dataset}", "", NOTE, "", "## Tables", ""]
+    lines += [
+        f"- [{name}]({name}.md): {TABLES[name].title} ([CSV]({name}.csv), [LaTeX]({name}.tex))" for name in tables
+    ]
+    lines += ["", "## Figures", "", *(f"![{name}]({name}.png)" for name in figures), "", "## Records", ""]
+    for name, column in columns.items():
+        seeds = sorted({record["seed"] for record in column.records})
+        counts = column.records[0]["metrics"]["group_count"]
+        shown = ", ".join(f"{cell} {count}" for cell, count in counts.items())
+        lines.append(
+            f"- {name}: {len(column.methods)} methods, seeds {', '.join(map(str, seeds))}; test images {shown}"
+        )
+    for key, title in (("device", "Devices"), ("commit", "Commits"), ("command", "Commands")):
+        values = sorted({str(record.get(key)) for record in records})
+        lines += ["", f"{title}:", "", *(f"- `{value}`" for value in values)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _ours(pair: tuple[float, float | None] | None) -> str:
+    if pair is None:
+        return MISSING
+    value, spread = pair
+    return f"{value:.2f}" if spread is None else f"{value:.2f} ± {spread:.2f}"
+
+
+def _paper(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}"
+
+
+def _change(triple: tuple[float, float, float] | None) -> str:
+    return MISSING if triple is None else "{:+.2f} ({:+.2f} to {:+.2f})".format(*triple)
+
+
+def _escape(text: str) -> str:
+    for sign in "\\_&%#$":
+        text = text.replace(sign, rf"\{sign}" if sign != "\\" else r"\textbackslash{}")
+    return text
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=Path, default=Path("results/reported/tables"))
+    parser.add_argument("--output", type=Path, default=Path("results/tables"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    command_line(main)

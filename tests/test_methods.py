@@ -1,0 +1,191 @@
+"""Each method's one essential step against a plain computation, and the names of --methods."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from datasets.images import FaceSet, MixedSet
+from models.methods import KINDS, candidates, parse_method, with_candidates
+from models.methods.cvar_dro import WorstShareLoss, worst_share_mean
+from models.methods.eiil import infer_environments, invariance_penalty, logit_slopes
+from models.methods.fine_tuning import BLOCKS, in_block, random_tensors
+from models.methods.group_dro import GroupLoss, cell_groups, equal_chances, group_means, raised_weights
+from models.methods.jtt import error_weights
+from models.methods.lff import FailureLoss, TwoNetworks, generalised_cross_entropy, relative_difficulty
+from models.methods.mixtures import short_of_largest
+from models.training import Batch, Compute, train_batches
+from utils.errors import UserError
+
+FLAGS = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9", "ratio": None}
+
+
+def batch_of(targets):
+    return Batch(torch.zeros(len(targets), 1), torch.tensor(targets, dtype=torch.float32), np.arange(len(targets)))
+
+
+def faces(target, protected, side=4, value=0):
+    n = len(target)
+    pixels = np.full((n, side, side, 3), value, np.uint8)
+    return FaceSet(pixels, np.arange(n), np.array(target), np.array(protected), tuple(map(str, range(n))))
+
+
+def test_cvar_is_the_mean_of_the_worst_share():
+    losses = torch.tensor([0.1, 4.0, 2.0, 1.0, 3.0])
+    assert worst_share_mean(losses, 0.4).item() == pytest.approx((4 + 3) / 2)
+    assert worst_share_mean(losses, 0.5).item() == pytest.approx((4 + 3 + 0.5 * 2) / 2.5)
+    assert worst_share_mean(losses, 1.0).item() == pytest.approx(losses.mean().item())
+    # the definition: the smallest value of t + mean(max(loss - t, 0)) / alpha (Rockafellar and Uryasev, 2000)
+    bound = min(t + np.maximum(losses.numpy() - t, 0).mean() / 0.3 for t in np.linspace(0, 5, 5001))
+    assert worst_share_mean(losses, 0.3).item() == pytest.approx(bound, abs=1e-4)
+    logits = torch.tensor([[2.0], [-1.0], [0.5]])
+    expected = F.binary_cross_entropy_with_logits(logits[1, 0], torch.tensor(1.0))
+    torch.testing.assert_close(WorstShareLoss(1 / 3)(logits, batch_of([1, 1, 1])), expected)
+
+
+def test_group_dro_weighs_the_groups_that_do_badly():
+    losses, groups = torch.tensor([1.0, 3.0, 2.0]), torch.tensor([0, 0, 2])
+    means = group_means(losses, groups, 3)
+    assert means.tolist() == [2, 0, 2]
+    weights = raised_weights(torch.tensor([0.5, 0.3, 0.2]), torch.tensor([2.0, 0.0, 1.0]), 0.1)
+    plain = np.array([0.5 * math.exp(0.2), 0.3, 0.2 * math.exp(0.1)])
+    np.testing.assert_allclose(weights.numpy(), plain / plain.sum(), rtol=1e-6)
+    objective = GroupLoss(np.array([0, 1, 1]), 2, step_size=1.0)
+    logits = torch.tensor([[5.0], [-5.0], [-5.0]])
+    for _ in range(3):
+        loss = objective(logits, batch_of([1, 1, 1]))
+    assert objective.weights[1] > 0.99 and loss.item() == pytest.approx(5, abs=0.1)
+
+
+def test_group_dro_draws_groups_with_equal_chance_and_needs_their_labels():
+    weights = equal_chances(np.array([0, 0, 0, 1]))
+    assert weights[:3].sum() == pytest.approx(weights[3])
+    assert cell_groups(np.array([0, 1]), np.array([1, 0]), 2).tolist() == [1, 2]
+    with pytest.raises(UserError, match="protected labels"):
+        cell_groups(np.array([0, 1]), np.array([1, -1]), 2)
+
+
+def test_jtt_shows_errors_more_often():
+    assert error_weights(np.array([0, 1, 0, 1]), np.array([-1.0, -1, 2, 3]), 20).tolist() == [1, 20, 20, 1]
+
+
+def test_sampling_follows_its_weights():
+    data = faces([0, 1] * 200, [0] * 400)
+    compute = Compute(torch.device("cpu"), amp=False, image_size=4, batch_size=50)
+    weights = np.where(data.target == 1, 9.0, 1.0)
+    batches = list(train_batches(data, compute, torch.Generator().manual_seed(0), sampling=weights))
+    assert sum(len(batch.targets) for batch in batches) == 400
+    assert np.mean([batch.targets.mean().item() for batch in batches]) == pytest.approx(0.9, abs=0.05)
+
+
+def test_lff_weighs_what_the_biased_network_fails_on():
+    losses = torch.tensor([0.2, 2.0])
+    p = torch.exp(-losses)
+    torch.testing.assert_close(generalised_cross_entropy(losses, 0.7), (1 - p**0.7) / 0.7)
+    torch.testing.assert_close(
+        relative_difficulty(torch.tensor([3.0, 0.0]), torch.tensor([1.0, 1.0])), torch.tensor([0.75, 0.0])
+    )
+    # two steps by hand: averages with 0.7 on the past, divided by the largest of the class
+    objective = FailureLoss(np.array([1, 1]), q=0.7, momentum=0.7)
+    batch = batch_of([1, 1])
+    first, second = torch.tensor([[0.0, 2.0], [0.0, -2.0]]), torch.tensor([[1.0, 3.0], [0.0, -1.0]])
+    objective(first, batch)
+    value = objective(second, batch)
+    one, two = (F.softplus(-logits) for logits in (first, second))  # cross-entropy of target 1
+    average = 0.7 * one + 0.3 * two
+    scaled = average / average.max(dim=0).values
+    weights = scaled[:, 1] / (scaled[:, 1] + scaled[:, 0])
+    expected = (weights * two[:, 0]).mean() + ((1 - torch.exp(-two[:, 1]) ** 0.7) / 0.7).mean()
+    torch.testing.assert_close(value, expected)
+
+
+def test_lff_keeps_its_two_networks_apart():
+    networks = TwoNetworks(nn.Linear(2, 1), nn.Linear(2, 1))
+    inputs = torch.ones(3, 2)
+    assert networks(inputs).shape == (3, 2)
+    networks(inputs)[:, 0].sum().backward()
+    assert networks.debiased.weight.grad.any() and not networks.biased.weight.grad.any()
+    assert torch.equal(networks.eval()(inputs), networks.debiased(inputs))
+
+
+def test_eiil_slopes_are_the_derivative_and_environments_raise_the_penalty():
+    target, logits = np.array([1, 0, 1, 0]), np.array([2.0, -1.0, -0.5, 3.0], np.float32)
+    w = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    losses = F.binary_cross_entropy_with_logits(
+        w * torch.from_numpy(logits).double(), torch.from_numpy(target).double(), reduction="none"
+    )
+    plain = [torch.autograd.grad(loss, w, retain_graph=True)[0].item() for loss in losses]
+    slopes = logit_slopes(target, logits)
+    assert slopes.tolist() == pytest.approx(plain)
+    options = {"steps": 500, "lr": 0.05, "generator": torch.Generator().manual_seed(0)}
+    places = infer_environments(target, logits, **options)
+    # the largest penalty parts the slopes by their sign: right answers from wrong ones
+    assert len({(place, slope > 0) for place, slope in zip(places.tolist(), plain)}) == 2
+    half = torch.full((4,), 0.5, dtype=torch.float64)
+    assert invariance_penalty(slopes, torch.from_numpy(places).double()) > invariance_penalty(slopes, half)
+
+
+def test_blocks_part_the_network_and_masks_follow_their_draw():
+    from models.classifier import new_classifier
+
+    names = [name for name, _ in new_classifier("none", 0).named_parameters()]
+    assert sorted(name for block in BLOCKS for name in in_block(names, block)) == sorted(names)
+    assert in_block(names, "fc") == ["fc.weight", "fc.bias"] and len(in_block(names, "stem")) == 3
+    mask = random_tensors(names, 0.4, 100, 1)
+    assert len(mask) == round(0.4 * 62) and mask == random_tensors(names, 0.4, 100, 1)
+    assert mask != random_tensors(names, 0.4, 100, 2) and mask != random_tensors(names, 0.4, 200, 1)
+    assert [name for name in names if name in mask] == mask
+
+
+def test_repair_fills_every_cell_up_to_the_largest():
+    data = faces([0, 0, 0, 1, 1, 1], [0, 1, 1, 0, 0, 1])
+    assert short_of_largest(data) == {"0_0": 1, "0_1": 0, "1_0": 0, "1_1": 1}
+    with pytest.raises(UserError, match="protected labels"):
+        short_of_largest(faces([0, 1], [0, -1]))
+
+
+def test_mixed_sets_of_different_sizes_give_each_image_its_own_target():
+    dark, bright = faces([0] * 5, [0] * 5, side=6), faces([1] * 7, [0] * 7, side=10, value=255)
+    data = MixedSet((dark, bright))
+    compute = Compute(torch.device("cpu"), amp=False, image_size=4, batch_size=4)
+    batches = list(train_batches(data, compute, torch.Generator().manual_seed(0)))
+    assert sorted(np.concatenate([batch.indices for batch in batches])) == list(range(12))
+    for batch in batches:
+        brightness = batch.inputs.mean(dim=(1, 2, 3))
+        torch.testing.assert_close(brightness, 2 * batch.targets - 1)  # black is -1, white 1
+
+
+def test_names_and_options_of_methods():
+    assert parse_method("aim-fair", FLAGS).label == parse_method("aim-fair:top-k=55", FLAGS).label == "aim-fair"
+    method = parse_method("aim-fair:bias-degree=2/8,top-k=40", FLAGS)
+    assert method.label == "aim-fair:top-k=40,bias-degree=2/8" and method.folder == "aim-fair_top-k=40,bias-degree=2-8"
+    assert method.options == {"top-k": 40, "bias-degree": "2/8", "prompt-type": "contextual", "ratio": None}
+    assert parse_method("jtt", FLAGS).options == {"epochs": 1, "weight": 50.0}
+    assert {"erm", "update-block-stem", "freeze-block-4", "group-dro"} <= KINDS.keys()
+    auto = with_candidates([parse_method(name, FLAGS) for name in ("aim-fair:top-k=auto,ratio=2", "erm")], FLAGS)
+    labels = [f"aim-fair:top-k={k},ratio=2.0" for k in (40, 45, 50)]
+    labels += ["aim-fair:ratio=2.0", "aim-fair:top-k=60,ratio=2.0", "aim-fair:top-k=auto,ratio=2.0", "erm"]
+    assert [method.label for method in auto] == labels
+    flagged = parse_method("aim-fair", FLAGS | {"top-k": "auto"})
+    assert [m.label for m in candidates(flagged, FLAGS | {"top-k": "auto"})][0] == "aim-fair:top-k=40"
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("aim-fare", "there are aim-fair"),
+        ("erm:top-k=3", "has no option 'top-k'"),
+        ("aim-fair:top-k=many", "top-k=many"),
+        ("aim-fair:bias-degree=9", "--bias-degree"),
+        ("random-mask:share=0", "share=0"),
+        ("random-mask:share", "share="),
+        ("jtt:epochs=0", "epochs=0"),
+        ("aim-fair:ratio=nan", "ratio=nan"),
+    ],
+)
+def test_wrong_methods_are_named(text, part):
+    with pytest.raises(UserError, match=part):
+        parse_method(text, FLAGS)
