@@ -72,15 +72,12 @@ def accuracy_and_odds(column: Column) -> Figure | None:
     if len(column.methods) < 3:
         return None
     figure, axes = plt.subplots(figsize=(7, 4.2))
-    points = {}
-    for method in column.methods:
-        family = next((f for f in FAMILIES if method.startswith(f[0])), None)
-        if family:
-            points.setdefault(family[1:], []).append(
-                (mean(column, method, "equalized_odds"), mean(column, method, "accuracy"))
-            )
-    for (label, marker, color), values in points.items():
-        x, y = np.array(values).T
+    family = {m: next((i for i, f in enumerate(FAMILIES) if m.startswith(f[0])), None) for m in column.methods}
+    for place, (_, label, marker, color) in enumerate(FAMILIES):
+        members = [method for method in column.methods if family[method] == place]
+        if not members:
+            continue
+        x, y = ([mean(column, method, key) for method in members] for key in ("equalized_odds", "accuracy"))
         line = {"linewidths": 1.5} if marker in "x1234" else {"edgecolors": "black", "linewidths": 0.5}
         axes.scatter(x, y, s=70, marker=marker, c=color, label=label, zorder=3, **line)
     axes.set(xlabel="equalized odds, larger gap (%)", ylabel="accuracy (%)", title=column.name)
@@ -167,7 +164,7 @@ def k_sweep(column: Column) -> Figure | None:
                 color=GREY,
                 label="paper (CelebA, 224 pixels)",
             )
-        axes.set(xlabel="k", ylabel=f"{short} (%)")
+        axes.set(xlabel="k", ylabel=f"{short} (%)", xticks=ks)
         axes.grid(alpha=0.3)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.97), ncols=3, frameon=False)

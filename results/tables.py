@@ -146,7 +146,7 @@ def as_markdown(name: str, title: str, parts: dict[str, list[Entry]]) -> str:
             for key in METRICS:
                 value = _ours(entry.ours.get(key))
                 value = f"**{value}**" if key in entry.marked else value
-                cells.append(f"{value} [{_paper(entry.paper.get(key))}]")
+                cells.append(_beside(value, entry.paper.get(key)))
             cells += [_change(entry.change.get(key)) for key in COMPARED]
             lines.append(_row(cells))
     return "\n".join([*lines, "", NOTE]) + "\n"
@@ -194,7 +194,7 @@ def as_latex(parts: dict[str, list[Entry]]) -> str:
             for key in METRICS:
                 value = _ours(entry.ours.get(key)).replace("±", r"$\pm$").replace(MISSING, "--")
                 value = rf"\textbf{{{value}}}" if key in entry.marked else value
-                cells.append(f"{value} [{_paper(entry.paper.get(key)).replace(MISSING, '--')}]")
+                cells.append(_beside(value, entry.paper.get(key)))
             lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
@@ -231,8 +231,8 @@ def _ours(pair: tuple[float, float | None] | None) -> str:
     return f"{value:.2f}" if spread is None else f"{value:.2f} ± {spread:.2f}"
 
 
-def _paper(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.2f}"
+def _beside(ours: str, paper: float | None) -> str:
+    return ours if paper is None else f"{ours} [{paper:.2f}]"
 
 
 def _change(triple: tuple[float, float, float] | None) -> str:

@@ -1,0 +1,242 @@
+"""The paper's tables, remade from records that are made up here."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, assert_one_line_error, run_script
+
+from results import bootstrap
+from results.columns import pack_column, read_column
+from results.rows import BEST, PUBLISHED, TABLES, expand_rows, read_paper, row_runs
+from results.tables import Entry, as_latex, as_markdown, column_accuracies, make_entries, mark
+from utils.choice import choose
+from utils.errors import UserError
+from utils.metrics import fairness_metrics
+
+CELLS = ("0_0", "0_1", "1_0", "1_1")
+TARGET, PROTECTED = np.repeat([0, 0, 1, 1], 25), np.tile(np.repeat([0, 1], 25), 2)
+
+
+def put(column, method, seed, errors, val=0.8, held_out=None, top_k=55):
+    """A record of a made-up run that errs on the first `errors[cell]` images of each cell."""
+    right = np.concatenate([np.arange(25) >= n for n in errors])
+    prediction = np.where(right, TARGET, 1 - TARGET)
+    folder = column / method.replace(":", "_").replace("/", "-") / f"seed_{seed}"
+    folder.mkdir(parents=True)
+    record = {"method": method, "seed": seed, "metrics": fairness_metrics(TARGET, PROTECTED, prediction)}
+    record |= {
+        "val_metrics": {"accuracy": val},
+        "settings": {"top_k": top_k},
+        "command": "python train.py",
+        "device": "d",
+    }
+    if held_out is not None:
+        record["held_out_metrics"] = {"equalized_odds": held_out}
+    (folder / "metrics.json").write_text(json.dumps(record))
+    names = [f"{i}.jpg" for i in range(100)]
+    test = {"name": names, "target": TARGET, "protected": PROTECTED, "logit": prediction - 0.5}
+    pd.DataFrame(test).to_csv(folder / "test_predictions.csv", index=False)
+    pd.DataFrame({"epoch": [1, 2], "val_accuracy": [0.5, val]}).to_csv(folder / "curve.csv", index=False)
+    if method == "aim-fair":
+        ranks = {
+            "name": ["conv1.weight", "fc.bias"],
+            "domain_rank": [1, 2],
+            "bias_rank": [2, 1],
+            "chosen": [True, False],
+        }
+        pd.DataFrame(ranks).to_csv(folder / "sensitivity.csv", index=False)
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Two seeds of four methods: ERM is unfair, the others are not, and two of these are alike."""
+    column = tmp_path / "records" / "toy" / "Smiling_Male"
+    for seed, more in ((100, 0), (200, 1)):
+        put(column, "erm", seed, [10 + more, 1, 1, 12])
+        put(column, "aim-fair", seed, [2, 2 + more, 2, 3], held_out=0.1)
+        put(column, "full", seed, [2, 2 + more, 2, 3], held_out=0.2)
+        put(column, "random-mask:share=0.4", seed, [8, 1, 1, 8], val=0.8, held_out=0.3 + more)
+        put(column, "random-mask:share=0.7", seed, [5, 5, 5, 5], val=0.795, held_out=0.4)
+    return tmp_path / "records"
+
+
+def remake(records, output):
+    return run_script(sys.executable, "-m", "results.tables", "--records", records, "--output", output)
+
+
+def test_tables_figures_and_page(records, tmp_path):
+    done = remake(records, tmp_path / "one")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "one" / "toy"
+    names = {path.name for path in folder.iterdir()}
+    assert {f"table_{n}.{suffix}" for n in (3, 4, 7) for suffix in ("md", "csv", "tex")} <= names
+    assert "table_1.md" not in names  # none of its own rows was run
+    for kind in ("accuracy_odds", "groups", "rankings", "curves"):
+        assert (folder / f"{kind}_Smiling_Male.png").stat().st_size > 5000
+        assert f"{kind}_Smiling_Male.pdf" in names and f"{kind}_Smiling_Male.png" in (folder / "README.md").read_text()
+    with open(folder / "table_3.csv", newline="") as file:
+        rows = {(row["row"], row["metric"]): row for row in csv.DictReader(file)}
+    assert float(rows["erm", "ACC"]["ours"]) == pytest.approx(75.5) and rows["erm", "ACC"]["paper"] == "89.23"
+    assert rows["supplement", "EO"]["ours"] == "" and rows["supplement", "EO"]["n"] == "0"  # missing, and shown so
+
+    # the same bytes again, from the same records or packed ones
+    for folder in (records / "toy").iterdir():
+        pack_column(read_column(folder), tmp_path / "packed" / "toy" / folder.name)
+    assert remake(tmp_path / "packed", tmp_path / "two").returncode == 0
+    for path in (tmp_path / "one" / "toy").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / "toy" / path.name).read_bytes(), path.name
+
+
+def test_packing_keeps_every_record_and_no_weights(records, tmp_path):
+    (records / "toy" / "Smiling_Male" / "erm" / "seed_100" / "model.safetensors").write_bytes(b"weights")
+    done = run_script(sys.executable, "-m", "results.columns", "--runs", records / "toy", "--output", tmp_path / "out")
+    assert done.returncode == 0 and "10 records of 5 methods" in done.stdout
+    names = sorted(path.name for path in (tmp_path / "out" / "Smiling_Male").iterdir())
+    assert names == ["curves.csv", "predictions.csv", "records.jsonl", "sensitivity.csv"]
+    raw, packed = read_column(records / "toy" / "Smiling_Male"), read_column(tmp_path / "out" / "Smiling_Male")
+    assert raw.records == packed.records
+    for name in ("predictions", "curves", "sensitivity"):
+        pd.testing.assert_frame_equal(getattr(raw, name), getattr(packed, name))
+
+
+def test_bad_records_are_named(records, tmp_path):
+    assert_one_line_error(remake(tmp_path / "nowhere", tmp_path / "out"), "nowhere", "results/table_3.sh")
+    path = records / "toy" / "Smiling_Male" / "full" / "seed_200" / "test_predictions.csv"
+    path.write_text(path.read_text().replace("5.jpg", "other.jpg"))
+    with pytest.raises(UserError, match=r"full.*seed_200.*images of the other runs"):
+        read_column(records / "toy" / "Smiling_Male")
+    path.unlink()
+    with pytest.raises(UserError, match="damaged or incomplete"):
+        read_column(records / "toy" / "Smiling_Male")
+
+
+def test_statistics_agree_with_the_metrics_of_a_run():
+    rng = np.random.default_rng(0)
+    predictions = rng.integers(0, 2, (100, 3))
+    found = bootstrap.group_accuracies(TARGET, PROTECTED, predictions, CELLS, draws=1)
+    for run in range(3):
+        plain = fairness_metrics(TARGET, PROTECTED, predictions[:, run])
+        ours = bootstrap.statistics(found.observed[[run]], found.shares)
+        keys = {"ACC": "accuracy", "WST": "worst_group_accuracy", "EO": "equalized_odds", "STD": "group_accuracy_std"}
+        assert {key: pytest.approx(plain[name]) for key, name in keys.items()} == ours
+
+
+def test_bootstrap_against_a_plain_loop(monkeypatch):
+    monkeypatch.setattr(bootstrap, "CHUNK", 4)
+    rng = np.random.default_rng(1)
+    predictions = rng.integers(0, 2, (100, 2))
+    found = bootstrap.group_accuracies(TARGET, PROTECTED, predictions, CELLS, draws=10)
+    again = np.random.default_rng(bootstrap.SEED)
+    for g, (target, protected) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        members = np.flatnonzero((target == TARGET) & (protected == PROTECTED))
+        weights = np.concatenate([again.multinomial(25, [1 / 25] * 25, size=n) for n in (4, 4, 2)])
+        for draw in range(10):
+            images = np.repeat(members, weights[draw])  # the resampled images themselves
+            for run in range(2):
+                assert found.drawn[draw, run, g] == pytest.approx((predictions[images, run] == target).mean())
+
+
+def test_intervals_cover_no_difference_and_exclude_a_large_one(records):
+    column = read_column(records / "toy" / "Smiling_Male")
+    place = {(r["method"], r["seed"]): i for i, r in enumerate(column.records)}
+    runs = {m: {s: place[m, s] for s in (100, 200)} for m in column.methods}
+    same = bootstrap.difference(column_accuracies(column), runs["full"], runs["aim-fair"])
+    assert all(triple == (0, 0, 0) for triple in same.values())
+    odds = bootstrap.difference(column_accuracies(column), runs["aim-fair"], runs["erm"])["EO"]
+    assert odds[1] <= odds[0] <= odds[2] < 0
+    assert bootstrap.difference(column_accuracies(column), {1: 0}, {2: 1}) == {}
+    one = bootstrap.difference(column_accuracies(column), {100: runs["full"][100]}, {100: runs["erm"][100]})
+    assert one["ACC"][1] < one["ACC"][0] < one["ACC"][2]  # a single seed: the images alone
+
+
+def test_only_what_the_intervals_tell_apart_is_marked(records):
+    column = read_column(records / "toy" / "Smiling_Male")
+    accuracies = column_accuracies(column)
+
+    def marked(rows):
+        entries = mark(make_entries(rows, column, accuracies, {}), column, accuracies)
+        return {entry.row: entry.marked for entry in entries if entry.marked}
+
+    assert marked(["erm", "aim-fair", "full"]) == {}  # two are alike
+    assert marked(["erm", "aim-fair"])["aim-fair"] >= {"ACC", "WST", "EO"}
+
+
+def test_choice_needs_neither_test_set_nor_protected_labels_of_real_images(records):
+    assert choose([0.90, 0.895, 0.80], [0.3, 0.2, 0.0]) == 1  # the fairest within a point of the most accurate
+    assert choose([0.90, 0.89], [0.3, 0.3]) == 0 and choose([0.9, 0.9], [0.1, 0.1]) == 0
+    with pytest.raises(ValueError, match="choose from"):
+        choose([], [])
+    column = read_column(records / "toy" / "Smiling_Male")
+    chosen = row_runs("best random mask", column)
+    assert {seed: record["method"] for seed, record in chosen.items()} == {
+        100: "random-mask:share=0.4",
+        200: "random-mask:share=0.7",
+    }
+    assert row_runs("best frozen block", column) == {}
+
+
+def test_markdown_and_latex():
+    entries = [
+        Entry("erm", 2, dict.fromkeys(bootstrap.METRICS, (70.0, 1.0)), {"ACC": 89.23}, {}),
+        Entry(
+            "aim-fair:top-k=50", 1, dict.fromkeys(bootstrap.METRICS, (80.5, None)), {}, {"ACC": (10.5, -1, 20)}, frozenset({"ACC"})
+        ),
+        Entry("diga", 0, {}, {"ACC": 88.4}, {}),
+    ]  # fmt: skip
+    lines = as_markdown("table_1", "Title", {"Smiling_Male": entries}).splitlines()
+    assert lines[:3] == ["# Table 1: Title", "", "## Smiling_Male"]
+    assert lines[6:9] == [
+        "| erm | 2 | 70.00 ± 1.00 [89.23] | 70.00 ± 1.00 | 70.00 ± 1.00 | 70.00 ± 1.00 | – | – | – |",
+        "| aim-fair:top-k=50 | 1 | **80.50** | 80.50 | 80.50 | 80.50 | +10.50 (-1.00 to +20.00) | – | – |",
+        "| DiGA (published number) | – | – [88.40] | – | – | – | – | – | – |",
+    ]
+    latex = as_latex({"Smiling_Male": entries})
+    assert r"\multicolumn{5}{l}{Smiling\_Male}" in latex and r"70.00 $\pm$ 1.00 [89.23]" in latex
+    assert r"\textbf{80.50}" in latex and "–" not in latex and latex.count(r"\\") == 5
+
+
+def test_every_number_of_the_paper_has_its_row():
+    paper = read_paper()
+    assert paper.keys() - {"about"} == TABLES.keys()
+    for name, table in TABLES.items():
+        rows = {row for row in table.rows if not row.endswith("*")}
+        for column, numbers in paper[name].items():
+            assert column in table.columns and numbers.keys() <= rows, (name, column, numbers.keys() - rows)
+    assert PUBLISHED.keys() <= paper["table_1"]["Smiling_Male"].keys()
+    known = {row for table in TABLES.values() for row in table.rows}
+    assert known - PUBLISHED.keys() - BEST.keys() - {"random-mask*"} <= methods_that_parse(known)
+
+
+def methods_that_parse(rows):
+    """Those of the rows that train.py takes as --methods and labels the same."""
+    from models.methods import KINDS, parse_method
+
+    flags = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9", "ratio": None}
+    return {row for row in rows if row.partition(":")[0] in KINDS and parse_method(row, flags).label == row}
+
+
+def test_rows_stand_for_what_was_run(records):
+    column = read_column(records / "toy" / "Smiling_Male")
+    rows = expand_rows(TABLES["table_4"], column)
+    assert rows[1:4] == ["random-mask:share=0.4", "random-mask:share=0.7", "best random mask"]
+
+
+def test_committed_tables_are_remade_byte_for_byte(tmp_path):
+    if not (ROOT / "results" / "reported" / "tables").is_dir():
+        pytest.skip("no records in results/reported/tables yet")
+    done = remake(ROOT / "results" / "reported" / "tables", tmp_path)
+    assert done.returncode == 0, done.stderr
+    committed = subprocess.run(
+        ["git", "ls-files", "results/tables"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    texts = [name for name in committed.stdout.split() if not name.endswith((".png", ".pdf"))]
+    assert texts
+    for name in texts:
+        remade = tmp_path / Path(name).relative_to("results/tables")
+        assert (ROOT / name).read_bytes() == remade.read_bytes(), name
