@@ -134,7 +134,7 @@ def method_settings(method: Method, plan, erm_settings: dict, fine_tune_settings
     """All that a method's result depends on, for its record."""
     options = {key.replace("-", "_"): value for key, value in method.options.items()}
     if plan is None:
-        return erm_settings | options
+        return erm_settings | ({method.name: options} if options else {})
     options["synthetic_data"] = fingerprint(plan.pool)
     options["number_balanced_synthetic"] = plan.balanced if method.name == "repair" else min(plan.balanced.values())
     if plan.biased:

@@ -3,12 +3,11 @@
 #   --dataset toy|celeba|utkface|csv   (toy) where the real images come from
 #   --pairs "PAIR ..."                 other columns than the table's own
 #   --output DIR                       (results/runs/tables/<dataset>) the records, a folder for each column
-#   --number-train-data-real N         (20000; toy: 800)
+#   --number-train-data-real N         (20000; toy: 1600)
 # Every other flag goes to runner.sh: --real-data-path, --seeds, --model, --weights, --precision ...
 # A row that is recorded is not run again, so an interrupted script goes on and scripts share what they can.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../utils/setup.sh"
-cd "$AIM_FAIR_ROOT"
 
 dataset=toy pairs="" output="" real="" flags=()
 while [ $# -gt 0 ]; do
@@ -26,26 +25,24 @@ while [ $# -gt 0 ]; do
         *) flags+=("$1"); shift ;;
     esac
 done
-output="${output:-results/runs/tables/$dataset}"
+output="${output:-$AIM_FAIR_ROOT/results/runs/tables/$dataset}"
 
 if [ "$dataset" = toy ]; then
-    # small enough that all tables together take about an hour on two cores, large enough that ERM is biased
-    real="${real:-800}"
-    toy=results/runs/toy/real_small
-    "$PYTHON" -m datasets.toy --output "$toy" --train 4000 --val 300 --test 1000
-    flags=(--real-data-path "$toy" --image-size 32 --batch-size 32 --number-balanced-synthetic 200
-        --number-imbalanced-synthetic 800 --number-held-out-synthetic 100 --pre-train-epochs 8 --pre-train-lr 0.02
-        --fine-tune-epochs 4 --fine-tune-lr 0.02 --milestones 6 --seeds 100 200 300 --precision fp32
+    # far fewer images than the paper's, so smaller batches: it is the number of steps that a network needs
+    real="${real:-1600}"
+    flags=(--batch-size 64 --number-balanced-synthetic 400 --number-imbalanced-synthetic 800
+        --number-held-out-synthetic 100 --fine-tune-lr 0.03 --fine-tune-epochs 4 --seeds 100 200 300
         ${flags[@]+"${flags[@]}"})
 fi
 real="${real:-20000}"
 
-# column NAME PAIR IMAGES_PER_CELL METHOD ... : train the methods of a column. IMAGES_PER_CELL is that of the toy faces.
+# column NAME PAIR METHOD ... FLAG ... : train the methods of a column. Draws depend on how many synthetic images there
+# are, so all scripts generate the same number: 900 toy faces a cell, for ratio 2 and those held out.
 column() {
     local name="$1" pair="$2" images=()
-    if [ "$dataset" = toy ]; then images=(--images-per-cell "$3"); fi
-    shift 3
-    bash runner.sh --dataset "$dataset" --target-sensitive "$pair" --output "$output/$name" \
+    if [ "$dataset" = toy ]; then images=(--images-per-cell "${column_images:-900}"); fi
+    shift 2
+    bash "$AIM_FAIR_ROOT/runner.sh" --dataset "$dataset" --target-sensitive "$pair" --output "$output/$name" \
         ${images[@]+"${images[@]}"} --methods "$@" --number-train-data-real "${column_real:-$real}" \
         ${flags[@]+"${flags[@]}"}
 }
@@ -53,6 +50,7 @@ column() {
 # the pairs of a table: those of --pairs, or one of its own lists
 pairs_or() { echo "${pairs:-$1}"; }
 
-remake_tables() {  # of all data sets that have records there
+# remake the tables of every data set that has records beside this one's
+remake_tables() {
     "$PYTHON" -m results.tables --records "$(dirname "$output")" --output "$(dirname "$output")_made"
 }

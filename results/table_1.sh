@@ -7,6 +7,6 @@
 # trainings a pair (about 5 hours a pair, 4 GB a seed and pair for weights).
 source "$(dirname "$0")/common.sh"
 for pair in $(pairs_or "Smiling_Male Smiling_Young Young_Male"); do
-    column "$pair" "$pair" 360 cvar-dro eiil lff jtt aim-fair group-dro
+    column "$pair" "$pair" cvar-dro eiil lff jtt aim-fair group-dro
 done
 remake_tables

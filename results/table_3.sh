@@ -12,6 +12,6 @@ case "$dataset" in
     *) own=Smiling_Male ;;
 esac
 for pair in $(pairs_or "$own"); do
-    column "$pair" "$pair" 500 synthetic-only supplement repair linear-probe full aim-fair
+    column "$pair" "$pair" synthetic-only supplement repair linear-probe full aim-fair
 done
 remake_tables

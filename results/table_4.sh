@@ -12,7 +12,7 @@ case "$dataset" in
     *) own=Smiling_Male ;;
 esac
 for pair in $(pairs_or "$own"); do
-    column "$pair" "$pair" 500 random-mask:share={0.4,0.55,0.7,0.85} update-block-{stem,1,2,3,4} linear-probe \
+    column "$pair" "$pair" random-mask:share={0.4,0.55,0.7,0.85} update-block-{stem,1,2,3,4} linear-probe \
         freeze-block-{stem,1,2,3,4,fc} cosine aim-fair
 done
 remake_tables

@@ -5,6 +5,6 @@
 # Cost at the paper's size, estimated: the synthetic images of table 3, then about 3 GPU hours for ten seeds.
 source "$(dirname "$0")/common.sh"
 for pair in $(pairs_or Smiling_Male); do
-    column "$pair" "$pair" 500 aim-fair:ratio={0.5,1.5,2} aim-fair
+    column "$pair" "$pair" aim-fair:ratio={0.5,1.5,2} aim-fair
 done
 remake_tables

@@ -5,6 +5,6 @@
 # Cost at the paper's size, estimated: the synthetic images of table 3, then about 4 GPU hours for ten seeds.
 source "$(dirname "$0")/common.sh"
 for pair in $(pairs_or Smiling_Male); do
-    column "$pair" "$pair" 500 freeze-block-{stem,1,2,3,4,fc}
+    column "$pair" "$pair" freeze-block-{stem,1,2,3,4,fc}
 done
 remake_tables

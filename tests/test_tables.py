@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -240,3 +241,49 @@ def test_committed_tables_are_remade_byte_for_byte(tmp_path):
     for name in texts:
         remade = tmp_path / Path(name).relative_to("results/tables")
         assert (ROOT / name).read_bytes() == remade.read_bytes(), name
+
+
+def test_a_table_script_runs_its_rows_and_remakes_its_table(toy, tmp_path):
+    shutil.copytree(toy, tmp_path / "real")
+    script = ["bash", ROOT / "results" / "table_7.sh", "--real-data-path", tmp_path / "real", "--synthetic-data-root"]
+    script += [
+        tmp_path / "synthetic",
+        "--output",
+        tmp_path / "tables" / "toy",
+        "--cache",
+        tmp_path / "cache",
+        "--steps",
+        1,
+    ]
+    script += ["--images-per-cell", 8, "--generation-batch-size", 8, "--image-size", 32, "--number-train-data-real", 40]
+    script += [
+        "--bias-degree",
+        "1/3",
+        "--number-balanced-synthetic",
+        4,
+        "--number-imbalanced-synthetic",
+        16,
+        "--seeds",
+        100,
+    ]
+    script += [
+        "--pre-train-epochs",
+        1,
+        "--fine-tune-epochs",
+        1,
+        "--batch-size",
+        16,
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+    ]
+    first = run_script(*script)
+    assert first.returncode == 0, first.stderr
+    with open(tmp_path / "tables_made" / "toy" / "table_7.csv", newline="") as file:
+        found = {row["row"]: row["n"] for row in csv.DictReader(file)}
+    assert found == dict.fromkeys(TABLES["table_7"].rows, "1")
+    assert (tmp_path / "tables_made" / "toy" / "groups_Smiling_Male.png").exists()
+    second = run_script(*script)
+    assert second.returncode == 0 and second.stdout.count("recorded already") == 6
+    assert_one_line_error(run_script(*script[:2], "--pairs"), "--pairs needs a value")
