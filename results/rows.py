@@ -63,9 +63,11 @@ TABLES = {
     "table_5": Table(
         "Prompt sets, by training on their images alone",
         ("Smiling_Male", "Smiling_Young"),
-        tuple(
-            f"synthetic-only{kind}"
-            for kind in (":prompt-type=plain", ":prompt-type=contextual-25", ":prompt-type=contextual-without-pose", "")
+        (
+            "synthetic-only:prompt-type=plain",
+            "synthetic-only:prompt-type=contextual-without-pose-25",
+            "synthetic-only:prompt-type=contextual-without-pose",
+            "synthetic-only",
         ),
     ),
     "table_6": Table(
