@@ -36,6 +36,13 @@ if [ "$dataset" = toy ]; then
 fi
 real="${real:-20000}"
 
+# the pairs of the paper's columns that a data set has
+case "$dataset" in
+    celeba) own_pairs="Smiling_Male Smiling_Young" ;;
+    utkface) own_pairs=Female_White ;;
+    *) own_pairs=Smiling_Male ;;
+esac
+
 # column NAME PAIR METHOD ... FLAG ... : train the methods of a column. Draws depend on how many synthetic images there
 # are, so all scripts generate the same number: 900 toy faces a cell, for ratio 2 and those held out.
 column() {

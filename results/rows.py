@@ -12,6 +12,7 @@ PAPER = Path(__file__).parent / "paper.json"
 PROTECTED_LABELS = "group-dro"  # trains on protected labels: an upper reference, never the best
 PUBLISHED = {"maple": "MAPLE", "diga": "DiGA"}  # rows of which only the paper's number is known
 BASELINES = ("erm", "cvar-dro", "eiil", "lff", "jtt", "maple", "diga", "aim-fair", PROTECTED_LABELS)
+SHARE = "_real-"  # in the name of a column that trains on a share of the real images
 BLOCKS = ("stem", "1", "2", "3", "4", "fc")
 PAIRS = ("Smiling_Male", "Smiling_Young", "Female_White")
 BEST = {  # rows that choose among others, seed by seed
@@ -23,7 +24,7 @@ BEST = {  # rows that choose among others, seed by seed
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its title, its columns, and its rows; a row that ends in * stands for every method that begins so."""
+    """A table: its title, the paper's columns, and its rows; a row that ends in * stands for every method that begins so."""
 
     title: str
     columns: tuple[str, ...]
@@ -37,7 +38,7 @@ TABLES = {
         BASELINES,
     ),
     "table_2": Table(
-        "With a share of the real images", tuple(f"Smiling_Male_real-{n}" for n in (50, 25, 10)), BASELINES
+        "With a share of the real images", tuple(f"Smiling_Male{SHARE}{n}" for n in (50, 25, 10)), BASELINES
     ),
     "table_3": Table(
         "Ways to use synthetic images",
@@ -100,6 +101,13 @@ TABLES = {
 def read_paper() -> dict:
     """The paper's numbers in percent: table, column, row, metric."""
     return json.loads(PAPER.read_text(encoding="utf-8"))
+
+
+def columns_of(table: Table, present: list[str]) -> list[str]:
+    """The columns of a table that are there: the paper's, then those of other pairs."""
+    shares = SHARE in table.columns[0]
+    others = [name for name in sorted(present) if name not in table.columns and (SHARE in name) == shares]
+    return [name for name in table.columns if name in present] + others
 
 
 def expand_rows(table: Table, column: Column) -> list[str]:

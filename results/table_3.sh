@@ -6,12 +6,7 @@
 # Cost at the paper's size, estimated: 42,000 images a pair to generate (6 to 12 GPU hours, 4 GB), then about 4 hours
 # for ten seeds of a pair.
 source "$(dirname "$0")/common.sh"
-case "$dataset" in
-    celeba) own="Smiling_Male Smiling_Young" ;;
-    utkface) own=Female_White ;;
-    *) own=Smiling_Male ;;
-esac
-for pair in $(pairs_or "$own"); do
+for pair in $(pairs_or "$own_pairs"); do
     column "$pair" "$pair" synthetic-only supplement repair linear-probe full aim-fair
 done
 remake_tables

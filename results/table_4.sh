@@ -6,12 +6,7 @@
 # Cost at the paper's size, estimated: the synthetic images of table 3, then 17 fine-tunings a seed (about 10 GPU hours
 # for ten seeds of a pair).
 source "$(dirname "$0")/common.sh"
-case "$dataset" in
-    celeba) own="Smiling_Male Smiling_Young" ;;
-    utkface) own=Female_White ;;
-    *) own=Smiling_Male ;;
-esac
-for pair in $(pairs_or "$own"); do
+for pair in $(pairs_or "$own_pairs"); do
     column "$pair" "$pair" random-mask:share={0.4,0.55,0.7,0.85} update-block-{stem,1,2,3,4} linear-probe \
         freeze-block-{stem,1,2,3,4,fc} cosine aim-fair
 done

@@ -16,7 +16,7 @@ from pathlib import Path
 from results.bootstrap import LOWER_IS_BETTER, METRICS, GroupAccuracies, difference, group_accuracies, statistics
 from results.columns import Column, column_folders, read_column, run_name
 from results.figures import write_figures
-from results.rows import PROTECTED_LABELS, TABLES, expand_rows, read_paper, row_label, row_runs
+from results.rows import PROTECTED_LABELS, TABLES, columns_of, expand_rows, read_paper, row_label, row_runs
 from utils.errors import UserError, command_line
 
 MISSING = "–"
@@ -71,13 +71,12 @@ def write_tables(columns: dict[str, Column], output: Path) -> list[str]:
     written = []
     for name, table in TABLES.items():
         parts = {}
-        for key in table.columns:
-            if key in columns:
-                column = columns[key]
-                rows = expand_rows(table, column)
-                entries = make_entries(rows, column, accuracies[key], paper[name].get(key, {}))
-                if any(entry.n and entry.row not in ("erm", "aim-fair") for entry in entries):
-                    parts[key] = mark(entries, column, accuracies[key])
+        for key in columns_of(table, list(columns)):
+            column = columns[key]
+            rows = expand_rows(table, column)
+            entries = make_entries(rows, column, accuracies[key], paper[name].get(key, {}))
+            if any(entry.n and entry.row not in ("erm", "aim-fair") for entry in entries):
+                parts[key] = mark(entries, column, accuracies[key])
         if not parts:
             continue
         texts = {"md": as_markdown(name, table.title, parts), "csv": as_csv(parts), "tex": as_latex(parts)}

@@ -14,7 +14,7 @@ from conftest import ROOT, assert_one_line_error, run_script
 
 from results import bootstrap
 from results.columns import pack_column, read_column
-from results.rows import BEST, PUBLISHED, TABLES, expand_rows, read_paper, row_runs
+from results.rows import BEST, PUBLISHED, TABLES, columns_of, expand_rows, read_paper, row_runs
 from results.tables import Entry, as_latex, as_markdown, column_accuracies, make_entries, mark
 from utils.choice import choose
 from utils.errors import UserError
@@ -224,6 +224,9 @@ def methods_that_parse(rows):
 
 def test_rows_stand_for_what_was_run(records):
     column = read_column(records / "toy" / "Smiling_Male")
+    present = ["Young_Male", "Smiling_Male_real-10", "Smiling_Male", "Smiling_Male_real-5"]
+    assert columns_of(TABLES["table_3"], present) == ["Smiling_Male", "Young_Male"]  # the paper's first
+    assert columns_of(TABLES["table_2"], present) == ["Smiling_Male_real-10", "Smiling_Male_real-5"]
     rows = expand_rows(TABLES["table_4"], column)
     assert rows[1:4] == ["random-mask:share=0.4", "random-mask:share=0.7", "best random mask"]
 

@@ -39,7 +39,11 @@ class FailureLoss:
         losses = F.binary_cross_entropy_with_logits(
             logits, batch.targets[:, None].expand_as(logits), reduction="none"
         )  # (n, 2)
-        weights = self._weights(losses.detach().T.cpu(), torch.from_numpy(batch.indices)).to(losses.device)
+        if self.averages.device != losses.device:
+            self.target, self.averages, self.seen = (
+                t.to(losses.device) for t in (self.target, self.averages, self.seen)
+            )
+        weights = self._weights(losses.detach().T, torch.from_numpy(batch.indices).to(losses.device))
         biased = generalised_cross_entropy(losses[:, 1], self.q)
         return (weights * losses[:, 0]).mean() + biased.mean()
 
@@ -47,11 +51,10 @@ class FailureLoss:
         past = torch.where(self.seen[indices], self.averages[:, indices], losses)
         self.averages[:, indices] = self.momentum * past + (1 - self.momentum) * losses
         self.seen[indices] = True
-        scaled = self.averages[:, indices].clone()
-        for value in (0, 1):
-            members = self.target == value
-            if members.any():
-                scaled[:, self.target[indices] == value] /= self.averages[:, members].amax(dim=1, keepdim=True) + 1e-8
+        largest = torch.stack(
+            [self.averages.where(self.target == value, 0.0).amax(dim=1) for value in (0, 1)]
+        )  # (class, 2)
+        scaled = self.averages[:, indices] / (largest[self.target[indices]].T + 1e-8)
         return relative_difficulty(scaled[1], scaled[0])
 
 
