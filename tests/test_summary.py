@@ -38,6 +38,15 @@ def test_table_tells_the_worst_of_means_from_the_mean_of_worsts(tmp_path):
     assert text.splitlines()[0].split() == ["Method", "erm", "aim-fair"]
 
 
+def test_many_methods_get_a_line_each_on_the_terminal(tmp_path):
+    for method in ("erm", *"abcdef"):
+        put(tmp_path, method, 100, metrics([0.5, 0.9, 0.9, 0.7]))
+    lines = write_summary(tmp_path).splitlines()
+    assert lines[0].split() == ["Method", "n", "ACC", "WST", "of", "means", "EO", "max", "STD", "of", "means"]
+    assert [line.split()[0] for line in lines[1:]] == ["erm", *"abcdef"]
+    assert lines[1].split()[2:5] == ["75.00", "50.00", "20.00"]
+
+
 def test_no_record_is_an_error(tmp_path):
     with pytest.raises(UserError, match="no record"):
         write_summary(tmp_path)

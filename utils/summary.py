@@ -11,6 +11,7 @@ import numpy as np
 
 from utils.errors import UserError, command_line
 
+MANY = 5  # methods beyond which a terminal is too narrow for a column each
 NOTE = (
     "Percent, test split, mean ± sample standard deviation over n seeds. Groups are target_protected. WST: worst-group "
     "accuracy; STD: population standard deviation of the group accuracies; both of the mean group accuracies, as in "
@@ -67,8 +68,12 @@ def summary_row(method: str, metrics: list[dict]) -> list[str]:
 
 
 def as_text(columns: list[str], rows: list[list[str]]) -> str:
-    """The table turned on its side, a line each metric, so that it fits a terminal."""
-    lines = list(zip(columns, *rows, strict=True))
+    """The table for a terminal: a line each metric, or, of many methods, a line each with the metrics of the paper's tables."""
+    if len(rows) <= MANY:
+        lines = list(zip(columns, *rows, strict=True))
+    else:
+        shown = [columns.index(name) for name in ("Method", "n", "ACC", "WST of means", "EO max", "STD of means")]
+        lines = [[line[i] for i in shown] for line in (columns, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 

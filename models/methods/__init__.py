@@ -49,22 +49,27 @@ RANKED = {"top-k": None, "bias-degree": None, **BALANCED}
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to train: `train(run, options, plan)`, the defaults of its options, and whether synthetic images enter."""
+    """A way to train: `train(run, options, plan)`, the defaults of its options, and whether it fine-tunes the biased model."""
 
     train: Callable[..., Outcome]
     defaults: dict = field(default_factory=dict)
+    fine_tunes: bool = False
 
     @property
     def synthetic(self) -> bool:
         """Whether the method trains on synthetic images."""
         return "prompt-type" in self.defaults
 
-    @property
-    def fine_tunes(self) -> bool:
-        """Whether the method starts from the biased model."""
-        return self.train.__module__ == fine_tuning.__name__
 
-
+FINE_TUNED = {
+    "linear-probe": (fine_tuning.update_block("fc"), BALANCED),
+    "full": (fine_tuning.full, BALANCED),
+    **{f"update-block-{block}": (fine_tuning.update_block(block), BALANCED) for block in fine_tuning.BLOCKS},
+    **{f"freeze-block-{block}": (fine_tuning.freeze_block(block), BALANCED) for block in fine_tuning.BLOCKS},
+    "random-mask": (fine_tuning.random_mask, {"share": 0.6, "draw": 1, **BALANCED}),
+    "cosine": (fine_tuning.ranked("cosine"), RANKED),
+    "aim-fair": (fine_tuning.ranked("absolute"), RANKED),
+}
 KINDS = {
     "erm": Kind(baselines.erm),
     "cvar-dro": Kind(baselines.cvar_dro, {"alpha": 0.2}),
@@ -75,13 +80,7 @@ KINDS = {
     "synthetic-only": Kind(mixtures.synthetic_only, BALANCED),
     "supplement": Kind(mixtures.supplement, BALANCED),
     "repair": Kind(mixtures.repair, {"prompt-type": None}),
-    "linear-probe": Kind(fine_tuning.update_block("fc"), BALANCED),
-    "full": Kind(fine_tuning.full, BALANCED),
-    **{f"update-block-{block}": Kind(fine_tuning.update_block(block), BALANCED) for block in fine_tuning.BLOCKS},
-    **{f"freeze-block-{block}": Kind(fine_tuning.freeze_block(block), BALANCED) for block in fine_tuning.BLOCKS},
-    "random-mask": Kind(fine_tuning.random_mask, {"share": 0.6, "draw": 1, **BALANCED}),
-    "cosine": Kind(fine_tuning.ranked("cosine"), RANKED),
-    "aim-fair": Kind(fine_tuning.ranked("absolute"), RANKED),
+    **{name: Kind(train, defaults, fine_tunes=True) for name, (train, defaults) in FINE_TUNED.items()},
 }
 
 
