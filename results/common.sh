@@ -3,7 +3,7 @@
 #   --dataset toy|celeba|utkface|csv   (toy) where the real images come from
 #   --pairs "PAIR ..."                 other columns than the table's own
 #   --output DIR                       (results/runs/tables/<dataset>) the records, a folder for each column
-#   --number-train-data-real N         (20000; toy: 1600)
+#   --number-train-data-real N         (train.py's; toy: 1600)
 # Every other flag goes to runner.sh: --real-data-path, --seeds, --model, --weights, --precision ...
 # A row that is recorded is not run again, so an interrupted script goes on and scripts share what they can.
 set -euo pipefail
@@ -31,10 +31,9 @@ if [ "$dataset" = toy ]; then
     # far fewer images than the paper's, so smaller batches: it is the number of steps that a network needs
     real="${real:-1600}"
     flags=(--batch-size 64 --number-balanced-synthetic 400 --number-imbalanced-synthetic 800
-        --number-held-out-synthetic 100 --fine-tune-lr 0.03 --fine-tune-epochs 4 --seeds 100 200 300
+        --number-held-out-synthetic 100 --pre-train-epochs 14 --fine-tune-lr 0.03 --fine-tune-epochs 4 --seeds 100 200 300
         ${flags[@]+"${flags[@]}"})
 fi
-real="${real:-20000}"
 
 # the pairs of the paper's columns that a data set has
 case "$dataset" in
@@ -46,12 +45,11 @@ esac
 # column NAME PAIR METHOD ... FLAG ... : train the methods of a column. Draws depend on how many synthetic images there
 # are, so all scripts generate the same number: 900 toy faces a cell, for ratio 2 and those held out.
 column() {
-    local name="$1" pair="$2" images=()
+    local name="$1" pair="$2" images=() number="${column_real:-$real}"
     if [ "$dataset" = toy ]; then images=(--images-per-cell "${column_images:-900}"); fi
     shift 2
     bash "$AIM_FAIR_ROOT/runner.sh" --dataset "$dataset" --target-sensitive "$pair" --output "$output/$name" \
-        ${images[@]+"${images[@]}"} --methods "$@" --number-train-data-real "${column_real:-$real}" \
-        ${flags[@]+"${flags[@]}"}
+        ${images[@]+"${images[@]}"} --methods "$@" ${number:+--number-train-data-real "$number"} ${flags[@]+"${flags[@]}"}
 }
 
 # the pairs of a table: those of --pairs, or one of its own lists

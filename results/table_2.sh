@@ -6,7 +6,7 @@
 source "$(dirname "$0")/common.sh"
 for pair in $(pairs_or Smiling_Male); do
     for share in 50 25 10; do
-        column_real=$((real * share / 100)) column "${pair}_real-$share" "$pair" cvar-dro eiil lff jtt aim-fair group-dro
+        column_real=$((${real:-20000} * share / 100)) column "${pair}_real-$share" "$pair" cvar-dro eiil lff jtt aim-fair group-dro
     done
 done
 remake_tables

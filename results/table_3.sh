@@ -2,7 +2,7 @@
 # Table 3: ways to use synthetic images, from training on them alone to AIM-Fair.
 #   bash results/table_3.sh                                                       toy faces, Smiling/Male
 #   bash results/table_3.sh --dataset celeba --real-data-path DIR                 the paper's CelebA columns
-#   bash results/table_3.sh --dataset utkface --real-data-path DIR --number-train-data-real N
+#   bash results/table_3.sh --dataset utkface --real-data-path DIR                UTKFace, Female/White
 # Cost at the paper's size, estimated: 42,000 images a pair to generate (6 to 12 GPU hours, 4 GB), then about 4 hours
 # for ten seeds of a pair.
 source "$(dirname "$0")/common.sh"

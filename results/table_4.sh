@@ -2,7 +2,7 @@
 # Table 4: which tensors to fine-tune: random ones, one block, all but one block, or those of a ranking.
 #   bash results/table_4.sh                                                       toy faces, Smiling/Male
 #   bash results/table_4.sh --dataset celeba --real-data-path DIR                 the paper's CelebA columns
-#   bash results/table_4.sh --dataset utkface --real-data-path DIR --number-train-data-real N
+#   bash results/table_4.sh --dataset utkface --real-data-path DIR                UTKFace, Female/White
 # Cost at the paper's size, estimated: the synthetic images of table 3, then 17 fine-tunings a seed (about 10 GPU hours
 # for ten seeds of a pair).
 source "$(dirname "$0")/common.sh"
