@@ -55,22 +55,25 @@ def statistics(accuracies: np.ndarray, shares: np.ndarray) -> dict[str, np.ndarr
     averaged over seeds. EO: max(|TPR gap|, |FPR gap|) of each seed, averaged over seeds; of more than two protected
     groups the gap is the largest between any two.
     """
-    mean = accuracies.mean(axis=-2)
-    half = accuracies.shape[-1] // 2
-    gaps = [part.max(axis=-1) - part.min(axis=-1) for part in (accuracies[..., :half], accuracies[..., half:])]
-    return {
-        "ACC": (mean * shares).sum(axis=-1),
-        "WST": mean.min(axis=-1),
-        "EO": np.maximum(*gaps).mean(axis=-1),
-        "STD": mean.std(axis=-1),
-    }
+    return _of_means(accuracies.mean(axis=-2), _odds(accuracies).mean(axis=-1), shares)
 
 
-def difference(accuracies: GroupAccuracies, first: dict[int, int], second: dict[int, int]) -> dict[str, tuple]:
+def pooled(accuracies: np.ndarray, runs: dict[int, list[int]], shares: np.ndarray) -> dict[str, np.ndarray]:
+    """The metrics of a row whose seeds may have several runs each, which are averaged first: a seed counts once.
+
+    `accuracies` are those of all runs, (..., runs, groups); `runs` maps seeds to places in it.
+    """
+    groups, odds = _by_seed(accuracies, list(runs.values()))
+    return _of_means(groups.mean(axis=-2), odds.mean(axis=-1), shares)
+
+
+def difference(
+    accuracies: GroupAccuracies, first: dict[int, list[int]], second: dict[int, list[int]]
+) -> dict[str, tuple[float, float, float]]:
     """For each metric first - second and its 95 % percentile interval (value, low, high), over test images and seeds.
 
-    `first` and `second` map seeds to runs; only the seeds of both count, and are drawn anew in pairs. With one seed
-    only the images are. Empty where they share no seed.
+    `first` and `second` map seeds to their runs; only the seeds of both count, and are drawn anew in pairs, each with
+    all its runs. With one seed only the images are. Empty where they share no seed.
     """
     seeds = sorted(first.keys() & second.keys())
     if not seeds:
@@ -79,14 +82,39 @@ def difference(accuracies: GroupAccuracies, first: dict[int, int], second: dict[
     draws = len(accuracies.drawn)
     chosen = rng.integers(0, len(seeds), (draws, len(seeds)))
     values, resampled = [], []
+    rows = np.arange(draws)[:, None]
     for runs in (first, second):
-        index = np.array([runs[seed] for seed in seeds])
-        values.append(statistics(accuracies.observed[index], accuracies.shares))
-        drawn = accuracies.drawn[np.arange(draws)[:, None], index[chosen]]  # (draws, seeds, groups)
-        resampled.append(statistics(drawn, accuracies.shares))
+        shared = {seed: runs[seed] for seed in seeds}
+        values.append(pooled(accuracies.observed, shared, accuracies.shares))
+        groups, odds = _by_seed(accuracies.drawn, list(shared.values()))
+        means = groups[rows, chosen].mean(axis=-2), odds[rows, chosen].mean(axis=-1)
+        resampled.append(_of_means(*means, accuracies.shares))
     tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     result = {}
     for metric in METRICS:
         low, high = np.quantile(resampled[0][metric] - resampled[1][metric], tails)
         result[metric] = (float(values[0][metric] - values[1][metric]), float(low), float(high))
     return result
+
+
+def _odds(accuracies: np.ndarray) -> np.ndarray:
+    half = accuracies.shape[-1] // 2
+    gaps = [part.max(axis=-1) - part.min(axis=-1) for part in (accuracies[..., :half], accuracies[..., half:])]
+    return np.maximum(*gaps)
+
+
+def _by_seed(accuracies: np.ndarray, runs: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Group accuracies, (..., seeds, groups), and equalized odds, (..., seeds): means over each seed's runs."""
+    parts = [accuracies[..., places, :] for places in runs]
+    groups = np.stack([part.mean(axis=-2) for part in parts], axis=-2)
+    return groups, np.stack([_odds(part).mean(axis=-1) for part in parts], axis=-1)
+
+
+def _of_means(groups: np.ndarray, odds: np.ndarray, shares: np.ndarray) -> dict[str, np.ndarray]:
+    """The metrics from mean group accuracies, (..., groups), and mean equalized odds, (...)."""
+    return {
+        "ACC": (groups * shares).sum(axis=-1),
+        "WST": groups.min(axis=-1),
+        "EO": odds,
+        "STD": groups.std(axis=-1),
+    }

@@ -71,7 +71,11 @@ def read_column(folder: Path) -> Column:
 
 
 def pack_column(column: Column, folder: Path) -> None:
-    """Write a column's four files into `folder`, in place of those of an earlier call."""
+    """Write a column's four files into `folder`, in place of those of an earlier call.
+
+    `records.jsonl` goes first and comes last: a folder without it is no packed column, so one that was interrupted is
+    never read as if it were whole.
+    """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -79,14 +83,19 @@ def pack_column(column: Column, folder: Path) -> None:
     for name in ("predictions", "curves", "sensitivity"):
         getattr(column, name).to_csv(partial / f"{name}.csv", index=False)
     folder.mkdir(exist_ok=True)
-    for path in partial.iterdir():
-        os.replace(path, folder / path.name)
+    (folder / PACKED).unlink(missing_ok=True)
+    for name in ("predictions.csv", "curves.csv", "sensitivity.csv", PACKED):
+        os.replace(partial / name, folder / name)
     partial.rmdir()
 
 
 def _read_packed(folder: Path) -> Column:
     records = [json.loads(line) for line in (folder / PACKED).read_text().splitlines()]
     tables = {name: pd.read_csv(folder / f"{name}.csv") for name in ("predictions", "curves")}
+    runs = {run_name(record["method"], record["seed"]) for record in records}
+    missing = sorted(runs - set(tables["predictions"].columns))
+    if missing:
+        raise UserError(f"{folder / 'predictions.csv'}: no column {missing[0]} for a record; pack the runs again")
     text = (folder / "sensitivity.csv").read_text().strip()
     return Column(
         folder.name, records, **tables, sensitivity=pd.read_csv(folder / "sensitivity.csv") if text else pd.DataFrame()

@@ -1,5 +1,6 @@
 """The figures beside the tables: PNG and PDF, readable without colour, the same bytes for the same records."""
 
+import re
 from pathlib import Path
 
 import matplotlib
@@ -79,7 +80,10 @@ def accuracy_and_odds(column: Column) -> Figure | None:
             continue
         x, y = ([mean(column, method, key) for method in members] for key in ("equalized_odds", "accuracy"))
         line = {"linewidths": 1.5} if marker in "x1234" else {"edgecolors": "black", "linewidths": 0.5}
-        axes.scatter(x, y, s=70, marker=marker, c=color, label=label, zorder=3, **line)
+        first = label in ("ERM", "AIM-Fair")  # what the others are compared with: larger, and on top
+        axes.scatter(
+            x, y, s=150 if first else 70, marker=marker, c=color, label=label, zorder=4 if first else 3, **line
+        )
     axes.set(xlabel="equalized odds, larger gap (%)", ylabel="accuracy (%)", title=column.name)
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
@@ -91,6 +95,7 @@ def groups(column: Column) -> Figure | None:
     if not column.runs("erm") or not column.runs("aim-fair"):
         return None
     figure, axes = plt.subplots(figsize=(6, 3.4))
+    top = 100.0
     names = list(column.records[0]["metrics"]["group_accuracy"])
     for offset, method, label, color, hatch in (
         (-0.2, "erm", "ERM", LIGHT, "//"),
@@ -98,6 +103,7 @@ def groups(column: Column) -> Figure | None:
     ):
         values = 100 * np.array([list(r["metrics"]["group_accuracy"].values()) for r in column.runs(method).values()])
         spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
+        top = max(top, (values.mean(axis=0) + (0 if spread is None else spread)).max() + 1)
         place = np.arange(len(names)) + offset
         axes.bar(
             place,
@@ -111,7 +117,7 @@ def groups(column: Column) -> Figure | None:
             edgecolor="black",
         )
     axes.set_xticks(range(len(names)), names)
-    axes.set(xlabel="group, target_protected", ylabel="accuracy (%)", ylim=(0, 100), title=column.name)
+    axes.set(xlabel="group, target_protected", ylabel="accuracy (%)", ylim=(0, top), title=column.name)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return figure
 
@@ -141,18 +147,18 @@ def rankings(column: Column) -> Figure | None:
 def k_sweep(column: Column) -> Figure | None:
     """Equalized odds and accuracy over k, the number of tensors that each ranking keeps; the paper's dashed."""
     swept = {record_k(column, method): method for method in column.methods if sweeps_k(method)}
+    auto = swept.pop("auto", None)
     if len(swept) < 3:
         return None
     figure, panels = plt.subplots(1, 2, figsize=(8.5, 3.4))
     paper = read_paper()["table_k"]["Smiling_Male"] if column.name == "Smiling_Male" else {}
     paper = {55 if row == "aim-fair" else int(row.rpartition("=")[2]): values for row, values in paper.items()}
-    auto = "aim-fair:top-k=auto"
     for axes, key, short in zip(panels, ("equalized_odds", "accuracy"), ("EO", "ACC"), strict=True):
         ks = sorted(swept)
         values = [[100 * r["metrics"][key] for r in column.runs(swept[k]).values()] for k in ks]
         spread = [np.std(v, ddof=1) if len(v) > 1 else 0 for v in values]
         axes.errorbar(ks, [np.mean(v) for v in values], spread, fmt="o-", color=DARK, capsize=3, label="ours")
-        if column.runs(auto):
+        if auto:
             axes.axhline(
                 mean(column, auto, key), color=LIGHT, linestyle=":", linewidth=2, label="ours, k chosen by itself"
             )
@@ -162,14 +168,14 @@ def k_sweep(column: Column) -> Figure | None:
                 [paper[k][short] for k in sorted(paper)],
                 "s--",
                 color=GREY,
-                label="paper (CelebA, 224 pixels)",
+                label="paper, measured off its figure (CelebA, 224 pixels)",
             )
         axes.set(xlabel="k", ylabel=f"{short} (%)", xticks=ks)
         axes.grid(alpha=0.3)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.97), ncols=3, frameon=False)
-    figure.suptitle(column.name, y=1.1)
     figure.tight_layout()
+    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3, frameon=False)
+    figure.suptitle(column.name, y=1.12)
     return figure
 
 
@@ -200,13 +206,14 @@ def mean(column: Column, method: str, key: str) -> float:
 
 
 def sweeps_k(method: str) -> bool:
-    """Whether a method is AIM-Fair with nothing changed but, at most, a fixed k."""
-    return method == "aim-fair" or (method.startswith("aim-fair:top-k=") and method.rpartition("=")[2].isdigit())
+    """Whether a method is AIM-Fair with nothing changed but, at most, k."""
+    return re.fullmatch(r"aim-fair(:top-k=(\d+|auto))?", method) is not None
 
 
-def record_k(column: Column, method: str) -> int:
-    """The k that a method was run with."""
-    return int(next(iter(column.runs(method).values()))["settings"]["top_k"])
+def record_k(column: Column, method: str) -> int | str:
+    """The k that a method was run with; "auto" where it was chosen for each seed."""
+    k = next(iter(column.runs(method).values()))["settings"]["top_k"]
+    return "auto" if "auto" in (k, method.rpartition("=")[2]) else int(k)
 
 
 DRAWINGS = {

@@ -13,7 +13,15 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from results.bootstrap import LOWER_IS_BETTER, METRICS, GroupAccuracies, difference, group_accuracies, statistics
+from results.bootstrap import (
+    LOWER_IS_BETTER,
+    METRICS,
+    GroupAccuracies,
+    difference,
+    group_accuracies,
+    pooled,
+    statistics,
+)
 from results.columns import Column, column_folders, read_column, run_name
 from results.figures import write_figures
 from results.rows import PROTECTED_LABELS, TABLES, columns_of, expand_rows, read_paper, row_label, row_runs
@@ -34,7 +42,10 @@ choose for each seed without the test set, by accuracy on real val and equalized
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of a table in one column, in percent: `ours[metric]` is (value, spread), `change[metric]` (value, low, high)."""
+    """A row of a table in one column, in percent: `ours[metric]` is (value, spread), `change[metric]` (value, low, high).
+
+    `n` counts seeds; `runs` is more than that where a seed has several draws.
+    """
 
     row: str
     n: int
@@ -42,6 +53,7 @@ class Entry:
     paper: dict[str, float]
     change: dict[str, tuple[float, float, float]]
     marked: frozenset[str] = frozenset()
+    runs: int = 0
 
 
 def main() -> None:
@@ -101,22 +113,23 @@ def make_entries(rows: list[str], column: Column, accuracies: GroupAccuracies, p
         runs = places(row, column)
         ours, change = {}, {}
         if runs:
-            observed = accuracies.observed[list(runs.values())]
-            values = statistics(observed, accuracies.shares)
-            own = statistics(observed[:, None, :], accuracies.shares)  # of each seed alone
-            spread = {key: 100 * float(own[key].std(ddof=1)) if len(runs) > 1 else None for key in METRICS}
+            values = pooled(accuracies.observed, runs, accuracies.shares)
+            every = [place for found in runs.values() for place in found]
+            own = statistics(accuracies.observed[every][:, None, :], accuracies.shares)  # of each run alone
+            spread = {key: 100 * float(own[key].std(ddof=1)) if len(every) > 1 else None for key in METRICS}
             ours = {key: (100 * float(values[key]), spread[key]) for key in METRICS}
             if row != "erm":
                 found = difference(accuracies, runs, places("erm", column))
                 change = {key: tuple(100 * value for value in found[key]) for key in COMPARED if key in found}
-        entries.append(Entry(row, len(runs), ours, paper.get(row, {}), change))
+        count = sum(map(len, runs.values()))
+        entries.append(Entry(row, len(runs), ours, paper.get(row, {}), change, runs=count))
     return entries
 
 
-def places(row: str, column: Column) -> dict[int, int]:
-    """For each seed of a row the place of its run among the column's records."""
+def places(row: str, column: Column) -> dict[int, list[int]]:
+    """For each seed of a row the places of its runs among the column's records."""
     order = {(record["method"], record["seed"]): i for i, record in enumerate(column.records)}
-    return {seed: order[record["method"], seed] for seed, record in row_runs(row, column).items()}
+    return {seed: [order[r["method"], seed] for r in records] for seed, records in row_runs(row, column).items()}
 
 
 def mark(entries: list[Entry], column: Column, accuracies: GroupAccuracies) -> list[Entry]:
@@ -129,7 +142,8 @@ def mark(entries: list[Entry], column: Column, accuracies: GroupAccuracies) -> l
         if len(ranked) > 1:
             best, second = (places(entry.row, column) for entry in ranked[:2])
             _, low, high = difference(accuracies, best, second).get(metric, (0.0, 0.0, 0.0))
-            if low > 0 or high < 0:
+            # the sign matters: over the seeds that both have, the second may well be the better one
+            if (low if sign > 0 else -high) > 0:
                 marked[ranked[0].row].add(metric)
     return [Entry(**{**vars(entry), "marked": frozenset(marked[entry.row])}) for entry in entries]
 
@@ -137,11 +151,12 @@ def mark(entries: list[Entry], column: Column, accuracies: GroupAccuracies) -> l
 def as_markdown(name: str, title: str, parts: dict[str, list[Entry]]) -> str:
     """A table of each column under its own heading."""
     lines = [f"# {name.replace('_', ' ').capitalize()}: {title}"]
+    lines += ["", TABLES[name].note] if TABLES[name].note else []
     heads = ["method", "n", *(f"{key} [paper]" for key in METRICS), *(f"{key} to ERM" for key in COMPARED)]
     for column, entries in parts.items():
         lines += ["", f"## {column}", "", _row(heads), _row(["---"] * len(heads))]
         for entry in entries:
-            cells = [row_label(entry.row), str(entry.n) if entry.n else MISSING]
+            cells = [row_label(entry.row), _count(entry)]
             for key in METRICS:
                 value = _ours(entry.ours.get(key))
                 value = f"**{value}**" if key in entry.marked else value
@@ -223,6 +238,12 @@ def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def _count(entry: Entry) -> str:
+    if not entry.n:
+        return MISSING
+    return f"{entry.n} ({entry.runs} runs)" if entry.runs > entry.n else str(entry.n)
+
+
 def _ours(pair: tuple[float, float | None] | None) -> str:
     if pair is None:
         return MISSING
@@ -239,9 +260,9 @@ def _change(triple: tuple[float, float, float] | None) -> str:
 
 
 def _escape(text: str) -> str:
-    for sign in "\\_&%#$":
-        text = text.replace(sign, rf"\{sign}" if sign != "\\" else r"\textbackslash{}")
-    return text
+    signs = {sign: f"\\{sign}" for sign in "_&%#${}"}
+    signs |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return text.translate(str.maketrans(signs))
 
 
 def parse_args() -> argparse.Namespace:
