@@ -120,8 +120,9 @@ def fit(
     """Train in place, then put back the weights of the epoch with the best accuracy on `val`.
 
     Only the parameters named in `trainable` move (all by default); the others get neither gradient nor
-    weight decay, while batch norm's running statistics keep moving. `sampling` is that of `train_batches`. Returns a row for each epoch: epoch,
-    lr, loss, val_accuracy, val_equalized_odds (for the record only) and best.
+    weight decay, while batch norm's running statistics keep moving. `objective` is what is minimised; `sampling`
+    is that of `train_batches`. Returns a row for each epoch: epoch, lr, loss, val_accuracy, val_equalized_odds
+    (for the record only) and best.
 
     Raises `UserError` where the loss is no longer finite.
     """
