@@ -103,7 +103,9 @@ def describe_origin(args, sampling: Sampling) -> dict:
     """Who writes the prompts, and how: for the file."""
     return {
         "model": Path(args.model).name if Path(args.model).exists() else args.model,
-        "served_by": "an OpenAI-compatible endpoint" if args.base_url else "transformers, each answer begun for it as told",
+        "served_by": "an OpenAI-compatible endpoint"
+        if args.base_url
+        else "transformers, each answer begun for it as told",
         "instruction": INSTRUCTION.read_text(encoding="utf-8"),
         "sampling": {**vars(sampling), "seed": args.seed},
         "contexts": "written by hand, the same in every cell; head pose added after the model's sentence",
