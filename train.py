@@ -38,7 +38,7 @@ from models.methods.mixtures import short_of_largest
 from models.seed_run import Experiment, Outcome, SeedRun
 from models.sensitivity import check_top_k
 from models.training import Compute, Schedule, evaluate, predict
-from utils.arguments import choose_device, non_negative_float, positive_int
+from utils.arguments import choose_device, non_negative_float, positive_float, positive_int
 from utils.choice import choose
 from utils.errors import command_line
 from utils.metrics import fairness_metrics
@@ -60,7 +60,7 @@ def main() -> None:
     pair, images, splits = read_real(args.dataset, args.real_data_path, args.target_sensitive, args.age_limit)
     splits["train"] = training_list(args.dataset, splits["train"], pair, args.number_train_data_real, args.bias_degree)
     check_evaluation_splits(splits, pair)
-    tensors = sum(1 for _ in new_classifier(args.weights, args.seeds[0]).parameters())
+    tensors = sum(1 for _ in new_classifier(args.weights, args.seeds[0], args.width).parameters())
     for k in {method.options.get("top-k") for method in methods} - {None, "auto"}:
         check_top_k(k, tensors)
     if args.dry_run:
@@ -87,6 +87,7 @@ def main() -> None:
         "number_train_data_real": len(splits["train"]),
         "data": {split: fingerprint(faces) for split, faces in real.items()},
         "weights": args.weights,
+        "width": args.width,
         "epochs": args.pre_train_epochs,
         "lr": args.pre_train_lr,
         "weight_decay": args.weight_decay,
@@ -97,7 +98,7 @@ def main() -> None:
     }
     fine_tune_settings = {"epochs": args.fine_tune_epochs, "lr": args.fine_tune_lr}
 
-    experiment = Experiment(real, args.weights, pre_training, fine_tuning, compute)
+    experiment = Experiment(real, args.weights, args.width, pre_training, fine_tuning, compute)
     for seed in args.seeds:
         run = SeedRun(experiment, seed, record_folder(args.output, "erm", seed) / "model.safetensors")
         for method in methods:
@@ -258,6 +259,9 @@ def parse_args() -> argparse.Namespace:
     )
     training.add_argument("--seeds", nargs="+", type=int, default=list(range(100, 1001, 100)))
     training.add_argument("--weights", default="imagenet", metavar="imagenet|none|FILE", help="where training starts")
+    training.add_argument(
+        "--width", type=positive_float, default=1, help="share of ResNet-18's channels in every layer; the paper's is 1"
+    )
     training.add_argument("--pre-train-epochs", type=positive_int, default=15)
     training.add_argument("--pre-train-lr", type=non_negative_float, default=0.01)
     training.add_argument("--fine-tune-epochs", type=positive_int, default=10)

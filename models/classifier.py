@@ -1,4 +1,4 @@
-"""ResNet-18 with one logit, and where its weights come from."""
+"""ResNet-18 with one logit, in full or narrower, and where its weights come from."""
 
 import urllib.error
 from pathlib import Path
@@ -7,19 +7,42 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 from torchvision.models import ResNet18_Weights, resnet18
+from torchvision.models.resnet import BasicBlock, ResNet
 
 from utils.errors import UserError
 
 
-def new_classifier(weights: str, seed: int) -> nn.Module:
+class NarrowResNet18(ResNet):
+    """ResNet-18 with a share of the channels in every layer: the same 62 tensors and blocks, each smaller."""
+
+    def __init__(self, width: float):
+        self.width = width
+        super().__init__(BasicBlock, [2, 2, 2, 2])
+        self.fc = nn.Linear(self._narrow(512), 1)
+
+    def _make_layer(self, block, planes, blocks, **options) -> nn.Sequential:
+        if planes == 64:  # the first stage: torchvision offers no argument for the width of the stem before it
+            self.inplanes = self._narrow(planes)
+            self.conv1 = nn.Conv2d(3, self.inplanes, kernel_size=7, stride=2, padding=3, bias=False)
+            self.bn1 = nn.BatchNorm2d(self.inplanes)
+        return super()._make_layer(block, self._narrow(planes), blocks, **options)
+
+    def _narrow(self, channels: int) -> int:
+        return max(1, round(self.width * channels))
+
+
+def new_classifier(weights: str, seed: int, width: float = 1) -> nn.Module:
     """A ResNet-18 whose last layer gives one logit, drawn by `seed`.
 
     `weights` is "imagenet" (torchvision's IMAGENET1K_V1, downloaded once), "none" (all layers drawn by
-    `seed`) or a file of ResNet-18 weights (.safetensors, or .pth/.pt holding a state dict); a last layer
-    of another size in it is left out. Raises `UserError` where the weights cannot be had or do not fit.
+    `seed`) or a file of weights of the same width (.safetensors, or .pth/.pt holding a state dict); a last layer
+    of another size in it is left out. `width` is the share of ResNet-18's channels that every layer has; the paper's
+    is 1. Raises `UserError` where the weights cannot be had or do not fit.
     """
+    if weights == "imagenet" and width != 1:
+        raise UserError(f"--width {width:g}: the ImageNet weights are of width 1; give --weights none or a file")
     torch.manual_seed(seed)
-    model = resnet18(num_classes=1)
+    model = resnet18(num_classes=1) if width == 1 else NarrowResNet18(width)
     if weights == "imagenet":
         _load_backbone(model, _imagenet_state(), "ImageNet weights")
     elif weights != "none":
@@ -60,5 +83,8 @@ def _load_backbone(model: nn.Module, state: dict[str, torch.Tensor], origin: str
     missing = [name for name in own if name not in kept and not name.startswith("fc.")]
     wrong = [name for name, tensor in kept.items() if name not in own or own[name].shape != tensor.shape]
     if missing or wrong:
-        raise UserError(f"--weights {origin}: not ResNet-18 weights: {(missing + wrong)[0]} is missing or does not fit")
+        raise UserError(
+            f"--weights {origin}: not weights of this ResNet-18 (see --width): {(missing + wrong)[0]} is missing or "
+            "does not fit"
+        )
     model.load_state_dict(kept, strict=False)

@@ -25,6 +25,7 @@ class Experiment:
 
     real: dict[str, FaceSet]
     weights: str  # where training starts, as `models.classifier.new_classifier` takes it
+    width: float  # of the network, likewise
     pre_training: Schedule
     fine_tuning: Schedule
     compute: Compute
@@ -50,11 +51,11 @@ class SeedRun:
 
     def new_network(self, seed: int | None = None) -> nn.Module:
         """A network on the device with the weights where training starts, its last layer drawn by the seed."""
-        return self._to_device(new_classifier(self.experiment.weights, self.seed if seed is None else seed))
+        return self._to_device(self._classifier(self.experiment.weights, self.seed if seed is None else seed))
 
     def biased_model(self) -> nn.Module:
         """A fresh copy of the seed's biased model, on the device."""
-        model = new_classifier("none", self.seed)
+        model = self._classifier("none", self.seed)
         model.load_state_dict(load_file(self.biased_weights))
         return self._to_device(model)
 
@@ -134,6 +135,9 @@ class SeedRun:
 
     def _draws(self, name: str) -> np.random.Generator:
         return np.random.default_rng(derived_seed(self.seed, f"draw {name}"))
+
+    def _classifier(self, weights: str, seed: int) -> nn.Module:
+        return new_classifier(weights, seed, self.experiment.width)
 
     def _to_device(self, model: nn.Module) -> nn.Module:
         return model.to(self.experiment.compute.device, memory_format=torch.channels_last)

@@ -106,6 +106,21 @@ def test_classifier_has_one_logit_and_62_tensors_and_follows_its_seed(tmp_path):
     assert torch.equal(first.fc.weight, again.fc.weight) and not torch.equal(first.fc.weight, other.fc.weight)
 
 
+@pytest.mark.parametrize("width", [0.25, 0.5])
+def test_a_narrow_classifier_has_the_same_tensors_with_fewer_channels(width):
+    full, narrow = new_classifier("none", 0).eval(), new_classifier("none", 0, width).eval()
+    shapes = {name: tensor.shape for name, tensor in full.named_parameters()}
+    for name, tensor in narrow.named_parameters():
+        assert tensor.shape[0] == (1 if name.startswith("fc") else width * shapes[name][0]), name
+    assert [name for name, _ in narrow.named_parameters()] == list(shapes)
+    assert narrow(torch.zeros(2, 3, 32, 32)).shape == (2, 1)
+
+
+def test_a_narrow_classifier_cannot_have_imagenet_weights():
+    with pytest.raises(UserError, match="--weights none"):
+        new_classifier("imagenet", 0, 0.5)
+
+
 def test_weights_file_gives_the_backbone_but_not_another_last_layer(tmp_path):
     state = {name: torch.full_like(value, 2) for name, value in new_classifier("none", 0).state_dict().items()}
     state["fc.weight"], state["fc.bias"] = torch.zeros(1000, 512), torch.zeros(1000)
@@ -122,7 +137,7 @@ def test_weights_that_cannot_be_used_are_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         new_classifier(str(tmp_path / "bad.pth"), 0)
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(UserError, match="not ResNet-18"):
+    with pytest.raises(UserError, match="not weights of this ResNet-18"):
         new_classifier(str(tmp_path / "other.pth"), 0)
 
 
