@@ -89,9 +89,11 @@ def train_batches(
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, data: FaceSet, compute: Compute, batch_size: int = 512) -> np.ndarray:
-    """The logit of every image, float32 (n,), under the test transform."""
+def predict(model: nn.Module, data: FaceSet, compute: Compute, batch_size: int | None = None) -> np.ndarray:
+    """The logit of every image, float32 (n,), under the test transform, `batch_size` at once (by default what is fast)."""
     model.eval()
+    # small enough for the cache of a processor, which is a third faster there, and large enough to fill a GPU
+    batch_size = batch_size or (512 if compute.device.type == "cuda" else 128)
     height, width = data.pixels.shape[1:3]
     logits = []
     for start in range(0, len(data), batch_size):
