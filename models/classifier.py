@@ -35,9 +35,9 @@ def new_classifier(weights: str, seed: int, width: float = 1) -> nn.Module:
     """A ResNet-18 whose last layer gives one logit, drawn by `seed`.
 
     `weights` is "imagenet" (torchvision's IMAGENET1K_V1, downloaded once), "none" (all layers drawn by
-    `seed`) or a file of weights of the same width (.safetensors, or .pth/.pt holding a state dict); a last layer
-    of another size in it is left out. `width` is the share of ResNet-18's channels that every layer has; the paper's
-    is 1. Raises `UserError` where the weights cannot be had or do not fit.
+    `seed`) or a file of weights of the same width (.safetensors, or .pth/.pt holding a state dict), of which the
+    last layer is left out. `width` is the share of ResNet-18's channels that every layer has; the paper's is 1.
+    Raises `UserError` where the weights cannot be had or do not fit.
     """
     if weights == "imagenet" and width != 1:
         raise UserError(f"--width {width:g}: the ImageNet weights are of width 1; give --weights none or a file")
@@ -77,9 +77,7 @@ def _load_backbone(model: nn.Module, state: dict[str, torch.Tensor], origin: str
     own = model.state_dict()
     if not isinstance(state, dict):
         raise UserError(f"--weights {origin}: holds a {type(state).__name__}, not a state dict")
-    kept = {
-        name: tensor for name, tensor in state.items() if not name.startswith("fc.") or tensor.shape == own[name].shape
-    }
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
     missing = [name for name in own if name not in kept and not name.startswith("fc.")]
     wrong = [name for name, tensor in kept.items() if name not in own or own[name].shape != tensor.shape]
     if missing or wrong:

@@ -121,9 +121,10 @@ def test_a_narrow_classifier_cannot_have_imagenet_weights():
         new_classifier("imagenet", 0, 0.5)
 
 
-def test_weights_file_gives_the_backbone_but_not_another_last_layer(tmp_path):
+@pytest.mark.parametrize("outputs", [1, 1000])
+def test_weights_file_gives_the_backbone_but_not_the_last_layer(tmp_path, outputs):
     state = {name: torch.full_like(value, 2) for name, value in new_classifier("none", 0).state_dict().items()}
-    state["fc.weight"], state["fc.bias"] = torch.zeros(1000, 512), torch.zeros(1000)
+    state["fc.weight"], state["fc.bias"] = torch.zeros(outputs, 512), torch.zeros(outputs)
     torch.save(state, tmp_path / "weights.pth")
     model = new_classifier(str(tmp_path / "weights.pth"), 0)
     assert (model.conv1.weight == 2).all()
