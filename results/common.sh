@@ -30,7 +30,8 @@ output="${output:-$AIM_FAIR_ROOT/results/runs/tables/$dataset}"
 if [ "$dataset" = toy ]; then
     # far fewer images than the paper's, so smaller batches: it is the number of steps that a network needs
     real="${real:-1600}"
-    flags=(--width 0.25 --batch-size 32 --number-balanced-synthetic 400 --number-imbalanced-synthetic 1600
+    flags=(--synthetic-data-root "$AIM_FAIR_ROOT/results/runs/toy/synthetic_of_tables" --scheduler dpmpp --steps 6
+        --width 0.25 --batch-size 32 --number-balanced-synthetic 400 --number-imbalanced-synthetic 800
         --number-held-out-synthetic 200 --pre-train-epochs 10 --pre-train-lr 0.02 --fine-tune-epochs 4 --fine-tune-lr 0.03
         --precision fp32 --seeds 100 200 300 ${flags[@]+"${flags[@]}"})
 fi
@@ -43,7 +44,8 @@ case "$dataset" in
 esac
 
 # column NAME PAIR METHOD ... FLAG ... : train the methods of a column. Draws depend on how many synthetic images there
-# are, so all scripts generate the same number: 1000 toy faces a cell, for ratio 2 and those held out.
+# are, so all scripts generate the same number for a pair: 1000 toy faces a cell, for ratio 2 and those held out, where
+# a script does not say in column_images that fewer do.
 column() {
     local name="$1" pair="$2" images=() number="${column_real:-$real}"
     if [ "$dataset" = toy ]; then images=(--images-per-cell "${column_images:-1000}"); fi
