@@ -9,9 +9,9 @@
 #   bash runner.sh --dataset csv --real-data-path FILE.csv --target-sensitive Cat_Bright
 #       other faces, and your own images
 #
-# Flags of train.py and of stable_diffusion/generate.py pass through: --target-sensitive, --prompt-type and --device go
-# to both; --model, --prompts, --images-per-cell, --steps, --guidance-scale, --scheduler, --size, --save-size and, as
-# --generation-batch-size, --generation-seed and --generation-precision, to generation; every other one to training.
+# Flags of train.py and of stable_diffusion/generate.py pass through: --target-sensitive, --prompt-type, --device and
+# --compile go to both; --model, --prompts, --images-per-cell, --steps, --guidance-scale, --scheduler, --fast, --size,
+# --save-size and, as --generation-batch-size, --generation-seed and --generation-precision, to generation; every other one to training.
 # With --synthetic-data-root FILE.csv nothing is generated: the images that the file lists take the synthetic ones' place.
 # Stages already done are skipped; what is there is never overwritten.
 set -euo pipefail
@@ -31,6 +31,7 @@ while [ $# -gt 0 ]; do
     fi
     case "$flag" in
         -h|--help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
+        --fast|--compile) [ ${#values[@]} -eq 0 ] || fail "$flag takes no value" ;;
         --*) [ ${#values[@]} -gt 0 ] || fail "$flag needs a value" ;;
         *) fail "unexpected argument $flag; see bash runner.sh --help" ;;
     esac
@@ -42,6 +43,8 @@ while [ $# -gt 0 ]; do
         --cache) cache="${values[0]}" ;;
         --target-sensitive) pair="${values[0]}"; both+=("$flag" "${values[@]}") ;;
         --prompt-type|--device) both+=("$flag" "${values[@]}") ;;
+        --fast) generation+=("$flag") ;;
+        --compile) both+=("$flag") ;;
         --model|--prompts|--images-per-cell|--steps|--guidance-scale|--scheduler|--size|--save-size)
             generation+=("$flag" "${values[@]}") ;;
         --generation-*) generation+=("--${flag#--generation-}" "${values[@]}") ;;

@@ -49,7 +49,9 @@ from utils.summary import write_summary
 def main() -> None:
     """Every method of every seed that is not recorded yet."""
     args = parse_args()
-    compute = Compute(choose_device(args.device), args.precision == "bf16", args.image_size, args.batch_size)
+    compute = Compute(
+        choose_device(args.device), args.precision == "bf16", args.image_size, args.batch_size, args.compile
+    )
     milestones = tuple(args.milestones)
     pre_training = Schedule(args.pre_train_epochs, args.pre_train_lr, args.weight_decay, milestones)
     fine_tuning = Schedule(args.fine_tune_epochs, args.fine_tune_lr, args.weight_decay, milestones)
@@ -280,6 +282,7 @@ def parse_args() -> argparse.Namespace:
     machine = parser.add_argument_group("machine and output")
     machine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     machine.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 is the paper's")
+    machine.add_argument("--compile", action="store_true", help="compile the network for training")
     machine.add_argument("--dry-run", action="store_true", help="check data and settings, train nothing")
     machine.add_argument("--output", type=Path, default=Path("results/runs/train"), help="folder for the records")
     machine.add_argument("--cache", type=Path, help="folder for decoded images (default: <output>/cache)")

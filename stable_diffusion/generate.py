@@ -11,35 +11,25 @@ extend the set.
 import argparse
 import hashlib
 import json
-import os
 from pathlib import Path
-
-import torch
-from PIL import Image
 
 from datasets.pairs import same_pair
 from prompts import Prompts, find_prompt_file, prompts_of_type, read_prompts
 from prompts.check import check_prompts
+from stable_diffusion.choices import DEFAULT_MODEL, FAST_SAMPLER, PAPER_SAMPLER, PRECISIONS, SCHEDULERS
 from stable_diffusion.contact_sheet import write_contact_sheets
-from stable_diffusion.manifest import Manifest, check_manifest, plan
-from stable_diffusion.pipeline import (
-    DEFAULT_MODEL,
-    PRECISIONS,
-    SCHEDULERS,
-    encode_prompts,
-    load_pipeline,
-    reduce,
-    render,
-)
+from stable_diffusion.manifest import Manifest, check_manifest, noted_batch_size, plan
 from utils.arguments import choose_device, non_negative_float, positive_int
 from utils.errors import UserError, command_line
-from utils.progress import progress
+
+CPU_BATCH = 15  # the paper's
 
 
 def main() -> None:
     """The command line."""
     args = parse_args()
     device = choose_device(args.device)
+    scheduler, steps = sampler(args.scheduler, args.steps, args.fast)
     precision = args.precision or ("fp32" if device.type == "cpu" else "fp16")
     prompt_file = args.prompts or find_prompt_file(args.target_sensitive)
     prompts = read_prompts(prompt_file)
@@ -53,8 +43,8 @@ def main() -> None:
     settings = {
         "model": args.model,
         "prompts": hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:12],
-        "scheduler": args.scheduler,
-        "steps": args.steps,
+        "scheduler": scheduler,
+        "steps": steps,
         "guidance_scale": args.guidance_scale,
         "size": args.size,
         "save_size": args.save_size,
@@ -64,49 +54,32 @@ def main() -> None:
     check_manifest(folder, settings)
     if args.dry_run:
         check_prompts(prompt_file)
-        print(f"{folder}: {len(jobs)} images asked for; {args.model}, {args.scheduler}, {args.steps} steps")
+        print(f"{folder}: {len(jobs)} images asked for; {args.model}, {scheduler}, {steps} steps")
         return
-    done = {job.image for job in jobs if (folder / job.image).exists()}
+    done = [job for job in jobs if (folder / job.image).exists()]
     print(f"{folder}: {len(done)} of {len(jobs)} images are there, on {device} in {precision}")
-    # A batch always holds the same images, and is made again where one of them is missing: so a restart
-    # computes exactly what an unbroken run does.
-    batches = [jobs[i : i + args.batch_size] for i in range(0, len(jobs), args.batch_size)]
-    open_batches = [batch for batch in batches if any(job.image not in done for job in batch)]
-    if open_batches:
-        pipeline = load_pipeline(args.model, args.scheduler, device, precision)
+    if len(done) < len(jobs):
+        # diffusers takes seconds to load: not before it is needed
+        from stable_diffusion.pipeline import load_pipeline
+        from stable_diffusion.produce import Sampling, produce, trial_batch
+
+        sampling = Sampling(steps, args.guidance_scale, args.size, args.save_size)
+        pipeline = load_pipeline(args.model, scheduler, device, precision, compile_unet=args.compile)
         if args.size % (2 * pipeline.vae_scale_factor):
             raise UserError(f"--size {args.size}: must be a multiple of {2 * pipeline.vae_scale_factor} for this model")
-        distinct = list(dict.fromkeys(job.prompt for batch in open_batches for job in batch))
-        embeddings = dict(zip(distinct, encode_prompts(pipeline, distinct), strict=True))
-        empty = encode_prompts(pipeline, [""])
-        for cell in texts:
-            (folder / cell).mkdir(parents=True, exist_ok=True)
-        manifest = Manifest(folder, settings, [job for job in jobs if job.image in done])
-        with progress(desc="generating", total=len(jobs), initial=len(done), unit="image") as bar:
-            for batch in open_batches:
-                pixels = render(
-                    pipeline,
-                    torch.stack([embeddings[job.prompt] for job in batch]),
-                    empty,
-                    [job.seed for job in batch],
-                    steps=args.steps,
-                    guidance_scale=args.guidance_scale,
-                    size=args.size,
-                )
-                new = [(job, image) for job, image in zip(batch, pixels, strict=True) if job.image not in done]
-                for job, image in new:
-                    save_whole(reduce(image, args.save_size), folder / job.image)
-                manifest.add([job for job, _ in new])
-                bar.update(len(new))
+        batch_size = args.batch_size or noted_batch_size(folder)
+        if batch_size is None:
+            batch_size = trial_batch(pipeline, sampling, jobs[0].prompt) if device.type == "cuda" else CPU_BATCH
+        manifest = Manifest(folder, settings, batch_size, done)
+        produce(pipeline, jobs, folder, manifest, sampling, batch_size)
     for path in write_contact_sheets(folder, titles(prompts), args.save_size):
         print(f"contact sheet: {path}")
 
 
-def save_whole(image: Image.Image, path: Path) -> None:
-    """Write a PNG beside its place, then rename it into it: it is there whole or not at all."""
-    partial = path.with_suffix(".partial")
-    image.save(partial, format="PNG")
-    os.replace(partial, path)
+def sampler(scheduler: str | None, steps: int | None, fast: bool) -> tuple[str, int]:
+    """The scheduler and its steps: those given, else the paper's or, with `fast`, a modern solver's."""
+    default_scheduler, default_steps = FAST_SAMPLER if fast else PAPER_SAMPLER
+    return scheduler or default_scheduler, steps or default_steps
 
 
 def titles(prompts: Prompts) -> dict[str, str]:
@@ -128,10 +101,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--model", default=DEFAULT_MODEL, help="hub id, diffusers folder, .safetensors or .ckpt file")
     parser.add_argument("--outdir", type=Path, default=Path("results/runs/synthetic"))
     parser.add_argument("--images-per-cell", type=positive_int, default=10500)
-    parser.add_argument("--batch-size", type=positive_int, default=15)
-    parser.add_argument("--steps", type=positive_int, default=50)
+    parser.add_argument(
+        "--batch-size",
+        type=positive_int,
+        help=f"images at once (default: as many as the GPU holds; on a CPU {CPU_BATCH})",
+    )
+    parser.add_argument("--steps", type=positive_int, help=f"default: {PAPER_SAMPLER[1]}")
     parser.add_argument("--guidance-scale", type=non_negative_float, default=9.0)
-    parser.add_argument("--scheduler", choices=tuple(SCHEDULERS), default="ddim")
+    parser.add_argument("--scheduler", choices=tuple(SCHEDULERS), help=f"default: {PAPER_SAMPLER[0]}")
+    parser.add_argument(
+        "--fast", action="store_true", help=f"a modern solver in fewer steps: {FAST_SAMPLER[0]}, {FAST_SAMPLER[1]}"
+    )
+    parser.add_argument("--compile", action="store_true", help="compile the UNet: minutes at the start, faster after")
     parser.add_argument("--size", type=positive_int, default=512, help="pixels a side the model draws")
     parser.add_argument("--save-size", type=positive_int, default=224, help="pixels a side of the saved images")
     parser.add_argument("--seed", type=int, default=42)

@@ -34,17 +34,18 @@ def plan(prompts: dict[str, list[str]], images_per_cell: int, seed: int) -> list
 
 
 class Manifest:
-    """`manifest.jsonl`: a line with the settings, then a line for each finished image.
+    """`manifest.jsonl`: a line with the settings and the batch size, then a line for each finished image.
 
     Opened again, it forgets lines whose image is gone, drops a line cut off by a crash, and adds the
     images of `done` that were finished just before one.
     """
 
-    def __init__(self, folder: Path, settings: dict, done: list[Job]):
+    def __init__(self, folder: Path, settings: dict, batch_size: int, done: list[Job]):
         self.path = folder / NAME
+        folder.mkdir(parents=True, exist_ok=True)
         noted = {image: line for image, line in _noted_images(self.path).items() if (folder / image).exists()}
         present = {job.image: json.dumps(asdict(job)) for job in done}
-        lines = [json.dumps({"settings": settings}), *{**noted, **present}.values()]
+        lines = [json.dumps({"settings": settings, "batch_size": batch_size}), *{**noted, **present}.values()]
         partial = self.path.with_suffix(".partial")
         partial.write_text("\n".join(lines) + "\n")
         os.replace(partial, self.path)
@@ -73,6 +74,17 @@ def check_manifest(folder: Path, settings: dict) -> None:
         raise UserError(
             f"{folder} was made with other settings: {there}; asked for: {asked}; choose another --outdir (runner.sh: --synthetic-data-root)"
         )
+
+
+def noted_batch_size(folder: Path) -> int | None:
+    """The batch size that a set was begun with, so that it is finished with the same; None for a new one.
+
+    Call it after `check_manifest`, which vouches for the first line.
+    """
+    path = folder / NAME
+    if not path.exists() or not any(folder.glob("*/*.png")):
+        return None
+    return json.loads(path.read_text().partition("\n")[0]).get("batch_size")
 
 
 def _noted_images(path: Path) -> dict[str, str]:

