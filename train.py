@@ -70,7 +70,11 @@ def main() -> None:
         labels = ", ".join(method.label for method in methods)
         print(f"{pair.name}: {counts} images; {labels}; seeds {args.seeds}; on {compute.device}, {args.precision}")
         return
-    real = {split: real_faces(images, table, pair, cache, args.decode_size) for split, table in splits.items()}
+    # val and test are resized once, on reading: every epoch looks at them the same way
+    sizes = {"train": args.decode_size, "val": args.decode_size or args.image_size}
+    sizes["test"] = sizes["val"]
+    real = {split: real_faces(images, table, pair, cache, sizes[split]) for split, table in splits.items()}
+    real = {split: faces.on(compute.device) for split, faces in real.items()}
     synthetic = SyntheticImages(
         args.synthetic_data_root,
         pair,
@@ -78,6 +82,7 @@ def main() -> None:
         number_held_out=args.number_held_out_synthetic,
         cache=cache,
         decode_size=args.decode_size,
+        device=compute.device,
     )
     number = args.number_balanced_synthetic
     plans = {method.label: plan_for(method, synthetic, real["train"], number) for method in methods}
@@ -151,7 +156,8 @@ def fingerprint(faces: FaceSet) -> str:
     """A short name for the content of a set: of all names and labels and of some of the pixels."""
     digest = hashlib.sha256("\n".join(faces.names).encode())
     digest.update(np.stack([faces.target, faces.protected]).tobytes())
-    digest.update(faces.pixels[faces.rows[:: max(1, len(faces) // 64)]].tobytes())
+    [(some, _)] = faces.take(np.arange(0, len(faces), max(1, len(faces) // 64)))
+    digest.update(some.cpu().numpy().tobytes())
     return f"{len(faces)} images, {digest.hexdigest()[:12]}"
 
 

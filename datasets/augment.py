@@ -52,6 +52,17 @@ def whole_image_boxes(n: int, height: int, width: int) -> torch.Tensor:
     return torch.tensor([0, 0, height, width]).expand(n, 4)
 
 
+def resize_whole(images: torch.Tensor, size: int) -> torch.Tensor:
+    """The test transform: uint8 (n, height, width, 3) to what `crop_and_resize` gives of whole images.
+
+    Images that have `size` pixels a side already, as those of an evaluation set do, are scaled alone.
+    """
+    n, height, width, _ = images.shape
+    if (height, width) == (size, size):
+        return _scale(images.permute(0, 3, 1, 2).float())
+    return crop_and_resize(images, whole_image_boxes(n, height, width), None, size)
+
+
 def crop_and_resize(images: torch.Tensor, boxes: torch.Tensor, flips: torch.Tensor | None, size: int) -> torch.Tensor:
     """Cut, mirror, resize and scale a batch.
 
@@ -75,7 +86,12 @@ def crop_and_resize(images: torch.Tensor, boxes: torch.Tensor, flips: torch.Tens
     rows = torch.bmm(down, images.reshape(n, height, width * 3).float())  # (n, size, width * 3)
     columns = rows.reshape(n, size, width, 3).transpose(1, 2).reshape(n, width, size * 3)
     result = torch.bmm(across, columns).reshape(n, size, size, 3)  # (n, x, y, 3)
-    return ((result / 255 - MEAN) / STD).permute(0, 3, 2, 1).contiguous(memory_format=torch.channels_last)
+    return _scale(result.permute(0, 3, 2, 1))
+
+
+def _scale(images: torch.Tensor) -> torch.Tensor:
+    """Grey levels (n, 3, size, size) to [-1, 1], in channels-last layout."""
+    return ((images / 255 - MEAN) / STD).contiguous(memory_format=torch.channels_last)
 
 
 def _resize_weights(start: torch.Tensor, length: torch.Tensor, full: int, size: int) -> torch.Tensor:

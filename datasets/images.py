@@ -4,27 +4,30 @@ import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from datasets.pairs import CELLS
 from utils.errors import UserError
 from utils.progress import progress
 
+GPU_RESERVE = 8 * 2**30  # bytes of a GPU's memory that images leave for the network
+
 
 @dataclass(frozen=True)
 class FaceSet:
     """Labelled images: `pixels[rows[i]]` is image i, with `target[i]` 0 or 1 and in the group `protected[i]`.
 
-    `pixels` is uint8 of shape (N, height, width, 3), usually memory-mapped and shared by several sets;
+    `pixels` is uint8 of shape (N, height, width, 3), memory-mapped and shared by several sets, or a tensor on a GPU;
     `rows`, `target` and `protected` are int64 of shape (n,); `names` are n file names. `cells` names all
     cells there can be, target_protected; the protected group is 0 or 1 in four of them, 0 to 3 in eight.
     """
 
-    pixels: np.ndarray
+    pixels: np.ndarray | torch.Tensor
     rows: np.ndarray
     target: np.ndarray
     protected: np.ndarray
@@ -41,9 +44,22 @@ class FaceSet:
             self.pixels, self.rows[indices], self.target[indices], self.protected[indices], names, self.cells
         )
 
-    def take(self, indices: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    def take(self, indices: np.ndarray) -> list[tuple[torch.Tensor, np.ndarray]]:
         """The pixels of the images at `indices` as one block: uint8 (n, height, width, 3), and their places 0 ... n - 1."""
-        return [(self.pixels[self.rows[indices]], np.arange(len(indices)))]
+        return [(self._block(self.rows[indices]), np.arange(len(indices)))]
+
+    def on(self, device: torch.device) -> "FaceSet":
+        """The same set with its pixels on a GPU that has room for them; else this set."""
+        if device.type != "cuda" or isinstance(self.pixels, torch.Tensor):
+            return self
+        if torch.cuda.mem_get_info(device)[0] < 2 * self.pixels.nbytes + GPU_RESERVE:
+            return self
+        return replace(self, pixels=upload(self.pixels, device))
+
+    def _block(self, rows: np.ndarray) -> torch.Tensor:
+        if isinstance(self.pixels, torch.Tensor):
+            return self.pixels[torch.from_numpy(rows).to(self.pixels.device)]
+        return torch.from_numpy(self.pixels[rows])
 
 
 @dataclass(frozen=True)
@@ -60,15 +76,24 @@ class MixedSet:
         """The targets of all parts, one after another."""
         return np.concatenate([part.target for part in self.parts])
 
-    def take(self, indices: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    def take(self, indices: np.ndarray) -> list[tuple[torch.Tensor, np.ndarray]]:
         """As `FaceSet.take`, a block for each part that holds any of the images."""
         blocks, start = [], 0
         for part in self.parts:
             places = np.flatnonzero((indices >= start) & (indices < start + len(part)))
             if len(places):
-                blocks.append((part.pixels[part.rows[indices[places] - start]], places))
+                [(block, _)] = part.take(indices[places] - start)
+                blocks.append((block, places))
             start += len(part)
         return blocks
+
+
+def upload(pixels: np.ndarray, device: torch.device, chunk: int = 4096) -> torch.Tensor:
+    """An array, possibly memory-mapped, as a tensor on a device, copied `chunk` rows at a time."""
+    result = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(pixels), chunk):
+        result[start : start + chunk] = torch.from_numpy(np.array(pixels[start : start + chunk]))
+    return result
 
 
 def decode_images(paths: list[Path], cache: Path, size: int | None = None) -> np.ndarray:

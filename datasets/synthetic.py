@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from datasets.bias import biased_cell_sizes
@@ -43,8 +44,9 @@ class SyntheticImages:
         number_held_out: int,
         cache: Path,
         decode_size: int | None = None,
+        device: torch.device,
     ):
-        self.root, self.pair, self.cache, self.decode_size = root, pair, cache, decode_size
+        self.root, self.pair, self.cache, self.decode_size, self.device = root, pair, cache, decode_size, device
         self.number_imbalanced, self.number_held_out, self._pools = number_imbalanced, number_held_out, {}
 
     def plan(
@@ -61,16 +63,33 @@ class SyntheticImages:
         held_out = self.number_held_out if must_hold_out else 0
         needed = {cell: max(size + held_out, biased.get(cell, 0)) for cell, size in balanced.items()}
         pool = self._pool(prompt_type, needed)
-        labels = {cell: cell_labels(cell) for cell in balanced}
-        counts = {cell: np.sum((pool.target == t) & (pool.protected == p)) for cell, (t, p) in labels.items()}
-        left = min(int(counts[cell]) - size for cell, size in balanced.items())
+        counts = cell_counts(pool)
+        left = min(counts[cell] - size for cell, size in balanced.items())
         return SyntheticPlan(pool, prompt_type, balanced, biased, min(left, self.number_held_out))
 
     def _pool(self, prompt_type: str, needed: dict[str, int]) -> FaceSet:
-        key = (prompt_type, *needed.values())
-        if key not in self._pools:
-            self._pools[key] = synthetic_pool(self.root, self.pair, prompt_type, needed, self.cache, self.decode_size)
-        return self._pools[key]
+        if prompt_type not in self._pools:
+            pool = synthetic_pool(self.root, self.pair, prompt_type, needed, self.cache, self.decode_size)
+            self._pools[prompt_type] = pool.on(self.device)
+        check_counts(self.root, cell_counts(self._pools[prompt_type]), needed)
+        return self._pools[prompt_type]
+
+
+def cell_counts(pool: FaceSet) -> dict[str, int]:
+    """The images of each cell."""
+    labels = {cell: cell_labels(cell) for cell in pool.cells}
+    return {cell: int(np.sum((pool.target == t) & (pool.protected == p))) for cell, (t, p) in labels.items()}
+
+
+def check_counts(folder: Path, counts: dict[str, int], needed: dict[str, int]) -> None:
+    """Raise `UserError` where a cell of the images in `folder` has fewer than needed."""
+    short = [f"{cell} has {counts[cell]} of {needed[cell]}" for cell in needed if counts[cell] < needed[cell]]
+    if short:
+        raise UserError(
+            f"too few synthetic images in {folder} (cells target_protected): {', '.join(short)}; generate more "
+            f"(stable_diffusion/generation.sh --images-per-cell {max(needed.values())}) or lower "
+            "--number-balanced-synthetic, --number-imbalanced-synthetic or --number-held-out-synthetic"
+        )
 
 
 def synthetic_pool(
@@ -88,13 +107,7 @@ def synthetic_pool(
     else:
         folder = pair_folder(root, pair.name) / prompt_type
         files = {cell: image_files(folder / cell) for cell in needed}
-    short = [f"{cell} has {len(files[cell])} of {needed[cell]}" for cell in needed if len(files[cell]) < needed[cell]]
-    if short:
-        raise UserError(
-            f"too few synthetic images in {folder} (cells target_protected): {', '.join(short)}; generate more "
-            f"(stable_diffusion/generation.sh --images-per-cell {max(needed.values())}) or lower "
-            "--number-balanced-synthetic, --number-imbalanced-synthetic or --number-held-out-synthetic"
-        )
+    check_counts(folder, {cell: len(found) for cell, found in files.items()}, needed)
     paths = [path for cell in needed for path in files[cell]]
     labels = np.array([cell_labels(cell) for cell in needed for _ in files[cell]], dtype=np.int64)
     names = tuple(f"{path.parent.name}/{path.name}" for path in paths)

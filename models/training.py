@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from datasets.augment import crop_and_resize, random_boxes, random_flips, whole_image_boxes
+from datasets.augment import crop_and_resize, random_boxes, random_flips, resize_whole
 from datasets.images import FaceSet, MixedSet
 from utils.errors import UserError
 from utils.metrics import fairness_metrics
@@ -82,9 +82,8 @@ def train_batches(
         for pixels, places in data.take(indices):
             boxes = random_boxes(len(pixels), *pixels.shape[1:3], generator)
             flips = random_flips(len(pixels), generator)
-            blocks.append(
-                (crop_and_resize(_to_device(pixels, compute.device), boxes, flips, compute.image_size), places)
-            )
+            pixels = pixels.to(compute.device, non_blocking=True)
+            blocks.append((crop_and_resize(pixels, boxes, flips, compute.image_size), places))
         targets = torch.from_numpy(target[indices]).to(compute.device, torch.float32)
         yield Batch(_in_places(blocks), targets, indices)
 
@@ -95,12 +94,10 @@ def predict(model: nn.Module, data: FaceSet, compute: Compute, batch_size: int |
     model.eval()
     # small enough for the cache of a processor, which is a third faster there, and large enough to fill a GPU
     batch_size = batch_size or (512 if compute.device.type == "cuda" else 128)
-    height, width = data.pixels.shape[1:3]
     logits = []
     for start in range(0, len(data), batch_size):
-        pixels = data.pixels[data.rows[start : start + batch_size]]
-        boxes = whole_image_boxes(len(pixels), height, width)
-        inputs = crop_and_resize(_to_device(pixels, compute.device), boxes, None, compute.image_size)
+        [(pixels, _)] = data.take(np.arange(start, min(start + batch_size, len(data))))
+        inputs = resize_whole(pixels.to(compute.device, non_blocking=True), compute.image_size)
         with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.amp):
             logits.append(model(inputs)[:, 0].float())
     return torch.cat(logits).cpu().numpy()
@@ -178,10 +175,6 @@ def _train_epoch(model, batches, optimizer, objective, compute, bar) -> float:
         count += len(batch.targets)
         bar.update()
     return total.item() / count
-
-
-def _to_device(pixels: np.ndarray, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(pixels).to(device, non_blocking=True)
 
 
 def _in_places(blocks: list[tuple[torch.Tensor, np.ndarray]]) -> torch.Tensor:

@@ -5,7 +5,7 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as TF
 
-from datasets.augment import crop_and_resize, random_boxes, random_flips, whole_image_boxes
+from datasets.augment import crop_and_resize, random_boxes, random_flips, resize_whole, whole_image_boxes
 
 
 def photograph(height, width, seed=0):
@@ -56,3 +56,10 @@ def test_each_image_has_its_own_crop_inside_the_image():
 def test_image_too_narrow_for_any_crop_gets_the_central_one():
     boxes = random_boxes(5, 200, 4, torch.Generator().manual_seed(0), scale=(0.9, 1.0))
     assert boxes.tolist() == [[(200 - 5) // 2, 0, 5, 4]] * 5
+
+
+def test_images_of_the_right_size_are_scaled_alone_and_come_out_the_same():
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3), dtype=np.uint8))
+    scaled, resized = resize_whole(images, 48), crop_and_resize(images, whole_image_boxes(3, 48, 48), None, 48)
+    torch.testing.assert_close(scaled, resized, atol=1e-6, rtol=0)
+    assert scaled.is_contiguous(memory_format=torch.channels_last)

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from datasets.images import FaceSet
+from datasets.images import FaceSet, upload
 from models import training
 from models.classifier import new_classifier
 from models.training import Compute, Schedule, evaluate, fit, predict, train_batches
@@ -88,6 +90,14 @@ def test_an_epoch_shows_every_image_once():
     assert sorted(np.concatenate([batch.indices for batch in batches])) == list(range(21))
     assert sum(batch.targets.sum() for batch in batches) == data.target.sum()
     assert [len(b.targets) for b in train_batches(data, COMPUTE, generator(), drop_last=True)] == [8, 8]
+
+
+def test_pixels_that_lie_on_the_device_give_the_same_batches():
+    data = bright_and_dark(n=21)
+    there = replace(data, pixels=upload(data.pixels, torch.device("cpu"), chunk=4))
+    for one, other in zip(*(train_batches(d, COMPUTE, generator()) for d in (data, there)), strict=True):
+        assert torch.equal(one.inputs, other.inputs) and torch.equal(one.targets, other.targets)
+    np.testing.assert_array_equal(*(predict(small_net(), d, COMPUTE) for d in (data, there)))
 
 
 def test_drop_last_keeps_the_only_batch():
