@@ -23,10 +23,12 @@ import hashlib
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from safetensors.torch import save_file
 
 from datasets.images import FaceSet
@@ -39,10 +41,12 @@ from models.seed_run import Experiment, Outcome, SeedRun
 from models.sensitivity import check_top_k
 from models.training import Compute, Schedule, evaluate, predict
 from utils.arguments import choose_device, non_negative_float, positive_float, positive_int
+from utils.checkpoint import Unfinished
 from utils.choice import choose
-from utils.errors import command_line
+from utils.errors import UserError, command_line
+from utils.lock import locked
 from utils.metrics import fairness_metrics
-from utils.records import adopt_record, check_settings, environment, read_record, record_folder, write_record
+from utils.records import ROOT, adopt_record, check_settings, environment, read_record, record_folder, write_record
 from utils.summary import write_summary
 
 
@@ -106,22 +110,29 @@ def main() -> None:
     fine_tune_settings = {"epochs": args.fine_tune_epochs, "lr": args.fine_tune_lr}
 
     experiment = Experiment(real, args.weights, args.width, pre_training, fine_tuning, compute)
-    for seed in args.seeds:
+    settings = {
+        method.label: method_settings(
+            method, plans[method.label], erm_settings, fine_tune_settings, args.number_imbalanced_synthetic
+        )
+        for method in methods
+    }
+
+    def run_seed(seed: int) -> None:
         run = SeedRun(experiment, seed, record_folder(args.output, "erm", seed) / "model.safetensors")
         for method in methods:
-            plan = plans[method.label]
-            settings = method_settings(method, plan, erm_settings, fine_tune_settings, args.number_imbalanced_synthetic)
-            folder = record_folder(args.output, method.folder, seed)
-            if is_recorded(folder, settings):
+            folder, asked = record_folder(args.output, method.folder, seed), settings[method.label]
+            if is_recorded(folder, asked):
                 continue
             if method.options.get("top-k") == "auto":
-                adopt_best(args.output, candidates(method, flags), method, seed, settings)
+                adopt_best(args.output, candidates(method, flags), method, seed, asked)
                 continue
-            clock = Clock()
-            outcome = method.kind.train(run, method.options, plan)
+            run.unfinished, clock = Unfinished(folder, asked, args.checkpoint_seconds), Clock()
+            outcome = train_method(method, run, plans[method.label])
             clock.lap("train")
-            record(folder, method.label, seed, outcome, real, compute, settings, clock)
+            record(folder, method.label, seed, outcome, real, compute, asked, clock)
+            run.unfinished.remove()
 
+    each_by_one_process(args.seeds, args.output, run_seed)
     print(write_summary(args.output))
     print(f"records, weights and summary.md: {args.output}")
 
@@ -161,6 +172,35 @@ def fingerprint(faces: FaceSet) -> str:
     return f"{len(faces)} images, {digest.hexdigest()[:12]}"
 
 
+def each_by_one_process(seeds: list[int], output: Path, run_seed: Callable[[int], None]) -> None:
+    """Run every seed that no other process is at; then wait for those seeds, and run what is left of them.
+
+    So the same command started once on each GPU spreads the seeds over them.
+    """
+    others = []
+    for seed in seeds:
+        with locked(output / f".seed_{seed}.lock", wait=False) as mine:
+            if mine:
+                run_seed(seed)
+            else:
+                others.append(seed)
+    for seed in others:
+        print(f"seed {seed} is run by another process; waiting for it", flush=True)
+        with locked(output / f".seed_{seed}.lock", wait=True):
+            run_seed(seed)
+
+
+def train_method(method: Method, run: SeedRun, plan: SyntheticPlan | None) -> Outcome:
+    """Train; raises `UserError` where the memory does not suffice."""
+    try:
+        return method.kind.train(run, method.options, plan)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"seed {run.seed} {method.label}: out of memory; lower --batch-size (now {run.experiment.compute.batch_size}) "
+            "or pass --precision bf16"
+        ) from error
+
+
 def is_recorded(folder: Path, settings: dict) -> bool:
     """Whether a run is recorded already; raises `UserError` where it was made with other settings."""
     found = read_record(folder)
@@ -186,7 +226,7 @@ def record(folder, label, seed, outcome: Outcome, real, compute, settings, clock
         **judged,
         "settings": settings,
         "seconds": clock.seconds,
-        "command": shlex.join(["python", "train.py", *sys.argv[1:]]),
+        "command": shlex.join(["python", "train.py", *sys.argv[1:]]).replace(f"{ROOT}/", ""),
         **environment(compute.device),
     }
     predictions = {"name": test.names, "target": test.target, "protected": test.protected, "logit": logits}
@@ -291,6 +331,12 @@ def parse_args() -> argparse.Namespace:
     machine.add_argument("--compile", action="store_true", help="compile the network for training")
     machine.add_argument("--dry-run", action="store_true", help="check data and settings, train nothing")
     machine.add_argument("--output", type=Path, default=Path("results/runs/train"), help="folder for the records")
+    machine.add_argument(
+        "--checkpoint-seconds",
+        type=non_negative_float,
+        default=60,
+        help="at most one checkpoint of a training in so many; a kill costs as much",
+    )
     machine.add_argument("--cache", type=Path, help="folder for decoded images (default: <output>/cache)")
     return parser.parse_args()
 

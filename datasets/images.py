@@ -112,7 +112,9 @@ def decode_images(paths: list[Path], cache: Path, size: int | None = None) -> np
         [[str(p.resolve()), s.st_size, s.st_mtime_ns] for p, s in zip(paths, stats, strict=True)] + [size] * bool(size)
     )
     target = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
-    if not target.exists():
+    try:
+        return np.load(target, mmap_mode="r")
+    except (FileNotFoundError, ValueError, EOFError):  # not there, or cut off
         _write_pixels(paths, target, size)
     return np.load(target, mmap_mode="r")
 
@@ -135,6 +137,11 @@ def _write_pixels(paths: list[Path], target: Path, size: int | None) -> None:
         pixels[index] = image
 
     try:
+        if hasattr(
+            os, "posix_fallocate"
+        ):  # all the room at once: a mapped file that meets a full disk kills the process
+            with open(partial, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for _ in progress(pool.map(fill, range(len(paths))), desc="decoding", total=len(paths), unit="image"):
                 pass

@@ -28,7 +28,8 @@ class NarrowResNet18(ResNet):
         return super()._make_layer(block, self._narrow(planes), blocks, **options)
 
     def _narrow(self, channels: int) -> int:
-        return max(1, round(self.width * channels))
+        # torch's channels-last convolutions on a CPU write past their memory with some numbers that 8 doesn't divide
+        return max(8, 8 * round(self.width * channels / 8))
 
 
 def new_classifier(weights: str, seed: int, width: float = 1) -> nn.Module:
@@ -36,7 +37,8 @@ def new_classifier(weights: str, seed: int, width: float = 1) -> nn.Module:
 
     `weights` is "imagenet" (torchvision's IMAGENET1K_V1, downloaded once), "none" (all layers drawn by
     `seed`) or a file of weights of the same width (.safetensors, or .pth/.pt holding a state dict), of which the
-    last layer is left out. `width` is the share of ResNet-18's channels that every layer has; the paper's is 1.
+    last layer is left out. `width` is the share of ResNet-18's channels that every layer has, to the nearest
+    multiple of 8; the paper's is 1.
     Raises `UserError` where the weights cannot be had or do not fit.
     """
     if weights == "imagenet" and width != 1:

@@ -16,6 +16,7 @@ from models.aim_fair import Gradients, sensitivity_table
 from models.classifier import new_classifier
 from models.sensitivity import mean_gradients
 from models.training import Compute, Objective, Schedule, fit, mean_loss, train_batches
+from utils.checkpoint import Unfinished
 from utils.seeds import derived_seed, torch_generator
 
 
@@ -47,6 +48,7 @@ class SeedRun:
     experiment: Experiment
     seed: int
     biased_weights: Path  # of the method erm, there once that has been recorded
+    unfinished: Unfinished | None = None  # where trainings keep their checkpoints
     _gradients: dict = field(default_factory=dict)
 
     def new_network(self, seed: int | None = None) -> nn.Module:
@@ -71,6 +73,7 @@ class SeedRun:
     ) -> Outcome:
         """Train from the start as the biased model is trained: same schedule, same draws, ties to the later epoch."""
         network = self.new_network() if network is None else network
+        label = f"seed {self.seed} {label}"
         curve = fit(
             network,
             data,
@@ -81,13 +84,15 @@ class SeedRun:
             objective=objective,
             sampling=sampling,
             later_wins_ties=True,
-            label=f"seed {self.seed} {label}",
+            label=label,
+            checkpoint=self.unfinished and self.unfinished.checkpoint(label),
         )
         return Outcome(network, curve)
 
     def fine_tune(self, chosen: list[str], plan: SyntheticPlan, *, label: str, tables=None) -> Outcome:
         """Train the tensors called `chosen` of the biased model on balanced synthetic images; ties to the earlier epoch."""
         model, balanced = self.biased_model(), self.balanced(plan)
+        label = f"seed {self.seed} {label}"
         curve = fit(
             model,
             balanced,
@@ -97,7 +102,8 @@ class SeedRun:
             torch_generator(self.seed, "fine-tune"),
             trainable=chosen,
             later_wins_ties=False,
-            label=f"seed {self.seed} {label}",
+            label=label,
+            checkpoint=self.unfinished and self.unfinished.checkpoint(label),
         )
         return Outcome(model, curve, tables or {}, self.held_out(plan))
 

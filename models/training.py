@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from datasets.augment import crop_and_resize, random_boxes, random_flips, resize_whole
 from datasets.images import FaceSet, MixedSet
+from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 from utils.metrics import fairness_metrics
 from utils.progress import progress
@@ -116,6 +118,7 @@ def fit(
     sampling: np.ndarray | None = None,
     later_wins_ties: bool,
     label: str,
+    checkpoint: Checkpoint | None = None,
 ) -> list[dict]:
     """Train in place, then put back the weights of the epoch with the best accuracy on `val`.
 
@@ -123,6 +126,9 @@ def fit(
     weight decay, while batch norm's running statistics keep moving. `objective` is what is minimised; `sampling`
     is that of `train_batches`. Returns a row for each epoch: epoch, lr, loss, val_accuracy, val_equalized_odds
     (for the record only) and best.
+
+    A `checkpoint` is kept after every epoch and gone on from: the result is that of an unbroken training. An objective
+    that learns has its tensors in `state()` and takes them back in `restore(state)`.
 
     Raises `UserError` where the loss is no longer finite.
     """
@@ -133,10 +139,34 @@ def fit(
     optimizer = torch.optim.SGD(moving, **options, fused=compute.device.type == "cuda")  # on a CPU it is no faster
     network = torch.compile(model) if compute.compile else model  # the same parameters
     decay = torch.optim.lr_scheduler.MultiStepLR(optimizer, schedule.milestones, gamma=0.1)
-    curve, best, best_state = [], {"val_accuracy": -1.0}, None
-    steps = schedule.epochs * -(-len(data) // compute.batch_size)
-    with progress(desc=label, total=steps, unit="batch") as bar:
-        for epoch in range(1, schedule.epochs + 1):
+    curve, best, best_state = [], -1, None  # best: the place of the best epoch in the curve
+
+    def state() -> dict:
+        parts = {"model": model, "optimizer": optimizer, "decay": decay}
+        return _on_cpu(
+            {name: part.state_dict() for name, part in parts.items()}
+            | {
+                "objective": objective.state() if hasattr(objective, "state") else {},
+                "generator": generator.get_state(),
+            }
+            | {"curve": list(curve), "best": best, "best_state": best_state}
+        )
+
+    found = checkpoint.load() if checkpoint else None
+    if found:
+        model.load_state_dict(found["model"])
+        optimizer.load_state_dict(found["optimizer"])
+        decay.load_state_dict(found["decay"])
+        if found["objective"]:
+            objective.restore(found["objective"])
+        generator.set_state(found["generator"])
+        curve, best, best_state = found["curve"], found["best"], found["best_state"]
+    steps = -(-len(data) // compute.batch_size)
+    with (
+        checkpoint or nullcontext(),
+        progress(desc=label, total=steps * schedule.epochs, initial=steps * len(curve), unit="batch") as bar,
+    ):
+        for epoch in range(len(curve) + 1, schedule.epochs + 1):
             lr = decay.get_last_lr()[0]
             batches = train_batches(data, compute, generator, sampling=sampling)
             loss = _train_epoch(network, batches, optimizer, objective, compute, bar)
@@ -146,14 +176,16 @@ def fit(
             metrics = evaluate(model, val, compute)
             row = {"epoch": epoch, "lr": lr, "loss": loss, "val_accuracy": metrics["accuracy"]}
             row["val_equalized_odds"] = metrics["equalized_odds"]
+            gain = row["val_accuracy"] - (curve[best]["val_accuracy"] if curve else -1.0)
             curve.append(row)
-            gain = row["val_accuracy"] - best["val_accuracy"]
             if gain > 0 or (gain == 0 and later_wins_ties):
-                best, best_state = row, copy.deepcopy(model.state_dict())
+                best, best_state = len(curve) - 1, copy.deepcopy(model.state_dict())
+            if checkpoint:
+                checkpoint.keep(state())
             bar.set_postfix(epoch=epoch, loss=f"{loss:.4f}", val=f"{row['val_accuracy']:.4f}")
     model.load_state_dict(best_state)
     model.requires_grad_(True)
-    return [{**row, "best": row is best} for row in curve]
+    return [{**row, "best": place == best} for place, row in enumerate(curve)]
 
 
 def evaluate(model: nn.Module, data: FaceSet, compute: Compute) -> dict:
@@ -175,6 +207,15 @@ def _train_epoch(model, batches, optimizer, objective, compute, bar) -> float:
         count += len(batch.targets)
         bar.update()
     return total.item() / count
+
+
+def _on_cpu(state):
+    """Copies of the tensors in nested dicts and lists."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {key: _on_cpu(value) for key, value in state.items()}
+    return [_on_cpu(value) for value in state] if isinstance(state, list) else state
 
 
 def _in_places(blocks: list[tuple[torch.Tensor, np.ndarray]]) -> torch.Tensor:

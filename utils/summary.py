@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import UserError, command_line
+from utils.lock import write_whole
 
 MANY = 5  # methods beyond which a terminal is too narrow for a column each
 NOTE = (
@@ -29,7 +30,7 @@ def write_summary(runs: Path) -> str:
     columns = table_columns(groups)
     rows = [summary_row(method, metrics) for method, metrics in by_method.items()]
     markdown = [_markdown(columns), _markdown(["---"] * len(columns)), *map(_markdown, rows)]
-    (runs / "summary.md").write_text("\n".join([*markdown, "", NOTE]) + "\n")
+    write_whole(runs / "summary.md", "\n".join([*markdown, "", NOTE]) + "\n")
     return as_text(columns, rows)
 
 

@@ -31,6 +31,14 @@ class GroupLoss:
         self.weights = raised_weights(self.weights, means.detach(), self.step_size)
         return (self.weights * means).sum()
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """What it has learned: the weights."""
+        return {"weights": self.weights}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Take back a `state`."""
+        self.weights = state["weights"]
+
 
 def group_means(losses: torch.Tensor, groups: torch.Tensor, count: int) -> torch.Tensor:
     """The mean loss of each group, (count,); 0 for one that the batch has no image of."""

@@ -47,6 +47,14 @@ class FailureLoss:
         biased = generalised_cross_entropy(losses[:, 1], self.q)
         return (weights * losses[:, 0]).mean() + biased.mean()
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """What it has learned: the averages."""
+        return {"averages": self.averages, "seen": self.seen}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Take back a `state`; `target` follows the averages to their device with the first batch."""
+        self.averages, self.seen = state["averages"], state["seen"]
+
     def _weights(self, losses: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
         past = torch.where(self.seen[indices], self.averages[:, indices], losses)
         self.averages[:, indices] = self.momentum * past + (1 - self.momentum) * losses

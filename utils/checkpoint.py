@@ -1,0 +1,91 @@
+"""The state of a training that has not ended, so that it goes on from there to exactly where it would have come."""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+
+import torch
+
+from utils.records import check_settings
+
+DIGEST = hashlib.sha256().digest_size  # bytes before the state itself
+SECONDS = 60.0  # between two writings: what a kill can cost
+
+
+class Checkpoint:
+    """A file that holds the newest state it was given, at most `seconds` old, whole or not at all.
+
+    As a context it writes the newest state when a `KeyboardInterrupt` ends it.
+    """
+
+    def __init__(self, path: Path, seconds: float = SECONDS):
+        self.path, self.seconds = path, seconds
+        self._state, self._written = None, time.monotonic()
+
+    def __enter__(self) -> "Checkpoint":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if kind is KeyboardInterrupt:
+            self.write()
+
+    def load(self) -> dict | None:
+        """The state in the file, its tensors on the CPU; None where there is none. A damaged file is said and left out."""
+        if not self.path.exists():
+            return None
+        content = self.path.read_bytes()
+        if content[:DIGEST] != hashlib.sha256(content[DIGEST:]).digest():
+            print(f"{self.path} is damaged; this training starts again", flush=True)
+            return None
+        return torch.load(io.BytesIO(content[DIGEST:]), map_location="cpu", weights_only=True)
+
+    def keep(self, state: dict) -> None:
+        """Take a state, which nobody changes afterwards, and write it where the last writing is long enough ago."""
+        self._state = state
+        if time.monotonic() - self._written >= self.seconds:
+            self.write()
+
+    def write(self) -> None:
+        """Write the newest state, if there is one, under another name, flushed, then rename it."""
+        if self._state is None:
+            return
+        partial = self.path.with_suffix(".partial")
+        buffer = io.BytesIO()
+        torch.save(self._state, buffer)
+        with open(partial, "wb") as file:
+            file.write(hashlib.sha256(buffer.getbuffer()).digest())
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, self.path)
+        self._state, self._written = None, time.monotonic()
+
+
+class Unfinished:
+    """The checkpoints of one record's trainings, in a hidden folder beside it that goes when the record is there."""
+
+    def __init__(self, record: Path, settings: dict, seconds: float = SECONDS):
+        self.folder, self.seconds = record.with_name(f".{record.name}.unfinished"), seconds
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "settings.json"
+        try:
+            found = json.loads(path.read_text())
+        except (OSError, ValueError):
+            found = None  # not there, or cut off before there was any checkpoint
+        if found is None:
+            path.write_text(json.dumps(settings))
+        else:
+            check_settings(found, settings, f"the unfinished run in {self.folder}, which may be removed,")
+
+    def checkpoint(self, stage: str) -> Checkpoint:
+        """That of one training, by its name."""
+        return Checkpoint(self.folder / f"{re.sub('[^a-z0-9]+', '-', stage.lower())}.pt", self.seconds)
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
