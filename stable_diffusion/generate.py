@@ -5,7 +5,7 @@
 The defaults are the paper's: Stable Diffusion 2.1-base, DDIM with 50 steps, guidance 9, 512 pixels reduced
 to 224, 10,500 images a cell. Images go to <outdir>/<pair>/<prompt type>/<cell>/, with a manifest and a
 contact sheet of each cell beside them. Started again, it goes on where it stopped; more --images-per-cell
-extend the set.
+extend the set. Under `accelerate launch` each process takes its share; the set is the same.
 """
 
 import argparse
@@ -18,9 +18,11 @@ from prompts import Prompts, find_prompt_file, prompts_of_type, read_prompts
 from prompts.check import check_prompts
 from stable_diffusion.choices import DEFAULT_MODEL, FAST_SAMPLER, PAPER_SAMPLER, PRECISIONS, SCHEDULERS
 from stable_diffusion.contact_sheet import write_contact_sheets
-from stable_diffusion.manifest import Manifest, check_manifest, noted_batch_size, plan
+from stable_diffusion.manifest import Job, Manifest, check_manifest, merge_parts, noted_batch_size, notes_all, plan
 from utils.arguments import choose_device, non_negative_float, positive_int
 from utils.errors import UserError, command_line
+from utils.lock import locked
+from utils.processes import place
 
 CPU_BATCH = 15  # the paper's
 
@@ -56,23 +58,48 @@ def main() -> None:
         check_prompts(prompt_file)
         print(f"{folder}: {len(jobs)} images asked for; {args.model}, {scheduler}, {steps} steps")
         return
-    done = [job for job in jobs if (folder / job.image).exists()]
-    print(f"{folder}: {len(done)} of {len(jobs)} images are there, on {device} in {precision}")
-    if len(done) < len(jobs):
-        # diffusers takes seconds to load: not before it is needed
-        from stable_diffusion.pipeline import load_pipeline
-        from stable_diffusion.produce import Sampling, produce, trial_batch
+    process = place()
+    done = existing(jobs, folder)
+    print(f"{folder}: {len(done)} of {len(jobs)} images are there, on {device} in {precision}", flush=True)
+    with locked(folder / f".process-{process.rank}-of-{process.count}.lock", wait=False) as alone:
+        if not alone:
+            raise UserError(f"another process generates into {folder}; wait for it or choose another --outdir")
+        if len(done) < len(jobs):
+            # diffusers takes seconds to load: not before it is needed
+            from stable_diffusion.pipeline import load_pipeline
+            from stable_diffusion.produce import Sampling, produce, trial_batch
 
-        sampling = Sampling(steps, args.guidance_scale, args.size, args.save_size)
-        pipeline = load_pipeline(args.model, scheduler, device, precision, compile_unet=args.compile)
-        if args.size % (2 * pipeline.vae_scale_factor):
-            raise UserError(f"--size {args.size}: must be a multiple of {2 * pipeline.vae_scale_factor} for this model")
-        batch_size = args.batch_size or noted_batch_size(folder)
-        if batch_size is None:
-            batch_size = trial_batch(pipeline, sampling, jobs[0].prompt) if device.type == "cuda" else CPU_BATCH
-        manifest = Manifest(folder, settings, batch_size, done)
-        produce(pipeline, jobs, folder, manifest, sampling, batch_size)
-    for path in write_contact_sheets(folder, titles(prompts), args.save_size):
+            sampling = Sampling(steps, args.guidance_scale, args.size, args.save_size)
+            pipeline = load_pipeline(args.model, scheduler, device, precision, compile_unet=args.compile)
+            if args.size % (2 * pipeline.vae_scale_factor):
+                raise UserError(
+                    f"--size {args.size}: must be a multiple of {2 * pipeline.vae_scale_factor} for this model"
+                )
+            with locked(folder / ".start.lock", wait=True):  # so that all processes take the batch size of the first
+                batch_size = args.batch_size or noted_batch_size(folder, settings)
+                if batch_size is None:
+                    on_gpu = device.type == "cuda"
+                    batch_size = trial_batch(pipeline, sampling, jobs[0].prompt) if on_gpu else CPU_BATCH
+                manifest = Manifest(folder, settings, batch_size, done if process.count == 1 else [], process)
+            produce(pipeline, jobs, folder, manifest, sampling, batch_size, process)
+        with locked(folder / ".start.lock", wait=True):
+            finish(folder, jobs, settings, titles(prompts), args.save_size)
+
+
+def existing(jobs: list[Job], folder: Path) -> list[Job]:
+    """The jobs whose image is there."""
+    return [job for job in jobs if (folder / job.image).exists()]
+
+
+def finish(folder: Path, jobs: list[Job], settings: dict, heads: dict[str, str], size: int) -> None:
+    """Where every image is there: one manifest, and a contact sheet of each cell. The last process comes to that."""
+    done = existing(jobs, folder)
+    if len(done) < len(jobs):
+        print(f"this process is done; {len(jobs) - len(done)} images are left to others, or to the next start")
+        return
+    if not notes_all(folder, jobs):
+        merge_parts(folder, settings, noted_batch_size(folder, settings) or CPU_BATCH, done)
+    for path in write_contact_sheets(folder, heads, size):
         print(f"contact sheet: {path}")
 
 

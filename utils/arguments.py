@@ -5,6 +5,7 @@ import argparse
 import torch
 
 from utils.errors import UserError
+from utils.processes import place
 
 
 def positive_int(text: str) -> int:
@@ -32,12 +33,13 @@ def positive_float(text: str) -> float:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the first GPU, or the CPU where there is none.
+    """The device of that name; "auto" is a GPU, of several processes the one of each, or the CPU where there is none.
 
     Raises `UserError` where a GPU is asked for and there is none.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return torch.device("cuda", place().local_rank % gpus) if gpus else torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -1,0 +1,31 @@
+"""Which of several processes this one is, as `accelerate launch` and torchrun say in the environment."""
+
+import os
+from typing import NamedTuple
+
+from utils.errors import UserError
+
+
+class Place(NamedTuple):
+    """This process among all: its number from 0, how many there are, and its number on its own machine."""
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+
+
+ALONE = Place()
+
+
+def place() -> Place:
+    """From RANK, WORLD_SIZE and LOCAL_RANK; one process alone where they are not set.
+
+    The processes share a folder and never talk to each other, so one that is lost holds nobody up. Raises `UserError`
+    where the variables make no sense.
+    """
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    texts = [os.environ.get(name, default) for name, default in zip(names, ("0", "1", "0"), strict=True)]
+    if not all(text.isdecimal() for text in texts) or int(texts[0]) >= int(texts[1]):
+        given = ", ".join(f"{name}={text}" for name, text in zip(names, texts, strict=True))
+        raise UserError(f"the environment says {given}: expected numbers with RANK below WORLD_SIZE; unset them")
+    return Place(*map(int, texts))
