@@ -44,8 +44,8 @@ case "$dataset" in
 esac
 
 # column NAME PAIR METHOD ... FLAG ... : train the methods of a column. Draws depend on how many synthetic images there
-# are, so all scripts generate the same number for a pair: 1000 toy faces a cell, for ratio 2 and those held out, where
-# a script does not say in column_images that fewer do.
+# are, so all scripts generate the same number for a pair: 1000 toy faces a cell, for ratio 2 and those held out. The
+# other prompt types of table 5 have their own images, and fewer.
 column() {
     local name="$1" pair="$2" images=() number="${column_real:-$real}"
     if [ "$dataset" = toy ]; then images=(--images-per-cell "${column_images:-1000}"); fi
