@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as safetensors_bytes
 
 from datasets.images import FaceSet
 from datasets.real import DATASETS, check_evaluation_splits, read_real, real_faces, training_list
@@ -232,7 +232,7 @@ def record(folder, label, seed, outcome: Outcome, real, compute, settings, clock
     predictions = {"name": test.names, "target": test.target, "protected": test.protected, "logit": logits}
     tables = {"curve": pd.DataFrame(outcome.curve), "test_predictions": pd.DataFrame(predictions), **outcome.tables}
     weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_record(folder, content, tables, lambda path: save_file(weights, path))
+    write_record(folder, content, tables, lambda path: path.write_bytes(safetensors_bytes(weights)))
 
 
 def adopt_best(output: Path, choices: list[Method], method: Method, seed: int, settings: dict) -> None:
