@@ -40,7 +40,7 @@ from models.methods.mixtures import short_of_largest
 from models.seed_run import Experiment, Outcome, SeedRun
 from models.sensitivity import check_top_k
 from models.training import Compute, Schedule, evaluate, predict
-from utils.arguments import choose_device, non_negative_float, positive_float, positive_int
+from utils.arguments import choose_device, non_negative_float, positive_float, positive_int, seed_number
 from utils.checkpoint import Unfinished
 from utils.choice import choose
 from utils.errors import UserError, command_line
@@ -305,7 +305,7 @@ def parse_args() -> argparse.Namespace:
         metavar="METHOD",
         help="see above; erm always runs (default: aim-fair)",
     )
-    training.add_argument("--seeds", nargs="+", type=int, default=list(range(100, 1001, 100)))
+    training.add_argument("--seeds", nargs="+", type=seed_number, default=list(range(100, 1001, 100)))
     training.add_argument("--weights", default="imagenet", metavar="imagenet|none|FILE", help="where training starts")
     training.add_argument(
         "--width", type=positive_float, default=1, help="share of ResNet-18's channels in every layer; the paper's is 1"

@@ -11,6 +11,7 @@ import pandas as pd
 from datasets.bias import biased_cell_sizes, largest_biased_size
 from datasets.pairs import cells_of
 from utils.errors import UserError
+from utils.paths import is_inside
 
 SPLITS = ("train", "val", "test")
 IMAGE_FOLDERS = ("img_align_celeba/img_align_celeba", "img_align_celeba")  # Kaggle's archive nests them
@@ -27,12 +28,12 @@ def read_attributes(root: Path) -> pd.DataFrame:
             table = pd.read_csv(path, index_col=0)
         else:
             table = pd.read_csv(path, skiprows=1, sep=r"\s+", index_col=0)
-    except (ValueError, pd.errors.ParserError) as error:
+    except (ValueError, IndexError) as error:  # pandas' own errors are among the first
         raise UserError(f"{path}: cannot be read as CelebA's attribute list: {error}") from error
     values = set(pd.unique(table.to_numpy().ravel()))
     if table.empty or not (values <= {-1, 1} or values <= {0, 1}):
         raise UserError(f"{path}: expected attribute values -1 and 1, or 0 and 1, found {sorted(values, key=str)[:5]}")
-    _refuse_duplicates(path, table.index)
+    _check_names(path, table.index)
     return table
 
 
@@ -40,10 +41,13 @@ def read_partition(root: Path) -> pd.Series:
     """The official split of each file: "train", "val" or "test", index the file names."""
     path = _find(root, "list_eval_partition")
     options = {"index_col": 0} if path.suffix == ".csv" else {"sep": r"\s+", "header": None, "index_col": 0}
-    table = pd.read_csv(path, **options)
+    try:
+        table = pd.read_csv(path, **options)
+    except (ValueError, IndexError) as error:
+        raise UserError(f"{path}: cannot be read as CelebA's list of splits: {error}") from error
     if table.shape[1] != 1 or not table.iloc[:, 0].isin([0, 1, 2]).all():
         raise UserError(f"{path}: expected a file name and 0, 1 or 2 in each line")
-    _refuse_duplicates(path, table.index)
+    _check_names(path, table.index)
     return table.iloc[:, 0].map(dict(enumerate(SPLITS)))
 
 
@@ -120,6 +124,9 @@ def _find(root: Path, stem: str) -> Path:
     raise UserError(f"no {stem}.txt or {stem}.csv in {root}; {_LAYOUT}")
 
 
-def _refuse_duplicates(path: Path, names: pd.Index) -> None:
+def _check_names(path: Path, names: pd.Index) -> None:
     if names.has_duplicates:
         raise UserError(f"{path}: {names[names.duplicated()][0]} is listed twice")
+    for name in names:
+        if not isinstance(name, str) or not is_inside(name):
+            raise UserError(f"{path}: {name!r} is not the name of a file in the image folder")

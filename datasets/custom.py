@@ -1,5 +1,6 @@
 """One's own images: a CSV file with the columns image, split and one 0/1 column for each attribute."""
 
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pandas as pd
 from datasets.duplicates import digests
 from datasets.pairs import Pair, parse_pair
 from utils.errors import UserError
+from utils.paths import is_inside
 
 SPLITS = ("train", "val", "test")
 _FORM = "--real-data-path must name a CSV file with the columns image, split (train, val or test) and 0/1 attributes"
@@ -39,12 +41,18 @@ def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame
     if not path.is_file():
         raise UserError(f"no file {path}; {form}")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of lines with more cells than the heading
+            table = pd.read_csv(
+                path, dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False, encoding="utf-8-sig"
+            )
+    except (ValueError, pd.errors.ParserWarning) as error:  # pandas' other errors are ValueErrors
         raise UserError(f"{path}: cannot be read as CSV: {str(error).strip()}; {form}") from error
-    table.columns = [name.strip() for name in table.columns]
+    table.columns = [str(name).strip() for name in table.columns]
+    if table.columns.has_duplicates:
+        raise UserError(f"{path}: two columns are called {table.columns[table.columns.duplicated()][0]!r}; {form}")
     missing = [name for name in required if name not in table.columns]
-    if missing or table.empty:
+    if missing or not len(table):
         raise UserError(f"{path}: {'no column ' + ', '.join(missing) if missing else 'no row'}; {form}")
     table.index = range(2, len(table) + 2)
     return table.apply(lambda column: column.str.strip())
@@ -59,7 +67,9 @@ def binary_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
 
 
 def check_files(path: Path, table: pd.DataFrame) -> None:
-    """Raise `UserError` where an image of the column `image` is not there; paths are relative to the file's folder."""
+    """Raise `UserError` where an image of the column `image` is not there or not below the file's folder."""
+    stray = pd.Series([not is_inside(name) for name in table["image"]], table.index)
+    _refuse(path, table, stray, f"the image is not given by a path below {path.parent}", show="image")
     present = [bool(name) and (path.parent / name).is_file() for name in table["image"]]
     _refuse(path, table, ~pd.Series(present, table.index), f"the image is not in {path.parent}", show="image")
 

@@ -19,7 +19,7 @@ from prompts.check import check_prompts
 from stable_diffusion.choices import DEFAULT_MODEL, FAST_SAMPLER, PAPER_SAMPLER, PRECISIONS, SCHEDULERS
 from stable_diffusion.contact_sheet import write_contact_sheets
 from stable_diffusion.manifest import Job, Manifest, check_manifest, merge_parts, noted_batch_size, notes_all, plan
-from utils.arguments import choose_device, non_negative_float, positive_int
+from utils.arguments import choose_device, non_negative_float, positive_int, seed_number
 from utils.errors import UserError, command_line
 from utils.lock import locked
 from utils.processes import place
@@ -142,7 +142,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="compile the UNet: minutes at the start, faster after")
     parser.add_argument("--size", type=positive_int, default=512, help="pixels a side the model draws")
     parser.add_argument("--save-size", type=positive_int, default=224, help="pixels a side of the saved images")
-    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--seed", type=seed_number, default=42)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--dry-run", action="store_true", help="check prompts and settings, generate nothing")
     parser.add_argument("--precision", choices=tuple(PRECISIONS), help="default: fp16, on a CPU fp32")

@@ -16,6 +16,14 @@ def positive_int(text: str) -> int:
     return value
 
 
+def seed_number(text: str) -> int:
+    """An argparse type: an integer from 0 to 2^63 - 1."""
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2^63 - 1")
+    return value
+
+
 def non_negative_float(text: str) -> float:
     """An argparse type: a finite number of at least 0."""
     value = float(text)
