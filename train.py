@@ -40,7 +40,14 @@ from models.methods.mixtures import short_of_largest
 from models.seed_run import Experiment, Outcome, SeedRun
 from models.sensitivity import check_top_k
 from models.training import Compute, Schedule, evaluate, predict
-from utils.arguments import choose_device, non_negative_float, positive_float, positive_int, seed_number
+from utils.arguments import (
+    be_deterministic,
+    choose_device,
+    non_negative_float,
+    positive_float,
+    positive_int,
+    seed_number,
+)
 from utils.checkpoint import Unfinished
 from utils.choice import choose
 from utils.errors import UserError, command_line
@@ -53,6 +60,8 @@ from utils.summary import write_summary
 def main() -> None:
     """Every method of every seed that is not recorded yet."""
     args = parse_args()
+    if args.deterministic:
+        be_deterministic()
     compute = Compute(
         choose_device(args.device), args.precision == "bf16", args.image_size, args.batch_size, args.compile
     )
@@ -329,6 +338,9 @@ def parse_args() -> argparse.Namespace:
     machine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     machine.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 is the paper's")
     machine.add_argument("--compile", action="store_true", help="compile the network for training")
+    machine.add_argument(
+        "--deterministic", action="store_true", help="on a GPU too the same result each time; slower there"
+    )
     machine.add_argument("--dry-run", action="store_true", help="check data and settings, train nothing")
     machine.add_argument("--output", type=Path, default=Path("results/runs/train"), help="folder for the records")
     machine.add_argument(

@@ -91,7 +91,7 @@ def test_again_changes_nothing_and_more_seeds_are_added(trained, toy, synthetic)
 
 def test_runs_are_repeatable(trained, toy, synthetic, tmp_path):
     output, _ = trained
-    assert train(toy, synthetic, tmp_path, "--seeds", 200).returncode == 0
+    assert train(toy, synthetic, tmp_path, "--seeds", 200, "--deterministic").returncode == 0
     for method in ("erm", "aim-fair"):
         name = f"{method}/seed_200/test_predictions.csv"
         assert (tmp_path / name).read_text() == (output / name).read_text()

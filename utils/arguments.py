@@ -1,6 +1,7 @@
 """Argument types and the device choice that the command lines share."""
 
 import argparse
+import os
 
 import torch
 
@@ -38,6 +39,13 @@ def positive_float(text: str) -> float:
     if not value:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return value
+
+
+def be_deterministic() -> None:
+    """Let torch take only algorithms that give the same result each time; call it before a GPU is first used."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
 
 
 def choose_device(name: str) -> torch.device:
