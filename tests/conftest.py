@@ -13,6 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("AIM_FAIR_SHARED", ROOT.parent / "shared"))
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="a hundred kills in place of two")
+
+
 def run_script(*arguments, cwd=ROOT, **options):
     """Run a command with this interpreter first on PATH and no GPU; returns the completed process."""
     environment = {

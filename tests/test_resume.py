@@ -137,13 +137,10 @@ def assert_same_results(output, expected):
     assert not list(output.glob("*/.seed_*"))  # nothing half done is left
 
 
-KILLS = int(os.environ.get("AIM_FAIR_KILLS", 2))
-
-
-def test_killed_at_random_moments_the_result_is_the_same(toy, synthetic, unbroken, tmp_path):  # noqa: F811
+def test_killed_at_random_moments_the_result_is_the_same(toy, synthetic, unbroken, tmp_path, request):  # noqa: F811
     expected, seconds = unbroken
     moments, output, round_number = random.Random(0), tmp_path / "0", 0
-    for _ in range(KILLS):
+    for _ in range(100 if request.config.getoption("--long") else 2):
         process = start(command(toy, synthetic, output))
         try:
             process.communicate(timeout=moments.uniform(0.3, 1.0) * seconds)
