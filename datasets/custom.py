@@ -68,7 +68,7 @@ def binary_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
 
 def check_files(path: Path, table: pd.DataFrame) -> None:
     """Raise `UserError` where an image of the column `image` is not there or not below the file's folder."""
-    stray = pd.Series([not is_inside(name) for name in table["image"]], table.index)
+    stray = pd.Series([bool(name) and not is_inside(name) for name in table["image"]], table.index)
     _refuse(path, table, stray, f"the image is not given by a path below {path.parent}", show="image")
     present = [bool(name) and (path.parent / name).is_file() for name in table["image"]]
     _refuse(path, table, ~pd.Series(present, table.index), f"the image is not in {path.parent}", show="image")

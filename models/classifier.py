@@ -6,30 +6,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torchvision.models import ResNet18_Weights, resnet18
-from torchvision.models.resnet import BasicBlock, ResNet
 
 from utils.errors import UserError
-
-
-class NarrowResNet18(ResNet):
-    """ResNet-18 with a share of the channels in every layer: the same 62 tensors and blocks, each smaller."""
-
-    def __init__(self, width: float):
-        self.width = width
-        super().__init__(BasicBlock, [2, 2, 2, 2])
-        self.fc = nn.Linear(self._narrow(512), 1)
-
-    def _make_layer(self, block, planes, blocks, **options) -> nn.Sequential:
-        if planes == 64:  # the first stage: torchvision offers no argument for the width of the stem before it
-            self.inplanes = self._narrow(planes)
-            self.conv1 = nn.Conv2d(3, self.inplanes, kernel_size=7, stride=2, padding=3, bias=False)
-            self.bn1 = nn.BatchNorm2d(self.inplanes)
-        return super()._make_layer(block, self._narrow(planes), blocks, **options)
-
-    def _narrow(self, channels: int) -> int:
-        # torch's channels-last convolutions on a CPU write past their memory with some numbers that 8 doesn't divide
-        return max(8, 8 * round(self.width * channels / 8))
 
 
 def new_classifier(weights: str, seed: int, width: float = 1) -> nn.Module:
@@ -43,6 +21,10 @@ def new_classifier(weights: str, seed: int, width: float = 1) -> nn.Module:
     """
     if weights == "imagenet" and width != 1:
         raise UserError(f"--width {width:g}: the ImageNet weights are of width 1; give --weights none or a file")
+    from torchvision.models import resnet18  # takes seconds to load: not before it is needed
+
+    from models.narrow import NarrowResNet18
+
     torch.manual_seed(seed)
     model = resnet18(num_classes=1) if width == 1 else NarrowResNet18(width)
     if weights == "imagenet":
@@ -65,6 +47,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _imagenet_state() -> dict[str, torch.Tensor]:
+    from torchvision.models import ResNet18_Weights
+
     weights = ResNet18_Weights.IMAGENET1K_V1
     try:
         return weights.get_state_dict(progress=True, check_hash=True)

@@ -66,7 +66,7 @@ def load_pipeline(
 
 
 def encode_prompts(pipeline: StableDiffusionPipeline, prompts: list[str]) -> torch.Tensor:
-    """The text embeddings (n, tokens, width) of the prompts.
+    """The text embeddings (n, tokens, width) of the prompts, one at a time: the others would change their rounding.
 
     Raises `UserError` for a prompt of more tokens than the model reads: it would be cut off silently.
     """
@@ -77,8 +77,8 @@ def encode_prompts(pipeline: StableDiffusionPipeline, prompts: list[str]) -> tor
             raise UserError(f"the prompt {text!r} has {count} tokens, the model reads {limit}; shorten it")
     with torch.inference_mode():
         parts = [
-            pipeline.encode_prompt(prompts[i : i + 64], pipeline.device, 1, do_classifier_free_guidance=False)[0]
-            for i in range(0, len(prompts), 64)
+            pipeline.encode_prompt(prompt, pipeline.device, 1, do_classifier_free_guidance=False)[0]
+            for prompt in prompts
         ]
     return torch.cat(parts)
 

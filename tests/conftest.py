@@ -1,16 +1,21 @@
 """What the tests share: small toy data, the real data where it is at hand, and a way to run the scripts."""
 
+import contextlib
 import io
 import os
+import signal
 import subprocess
 import sys
 import tarfile
+import traceback
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("AIM_FAIR_SHARED", ROOT.parent / "shared"))
+os.environ |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
 
 
 def pytest_addoption(parser):
@@ -18,17 +23,37 @@ def pytest_addoption(parser):
 
 
 def run_script(*arguments, cwd=ROOT, **options):
-    """Run a command with this interpreter first on PATH and no GPU; returns the completed process."""
+    """Run a command with this interpreter first on PATH; returns the completed process."""
     environment = {
         **os.environ,
         "VIRTUAL_ENV": str(Path(sys.prefix)),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        "CUDA_VISIBLE_DEVICES": "",
-        "HF_HUB_OFFLINE": "1",
     }
     command = [str(argument) for argument in arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, **options)
+
+
+def run_here(main, *arguments):
+    """Run a script's `main` as its command line does, without the seconds a process takes to load torch."""
+    import torch
+
+    from utils.errors import command_line
+
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    handler, chosen = signal.getsignal(signal.SIGTERM), torch.are_deterministic_algorithms_enabled()
+    command = [f"{main.__module__}.py", *map(str, arguments)]
+    with mock.patch.object(sys, "argv", command), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            command_line(main)
+        except SystemExit as end:
+            status = end.code or 0
+        except Exception:
+            status = 1
+            traceback.print_exc()
+    signal.signal(signal.SIGTERM, handler)
+    torch.use_deterministic_algorithms(chosen)
+    return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
 
 
 def assert_one_line_error(process, *parts):

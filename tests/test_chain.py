@@ -3,16 +3,17 @@
 import csv
 import json
 import shutil
-import sys
 
 import pandas as pd
 import pytest
-from conftest import ROOT, assert_one_line_error, run_script
+from conftest import ROOT, assert_one_line_error, run_here, run_script
 from PIL import Image
 from safetensors.torch import load_file
 
+import train as train_script
 from datasets.celeba import image_folder, read_attributes, read_partition
 from datasets.pairs import cells_of
+from stable_diffusion import generate, train_generator
 from stable_diffusion.train_generator import read_captioned_folder
 from utils.errors import UserError
 
@@ -36,8 +37,8 @@ def synthetic(tmp_path_factory):
 
 
 def train(toy, synthetic, output, *more):
-    base = [sys.executable, "train.py", "--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", output]
-    return run_script(*base, *SMALL, *more)
+    base = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", output]
+    return run_here(train_script.main, *base, *SMALL, *more)
 
 
 @pytest.fixture(scope="module")
@@ -240,9 +241,10 @@ def test_runner_finds_a_bad_training_flag_before_it_generates(toy, tmp_path):
 
 
 def test_own_images_in_eight_cells(toy, tmp_path):
+    shutil.copytree(image_folder(toy), tmp_path / "images")
     table = read_attributes(toy).gt(0).astype(int)
     table.insert(0, "split", read_partition(toy)[table.index])
-    table.index = [image_folder(toy) / name for name in table.index]
+    table.index = "images/" + table.index
     train = table["split"] == "train"
     table[train].to_csv(tmp_path / "other.csv", index_label="image")
     table["Young"] = table["Young"].astype(str).where(~train, "")  # unknown where the method does not need it
@@ -262,13 +264,13 @@ def test_own_images_in_eight_cells(toy, tmp_path):
 
 
 def test_generator_is_trained_from_a_captioned_folder(toy, tmp_path):
-    done = run_script(
-        sys.executable, "-m", "stable_diffusion.train_generator", "--data", toy, "--output", tmp_path / "model", "--size", 32,
+    done = run_here(
+        train_generator.main, "--data", toy, "--output", tmp_path / "model", "--size", 32,
         "--autoencoder-steps", 2, "--steps", 2, "--autoencoder-batch-size", 2, "--batch-size", 2, "--precision", "fp32",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    made = run_script(
-        sys.executable, "-m", "stable_diffusion.generate", "--model", tmp_path / "model", "--outdir", tmp_path / "out",
+    made = run_here(
+        generate.main, "--model", tmp_path / "model", "--outdir", tmp_path / "out",
         "--images-per-cell", 1, "--steps", 1, "--size", 32, "--save-size", 32, "--prompt-type", "plain",
     )  # fmt: skip
     assert made.returncode == 0, made.stderr

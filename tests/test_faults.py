@@ -2,15 +2,16 @@
 
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, run_script
+from conftest import assert_one_line_error, run_here
 from PIL import Image
 from test_chain import SMALL, synthetic  # noqa: F401
 
+import train as train_script
 from datasets.images import decode_images
+from stable_diffusion import generate
 
 NEEDED = 40 * 1024  # KiB that an unbroken run of the command below takes, and more
 
@@ -36,7 +37,7 @@ def small_disk(tmp_path):
 def train(toy, synthetic, disk, seconds=60):  # noqa: F811
     paths = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", disk / "out"]
     more = ["--width", 0.125, "--seeds", 100, "--checkpoint-seconds", seconds]
-    return run_script(sys.executable, "train.py", *paths, *SMALL, *more)
+    return run_here(train_script.main, *paths, *SMALL, *more)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +59,12 @@ def test_a_full_disk_in_generation_keeps_whole_images(small_disk):
 
     disk, fill = small_disk
     fill(30)
-    assert_one_line_error(run_script(*command(disk)), "disk is full")
+    assert_one_line_error(run_here(generate.main, *command(disk)), "disk is full")
     for path in disk.rglob("[01]_[01]/*.png"):
         with Image.open(path) as image:
             image.load()
     (disk / "filling").unlink()
-    done = run_script(*command(disk))
+    done = run_here(generate.main, *command(disk))
     assert done.returncode == 0 and len(list(disk.rglob("[01]_[01]/*.png"))) == 12
     assert not list(disk.rglob("*.partial"))
 

@@ -10,9 +10,10 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, assert_one_line_error, run_script
+from conftest import ROOT, assert_one_line_error, run_here, run_script
 from PIL import Image
 
+from stable_diffusion import generate
 from stable_diffusion.manifest import plan
 from stable_diffusion.pipeline import encode_prompts, load_pipeline, render
 from utils.errors import UserError
@@ -24,9 +25,23 @@ CELLS = ("0_0", "0_1", "1_0", "1_1")
 
 def command(outdir, *more, per_cell=3, batch=5):
     return [
-        sys.executable, "-m", "stable_diffusion.generate", "--model", TINY, "--outdir", outdir, "--images-per-cell", per_cell,
-        "--batch-size", batch, "--steps", 2, "--guidance-scale", 3, "--size", 64, "--save-size", 32, "--device", "cpu", *more,
+        "--model", TINY, "--outdir", outdir, "--images-per-cell", per_cell, "--batch-size", batch, "--steps", 2,
+        "--guidance-scale", 3, "--size", 64, "--save-size", 32, "--device", "cpu", *more,
     ]  # fmt: skip
+
+
+def start(rank, count, parts):
+    """One of `count` processes that run the script."""
+    environment = {**os.environ, "RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)}
+    environment |= {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "stable_diffusion.generate", *map(str, parts)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def images(outdir):
@@ -36,7 +51,7 @@ def images(outdir):
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     outdir = tmp_path_factory.mktemp("unbroken")
-    done = run_script(*command(outdir))
+    done = run_here(generate.main, *command(outdir))
     assert done.returncode == 0, done.stderr
     return outdir
 
@@ -56,18 +71,18 @@ def test_writes_images_manifest_and_contact_sheets(unbroken):
 
 
 def test_killed_and_started_again_gives_the_same_bytes(unbroken, tmp_path):
-    process = subprocess.Popen([str(part) for part in command(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    process = start(0, 1, command(tmp_path))
     deadline = time.time() + 120
     while len(list(tmp_path.rglob("[01]_[01]/*.png"))) < 5 and process.poll() is None and time.time() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     # as if the kill had also cut off the manifest and lost an image in the middle of a batch
     folder = tmp_path / "Smiling_Male" / "contextual"
     (folder / "0_1" / "000000.png").unlink()
     with open(folder / "manifest.jsonl", "a") as file:
         file.write('{"image": "0_')
-    again = run_script(*command(tmp_path))
+    again = run_here(generate.main, *command(tmp_path))
     assert again.returncode == 0, again.stderr
     assert images(tmp_path) == images(unbroken)
     manifests = [(root / "Smiling_Male/contextual/manifest.jsonl").read_text() for root in (tmp_path, unbroken)]
@@ -76,7 +91,7 @@ def test_killed_and_started_again_gives_the_same_bytes(unbroken, tmp_path):
 
 def test_finished_set_is_left_alone_and_extended(unbroken):
     before = images(unbroken)
-    more = run_script(*command(unbroken, per_cell=4, batch=4))
+    more = run_here(generate.main, *command(unbroken, per_cell=4, batch=4))
     assert more.returncode == 0, more.stderr
     after = images(unbroken)
     assert len(after) == 16 and all(after[name] == content for name, content in before.items())
@@ -86,7 +101,7 @@ def test_finished_set_is_left_alone_and_extended(unbroken):
 
 def test_other_settings_in_the_same_folder_are_refused(unbroken):
     before = images(unbroken)
-    refused = run_script(*command(unbroken, "--seed", 7, "--scheduler", "euler"))
+    refused = run_here(generate.main, *command(unbroken, "--seed", 7, "--scheduler", "euler"))
     assert_one_line_error(refused, "seed 42", "seed 7", "scheduler 'ddim'", "scheduler 'euler'", "--outdir")
     assert images(unbroken) == before
 
@@ -105,7 +120,7 @@ def test_other_settings_in_the_same_folder_are_refused(unbroken):
     ],
 )
 def test_bad_input_is_one_line(tmp_path, flags, parts):
-    assert_one_line_error(run_script(*command(tmp_path, *flags)), *parts)
+    assert_one_line_error(run_here(generate.main, *command(tmp_path, *flags)), *parts)
     assert not images(tmp_path)
 
 
@@ -168,19 +183,6 @@ def test_single_file_is_loaded_with_an_explicit_configuration(monkeypatch, tmp_p
     assert loaded.scheduler.config.prediction_type == "epsilon"
 
 
-def start(rank, count, parts):
-    environment = {**os.environ, "RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)}
-    environment |= {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [str(part) for part in parts],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.parametrize("count", [2, 3])
 def test_several_processes_of_which_one_is_killed_make_the_same_set(unbroken, tmp_path, count):
     processes = [start(rank, count, command(tmp_path)) for rank in range(count)]
@@ -188,8 +190,10 @@ def test_several_processes_of_which_one_is_killed_make_the_same_set(unbroken, tm
     texts = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes[:-1]] == [0] * (count - 1), texts
     assert len(list(tmp_path.rglob("[01]_[01]/*.png"))) < 12 and "left to others" in texts[0][0]
-    again = [start(rank, count, command(tmp_path)) for rank in range(count)]
-    assert [process.wait(timeout=300) for process in again] == [0] * count
+    launched = ["-m", "torch.distributed.run", "--nproc-per-node", count, "-m", "stable_diffusion.generate"]
+    threads = f"OMP_NUM_THREADS={torch.get_num_threads()}"  # as above: their number decides how sums are rounded
+    again = run_script("env", threads, sys.executable, *launched, *command(tmp_path))
+    assert again.returncode == 0, again.stderr
     assert images(tmp_path) == images(unbroken)
     folders = [root / "Smiling_Male" / "contextual" for root in (tmp_path, unbroken)]
     noted, expected = ((folder / "manifest.jsonl").read_text().splitlines()[1:] for folder in folders)
@@ -200,10 +204,10 @@ def test_several_processes_of_which_one_is_killed_make_the_same_set(unbroken, tm
 def test_a_second_process_in_one_folder_is_told_so(tmp_path):
     with locked(tmp_path / "Smiling_Male" / "contextual" / ".process-0-of-1.lock", wait=False) as mine:
         assert mine
-        assert_one_line_error(run_script(*command(tmp_path)), "another process generates", "--outdir")
+        assert_one_line_error(run_here(generate.main, *command(tmp_path)), "another process generates", "--outdir")
 
 
 def test_ranks_that_make_no_sense_are_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("WORLD_SIZE", "two")
-    assert_one_line_error(run_script(*command(tmp_path)), "RANK=3, WORLD_SIZE=two")
+    assert_one_line_error(run_here(generate.main, *command(tmp_path)), "RANK=3, WORLD_SIZE=two")

@@ -1,8 +1,9 @@
 import numpy as np
+from conftest import assert_one_line_error, run_here
 
 from datasets.pairs import CELLS
+from stable_diffusion import judge
 from stable_diffusion.judge import share_right
-from tests.conftest import ROOT, assert_one_line_error, run_script
 
 
 def test_share_right_by_cell():
@@ -28,12 +29,12 @@ def test_the_judge_tells_cells_apart_that_differ(toy, tmp_path):
         target = tmp_path / "made" / "Smiling_Male" / "plain" / cell / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(image_folder(toy) / name)
-    command = ["python", "-m", "stable_diffusion.judge", "--data", toy, "--image-size", 32, "--epochs", 1]
+    command = ["--data", toy, "--image-size", 32, "--epochs", 1]
     command += ["--cache", tmp_path / "cache", "--judge", tmp_path / "judge.safetensors", "--device", "cpu"]
-    first = run_script(*command, "--images", tmp_path / "made/Smiling_Male/plain", cwd=ROOT)
+    first = run_here(judge.main, *command, "--images", tmp_path / "made/Smiling_Male/plain")
     assert first.returncode == 0, first.stderr
     measured = cell_lines(first.stdout)
     assert len(measured) == 8 and measured[:4] == measured[4:]
-    again = run_script(*command, "--images", tmp_path / "made/Smiling_Male/plain", cwd=ROOT)
+    again = run_here(judge.main, *command, "--images", tmp_path / "made/Smiling_Male/plain")
     assert cell_lines(again.stdout) == measured and "judge:" not in again.stderr  # the judge kept is used
-    assert_one_line_error(run_script(*command, "--images", tmp_path / "none"), "--images", "no such folder")
+    assert_one_line_error(run_here(judge.main, *command, "--images", tmp_path / "none"), "--images", "no such folder")

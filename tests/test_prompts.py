@@ -2,11 +2,11 @@ import copy
 import json
 
 import pytest
-from conftest import assert_one_line_error, run_script
+from conftest import assert_one_line_error, run_here
 from transformers import CLIPTokenizer
 
 from datasets.pairs import CELLS, cells_of
-from prompts import find_prompt_file, prompts_of_type, read_prompts, shipped_files
+from prompts import check, find_prompt_file, prompts_of_type, read_prompts, shipped_files
 from prompts.check import TOKENIZER, check_prompts, denies, states
 from prompts.design import CONTEXTS, neutral_contexts, read_contexts, sentence
 from utils.errors import UserError
@@ -179,13 +179,13 @@ def test_a_detail_that_goes_with_one_cell_is_refused_unless_marked_and_rare(cont
 
 def test_check_prints_its_table_and_names_the_faults_of_every_file(content, tmp_path):
     good = write(tmp_path, content)
-    done = run_script("python", "-m", "prompts.check", good, "--words")
+    done = run_here(check.main, good, "--words")
     assert done.returncode == 0, done.stderr
     assert "contextual: 0_0 50 x 23" in done.stdout and "eyeglasses" in done.stdout
     content["prompts"]["plain"]["0_0"] = ["Portrait of a woman"]
     spoiled = tmp_path / "spoiled.json"
     spoiled.write_text(json.dumps(content, indent=1))
-    failed = run_script("python", "-m", "prompts.check", good, spoiled)
+    failed = run_here(check.main, good, spoiled)
     assert_one_line_error(failed, "spoiled.json")
     assert "does not say serious" in failed.stderr and "prompts.json" in failed.stdout
 

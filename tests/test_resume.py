@@ -10,12 +10,13 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT, assert_one_line_error, run_script
+from conftest import ROOT, assert_one_line_error, run_here
 from safetensors.torch import load_file
 from test_chain import SMALL, synthetic  # noqa: F401
 from test_training import COMPUTE, bright_and_dark, generator, small_net
 from torch import nn
 
+import train
 from models.methods.group_dro import GroupLoss
 from models.methods.lff import FailureLoss, TwoNetworks
 from models.training import Schedule, fit, mean_loss
@@ -108,23 +109,26 @@ def test_a_clock_set_back_does_not_matter(tmp_path, monkeypatch):
 
 
 def command(toy, synthetic, output):  # noqa: F811
-    base = [sys.executable, "train.py", "--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", output]
+    base = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", output]
     epochs = ["--pre-train-epochs", 3, "--fine-tune-epochs", 3, "--width", 0.125, "--checkpoint-seconds", 0]
     return [str(part) for part in [*base, *SMALL, *epochs, "--methods", "jtt", "aim-fair", "--seeds", 100]]
 
 
 def start(parts):
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(parts, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    parts = [sys.executable, "train.py", *parts]
+    return subprocess.Popen(parts, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="module")
 def unbroken(toy, synthetic, tmp_path_factory):  # noqa: F811
-    output = tmp_path_factory.mktemp("unbroken")
-    begin = time.monotonic()
-    done = run_script(*command(toy, synthetic, output))
-    assert done.returncode == 0, done.stderr
-    return output, time.monotonic() - begin
+    """An unbroken run, and the seconds after which a process begins its work and ends it."""
+    output, seconds = tmp_path_factory.mktemp("unbroken"), []
+    for more in (["--dry-run"], []):
+        begin = time.monotonic()
+        _, errors = start([*command(toy, synthetic, output), *more]).communicate()
+        seconds.append(time.monotonic() - begin)
+        assert (output / "summary.md").exists() == (not more), errors
+    return output, seconds
 
 
 def assert_same_results(output, expected):
@@ -139,21 +143,24 @@ def assert_same_results(output, expected):
 
 def test_killed_at_random_moments_the_result_is_the_same(toy, synthetic, unbroken, tmp_path, request):  # noqa: F811
     expected, seconds = unbroken
-    moments, output, round_number = random.Random(0), tmp_path / "0", 0
-    for _ in range(100 if request.config.getoption("--long") else 2):
+    moments, kills, runs = random.Random(0), 0, 0
+    while kills < (100 if request.config.getoption("--long") else 2):
+        output = tmp_path / str(runs)
         process = start(command(toy, synthetic, output))
         try:
-            process.communicate(timeout=moments.uniform(0.3, 1.0) * seconds)
-            assert process.returncode == 0
-            assert_same_results(output, expected)
-            round_number += 1
-            output = tmp_path / str(round_number)  # it came through: the next kill hits a new run
+            _, errors = process.communicate(timeout=moments.uniform(*seconds))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
-    done = run_script(*command(toy, synthetic, output))
+            kills += 1
+            continue
+        assert process.returncode == 0, errors
+        assert_same_results(output, expected)
+        runs += 1  # it came through between two kills: the next one hits a new run
+    done = run_here(train.main, *command(toy, synthetic, output))
     assert done.returncode == 0, done.stderr
     assert_same_results(output, expected)
+    print(f"{kills} kills, {runs} runs came through before the last")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -181,13 +188,11 @@ def test_two_processes_in_one_output_do_the_work_once(toy, synthetic, unbroken, 
 
 def test_an_output_that_is_a_file_is_one_line(toy, synthetic, tmp_path):  # noqa: F811
     (tmp_path / "file").write_text("mine")
-    assert_one_line_error(run_script(*command(toy, synthetic, tmp_path / "file")), tmp_path / "file")
+    assert_one_line_error(run_here(train.main, *command(toy, synthetic, tmp_path / "file")), tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_no_memory_says_which_flag(monkeypatch):
-    from train import train_method
-
     class Method:
         options, label = {}, "erm"
 
@@ -203,7 +208,7 @@ def test_no_memory_says_which_flag(monkeypatch):
             compute = COMPUTE
 
     with pytest.raises(UserError, match=r"--batch-size \(now 8\)"):
-        train_method(Method, Run, None)
+        train.train_method(Method, Run, None)
 
 
 def test_checkpoints_execute_nothing(tmp_path):

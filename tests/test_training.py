@@ -156,6 +156,6 @@ def test_imagenet_weights_out_of_reach_say_what_to_do(monkeypatch):
     def unreachable(*_, **__):
         raise OSError("no route to host")
 
-    monkeypatch.setattr("models.classifier.ResNet18_Weights.get_state_dict", unreachable)
+    monkeypatch.setattr("torchvision.models.ResNet18_Weights.get_state_dict", unreachable)
     with pytest.raises(UserError, match="--weights none"):
         new_classifier("imagenet", 0)

@@ -1,24 +1,24 @@
 """The prompt writer against a tiny local model and a local HTTP endpoint."""
 
 import json
+import os
 import re
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest import mock
 
 import pytest
-from conftest import ROOT, assert_one_line_error, run_script
+from conftest import ROOT, assert_one_line_error, run_here, run_script
 
 from datasets.pairs import Pair
-from prompts import read_prompts
+from prompts import read_prompts, write
 from prompts.check import TOKENIZER, check_prompts
 from prompts.write import name_pair, split_words
 from utils.errors import UserError
 
 EYEGLASSES = [
-    sys.executable, "-m", "prompts.write", "--target-sensitive", "Eyeglasses_Young", "--target",
-    "wearing eyeglasses|without eyeglasses", "--protected", "young|aged", "--sentence",
-    "Portrait face photo of a {Young} person {Eyeglasses}", "--count", "6",
+    "--target-sensitive", "Eyeglasses_Young", "--target", "wearing eyeglasses|without eyeglasses", "--protected",
+    "young|aged", "--sentence", "Portrait face photo of a {Young} person {Eyeglasses}", "--count", "6",
 ]  # fmt: skip
 
 
@@ -68,7 +68,8 @@ def stub():
 
 def ask(server, output, *more, key="sesame-of-the-test"):
     command = [*EYEGLASSES, "--output", output, "--base-url", server.url, "--model", "stub", *more]
-    return run_script("env", f"OPENAI_API_KEY={key}", *command)
+    with mock.patch.dict(os.environ, {"OPENAI_API_KEY": key}):
+        return run_here(write.main, *command)
 
 
 def test_endpoint_writes_a_file_that_passes_the_check(stub, tmp_path):
@@ -178,8 +179,19 @@ def babbler(tmp_path_factory):
 
 def test_local_model_is_asked_and_its_babble_refused(babbler, tmp_path):
     output = tmp_path / "prompts.json"
-    failed = run_script(
-        *EYEGLASSES, "--output", output, "--model", babbler, "--attempts", 1, "--max-new-tokens", 8, "--device", "cpu"
+    failed = run_here(
+        write.main,
+        *EYEGLASSES,
+        "--output",
+        output,
+        "--model",
+        babbler,
+        "--attempts",
+        1,
+        "--max-new-tokens",
+        8,
+        "--device",
+        "cpu",
     )
     assert_one_line_error(failed, "24 of 24 sentences")
     assert not output.exists()
@@ -200,16 +212,16 @@ def test_local_model_answers_every_question_and_by_seed(babbler):
 
 def test_missing_model_and_bad_words(tmp_path):
     output = ["--output", tmp_path / "prompts.json"]
-    missing = run_script(*EYEGLASSES, *output, "--model", tmp_path / "none.gguf")
+    missing = run_here(write.main, *EYEGLASSES, *output, "--model", tmp_path / "none.gguf")
     assert_one_line_error(missing, "none.gguf", "cannot be loaded")
-    words = [*EYEGLASSES[:6], "wearing eyeglasses", *EYEGLASSES[7:]]
-    assert_one_line_error(run_script(*words, *output, "--template"), "PRESENT|ABSENT")
-    assert_one_line_error(run_script(*EYEGLASSES, *output, "--base-url", "ftp://x"), "--base-url")
+    words = [*EYEGLASSES[:3], "wearing eyeglasses", *EYEGLASSES[4:]]
+    assert_one_line_error(run_here(write.main, *words, *output, "--template"), "PRESENT|ABSENT")
+    assert_one_line_error(run_here(write.main, *EYEGLASSES, *output, "--base-url", "ftp://x"), "--base-url")
 
 
 def test_template_needs_no_model(tmp_path):
     output = tmp_path / "prompts.json"
-    done = run_script(*EYEGLASSES, "--output", output, "--template")
+    done = run_here(write.main, *EYEGLASSES, "--output", output, "--template")
     assert done.returncode == 0, done.stderr
     assert "--template" in check_prompts(output).origin
 
