@@ -116,7 +116,9 @@ def command(toy, synthetic, output):  # noqa: F811
 
 def start(parts):
     parts = [sys.executable, "train.py", *parts]
-    return subprocess.Popen(parts, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # a shell's background jobs, of which the tests may be one, ignore Ctrl-C
+    return subprocess.Popen(parts, cwd=ROOT, **options, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 @pytest.fixture(scope="module")
