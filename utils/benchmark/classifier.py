@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from utils.benchmark.plain import Files
 
 SIZE = (178, 218)  # CelebA's images
 TOP_K = 55
+ROUNDS = 3
 
 
 class Bench:
@@ -35,38 +37,41 @@ class Bench:
 
     def training(self) -> dict:
         """An epoch, and the bare network beside it."""
-        model = self._model(plain_layout=True)
+        model, fast, bare = self._model(plain_layout=True), self._model(), self._model()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
         batches = self._loader("train", train=True)
-        theirs = self._rate(lambda: plain.train_epoch(model, batches, optimizer, self.device))
-        model = self._model()
-        mine = self._rate(lambda: ours.train_epoch(model, self.sets["train"], self.compute))
         steps = -(-self.count // self.compute.batch_size)
-        model = self._model()
-        bare = self._rate(lambda: ours.bare_network(model, self.compute, steps), steps * self.compute.batch_size)
+        theirs, mine, network = self._medians(
+            lambda: plain.train_epoch(model, batches, optimizer, self.device),
+            lambda: ours.train_epoch(fast, self.sets["train"], self.compute),
+            lambda: ours.bare_network(bare, self.compute, steps),
+        )
+        network *= self.count / (steps * self.compute.batch_size)
         if self.device.type == "cuda":
-            model = self._model()
-            share = busy_share(lambda: ours.train_epoch(model, self.sets["train"], self.compute))
+            share = busy_share(lambda: ours.train_epoch(fast, self.sets["train"], self.compute))
             self.notes["share of a training epoch in which the GPU computes"] = round(share, 3)
         return {
-            "training": (theirs, mine, "images/s"),
-            "share of the bare network": (theirs / bare, mine / bare, "of its speed"),
+            "training": (self.count / theirs, self.count / mine, "images/s"),
+            "share of the bare network": (network / theirs, network / mine, "of its speed"),
         }
 
     def validation(self) -> dict:
         """A validation, with its metrics."""
-        batches, model = self._loader("val", train=False), self._model(plain_layout=True)
-        theirs = self._rate(lambda: plain.validate(model, batches, self.device))
-        model = self._model()
-        return {"validation": (theirs, self._rate(lambda: evaluate(model, self.sets["val"], self.compute)), "images/s")}
+        batches, model, fast = self._loader("val", train=False), self._model(plain_layout=True), self._model()
+        theirs, mine = self._medians(
+            lambda: plain.validate(model, batches, self.device), lambda: evaluate(fast, self.sets["val"], self.compute)
+        )
+        return {"validation": (self.count / theirs, self.count / mine, "images/s")}
 
     def ranking(self) -> dict:
         """Three gradients and the choice of tensors."""
         model = self._model(plain_layout=True)
-        theirs = self._seconds(lambda: self._plain_ranking(model, self.files))
-        run, plan = ours.seed_run(self.sets, 1, 1, self.compute, self.folder)
-        ours.save_biased(run, self._model())
-        return {"ranking": (theirs, self._seconds(lambda: ours.rank(run, plan, TOP_K)), "s")}
+        sets = self.sets, 1, 1, self.compute, self.folder
+        ours.save_biased(ours.seed_run(*sets)[0], self._model())
+        medians = self._medians(  # a new seed each time, as one keeps its gradients
+            lambda: self._plain_ranking(model, self.files), lambda: ours.rank(*ours.seed_run(*sets), TOP_K)
+        )
+        return {"ranking": (*medians, "s")}
 
     def seed(self) -> dict:
         """A whole seed: 3 epochs, ranking, 2 epochs, test; ours with the decoding of all images."""
@@ -159,8 +164,10 @@ class Bench:
         self._wait()
         return time.perf_counter() - start
 
-    def _rate(self, work: Callable[[], object], count: int | None = None) -> float:
-        return (count or self.count) / self._seconds(work)
+    def _medians(self, *works: Callable[[], object]) -> list[float]:
+        """The median seconds of each, taken by turns, so that a machine that is slow for a while is so to all."""
+        rounds = [[self._seconds(work) for work in works] for _ in range(ROUNDS)]
+        return [statistics.median(seconds) for seconds in zip(*rounds, strict=True)]
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
