@@ -20,6 +20,7 @@ synthetic-only:prompt-type=plain, jtt:epochs=2,weight=20.
 
 import argparse
 import hashlib
+import os
 import shlex
 import sys
 import time
@@ -174,7 +175,7 @@ def method_settings(method: Method, plan, erm_settings: dict, fine_tune_settings
 
 def fingerprint(faces: FaceSet) -> str:
     """A short name for the content of a set: of all names and labels and of some of the pixels."""
-    digest = hashlib.sha256("\n".join(faces.names).encode())
+    digest = hashlib.sha256(os.fsencode("\n".join(faces.names)))
     digest.update(np.stack([faces.target, faces.protected]).tobytes())
     [(some, _)] = faces.take(np.arange(0, len(faces), max(1, len(faces) // 64)))
     digest.update(some.cpu().numpy().tobytes())

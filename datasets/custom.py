@@ -1,5 +1,6 @@
 """One's own images: a CSV file with the columns image, split and one 0/1 column for each attribute."""
 
+import os
 import warnings
 from pathlib import Path
 
@@ -67,17 +68,18 @@ def binary_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
 
 
 def check_files(path: Path, table: pd.DataFrame) -> None:
-    """Raise `UserError` where an image of the column `image` is not there or not below the file's folder."""
+    """Raise `UserError` where an image of the column `image` is not there, not below the file's folder, or there twice."""
     stray = pd.Series([bool(name) and not is_inside(name) for name in table["image"]], table.index)
     _refuse(path, table, stray, f"the image is not given by a path below {path.parent}", show="image")
-    present = [bool(name) and (path.parent / name).is_file() for name in table["image"]]
+    present = [bool(name) and os.path.isfile(path.parent / name) for name in table["image"]]
     _refuse(path, table, ~pd.Series(present, table.index), f"the image is not in {path.parent}", show="image")
+    _refuse(path, table, table["image"].duplicated(), "an image is listed a second time", show="image")
 
 
 def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, show: str | None = None) -> None:
     lines = table.index[wrong]
     if len(lines):
-        shown = ", ".join(f"{n} ({table[show][n]})" if show else str(n) for n in lines[:5])
+        shown = ", ".join(f"{n} ({table[show][n][:80]})" if show else str(n) for n in lines[:5])
         more = f" and {len(lines) - 5} more" if len(lines) > 5 else ""
         raise UserError(f"{path}: {what} in line {shown}{more}")
 

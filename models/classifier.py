@@ -4,7 +4,7 @@ import urllib.error
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load as load_safetensors
 from torch import nn
 
 from utils.errors import UserError
@@ -40,7 +40,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"--weights {path}: no such file; give a file, imagenet or none")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return load_safetensors(path.read_bytes())  # its own reader takes no path that isn't UTF-8
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader has its own set of exceptions for a broken file
         raise UserError(f"--weights {path}: cannot be read as a state dict: {error}") from error

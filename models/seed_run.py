@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load as load_safetensors
 from torch import nn
 
 from datasets.images import FaceSet, MixedSet
@@ -58,7 +58,7 @@ class SeedRun:
     def biased_model(self) -> nn.Module:
         """A fresh copy of the seed's biased model, on the device."""
         model = self._classifier("none", self.seed)
-        model.load_state_dict(load_file(self.biased_weights))
+        model.load_state_dict(load_safetensors(self.biased_weights.read_bytes()))
         return self._to_device(model)
 
     def pre_train(

@@ -25,6 +25,7 @@ from utils.lock import locked
 from utils.processes import place
 
 CPU_BATCH = 15  # the paper's
+TRAINED_STEPS = 1000
 
 
 def main() -> None:
@@ -104,8 +105,13 @@ def finish(folder: Path, jobs: list[Job], settings: dict, heads: dict[str, str],
 
 
 def sampler(scheduler: str | None, steps: int | None, fast: bool) -> tuple[str, int]:
-    """The scheduler and its steps: those given, else the paper's or, with `fast`, a modern solver's."""
+    """The scheduler and its steps: those given, else the paper's or, with `fast`, a modern solver's.
+
+    Raises `UserError` for more steps than the model was trained with.
+    """
     default_scheduler, default_steps = FAST_SAMPLER if fast else PAPER_SAMPLER
+    if steps and steps > TRAINED_STEPS:
+        raise UserError(f"--steps {steps}: the model knows {TRAINED_STEPS} steps; the paper takes {PAPER_SAMPLER[1]}")
     return scheduler or default_scheduler, steps or default_steps
 
 

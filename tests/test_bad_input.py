@@ -1,11 +1,16 @@
 """Bad input by the hundred: whatever a file or a flag holds, the answer is a result or one line, never a traceback."""
 
+import os
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import assert_one_line_error, run_here
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from test_chain import SMALL, synthetic  # noqa: F401
 
 import train
 from datasets.bias import biased_cell_sizes, parse_bias_degree
@@ -161,3 +166,74 @@ def test_any_value_of_a_generation_flag(monkeypatch, capsys, tmp_path, flag, val
     done = refused(monkeypatch, capsys, generate.main, *base, f"{flag}={value}")
     assert done or value in (HARMLESS, ""), (flag, value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def odd(toy, synthetic, tmp_path):  # noqa: F811
+    """Copies to be spoiled of real and synthetic images, in a folder of any name, and what trains on them."""
+
+    def make(name=b"odd"):
+        folder = tmp_path / os.fsdecode(name)
+        shutil.copytree(toy, folder / "real")
+        shutil.copytree(synthetic, folder / "synthetic")
+
+        def run(*more):
+            paths = ["--real-data-path", folder / "real", "--synthetic-data-root", folder / "synthetic"]
+            flags = ["--output", folder / "out", "--width", 0.125, "--seeds", 1, *more]
+            return run_here(train.main, *paths, *SMALL, *flags)
+
+        return folder, folder / "synthetic" / "Smiling_Male" / "contextual" / "0_0", run
+
+    return make
+
+
+@pytest.mark.parametrize("name", [b"two words", b"two\nlines", b"\xff", b"'\"$(touch x)`;", b"-x"])
+def test_any_name_of_folders_and_images(odd, name):
+    folder, cell, run = odd(name)
+    (cell / "0.png").rename(cell / os.fsdecode(name + b".png"))
+    (cell / "1.png").rename(folder / "elsewhere.png")
+    (cell / "1.png").symlink_to(folder / "elsewhere.png")
+    done = run()
+    assert done.returncode == 0, done.stderr
+    assert (folder / "out" / "aim-fair" / "seed_1" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "I;16"])
+def test_any_kind_of_png(odd, mode):
+    _, cell, run = odd()
+    Image.new(mode, (32, 32)).save(cell / "0.png")
+    done = run()
+    assert done.returncode == 0, done.stderr
+
+
+def no_image(path):
+    path.write_bytes(b"\x89PNG")
+
+
+@pytest.mark.parametrize("spoil", [no_image, Path.touch, Path.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_image_is_named(odd, spoil):
+    folder, cell, run = odd()
+    spoil(cell / "9.png")
+    assert_one_line_error(run(), cell / "9.png")
+    assert not list((folder / "out").glob("*/seed_*"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("\n", "\r\n", None),
+        (" 1 ", " 2 ", "attribute values -1 and 1"),
+        (" 1 ", " ", "list_attr_celeba.txt"),
+        ("000002.jpg", "000001.jpg", "000001.jpg is listed twice"),
+        ("000001.jpg", "../1.jpg", "'../1.jpg' is not the name of a file"),
+        ("000001.jpg", "/etc/passwd", "'/etc/passwd' is not the name of a file"),
+        ("000240.jpg", "000241.jpg", "no line for 000241.jpg"),
+    ],
+)
+def test_any_change_of_celebas_list(odd, old, new, said):
+    folder, _, run = odd()
+    path = folder / "real" / "list_attr_celeba.txt"
+    count = -1 if old == "\n" else 1
+    path.write_bytes(path.read_text().replace(old, new, count).encode())
+    done = run("--dry-run")
+    assert done.returncode == 0 if said is None else not assert_one_line_error(done, said), done.stderr

@@ -87,6 +87,11 @@ def test_a_failure_to_write_ends_the_run_and_loses_nothing_written(stub, tmp_pat
     assert len((tmp_path / "manifest.jsonl").read_text().splitlines()) == 1 + 4
 
 
+def test_more_steps_than_the_model_knows_are_refused():
+    with pytest.raises(UserError, match="--steps 1001"):
+        sampler("ddim", 1001, False)
+
+
 def test_fast_changes_only_what_is_not_given():
     assert sampler(None, None, False) == ("ddim", 50)
     assert sampler(None, None, True) == ("dpmpp", 20)

@@ -145,7 +145,8 @@ def edit(path, line, column, value):
         (5, "split", "valid", "split is not train, val or test in line 5"),
         (4, "image", "gone.png", r"the image is not in .* in line 4 \(gone\.png\)"),
         (4, "image", "", r"the image is not in .* in line 4"),
-        (12, "image", "train_0.png", r"line 2 \(train\) and line 12 \(val\) show the same image"),
+        (4, "image", "x" * 5000, r"the image is not in .* in line 4 \(x{80}\)$"),
+        (12, "image", "train_0.png", r"an image is listed a second time in line 12 \(train_0\.png\)"),
     ],
 )
 def test_own_images_unclear(own, line, column, value, fault):

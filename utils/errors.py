@@ -19,6 +19,8 @@ def command_line(main: Callable[[], None]) -> None:
     status 2. Ctrl-C and SIGTERM let `main` save what it has, as a `KeyboardInterrupt`, and leave with one line.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be text
     try:
         main()
     except UserError as error:
