@@ -98,6 +98,15 @@ def test_runs_are_repeatable(trained, toy, synthetic, tmp_path):
         assert (tmp_path / name).read_text() == (output / name).read_text()
 
 
+def test_bf16_repeats_itself_too(toy, synthetic, tmp_path):
+    results = []
+    for name in "ab":
+        flags = ["--seeds", 200, "--precision", "bf16", "--width", 0.125]
+        assert train(toy, synthetic, tmp_path / name, *flags).returncode == 0
+        results.append((tmp_path / name / "aim-fair" / "seed_200" / "test_predictions.csv").read_text())
+    assert results[0] == results[1]
+
+
 COMPARISONS = [
     "cvar-dro", "lff", "jtt", "eiil:steps=20", "group-dro", "synthetic-only", "supplement", "repair", "linear-probe", "full",
     "update-block-2", "freeze-block-stem", "random-mask:share=0.4,draw=2", "cosine", "aim-fair:bias-degree=1/1",

@@ -183,6 +183,17 @@ def test_single_file_is_loaded_with_an_explicit_configuration(monkeypatch, tmp_p
     assert loaded.scheduler.config.prediction_type == "epsilon"
 
 
+def test_a_single_file_executes_nothing(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/never",)
+
+    torch.save({"state_dict": {"a": Evil()}}, tmp_path / "evil.ckpt")
+    failed = run_here(generate.main, *command(tmp_path / "out", "--model", tmp_path / "evil.ckpt"))
+    assert_one_line_error(failed, "evil.ckpt", "cannot be loaded")
+    assert not (tmp_path / "never").exists()
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_several_processes_of_which_one_is_killed_make_the_same_set(unbroken, tmp_path, count):
     processes = [start(rank, count, command(tmp_path)) for rank in range(count)]
