@@ -22,14 +22,22 @@ def show(rows: dict) -> None:
 
 def as_markdown(content: dict, gpu: bool) -> str:
     """The result as a page."""
+    generation = "generation" in content["rows"]
+    classifier = len(content["rows"]) > generation
     text = f"""\
 # {content["device"]}
 
-`{content["command"]}` at commit {content["commit"]}; torch {content["versions"]["torch"]}, python {content["python"]}. ResNet-18,
-{content["images"]} images of {" x ".join(map(str, content["source_size"]))} pixels in each set, used at {content["image_size"]}; batch {content["batch_size"]};
-ours in {content["precision"]}{", compiled" if content["compile"] else ""}, the paper's procedure in fp32 with \
-{content["workers_of_the_plain_procedure"]} workers.
-
+`{content["command"]}` at commit {content["commit"]}; torch {content["versions"]["torch"]}, python {content["python"]}.
+"""
+    if classifier:
+        text += f"""\
+ResNet-18, {content["images"]} images of {" x ".join(map(str, content["source_size"]))} pixels in each set, used at \
+{content["image_size"]}; batch {content["batch_size"]}; ours in {content["precision"]}{", compiled" if content["compile"] else ""},
+the paper's procedure in fp32 with {content["workers_of_the_plain_procedure"]} workers.
+"""
+    if generation:
+        text += "Generation: Stable Diffusion 2.1-base with random weights, fp16 on a GPU, fp32 on a CPU.\n"
+    text += """
 | | paper's procedure | ours | | ratio | target |
 |---|---|---|---|---|---|
 """
