@@ -32,9 +32,8 @@ def read_attributes(root: Path) -> pd.DataFrame:
         raise UserError(f"{path}: cannot be read as CelebA's attribute list: {error}") from error
     values = set(pd.unique(table.to_numpy().ravel()))
     if table.empty or not (values <= {-1, 1} or values <= {0, 1}):
-        raise UserError(
-            f"{path}: expected attribute values -1 and 1, or 0 and 1, found {', '.join(map(str, sorted(values, key=str)[:5])) or 'none'}"
-        )
+        found = ", ".join(map(str, sorted(values, key=str)[:5])) or "none"
+        raise UserError(f"{path}: expected attribute values -1 and 1, or 0 and 1, found {found}")
     _check_names(path, table.index)
     return table
 
