@@ -1,0 +1,130 @@
+"""Weights of a network in the forms in which people keep them: read without executing anything, matched by name and shape."""
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import nn
+
+from utils.errors import UserError
+
+State = Mapping[str, torch.Tensor]
+COUNTER = ".num_batches_tracked"  # of batch norm: absent in torchvision's published files, and never used with a fixed momentum
+DEPTH = 3  # dicts inside dicts that are searched
+SAVE_ALONE = "torch.save(model.state_dict(), 'weights.pth')"
+
+
+def read_tensors(path: Path) -> Mapping:
+    """The content of a .safetensors file or of one that torch.save wrote; nothing in it is executed.
+
+    Raises `UserError` where the file is missing, cut off, no such file at all, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise UserError(f"--weights {path}: no such file; give a file, imagenet or none")
+    content = path.read_bytes()
+    try:
+        if path.suffix == ".safetensors" or content[8:10] == b'{"':
+            return load_safetensors(content)  # its own reader takes no path that isn't UTF-8
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each reader has its own set of exceptions for a broken file
+        raise UserError(f"--weights {path}: {_why_unreadable(path, content, error)}") from error
+    if not isinstance(found, Mapping):
+        raise UserError(f"--weights {path}: holds a {type(found).__name__}, not a state dict; save {SAVE_ALONE}")
+    return found
+
+
+def load_backbone(model: nn.Module, content: Mapping, origin: str, head: str = "fc.") -> None:
+    """Put the tensors of `content` into `model`, all but the last layer, whose names begin with `head`.
+
+    `content` is a state dict, or holds one in a dict of dicts (a checkpoint of Lightning, timm or torchvision's
+    scripts). Its names may have a prefix (`module.`, `model.`, `backbone.`, ...) or be the numbers of an nn.Sequential
+    of the network's children. Batch norm's counters may be missing; layers that the network does not have, such as
+    another head, are left out. Where several state dicts fit, the first in the file is taken. What is taken is printed
+    unless it is plain. Raises `UserError`, with the nearest miss, where nothing fits.
+    """
+    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(head)}
+    needed = [name for name in own if not name.endswith(COUNTER)]
+    children = [name for name, _ in model.named_children()]
+    candidates = [
+        (place, prefix, named)
+        for place, state in _state_dicts(content)
+        for prefix, named in _renamed(state, needed, children)
+    ]
+    misses = [_misfit(named, own, needed, children) for _, _, named in candidates]
+    fits = [i for i, miss in enumerate(misses) if not miss]
+    if not fits:
+        why = misses[0] if misses else f"no tensor is called {needed[0]}, with any prefix"
+        raise UserError(f"--weights {origin}: not weights of this network (see --width): {why}")
+    place, prefix, named = candidates[fits[0]]
+    kept = {name: tensor for name, tensor in named.items() if name in own}
+    if not all(torch.isfinite(tensor).all() for tensor in kept.values() if tensor.is_floating_point()):
+        raise UserError(f"--weights {origin}: holds values that are not finite; take an earlier checkpoint")
+    model.load_state_dict(kept, strict=False)
+    if place or prefix or len(fits) > 1:
+        others = [_describe(*candidates[i][:2]) for i in fits[1:]]
+        also = f"; it also holds {', '.join(others)}: save the one you mean alone to choose" if others else ""
+        print(f"--weights {origin}: took {_describe(place, prefix)}{also}", flush=True)
+
+
+def _state_dicts(content: Mapping, place: str = "", depth: int = DEPTH) -> Iterator[tuple[str, State]]:
+    """Every dict in `content` that holds tensors, with its place ("" for the whole)."""
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    if tensors:
+        yield place, tensors
+    for name, value in content.items():
+        if isinstance(value, Mapping) and depth:
+            yield from _state_dicts(value, f"{place}.{name}".lstrip("."), depth - 1)
+
+
+def _renamed(state: State, needed: list[str], children: list[str]) -> Iterator[tuple[str, State]]:
+    """The tensors under each prefix that could be the network's, renamed to the network's own names."""
+    first = needed[0]
+    for key in state:
+        if key == first or key.endswith(f".{first}"):
+            prefix = key.removesuffix(first)
+            yield prefix, {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
+    numbered = f"{children.index(first.split('.')[0])}.{first.partition('.')[2]}"  # in nn.Sequential(*model.children())
+    for key in state:
+        if key == numbered or key.endswith(f".{numbered}"):
+            prefix = key.removesuffix(numbered)
+            parts = {
+                name.removeprefix(prefix).partition("."): t for name, t in state.items() if name.startswith(prefix)
+            }
+            names = dict(zip(map(str, range(len(children))), children))
+            yield f"{prefix}0.", {f"{names.get(a, a)}{dot}{b}": t for (a, dot, b), t in parts.items()}
+
+
+def _misfit(named: State, own: State, needed: list[str], children: list[str]) -> str:
+    """What is wrong with a state dict for a network; "" where nothing is."""
+    for name in needed:
+        if name not in named:
+            return f"{name} is missing"
+        if named[name].shape != own[name].shape:
+            return f"{name} is {tuple(named[name].shape)} there and {tuple(own[name].shape)} here"
+    blocks = {name.split(".")[0] for name in own}
+    more = [n for n in named if n not in own and n.split(".")[0] in blocks & set(children) and not n.endswith(COUNTER)]
+    return f"{more[0]} is of a deeper network" if more else ""
+
+
+def _describe(place: str, prefix: str) -> str:
+    return " ".join(filter(None, [f"{place!r}" if place else "the tensors", f"without {prefix!r}" if prefix else ""]))
+
+
+def _why_unreadable(path: Path, content: bytes, error: Exception) -> str:
+    if content.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the file itself; run git lfs pull there"
+    if content.lstrip()[:1] == b"<":
+        return "is a web page, not weights; download the file again"
+    if isinstance(error, SafetensorError):
+        return f"cannot be read as safetensors ({error}); download or save it again"
+    if zipfile.is_zipfile(path) or content[:1] == b"\x80":
+        if "weights_only" in str(error) or "Unsupported" in str(error):
+            return (
+                "holds Python objects beside tensors, which are not read because reading them runs code; where you trust "
+                f"the file, load it and save the tensors alone: {SAVE_ALONE}"
+            )
+        return f"is damaged ({str(error).strip().splitlines()[0][:100]}); download or save it again"
+    return "is neither safetensors nor written by torch.save, or is cut off; download or save it again"
