@@ -31,7 +31,7 @@ while [ $# -gt 0 ]; do
     fi
     case "$flag" in
         -h|--help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-        --fast|--compile|--deterministic) [ ${#values[@]} -eq 0 ] || fail "$flag takes no value" ;;
+        --fast|--compile|--deterministic|--keep-last-batch) [ ${#values[@]} -eq 0 ] || fail "$flag takes no value" ;;
         --*) [ ${#values[@]} -gt 0 ] || fail "$flag needs a value" ;;
         *) fail "unexpected argument $flag; see bash runner.sh --help" ;;
     esac
@@ -45,7 +45,7 @@ while [ $# -gt 0 ]; do
         --prompt-type|--device) both+=("$flag" "${values[@]}") ;;
         --fast) generation+=("$flag") ;;
         --compile) both+=("$flag") ;;
-        --deterministic) training+=("$flag") ;;
+        --deterministic|--keep-last-batch) training+=("$flag") ;;
         --model|--prompts|--images-per-cell|--steps|--guidance-scale|--scheduler|--size|--save-size)
             generation+=("$flag" "${values[@]}") ;;
         --generation-*) generation+=("--${flag#--generation-}" "${values[@]}") ;;

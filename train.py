@@ -40,7 +40,7 @@ from models.methods import AUTO_TOP_K, Method, candidates, parse_method, top_k, 
 from models.methods.mixtures import short_of_largest
 from models.seed_run import Experiment, Outcome, SeedRun
 from models.sensitivity import check_top_k
-from models.training import Compute, Schedule, evaluate, predict
+from models.training import ACCURACY, WORST_GROUP, Compute, Schedule, evaluate, predict
 from utils.arguments import (
     be_deterministic,
     choose_device,
@@ -53,9 +53,13 @@ from utils.checkpoint import Unfinished
 from utils.choice import choose
 from utils.errors import UserError, command_line
 from utils.lock import locked
-from utils.metrics import fairness_metrics
+from utils.metrics import fairness_metrics, positive
 from utils.records import ROOT, adopt_record, check_settings, environment, read_record, record_folder, write_record
 from utils.summary import write_summary
+
+SELECT_BY = {"accuracy": ACCURACY, "worst-group": WORST_GROUP}  # --select-by, and the column of the curve it means
+PAPER_CROP_SCALE = (0.08, 1.0)
+NEWER_OPTIONS = ("protocol", "first-lr", "first-weight-decay")  # of methods: records made before they came lack them
 
 
 def main() -> None:
@@ -64,7 +68,13 @@ def main() -> None:
     if args.deterministic:
         be_deterministic()
     compute = Compute(
-        choose_device(args.device), args.precision == "bf16", args.image_size, args.batch_size, args.compile
+        choose_device(args.device),
+        args.precision == "bf16",
+        args.image_size,
+        args.batch_size,
+        args.compile,
+        crop_scale=share_range("--crop-scale", args.crop_scale),
+        keep_last_batch=args.keep_last_batch,
     )
     milestones = tuple(args.milestones)
     pre_training = Schedule(args.pre_train_epochs, args.pre_train_lr, args.weight_decay, milestones)
@@ -116,10 +126,12 @@ def main() -> None:
         "batch_size": args.batch_size,
         "image_size": args.image_size,
         "precision": args.precision,
+        **newer_settings(args.keep_last_batch, args.crop_scale, args.select_by),
     }
     fine_tune_settings = {"epochs": args.fine_tune_epochs, "lr": args.fine_tune_lr}
 
-    experiment = Experiment(real, args.weights, args.width, pre_training, fine_tuning, compute)
+    select_by = SELECT_BY[args.select_by]
+    experiment = Experiment(real, args.weights, args.width, pre_training, fine_tuning, compute, select_by)
     settings = {
         method.label: method_settings(
             method, plans[method.label], erm_settings, fine_tune_settings, args.number_imbalanced_synthetic
@@ -159,9 +171,29 @@ def plan_for(method: Method, synthetic: SyntheticImages, train: FaceSet, number:
     return synthetic.plan(options["prompt-type"], balanced, options.get("bias-degree"), must_hold_out=must_hold_out)
 
 
+def share_range(flag: str, shares: list[float]) -> tuple[float, float]:
+    """Two shares of an image, the smaller first. Raises `UserError` unless they are above 0, at most 1 and in order."""
+    low, high = shares
+    if not 0 < low <= high <= 1:
+        raise UserError(f"{flag} {low:g} {high:g}: expected two numbers above 0 and at most 1, the smaller one first")
+    return low, high
+
+
+def newer_settings(keep_last_batch: bool, crop_scale: list[float], select_by: str) -> dict:
+    """Settings that older records lack, each left out where it is what those were made with: so they still match."""
+    settings = {} if keep_last_batch else {"drop_last": True}
+    if tuple(crop_scale) != PAPER_CROP_SCALE:
+        settings["crop_scale"] = crop_scale
+    return settings | ({"select_by": select_by} if SELECT_BY[select_by] != ACCURACY else {})
+
+
 def method_settings(method: Method, plan, erm_settings: dict, fine_tune_settings: dict, number_imbalanced: int) -> dict:
     """All that a method's result depends on, for its record."""
-    options = {key.replace("-", "_"): value for key, value in method.options.items()}
+    options = {
+        key.replace("-", "_"): value
+        for key, value in method.options.items()
+        if key not in NEWER_OPTIONS or value != method.kind.defaults[key]
+    }
     if plan is None:
         return erm_settings | ({method.name: options} if options else {})
     options["synthetic_data"] = fingerprint(plan.pool)
@@ -232,7 +264,7 @@ def record(folder, label, seed, outcome: Outcome, real, compute, settings, clock
     content = {
         "method": label,
         "seed": seed,
-        "metrics": fairness_metrics(test.target, test.protected, logits > 0, test.cells),
+        "metrics": fairness_metrics(test.target, test.protected, positive(logits), test.cells),
         **judged,
         "settings": settings,
         "seconds": clock.seconds,
@@ -327,7 +359,27 @@ def parse_args() -> argparse.Namespace:
     training.add_argument("--batch-size", type=positive_int, default=128)
     training.add_argument("--weight-decay", type=non_negative_float, default=1e-4)
     training.add_argument("--milestones", nargs="+", type=positive_int, default=[10], help="epochs: lr x 0.1")
+    training.add_argument(
+        "--keep-last-batch",
+        action="store_true",
+        help="train on an epoch's last short batch, which the paper leaves out",
+    )
     training.add_argument("--image-size", type=positive_int, default=224, help="pixels a side")
+    training.add_argument(
+        "--crop-scale",
+        nargs=2,
+        type=positive_float,
+        default=list(PAPER_CROP_SCALE),
+        metavar=("MIN", "MAX"),
+        help="share of a training image in its random crop; at 64 pixels or fewer, where 0.08 leaves a few pixels, take "
+        "0.6 1 or so (default: 0.08 1, the paper's)",
+    )
+    training.add_argument(
+        "--select-by",
+        choices=tuple(SELECT_BY),
+        default="accuracy",
+        help="what chooses the epoch on val: accuracy, the paper's, or worst-group, which needs protected labels on val",
+    )
     training.add_argument(
         "--top-k",
         type=top_k,

@@ -21,9 +21,9 @@ def biased_cell_sizes(size: int, bias_degree: str, cells: tuple[str, ...] = CELL
     """The images of each cell in a biased set of `size`: 0_0 and 1_1 are the minorities.
 
     With bias degree d the minorities get size * d / (d + 1) / 2 each, the others size / (d + 1) / 2
-    (paper, section 4.1: 1,000 / 9,000 / 9,000 / 1,000 at 20,000 and 1/9). Halves are rounded so
-    that the four sum to `size`, or to `size` - 1 where that is odd. With several protected attributes the
-    target goes with the absence of each of them, independently and to the same degree: the shares multiply.
+    (paper, section 4.1: 1,000 / 9,000 / 9,000 / 1,000 at 20,000 and 1/9). A share that is no whole number is rounded
+    down, as in the authors' code: 2 / 22 / 22 / 2 at 50. With several protected attributes the target goes with the
+    absence of each of them, independently and to the same degree: the shares multiply.
     """
     sizes = _cell_sizes(size, parse_bias_degree(bias_degree), cells)
     if min(sizes.values()) < 1:
@@ -46,12 +46,8 @@ def largest_biased_size(available: dict[str, int], bias_degree: str) -> int:
 
 def _cell_sizes(size: int, degree: Fraction, cells: tuple[str, ...]) -> dict[str, int]:
     sizes = {}
-    for target in "01":
-        majority = max if target == "0" else min  # of the target's cells: all protected bits are the opposite
-        own = [cell for cell in cells if cell[0] == target]
-        for cell in own:
-            same = sum(str(bit) == target for bit in cell_values(cell)[1:])
-            sizes[cell] = round(size * degree**same / (degree + 1) ** (len(cell) - 2) / 2)
-        largest = majority(own)
-        sizes[largest] = size // 2 - sum(sizes[cell] for cell in own if cell != largest)
+    for cell in cells:
+        target, *protected = cell_values(cell)
+        same = sum(bit == target for bit in protected)  # attributes that go with the target against the bias
+        sizes[cell] = int(size * degree**same / (degree + 1) ** len(protected) / 2)
     return sizes

@@ -1,6 +1,6 @@
 """What the methods of one seed share: the data, the draws, the biased model and the gradients at its weights."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from datasets.synthetic import SyntheticPlan, draw_cells
 from models.aim_fair import Gradients, sensitivity_table
 from models.classifier import new_classifier
 from models.sensitivity import mean_gradients
-from models.training import Compute, Objective, Schedule, fit, mean_loss, train_batches
+from models.training import ACCURACY, Compute, Objective, Schedule, fit, lone_images_named, mean_loss, train_batches
 from utils.checkpoint import Unfinished
 from utils.seeds import derived_seed, torch_generator
 
@@ -30,6 +30,7 @@ class Experiment:
     pre_training: Schedule
     fine_tuning: Schedule
     compute: Compute
+    select_by: str = ACCURACY  # what chooses the epoch, as `models.training.fit` takes it
 
 
 class Outcome(NamedTuple):
@@ -70,6 +71,7 @@ class SeedRun:
         schedule: Schedule | None = None,
         objective: Objective = mean_loss,
         sampling: np.ndarray | None = None,
+        select_by: str | None = None,
     ) -> Outcome:
         """Train from the start as the biased model is trained: same schedule, same draws, ties to the later epoch."""
         network = self.new_network() if network is None else network
@@ -84,6 +86,7 @@ class SeedRun:
             objective=objective,
             sampling=sampling,
             later_wins_ties=True,
+            select_by=select_by or self.experiment.select_by,
             label=label,
             checkpoint=self.unfinished and self.unfinished.checkpoint(label),
         )
@@ -102,6 +105,7 @@ class SeedRun:
             torch_generator(self.seed, "fine-tune"),
             trainable=chosen,
             later_wins_ties=False,
+            select_by=self.experiment.select_by,
             label=label,
             checkpoint=self.unfinished and self.unfinished.checkpoint(label),
         )
@@ -134,9 +138,10 @@ class SeedRun:
     def _mean_gradients(self, name: str, data: FaceSet, *key) -> Gradients:
         """The mean gradients at the biased weights, under the training transform, once for each set."""
         if (name, *key) not in self._gradients:
-            compute = self.experiment.compute
-            batches = train_batches(data, compute, torch_generator(self.seed, f"gradient {name}"), drop_last=True)
-            self._gradients[name, *key] = mean_gradients(self.biased_model(), batches, amp=compute.amp)
+            compute = replace(self.experiment.compute, keep_last_batch=False)  # a short one would weigh too much
+            batches = train_batches(data, compute, torch_generator(self.seed, f"gradient {name}"))
+            with lone_images_named():
+                self._gradients[name, *key] = mean_gradients(self.biased_model(), batches, amp=compute.amp)
         return self._gradients[name, *key]
 
     def _draws(self, name: str) -> np.random.Generator:

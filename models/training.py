@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,8 +15,11 @@ from datasets.augment import crop_and_resize, random_boxes, random_flips, resize
 from datasets.images import FaceSet, MixedSet
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
-from utils.metrics import fairness_metrics
+from utils.metrics import fairness_metrics, positive
 from utils.progress import progress
+
+# What chooses the epoch whose weights are kept: a column of the curve.
+ACCURACY, WORST_GROUP, LAST_EPOCH = "val_accuracy", "val_worst_group_accuracy", "epoch"
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Compute:
     image_size: int
     batch_size: int
     compile: bool = False  # the network, for training
+    crop_scale: tuple[float, float] = (0.08, 1.0)  # smallest and largest share of a training image in its random crop
+    keep_last_batch: bool = False  # train on an epoch's last batch also where it is short
 
 
 @dataclass(frozen=True)
@@ -63,31 +68,49 @@ def train_batches(
     compute: Compute,
     generator: torch.Generator,
     *,
-    drop_last: bool = False,
     sampling: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """One epoch of shuffled, randomly cropped and mirrored batches on the device.
 
-    `drop_last` leaves out a last short batch, unless it is the only one. With `sampling`, positive weights of
-    shape (n,), an epoch is as many draws with replacement as there are images, each image by its weight.
+    A last short batch is left out, as the authors do, unless it is the only one or `compute.keep_last_batch` says
+    otherwise. With `sampling`, positive weights of shape (n,), an epoch is as many draws with replacement as there
+    are images, each image by its weight.
     """
     if sampling is None:
         order = torch.randperm(len(data), generator=generator).numpy()
     else:
         order = torch.multinomial(torch.from_numpy(sampling), len(data), replacement=True, generator=generator).numpy()
     target = data.target
-    for start in range(0, len(order), compute.batch_size):
-        indices = order[start : start + compute.batch_size]
-        if drop_last and start and len(indices) < compute.batch_size:
-            return
+    for batch in range(number_of_batches(len(order), compute)):
+        indices = order[batch * compute.batch_size : (batch + 1) * compute.batch_size]
         blocks = []
         for pixels, places in data.take(indices):
-            boxes = random_boxes(len(pixels), *pixels.shape[1:3], generator)
+            boxes = random_boxes(len(pixels), *pixels.shape[1:3], generator, scale=compute.crop_scale)
             flips = random_flips(len(pixels), generator)
             pixels = pixels.to(compute.device, non_blocking=True)
             blocks.append((crop_and_resize(pixels, boxes, flips, compute.image_size), places))
         targets = torch.from_numpy(target[indices]).to(compute.device, torch.float32)
         yield Batch(_in_places(blocks), targets, indices)
+
+
+def number_of_batches(images: int, compute: Compute) -> int:
+    """The batches of an epoch of so many images: see `train_batches`."""
+    whole, rest = divmod(images, compute.batch_size)
+    return whole + (rest > 0 and (compute.keep_last_batch or whole == 0))
+
+
+@contextmanager
+def lone_images_named() -> Iterator[None]:
+    """Raise `UserError` in place of batch norm's `ValueError` for a batch that is one image with one pixel left of it."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            "a training batch holds a single image, too little for batch norm: give more images, another --batch-size, or "
+            "leave out --keep-last-batch"
+        ) from error
 
 
 @torch.inference_mode()
@@ -117,20 +140,24 @@ def fit(
     objective: Objective = mean_loss,
     sampling: np.ndarray | None = None,
     later_wins_ties: bool,
+    select_by: str = ACCURACY,
     label: str,
     checkpoint: Checkpoint | None = None,
 ) -> list[dict]:
-    """Train in place, then put back the weights of the epoch with the best accuracy on `val`.
+    """Train in place, then put back the weights of the epoch that does best on `val`.
+
+    That is the epoch of the highest accuracy; with `select_by` WORST_GROUP that of the highest accuracy of the worst
+    group, which takes protected labels on `val`; with LAST_EPOCH the last one.
 
     Only the parameters named in `trainable` move (all by default); the others get neither gradient nor
     weight decay, while batch norm's running statistics keep moving. `objective` is what is minimised; `sampling`
-    is that of `train_batches`. Returns a row for each epoch: epoch, lr, loss, val_accuracy, val_equalized_odds
-    (for the record only) and best.
+    is that of `train_batches`. Returns a row for each epoch: epoch, lr, loss, val_accuracy,
+    val_worst_group_accuracy and val_equalized_odds (for the record, unless selected by), and best.
 
     A `checkpoint` is kept after every epoch and gone on from: the result is that of an unbroken training. An objective
     that learns has its tensors in `state()` and takes them back in `restore(state)`.
 
-    Raises `UserError` where the loss is no longer finite.
+    Raises `UserError` where the loss is no longer finite, or a batch of one image is too small for batch norm.
     """
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trainable is None or name in trainable)
@@ -161,8 +188,9 @@ def fit(
             objective.restore(found["objective"])
         generator.set_state(found["generator"])
         curve, best, best_state = found["curve"], found["best"], found["best_state"]
-    steps = -(-len(data) // compute.batch_size)
+    steps = number_of_batches(len(data), compute)
     with (
+        lone_images_named(),
         checkpoint or nullcontext(),
         progress(desc=label, total=steps * schedule.epochs, initial=steps * len(curve), unit="batch") as bar,
     ):
@@ -174,9 +202,9 @@ def fit(
                 raise UserError(f"{label}: the loss is {loss} in epoch {epoch}; lower the learning rate (now {lr})")
             decay.step()
             metrics = evaluate(model, val, compute)
-            row = {"epoch": epoch, "lr": lr, "loss": loss, "val_accuracy": metrics["accuracy"]}
-            row["val_equalized_odds"] = metrics["equalized_odds"]
-            gain = row["val_accuracy"] - (curve[best]["val_accuracy"] if curve else -1.0)
+            row = {"epoch": epoch, "lr": lr, "loss": loss}
+            row |= {f"val_{key}": metrics[key] for key in ("accuracy", "worst_group_accuracy", "equalized_odds")}
+            gain = row[select_by] - (curve[best][select_by] if curve else -1.0)
             curve.append(row)
             if gain > 0 or (gain == 0 and later_wins_ties):
                 best, best_state = len(curve) - 1, copy.deepcopy(model.state_dict())
@@ -189,8 +217,8 @@ def fit(
 
 
 def evaluate(model: nn.Module, data: FaceSet, compute: Compute) -> dict:
-    """The fairness metrics of a model on a set; an image is positive where its logit is above 0."""
-    return fairness_metrics(data.target, data.protected, predict(model, data, compute) > 0, data.cells)
+    """The fairness metrics of a model on a set; which images are positive says `utils.metrics.positive`."""
+    return fairness_metrics(data.target, data.protected, positive(predict(model, data, compute)), data.cells)
 
 
 def _train_epoch(model, batches, optimizer, objective, compute, bar) -> float:

@@ -22,8 +22,10 @@ def test_eight_cells_multiply_the_shares_and_keep_the_degree_of_each_attribute()
     sizes = biased_cell_sizes(20000, "1/9", cells)
     assert sizes == dict(zip(cells, [100, 900, 900, 8100, 8100, 900, 900, 100]))
     assert sizes["1_10"] + sizes["1_11"] == 1000  # the first attribute alone: 1 to 9, as for a pair
-    assert sum(biased_cell_sizes(777, "1/3", cells).values()) == 776
-    assert largest_biased_size(sizes, "1/9") // 2 == 10000
+    # shares of 777 / 2 are 1/16, 3/16, 3/16 and 9/16, each rounded down
+    assert list(biased_cell_sizes(777, "1/3", cells).values()) == [24, 72, 72, 218, 218, 72, 72, 24]
+    largest = largest_biased_size(sizes, "1/9")
+    assert largest >= 20000 and biased_cell_sizes(largest, "1/9", cells) == sizes
 
 
 def test_biased_subset_of_eight_cells():
@@ -49,7 +51,8 @@ def plain_walk(table, target, protected, sizes):
 def test_paper_sizes():
     assert list(biased_cell_sizes(20000, "1/9").values()) == [1000, 9000, 9000, 1000]
     assert list(biased_cell_sizes(20000, "1").values()) == [5000, 5000, 5000, 5000]
-    assert sum(biased_cell_sizes(1234, "0.3").values()) == 1234
+    assert list(biased_cell_sizes(1234, "0.3").values()) == [142, 474, 474, 142]
+    assert list(biased_cell_sizes(50, "1/9").values()) == [2, 22, 22, 2]
 
 
 @pytest.mark.parametrize("values", [(-1, 1), (0, 1)])
@@ -65,7 +68,7 @@ def test_shortage_names_the_largest_size_that_works():
     with pytest.raises(UserError, match=r"0_1 has \d+ of 900") as caught:
         biased_subset(table, "Smiling", "Male", size=2000)
     largest = int(str(caught.value).split("largest size that works is ")[1].split()[0])
-    assert len(biased_subset(table, "Smiling", "Male", size=largest)) == largest // 2 * 2
+    assert len(biased_subset(table, "Smiling", "Male", size=largest)) == sum(biased_cell_sizes(largest, "1/9").values())
     with pytest.raises(UserError):
         biased_subset(table, "Smiling", "Male", size=largest + 1)
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 import train as train_script
 from datasets.celeba import image_folder, read_attributes, read_partition
 from datasets.pairs import cells_of
+from models.methods import parse_method
 from stable_diffusion import generate, train_generator
 from stable_diffusion.train_generator import read_captioned_folder
 from utils.errors import UserError
@@ -108,7 +109,7 @@ def test_bf16_repeats_itself_too(toy, synthetic, tmp_path):
 
 
 COMPARISONS = [
-    "cvar-dro", "lff", "jtt", "eiil:steps=20", "group-dro", "synthetic-only", "supplement", "repair", "linear-probe", "full",
+    "cvar-dro", "lff", "jtt", "jtt:protocol=published", "eiil:steps=20", "group-dro", "synthetic-only", "supplement", "repair", "linear-probe", "full",
     "update-block-2", "freeze-block-stem", "random-mask:share=0.4,draw=2", "cosine", "aim-fair:bias-degree=1/1",
     "aim-fair:ratio=0.5", "aim-fair:top-k=auto",
 ]  # fmt: skip
@@ -176,6 +177,18 @@ def test_auto_top_k_says_what_it_lacks(toy, synthetic, tmp_path):
     assert_one_line_error(failed, "has 6 of 504", "--number-held-out-synthetic")
 
 
+def test_records_from_before_a_setting_came_match_where_it_is_as_it_was():
+    assert train_script.newer_settings(True, [0.08, 1.0], "accuracy") == {}
+    changed = {"drop_last": True, "crop_scale": [0.6, 1.0], "select_by": "worst-group"}
+    assert train_script.newer_settings(False, [0.6, 1.0], "worst-group") == changed
+    flags = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9", "ratio": None}
+    settings = [
+        train_script.method_settings(parse_method(text, flags), None, {}, {}, 0)
+        for text in ("lff", "lff:protocol=published")
+    ]
+    assert settings[0] == {"lff": {"q": 0.7, "momentum": 0.7}} and settings[1]["lff"]["protocol"] == "published"
+
+
 def test_other_settings_in_the_same_output_are_refused(trained, toy, synthetic):
     output, _ = trained
     assert_one_line_error(train(toy, synthetic, output, "--seeds", 100, "--top-k", 50), "top_k: 55 there, 50 asked")
@@ -197,6 +210,9 @@ def test_other_settings_in_the_same_output_are_refused(trained, toy, synthetic):
         (["--methods", "magic"], ["no method magic"]),
         (["--methods", "aim-fair:k=3"], ["no option 'k'", "top-k"]),
         (["--top-k", "some"], ["--top-k"]),
+        (["--crop-scale", 0.8, 0.6], ["--crop-scale 0.8 0.6", "smaller one first"]),
+        (["--device", "mps"], ["--device mps", "doesn't have it"]),
+        (["--device", "meta"], ["--device meta", "doesn't have it"]),
     ],
 )
 def test_bad_input_is_one_line(toy, synthetic, tmp_path, flags, parts):

@@ -14,10 +14,11 @@ from models.methods.cvar_dro import WorstShareLoss, worst_share_mean
 from models.methods.eiil import infer_environments, invariance_penalty, logit_slopes
 from models.methods.fine_tuning import BLOCKS, in_block, random_tensors
 from models.methods.group_dro import GroupLoss, cell_groups, equal_chances, group_means, raised_weights
-from models.methods.jtt import error_weights
+from models.methods.jtt import error_weights, errors, with_copies
 from models.methods.lff import FailureLoss, TwoNetworks, generalised_cross_entropy, relative_difficulty
 from models.methods.mixtures import short_of_largest
-from models.training import Batch, Compute, train_batches
+from models.seed_run import Experiment, Outcome
+from models.training import LAST_EPOCH, WORST_GROUP, Batch, Compute, Schedule, train_batches
 from utils.errors import UserError
 
 FLAGS = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9", "ratio": None}
@@ -69,7 +70,58 @@ def test_group_dro_draws_groups_with_equal_chance_and_needs_their_labels():
 
 
 def test_jtt_shows_errors_more_often():
-    assert error_weights(np.array([0, 1, 0, 1]), np.array([-1.0, -1, 2, 3]), 20).tolist() == [1, 20, 20, 1]
+    wrong = errors(np.array([0, 1, 0, 1]), np.array([-1.0, -1, 2, 3]))
+    assert wrong.tolist() == [False, True, True, False]
+    assert error_weights(wrong, 20).tolist() == [1, 20, 20, 1]
+    places = with_copies(wrong, 51)  # the originals and 50 copies
+    assert np.bincount(places).tolist() == [1, 51, 51, 1]
+
+
+class Recorder:
+    """In place of a seed's run: notes what its trainings are asked for."""
+
+    def __init__(self, train):
+        self.seed, self.calls = 1, []
+        compute = Compute(torch.device("cpu"), amp=False, image_size=4, batch_size=4)
+        self.experiment = Experiment({"train": train}, "none", 1, Schedule(15, 0.01, 1e-4, (10,)), None, compute)
+
+    def new_network(self, seed=None):
+        return nn.Sequential(nn.Flatten(), nn.Linear(48, 1))
+
+    biased_model = new_network
+
+    def pre_train(self, data, **options):
+        self.calls.append((data, options))
+        return Outcome(self.new_network(), [])
+
+
+def asked_for(name):
+    run, method = Recorder(faces([0, 1, 0, 1], [0, 1, 1, 0])), parse_method(name, FLAGS)
+    method.kind.train(run, method.options, None)
+    return run.calls
+
+
+def test_jtt_as_published():
+    (_, first), (data, second) = asked_for("jtt:protocol=published")
+    schedule = first["schedule"]
+    assert (schedule.epochs, schedule.lr, schedule.weight_decay) == (1, 1e-5, 0.1)
+    assert first["select_by"] == LAST_EPOCH and second["select_by"] == WORST_GROUP and "sampling" not in second
+    assert len(data) > 4 and (len(data) - 4) % 50 == 0  # copies of what the first, untrained one got wrong
+    (_, first), (data, second) = asked_for("jtt")
+    assert (first["schedule"].epochs, first["schedule"].lr, first["schedule"].weight_decay) == (1, 0.01, 1e-4)
+    assert len(data) == 4 and set(second["sampling"]) <= {1, 51} and second.get("select_by") is None
+    (_, first), _ = asked_for("jtt:protocol=published,first-lr=0.5,epochs=3")
+    assert (first["schedule"].epochs, first["schedule"].lr) == (3, 0.5)
+
+
+def test_eiil_group_dro_and_lff_as_published():
+    (_, reference), (_, robust) = asked_for("eiil:protocol=published,steps=1")
+    assert reference["schedule"].epochs == 1 and robust["select_by"] is None
+    assert len(asked_for("eiil:steps=1")) == 1  # the biased model is there already
+    assert [call["select_by"] for _, call in asked_for("group-dro:protocol=published")] == [WORST_GROUP]
+    assert [call["select_by"] for _, call in asked_for("group-dro")] == [None]
+    assert [call["objective"].factor for _, call in asked_for("lff:protocol=published")] == [0.7]
+    assert [call["objective"].factor for _, call in asked_for("lff")] == [1]
 
 
 def test_sampling_follows_its_weights():
@@ -100,6 +152,10 @@ def test_lff_weighs_what_the_biased_network_fails_on():
     weights = scaled[:, 1] / (scaled[:, 1] + scaled[:, 0])
     expected = (weights * two[:, 0]).mean() + ((1 - torch.exp(-two[:, 1]) ** 0.7) / 0.7).mean()
     torch.testing.assert_close(value, expected)
+    published = FailureLoss(np.array([1, 1]), q=0.7, momentum=0.7, factor=0.7)
+    published(first, batch)
+    expected = (weights * two[:, 0]).mean() + 0.7 * ((1 - torch.exp(-two[:, 1]) ** 0.7) / 0.7).mean()
+    torch.testing.assert_close(published(second, batch), expected)
 
 
 def test_lff_keeps_its_two_networks_apart():
@@ -126,6 +182,9 @@ def test_eiil_slopes_are_the_derivative_and_environments_raise_the_penalty():
     assert len({(place, slope > 0) for place, slope in zip(places.tolist(), plain)}) == 2
     half = torch.full((4,), 0.5, dtype=torch.float64)
     assert invariance_penalty(slopes, torch.from_numpy(places).double()) > invariance_penalty(slopes, half)
+    shares = torch.tensor([0.1, 0.9, 0.4, 0.7]).double()
+    both = [(share * slopes).mean() ** 2 for share in (shares, 1 - shares)]
+    assert invariance_penalty(slopes, shares) == torch.stack(both).mean()
 
 
 def test_blocks_part_the_network_and_masks_follow_their_draw():
@@ -163,7 +222,7 @@ def test_names_and_options_of_methods():
     method = parse_method("aim-fair:bias-degree=2/8,top-k=40", FLAGS)
     assert method.label == "aim-fair:top-k=40,bias-degree=2/8" and method.folder == "aim-fair_top-k=40,bias-degree=2-8"
     assert method.options == {"top-k": 40, "bias-degree": "2/8", "prompt-type": "contextual", "ratio": None}
-    assert parse_method("jtt", FLAGS).options == {"epochs": 1, "weight": 50.0}
+    assert parse_method("jtt", FLAGS).options["weight"] == 51
     assert {"erm", "update-block-stem", "freeze-block-4", "group-dro"} <= KINDS.keys()
     auto = with_candidates([parse_method(name, FLAGS) for name in ("aim-fair:top-k=auto,ratio=2", "erm")], FLAGS)
     labels = [f"aim-fair:top-k={k},ratio=2.0" for k in (40, 45, 50)]
@@ -183,6 +242,7 @@ def test_names_and_options_of_methods():
         ("random-mask:share=0", "share=0"),
         ("random-mask:share", "share="),
         ("jtt:epochs=0", "epochs=0"),
+        ("jtt:protocol=mine", "neither aligned nor published"),
         ("aim-fair:ratio=nan", "ratio=nan"),
     ],
 )

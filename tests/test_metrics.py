@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+import torch
 from fairlearn.metrics import MetricFrame, equalized_odds_difference
 from sklearn.metrics import accuracy_score
 
 from datasets.pairs import cells_of
-from utils.metrics import fairness_metrics
+from utils.metrics import fairness_metrics, positive
 
 
 @pytest.fixture
@@ -91,3 +92,10 @@ def test_four_protected_groups_agree_with_fairlearn():
     with pytest.raises(ValueError, match="1_10"):
         keep = (target == 0) | (protected != 2)
         fairness_metrics(target[keep], protected[keep], prediction[keep], names)
+
+
+def test_positive_is_half_or_more_of_the_sigmoid_in_single_precision():
+    logits = [-100, -1, -1e-6, -1e-9, 0.0, 1e-9, 1, 100]
+    assert positive(logits).tolist() == [False] * 3 + [True] * 5
+    drawn = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    assert (positive(drawn) == (torch.from_numpy(drawn).sigmoid() >= 0.5).numpy()).all()

@@ -8,7 +8,7 @@ from torch import nn
 from datasets.images import FaceSet, upload
 from models import training
 from models.classifier import new_classifier
-from models.training import Compute, Schedule, evaluate, fit, predict, train_batches
+from models.training import Compute, Schedule, evaluate, fit, number_of_batches, predict, train_batches
 from utils.errors import UserError
 
 COMPUTE = Compute(torch.device("cpu"), amp=False, image_size=16, batch_size=8)
@@ -57,7 +57,7 @@ def test_learns_and_puts_back_the_best_epoch():
 
 @pytest.mark.parametrize(("later", "epoch"), [(True, 3), (False, 1)])
 def test_ties(monkeypatch, later, epoch):
-    constant = {"accuracy": 0.5, "equalized_odds": 0.0}
+    constant = {"accuracy": 0.5, "worst_group_accuracy": 0.5, "equalized_odds": 0.0}
     monkeypatch.setattr(training, "evaluate", lambda *_: constant)
     data = bright_and_dark()
     schedule = Schedule(epochs=3, lr=0.01, weight_decay=0, milestones=(9,))
@@ -83,13 +83,55 @@ def test_diverging_loss_is_an_error():
         fit(small_net(), data, data, schedule, COMPUTE, generator(), later_wins_ties=True, label="test")
 
 
-def test_an_epoch_shows_every_image_once():
+def test_an_epoch_shows_every_image_once_but_for_the_last_short_batch():
     data = bright_and_dark(n=21)
     batches = list(train_batches(data, COMPUTE, generator()))
-    assert [len(batch.targets) for batch in batches] == [8, 8, 5]
-    assert sorted(np.concatenate([batch.indices for batch in batches])) == list(range(21))
-    assert sum(batch.targets.sum() for batch in batches) == data.target.sum()
-    assert [len(b.targets) for b in train_batches(data, COMPUTE, generator(), drop_last=True)] == [8, 8]
+    assert [len(batch.targets) for batch in batches] == [8, 8] and number_of_batches(21, COMPUTE) == 2
+    assert len(set(np.concatenate([batch.indices for batch in batches]))) == 16
+    keeping = replace(COMPUTE, keep_last_batch=True)
+    kept = list(train_batches(data, keeping, generator()))
+    assert [len(batch.targets) for batch in kept] == [8, 8, 5] and number_of_batches(21, keeping) == 3
+    assert sorted(np.concatenate([batch.indices for batch in kept])) == list(range(21))
+    assert sum(batch.targets.sum() for batch in kept) == data.target.sum()
+    assert torch.equal(kept[1].inputs, batches[1].inputs)
+    assert number_of_batches(20000, replace(COMPUTE, batch_size=128)) == 156  # the paper's
+
+
+def test_the_only_batch_is_kept_though_it_is_short():
+    assert [len(batch.targets) for batch in train_batches(bright_and_dark(n=5), COMPUTE, generator())] == [5]
+
+
+def test_a_single_image_is_too_little_for_batch_norm_and_said():
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, 1))
+    schedule, keeping = Schedule(1, 0.1, 0, (9,)), replace(COMPUTE, keep_last_batch=True)
+    options = {"later_wins_ties": True, "label": "test"}
+    data = bright_and_dark(n=9)
+    assert fit(model, data, data, schedule, COMPUTE, generator(), **options)  # the ninth is left out
+    for compute, images in ((keeping, data), (COMPUTE, data.subset(np.array([0])))):
+        with pytest.raises(UserError, match="--batch-size"):
+            fit(model, images, data, schedule, compute, generator(), **options)
+
+
+def test_crop_scale_bounds_the_share_of_an_image_that_is_seen(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        training, "crop_and_resize", lambda pixels, boxes, *_: seen.append(boxes) or torch.zeros(len(boxes))
+    )
+    for scale in ((0.08, 1.0), (0.9, 1.0)):
+        list(train_batches(bright_and_dark(n=400), replace(COMPUTE, batch_size=400, crop_scale=scale), generator()))
+    areas = [(boxes[:, 2] * boxes[:, 3] / 256).numpy() for boxes in seen]
+    assert areas[0].min() < 0.2 and areas[1].min() > 0.8
+
+
+def test_the_epoch_can_be_chosen_by_the_worst_group(monkeypatch):
+    rows = [(0.9, 0.1), (0.7, 0.6), (0.8, 0.3)]
+    scores = iter([dict(zip(("accuracy", "worst_group_accuracy"), row), equalized_odds=0.0) for row in 3 * rows])
+    monkeypatch.setattr(training, "evaluate", lambda *_: next(scores))
+    data, schedule = bright_and_dark(), Schedule(epochs=3, lr=0.01, weight_decay=0, milestones=(9,))
+    for select_by, epoch in ((training.ACCURACY, 1), (training.WORST_GROUP, 2), (training.LAST_EPOCH, 3)):
+        options = {"later_wins_ties": True, "select_by": select_by, "label": "test"}
+        curve = fit(small_net(), data, data, schedule, COMPUTE, generator(), **options)
+        assert [row["epoch"] for row in curve if row["best"]] == [epoch]
 
 
 def test_pixels_that_lie_on_the_device_give_the_same_batches():
@@ -98,10 +140,6 @@ def test_pixels_that_lie_on_the_device_give_the_same_batches():
     for one, other in zip(*(train_batches(d, COMPUTE, generator()) for d in (data, there)), strict=True):
         assert torch.equal(one.inputs, other.inputs) and torch.equal(one.targets, other.targets)
     np.testing.assert_array_equal(*(predict(small_net(), d, COMPUTE) for d in (data, there)))
-
-
-def test_drop_last_keeps_the_only_batch():
-    assert len(list(train_batches(bright_and_dark(n=5), COMPUTE, generator(), drop_last=True))) == 1
 
 
 def test_prediction_does_not_depend_on_the_batch():
@@ -129,27 +167,6 @@ def test_a_narrow_classifier_has_the_same_tensors_with_fewer_channels(width):
 def test_a_narrow_classifier_cannot_have_imagenet_weights():
     with pytest.raises(UserError, match="--weights none"):
         new_classifier("imagenet", 0, 0.5)
-
-
-@pytest.mark.parametrize("outputs", [1, 1000])
-def test_weights_file_gives_the_backbone_but_not_the_last_layer(tmp_path, outputs):
-    state = {name: torch.full_like(value, 2) for name, value in new_classifier("none", 0).state_dict().items()}
-    state["fc.weight"], state["fc.bias"] = torch.zeros(outputs, 512), torch.zeros(outputs)
-    torch.save(state, tmp_path / "weights.pth")
-    model = new_classifier(str(tmp_path / "weights.pth"), 0)
-    assert (model.conv1.weight == 2).all()
-    assert torch.equal(model.fc.weight, new_classifier("none", 0).fc.weight)
-
-
-def test_weights_that_cannot_be_used_are_refused(tmp_path):
-    with pytest.raises(UserError, match="no such file"):
-        new_classifier(str(tmp_path / "none.pth"), 0)
-    (tmp_path / "bad.pth").write_bytes(b"junk")
-    with pytest.raises(UserError, match="cannot be read"):
-        new_classifier(str(tmp_path / "bad.pth"), 0)
-    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(UserError, match="not weights of this ResNet-18"):
-        new_classifier(str(tmp_path / "other.pth"), 0)
 
 
 def test_imagenet_weights_out_of_reach_say_what_to_do(monkeypatch):

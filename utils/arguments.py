@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import warnings
 
 import torch
 
@@ -49,17 +50,32 @@ def be_deterministic() -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a GPU, of several processes the one of each, or the CPU where there is none.
+    """The device of that name; "auto" is a GPU (of several processes the one of each), or the CPU where there is none.
 
-    Raises `UserError` where a GPU is asked for and there is none.
+    Raises `UserError` where this torch or this machine doesn't have the device.
     """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         return torch.device("cuda", place().local_rank % gpus) if gpus else torch.device("cpu")
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = "this machine has no usable GPU" if name.startswith("cuda") else str(error).splitlines()[0]
-        raise UserError(f"--device {name}: {reason}; pass --device cpu or leave it out") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of device types that torch no longer knows what to do with
+            device = torch.device(name)
+            torch.zeros(1, device=device).item()  # a device without memory, such as meta, has no value to give
+    except (RuntimeError, AssertionError, ImportError, AttributeError) as error:
+        raise UserError(
+            f"--device {name}: {_why_no_device(name, gpus, error)}; pass --device cpu or leave it out"
+        ) from error
     return device
+
+
+def _why_no_device(name: str, gpus: int, error: Exception) -> str:
+    kind = name.partition(":")[0]
+    if kind == "cuda" and gpus:
+        return f"this machine has {gpus} GPU{'s' if gpus > 1 else ''}, numbered from 0"
+    if kind == "cuda":
+        built = "" if torch.version.cuda or torch.version.hip else ", and this torch is built without CUDA"
+        return f"this machine has no usable GPU{built}"
+    if "device type" in str(error) or "device string" in str(error).lower():
+        return "no such device; there are auto, cpu, cuda, cuda:1, mps, ..."
+    return "this torch or this machine doesn't have it"

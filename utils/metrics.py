@@ -5,6 +5,17 @@ import numpy as np
 GROUPS = ("0_0", "0_1", "1_0", "1_1")  # target_protected
 
 
+def positive(logits) -> np.ndarray:
+    """Which images are taken for positive: sigmoid(logit) >= 0.5 in float32, as the authors have it; bool (n,).
+
+    So a logit of 0 is positive, and so is one within 1e-7 below 0, whose sigmoid rounds to 0.5. `logits` is
+    array-like, (n,).
+    """
+    logits = np.asarray(logits, dtype=np.float32)
+    with np.errstate(over="ignore"):  # exp(100) is infinite, and its sigmoid 0
+        return 1 / (1 + np.exp(-logits)) >= 0.5
+
+
 def fairness_metrics(target, protected, prediction, groups: tuple[str, ...] = GROUPS) -> dict:
     """Accuracy and group fairness of binary predictions, all as fractions.
 

@@ -37,13 +37,22 @@ def share(text: str) -> float:
     return value
 
 
+def protocol(text: str) -> str:
+    """An option type: "aligned" or "published"."""
+    if text not in ("aligned", baselines.PUBLISHED):
+        raise ValueError(f"{text} is neither aligned nor {baselines.PUBLISHED}")
+    return text
+
+
 TYPES = {
     "alpha": share, "q": share, "momentum": non_negative_float, "epochs": positive_int, "weight": positive_float,
     "steps": positive_int, "lr": positive_float, "step-size": positive_float, "share": share, "draw": positive_int,
+    "protocol": protocol, "first-lr": positive_float, "first-weight-decay": non_negative_float,
     "top-k": top_k, "bias-degree": bias_degree, "ratio": positive_float, "prompt-type": str,
 }  # fmt: skip
 # None: what the flag of that name says; for ratio, --number-balanced-synthetic
 BALANCED = {"prompt-type": None, "ratio": None}
+PROTOCOL = {"protocol": "aligned"}  # or as the method's own paper ran it
 RANKED = {"top-k": None, "bias-degree": None, **BALANCED}
 
 
@@ -73,10 +82,10 @@ FINE_TUNED = {
 KINDS = {
     "erm": Kind(baselines.erm),
     "cvar-dro": Kind(baselines.cvar_dro, {"alpha": 0.2}),
-    "lff": Kind(baselines.lff, {"q": 0.7, "momentum": 0.7}),
-    "jtt": Kind(baselines.jtt, {"epochs": 1, "weight": 50.0}),
-    "eiil": Kind(baselines.eiil, {"steps": 10000, "lr": 0.001, "step-size": 0.01}),
-    "group-dro": Kind(baselines.group_dro, {"step-size": 0.01}),
+    "lff": Kind(baselines.lff, {"q": 0.7, "momentum": 0.7, **PROTOCOL}),
+    "jtt": Kind(baselines.jtt, {"epochs": 1, "weight": 51.0, "first-lr": None, "first-weight-decay": None, **PROTOCOL}),
+    "eiil": Kind(baselines.eiil, {"steps": 10000, "lr": 0.001, "step-size": 0.01, **PROTOCOL}),
+    "group-dro": Kind(baselines.group_dro, {"step-size": 0.01, **PROTOCOL}),
     "synthetic-only": Kind(mixtures.synthetic_only, BALANCED),
     "supplement": Kind(mixtures.supplement, BALANCED),
     "repair": Kind(mixtures.repair, {"prompt-type": None}),

@@ -1,8 +1,11 @@
 """Group DRO: weigh the groups by how badly they do (Sagawa et al., ICLR 2020, algorithm 1).
 
 The groups are the cells, target and protected attribute together: it needs protected labels in training, which
-AIM-Fair and the others don't, and stands here as an upper reference. Defaults: step size 0.01; groups drawn with
-equal chance, as in the paper's experiments.
+AIM-Fair and the others don't, so it is never marked as the best. Defaults: step size 0.01; groups drawn with equal
+chance, as in the paper's experiments. Two protocols, by the option `protocol`:
+    aligned (default)   the epoch is chosen as for every method, by overall accuracy on val, so that rows can be compared
+    published           by worst-group accuracy on val, as in the paper, which takes protected labels there too
+Chosen by overall accuracy it may end with an epoch that treats its worst group badly: it is no bound of what can be had.
 """
 
 import numpy as np

@@ -1,13 +1,34 @@
-"""JTT, just train twice: what a briefly trained model gets wrong is shown more often (Liu et al., ICML 2021).
+"""JTT, just train twice: what a first, weak model gets wrong is shown more often to the second (Liu et al., ICML 2021).
 
-Defaults: 1 epoch for the first model and weight 50, the paper's for CelebA. In place of copies of the wrong images,
-which would make an epoch many times longer, images are drawn by weight, and an epoch has as many draws as the training
-set has images: so every method takes the same number of steps.
+Two protocols, by the option `protocol`:
+    aligned (default)   the first model trains as ERM does, for one epoch; images are drawn by weight, an epoch as long as
+                        ERM's; the epoch is chosen as for every method. So JTT has the same labels and as many steps as
+                        what it is compared with: that is why it is the default.
+    published           as the paper's experiments on CelebA: the first model has a training of its own, one epoch at
+                        learning rate 1e-5 and weight decay 0.1; 50 copies of its errors are added to the data, so an epoch
+                        is longer; the epoch is chosen by worst-group accuracy on val, which takes protected labels there.
+                        The second model's schedule is that of the flags: the paper's is 50 epochs at the first one's rates.
+`weight` is what an error counts: 51, itself and the paper's 50 copies. `epochs`, `first-lr` and `first-weight-decay` are of
+the first model.
 """
 
 import numpy as np
 
+from utils.metrics import positive
 
-def error_weights(target: np.ndarray, logits: np.ndarray, weight: float) -> np.ndarray:
-    """Sampling weights float64 (n,): `weight` for each image on the wrong side of logit 0, 1 for the others."""
-    return np.where((logits > 0) == (target == 1), 1.0, float(weight))
+FIRST_LR, FIRST_WEIGHT_DECAY = 1e-5, 0.1  # of the published protocol, for CelebA
+
+
+def errors(target: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Which images the first model gets wrong: bool (n,)."""
+    return positive(logits) != (target == 1)
+
+
+def error_weights(wrong: np.ndarray, weight: float) -> np.ndarray:
+    """Sampling weights float64 (n,): `weight` for each image that is wrong, 1 for the others."""
+    return np.where(wrong, float(weight), 1.0)
+
+
+def with_copies(wrong: np.ndarray, weight: float) -> np.ndarray:
+    """The places of all images, int64, then those of the wrong ones again, so that each is there `weight` times (rounded)."""
+    return np.concatenate([np.arange(len(wrong)), np.repeat(np.flatnonzero(wrong), round(weight) - 1)])

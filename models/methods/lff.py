@@ -2,7 +2,11 @@
 
 The first is trained with the generalised cross-entropy, which dwells on what it finds easy; the second on the images
 that the first finds hard, each by its relative difficulty. Defaults: q = 0.7, as in the paper, and moving averages of
-the losses with weight 0.7 on the past, divided by their largest in the class.
+the losses with weight 0.7 on the past, divided by their largest in the class. Two protocols, by the option `protocol`:
+    aligned (default)   the generalised cross-entropy as the paper writes it, for the paper defines the method
+    published           multiplied by q once more, as in the code that made the paper's numbers: the biased network learns
+                        at q times the rate, the other one through its weights alone
+Optimiser, schedule and choice of the epoch are those of every method here.
 """
 
 import numpy as np
@@ -27,10 +31,10 @@ class TwoNetworks(nn.Module):
 
 
 class FailureLoss:
-    """The objective of both networks; `target` is that of the training set, int64 (n,)."""
+    """The objective of both networks; `target` is that of the training set, int64 (n,), `factor` the biased one's share."""
 
-    def __init__(self, target: np.ndarray, q: float, momentum: float):
-        self.target, self.q, self.momentum = torch.from_numpy(target), q, momentum
+    def __init__(self, target: np.ndarray, q: float, momentum: float, factor: float = 1.0):
+        self.target, self.q, self.momentum, self.factor = torch.from_numpy(target), q, momentum, factor
         self.averages = torch.zeros(2, len(target))  # of the loss of each image, in the debiased and the biased network
         self.seen = torch.zeros(len(target), dtype=torch.bool)
 
@@ -45,7 +49,7 @@ class FailureLoss:
             )
         weights = self._weights(losses.detach().T, torch.from_numpy(batch.indices).to(losses.device))
         biased = generalised_cross_entropy(losses[:, 1], self.q)
-        return (weights * losses[:, 0]).mean() + biased.mean()
+        return (weights * losses[:, 0]).mean() + self.factor * biased.mean()
 
     def state(self) -> dict[str, torch.Tensor]:
         """What it has learned: the averages."""

@@ -46,7 +46,9 @@ def loader(files: Files, image_size: int, batch_size: int, workers: int, *, trai
     crop = [transforms.RandomResizedCrop(image_size), transforms.RandomHorizontalFlip()]
     whole = [transforms.Resize((image_size, image_size))]
     faces = Faces(files, transforms.Compose([*(crop if train else whole), *end]))
-    return DataLoader(faces, batch_size=batch_size, shuffle=train, num_workers=workers, pin_memory=True)
+    drop_last = train and len(files.paths) >= batch_size
+    options = {"num_workers": workers, "pin_memory": True, "shuffle": train, "drop_last": drop_last}
+    return DataLoader(faces, batch_size=batch_size, **options)
 
 
 def train_epoch(model: nn.Module, batches: DataLoader, optimizer: torch.optim.Optimizer, device: torch.device) -> float:
@@ -69,7 +71,7 @@ def validate(model: nn.Module, batches: DataLoader, device: torch.device) -> dic
     model.eval()
     right, count = np.zeros((2, 2)), np.zeros((2, 2))
     for pixels, target, protected in batches:
-        predicted = (torch.sigmoid(model(pixels.to(device))[:, 0]) > 0.5).long()
+        predicted = (torch.sigmoid(model(pixels.to(device))[:, 0]) >= 0.5).long()
         for i in range(len(target)):
             t, p = target[i].item(), protected[i].item()
             count[t][p] += 1
@@ -84,8 +86,6 @@ def mean_gradients(model: nn.Module, batches: DataLoader, device: torch.device) 
     model = copy.deepcopy(model).train()
     criterion, sums, count = nn.BCEWithLogitsLoss(), {}, 0
     for pixels, target, _ in batches:
-        if count and len(target) < batches.batch_size:
-            break
         model.zero_grad()
         criterion(model(pixels.to(device))[:, 0], target.float().to(device)).backward()
         for name, parameter in model.named_parameters():
