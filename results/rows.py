@@ -9,7 +9,7 @@ from results.columns import Column
 from utils.choice import choose
 
 PAPER = Path(__file__).parent / "paper.json"
-PROTECTED_LABELS = "group-dro"  # trains on protected labels: an upper reference, never the best
+PROTECTED_LABELS = "group-dro"  # trains on protected labels: never marked as the best
 PUBLISHED = {"maple": "MAPLE", "diga": "DiGA"}  # rows of which only the paper's number is known
 BASELINES = ("erm", "cvar-dro", "eiil", "lff", "jtt", "maple", "diga", "aim-fair", PROTECTED_LABELS)
 SHARE = "_real-"  # in the name of a column that trains on a share of the real images
