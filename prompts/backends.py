@@ -1,11 +1,5 @@
-"""Language models that answer one question at a time: run here with transformers, or behind an HTTP endpoint."""
+"""Language models that run here with transformers, and how their answers are drawn."""
 
-import json
-import os
-import time
-import urllib.error
-import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +7,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import logging as transformers_logging
 
+from prompts.replies import Reply
 from utils.errors import UserError
 
 DEFAULT_MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-ANSWER_LIMIT = 1_000_000  # bytes of an HTTP answer
 
 
 @dataclass(frozen=True)
@@ -58,19 +52,14 @@ class LocalModel:
         self.sampling = sampling
 
     @torch.inference_mode()
-    def answer(self, questions: list[str], openings: list[str], seed: int) -> list[str]:
-        """An answer to each question, without special tokens; the same for the same questions and seed.
+    def answer(self, questions: list[str], openings: list[str], seed: int) -> list[tuple[int, Reply]]:
+        """(number, `Reply`) of each question, without special tokens; the same for the same questions and seed.
 
-        Each opening is put into the model's mouth: it goes on after it, so that even a small model begins as told.
+        Each opening is put into the model's mouth: it goes on after it, so that even a small model begins as told. It
+        is asked not to think first.
         """
         openings = [f"{opening}," for opening in openings]
-        chats = [
-            self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=False
-            )
-            + opening
-            for question, opening in zip(questions, openings, strict=True)
-        ]
+        chats = [self._chat(question) + opening for question, opening in zip(questions, openings, strict=True)]
         inputs = self.tokenizer(chats, return_tensors="pt", padding=True, add_special_tokens=False)
         inputs = inputs.to(self.model.device)
         torch.manual_seed(seed)
@@ -83,63 +72,31 @@ class LocalModel:
             max_new_tokens=self.sampling.max_new_tokens,
             pad_token_id=self.tokenizer.pad_token_id,
             **sampling,
+        )[:, inputs.input_ids.shape[1] :]
+        texts = self.tokenizer.batch_decode(output, skip_special_tokens=True)
+        return [
+            (number, self._reply(opening, text, tokens))
+            for number, (opening, text, tokens) in enumerate(zip(openings, texts, output.tolist(), strict=True))
+        ]
+
+    def sent(self, seed: int) -> dict:
+        """The sampling, for the prompt file."""
+        return {**vars(self.sampling), "seed": seed}
+
+    def _chat(self, question: str) -> str:
+        """The question as the model's template has it, up to where the answer begins."""
+        chat = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": question}],
+            add_generation_prompt=True,
+            tokenize=False,
+            enable_thinking=False,  # Qwen3's and others' name; a template takes what it knows
+            thinking=False,  # DeepSeek's and Granite's
         )
-        texts = self.tokenizer.batch_decode(output[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
-        return [f"{opening} {text.lstrip()}" for opening, text in zip(openings, texts, strict=True)]
+        if chat.rstrip().endswith("<think>"):  # a template that always opens it; an opening there would be a thought
+            chat += "\n</think>\n\n"
+        return chat
 
-
-class Endpoint:
-    """An OpenAI-compatible HTTP endpoint, such as a local server's `http://localhost:8000/v1`.
-
-    The key is taken from the environment variable `key_variable` where it is set, and is stored nowhere.
-    """
-
-    def __init__(
-        self, base_url: str, model: str, sampling: Sampling, *, key_variable: str, timeout: float, retries: int
-    ):
-        if not base_url.startswith(("http://", "https://")):
-            raise UserError(f"--base-url {base_url}: must begin with http:// or https://")
-        self.url = base_url.rstrip("/") + "/chat/completions"
-        self.model, self.sampling, self.timeout, self.retries = model, sampling, timeout, retries
-        self.key_variable = key_variable
-
-    def answer(self, questions: list[str], openings: list[str], seed: int) -> list[str]:
-        """An answer to each question, asked side by side; an empty one where the endpoint's reply makes no sense.
-
-        The openings are part of the questions already, and there is no common way to begin an answer for the model.
-        Raises `UserError` where the endpoint refuses or, after all retries, cannot be reached.
-        """
-        with ThreadPoolExecutor(max_workers=len(questions)) as pool:
-            return list(pool.map(lambda numbered: self._ask(numbered[1], seed + numbered[0]), enumerate(questions)))
-
-    def _ask(self, question: str, seed: int) -> str:
-        body = {
-            "model": self.model,
-            "messages": [{"role": "user", "content": question}],
-            "temperature": self.sampling.temperature,
-            "top_p": self.sampling.top_p,
-            "max_tokens": self.sampling.max_new_tokens,
-            "seed": seed % 2**31,
-        }
-        headers = {"Content-Type": "application/json"}
-        if os.environ.get(self.key_variable):
-            headers["Authorization"] = f"Bearer {os.environ[self.key_variable]}"
-        request = urllib.request.Request(self.url, json.dumps(body).encode(), headers)
-        for attempt in range(self.retries + 1):
-            try:
-                with urllib.request.urlopen(request, timeout=self.timeout) as reply:
-                    content = json.loads(reply.read(ANSWER_LIMIT))
-                text = content["choices"][0]["message"]["content"]
-                return text if isinstance(text, str) else ""
-            except (KeyError, IndexError, TypeError, ValueError):
-                return ""
-            except urllib.error.HTTPError as error:
-                reason = f"HTTP {error.code} {error.reason}"
-                if error.code != 429 and error.code < 500:
-                    hint = f"; put the key into {self.key_variable}" if error.code in (401, 403) else ""
-                    raise UserError(f"--base-url: {self.url} refuses: {reason}{hint}") from error
-            except OSError as error:  # no connection, a reset, a time-out
-                reason = str(getattr(error, "reason", error))
-            if attempt < self.retries:
-                time.sleep(min(2**attempt, 30) * 0.5)
-        raise UserError(f"--base-url: no answer from {self.url} after {self.retries + 1} attempts ({reason})")
+    def _reply(self, opening: str, text: str, tokens: list[int]) -> Reply:
+        ends = self.model.generation_config.eos_token_id
+        ends = {self.tokenizer.pad_token_id, *(ends if isinstance(ends, list) else [ends])}
+        return Reply(f"{opening} {text.lstrip()}", cut_off=ends.isdisjoint(tokens))

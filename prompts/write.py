@@ -7,8 +7,8 @@ The words are PRESENT|ABSENT, several alternatives with commas between. The cont
 head pose) come from a file and are the same in every cell, less what would tell something about the pair. A
 language model turns words and context into sentences, one at a time: `--model` with transformers, or
 `--base-url` at an OpenAI-compatible endpoint; `--template` puts them side by side without a model. Answers are
-checked as `python -m prompts.check` does, and the bad ones asked for again. What was had so far is kept beside
-the output, so that the same command goes on where it stopped.
+checked as `python -m prompts.check` does, and the bad ones asked for again. Every good one is kept beside the output
+at once, so that the same command, or one with other flags or another model, goes on where it stopped.
 """
 
 import argparse
@@ -22,11 +22,12 @@ from pathlib import Path
 
 from datasets.pairs import Pair
 from prompts import FOLDER, Prompts
-from prompts.backends import DEFAULT_MODEL, PRECISIONS, Endpoint, LocalModel, Sampling
+from prompts.backends import DEFAULT_MODEL, PRECISIONS, LocalModel, Sampling
 from prompts.check import LIMIT, check_prompts, report
 from prompts.design import CONTEXTS, assemble, neutral_contexts, read_contexts, template_sentences
+from prompts.endpoint import Endpoint
 from prompts.writer import INSTRUCTION, Writer, write_whole
-from utils.arguments import choose_device, non_negative_float, positive_int
+from utils.arguments import choose_device, non_negative_float, positive_float, positive_int
 from utils.errors import UserError, command_line
 
 
@@ -51,11 +52,12 @@ def main() -> None:
         sentences = template_sentences(prompts, template, contexts)
     else:
         sampling = Sampling(args.temperature, args.top_p, args.max_new_tokens)
-        origin = describe_origin(args, sampling)
+        origin = describe_origin(args)
         model = open_model(args, sampling)
-        partial = output.with_suffix(".partial")
-        writer = Writer(prompts, template, contexts, model, args.seed, args.batch_size, partial, origin)
+        options = {"seed": args.seed, "batch_size": args.batch_size, "partial": output.with_suffix(".partial")}
+        writer = Writer(prompts, template, contexts, model, **options, origin=origin)
         sentences = writer.write(args.attempts, args.limit)
+        origin = writer.origin_of_all()
     prompts = assemble(prompts, template, contexts, sentences, origin)
     save(prompts, output, args.limit)
     output.with_suffix(".partial").unlink(missing_ok=True)
@@ -99,7 +101,7 @@ def default_sentence(pair: Pair) -> str:
     return f"Portrait face photo of a {{age}} {before} person, {{{pair.target}}}"
 
 
-def describe_origin(args, sampling: Sampling) -> dict:
+def describe_origin(args) -> dict:
     """Who writes the prompts, and how: for the file."""
     return {
         "model": Path(args.model).name if Path(args.model).exists() else args.model,
@@ -107,7 +109,7 @@ def describe_origin(args, sampling: Sampling) -> dict:
         if args.base_url
         else "transformers, each answer begun for it as told",
         "instruction": INSTRUCTION.read_text(encoding="utf-8"),
-        "sampling": {**vars(sampling), "seed": args.seed},
+        "sampling": {},  # filled in with what was really sent
         "contexts": "written by hand, the same in every cell; head pose added after the model's sentence",
         "date": datetime.date.today().isoformat(),
     }
@@ -119,6 +121,13 @@ def open_model(args, sampling: Sampling):
         options = {"key_variable": args.api_key_variable, "timeout": args.timeout, "retries": args.retries}
         return Endpoint(args.base_url, args.model, sampling, **options)
     return LocalModel(args.model, choose_device(args.device), args.precision, sampling)
+
+
+def retry_count(text: str) -> int:
+    """An argparse type: an integer from 0 to 100."""
+    if not 0 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 100")
+    return int(text)
 
 
 def _plain(name: str) -> str:
@@ -147,10 +156,10 @@ def parse_args() -> argparse.Namespace:
     model.add_argument(
         "--model", default=DEFAULT_MODEL, help="hub id, folder or .gguf file; at --base-url its name there"
     )
-    model.add_argument("--base-url", metavar="URL", help="OpenAI-compatible endpoint, such as http://localhost:8000/v1")
+    model.add_argument("--base-url", metavar="URL", help="OpenAI-compatible endpoint, such as http://localhost:8000")
     model.add_argument("--api-key-variable", default="OPENAI_API_KEY", metavar="NAME", help="environment variable")
-    model.add_argument("--timeout", type=non_negative_float, default=60, help="seconds for an HTTP answer")
-    model.add_argument("--retries", type=int, default=4, help="of an HTTP request that failed")
+    model.add_argument("--timeout", type=positive_float, default=60, help="seconds for an HTTP answer")
+    model.add_argument("--retries", type=retry_count, default=4, help="of an HTTP request that failed")
     model.add_argument("--attempts", type=positive_int, default=5, help="questions for one sentence")
     model.add_argument("--batch-size", type=positive_int, default=8, help="questions side by side")
     model.add_argument("--temperature", type=non_negative_float, default=0.7)

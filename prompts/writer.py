@@ -3,11 +3,14 @@
 import json
 import os
 import re
+import sys
+from collections import Counter
 from pathlib import Path
 
 from transformers import CLIPTokenizer
 
 from prompts import FOLDER, Prompts
+from prompts.answers import captions, without_thoughts
 from prompts.check import SYNONYMS, TOKENIZER, frequency_gaps, prompt_faults, states, word_frequencies
 from prompts.design import WITHOUT_POSE, cell_words, sentence
 from utils.errors import UserError
@@ -21,20 +24,17 @@ ANSWER = re.compile(r"[A-Za-z0-9 ,.;:'()-]+")
 class Writer:
     """Asks a model for the sentence of each cell and context until all are good.
 
-    `partial` keeps what was had, with the request it belongs to; another request begins anew.
+    `partial` keeps every good sentence as soon as it is had, with who wrote it. A later run takes up those that are
+    good for its own request too, whichever model, seed or flags it has.
     """
 
-    def __init__(self, prompts, template, contexts, model, seed, batch_size, partial, origin):
+    def __init__(self, prompts, template, contexts, model, *, seed, batch_size, partial, origin):
         self.prompts, self.contexts, self.model, self.seed = prompts, contexts, model, seed
         self.batch_size, self.partial, self.origin, self.template = batch_size, partial, origin, template
         self.tokenizer = CLIPTokenizer.from_pretrained(TOKENIZER)
         self.instruction = INSTRUCTION.read_text(encoding="utf-8")
-        self.request = {"pair": prompts.pair, "words": prompts.words, "template": template, "seed": seed}
-        self.request |= {"contexts": json.loads(json.dumps(contexts)), "model": origin["model"]}
-        self.answers, self.reasons = {}, {}
-        for cell, number, text in self._kept():
-            if not self._accept(cell, number, text)[1]:
-                self.answers[cell, number] = text
+        self.answers, self.sources, self.reasons = {}, {}, {}
+        self._take_up()
 
     def write(self, attempts: int, limit: float) -> dict[str, list[str]]:
         """The sentences of every cell. Raises `UserError`, naming what could not be had, after so many attempts."""
@@ -43,7 +43,12 @@ class Writer:
             missing = [place for place in places if place not in self.answers]
             if not missing:
                 break
-            self._ask(missing, attempt)
+            try:
+                self._ask(missing, attempt)
+            except UserError as error:
+                kept = f"{len(self.answers)} of {len(places)} sentences are kept in {self.partial}"
+                goes_on = f"; {kept}, and the same command goes on" if self.answers else ""
+                raise UserError(f"{error}{goes_on}") from error
             if len(self.answers) == len(places) and attempt < attempts - 1:
                 for place in self._unbalanced(limit):
                     self.reasons[place] = "holds a word that goes with its cell"
@@ -64,16 +69,29 @@ class Writer:
                 batch = places[start : start + self.batch_size]
                 seed = derived_seed(self.seed, *batch[0], attempt, len(self.answers))  # a later run asks anew
                 questions = [self._question(*place) for place in batch]
-                replies = self.model.answer(questions, [self._basic(*place) for place in batch], seed)
-                for place, reply in zip(batch, replies, strict=True):
-                    text, fault = self._accept(*place, reply)
-                    if fault:
-                        self.reasons[place] = fault
-                    else:
-                        self.answers[place] = text
-                self._save()
-                bar.update(len(batch))
-                bar.set_postfix(good=len(self.answers), refresh=False)
+                for number, reply in self.model.answer(questions, [self._basic(*place) for place in batch], seed):
+                    self._take(batch[number], reply)
+                    bar.update()
+                    bar.set_postfix(good=len(self.answers), refresh=False)
+
+    def _take(self, place: tuple[str, int], reply) -> None:
+        """Keep a good answer, on disk too, or note what is wrong with it."""
+        text, fault = self._accept(*place, reply.text)
+        if fault:
+            cut_off = reply.cut_off and "--max-new-tokens" not in fault
+            self.reasons[place] = f"{fault}; it was cut off: raise --max-new-tokens" if cut_off else fault
+            return
+        self.answers[place] = text
+        self.sources[place] = {key: self.origin[key] for key in ("model", "served_by") if key in self.origin}
+        self.sources[place]["sampling"] = self.model.sent(self.seed)
+        self._save()
+
+    def origin_of_all(self) -> dict:
+        """The origin of the sentences: of most of them, and under "others" of those that an earlier run wrote otherwise."""
+        counts = Counter(json.dumps(self.sources[place], sort_keys=True) for place in self.answers)
+        (most, _), *others = counts.most_common()
+        others = [{**json.loads(source), "sentences": count} for source, count in others]
+        return {**self.origin, **json.loads(most), **({"others": others} if others else {})}
 
     def _question(self, cell: str, number: int) -> str:
         _, details, _ = self.contexts[number]
@@ -87,19 +105,28 @@ class Writer:
 
     def _accept(self, cell: str, number: int, reply: str) -> tuple[str, str]:
         """The sentence in a reply, and what is wrong with it ("" where nothing is). The reply may be anything."""
-        text = reply.strip().strip("\"'`").strip().rstrip(".").strip()
+        answer = without_thoughts(reply)
+        if answer is None:
+            return "", "thoughts without an answer: raise --max-new-tokens, or ask a model that does not think first"
+        found = captions(answer, self._basic(cell, number))
+        if not found:
+            return answer, f"does not begin as told: {' '.join(answer.split())[:60]!r}"
+        faults = [self._faults(cell, number, text) for text in found]
+        best = faults.index("") if "" in faults else 0
+        return found[best], faults[best]
+
+    def _faults(self, cell: str, number: int, text: str) -> str:
+        """What is wrong with a sentence that begins as told."""
         if not ANSWER.fullmatch(text):
-            return text, f"not one line of plain text: {text[:60]!r}"
-        if not text.startswith(self._basic(cell, number)):
-            return text, f"does not begin as told: {text[:60]!r}"
+            return f"not one line of plain text: {text[:60]!r}"
         _, details, pose = self.contexts[number]
         left_out = [detail for detail in details if not states(text, re.sub(r"^an? ", "", detail))]
         if left_out:
-            return text, f"leaves out {', '.join(left_out)}"
+            return f"leaves out {', '.join(left_out)}"
         found = prompt_faults(self.prompts, cell, ", ".join(filter(None, (text, pose))), self.tokenizer)
         if text in self.answers.values():
             found.append("was given before")
-        return text, "; ".join(found)
+        return "; ".join(found)
 
     def _unbalanced(self, limit: float) -> list[tuple[str, int]]:
         """The answers that hold, of their own accord, a word more frequent in their cell than in another."""
@@ -114,16 +141,38 @@ class Writer:
             places += [(most, i) for i, text in enumerate(sentences[most]) if states(text, word) and not given[i]]
         return list(dict.fromkeys(places))
 
-    def _kept(self) -> list:
+    def _take_up(self) -> None:
+        """Take up the good sentences of an earlier run; a file with others in it is set aside."""
+        if not self.partial.exists():
+            return
+        lost = 0
         try:
             content = json.loads(self.partial.read_text(encoding="utf-8"))
-            return content["answers"] if content["request"] == self.request else []
-        except (OSError, ValueError, KeyError, TypeError):
-            return []
+            earlier = {"model": content["request"].get("model"), "sampling": {"seed": content["request"].get("seed")}}
+            for cell, number, text, *source in content["answers"]:
+                place = cell, number
+                if self._belongs(*place) and not self._accept(*place, text)[1]:
+                    self.answers[place], self.sources[place] = text, source[0] if source else earlier
+                else:
+                    lost += 1
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            lost = "some"
+        if lost:
+            aside = next(p for n in range(1, 10_000) if not (p := self.partial.with_suffix(f".partial-{n}")).exists())
+            os.replace(self.partial, aside)
+            print(f"{self.partial} holds {lost} sentences of another request: set aside as {aside}", file=sys.stderr)
+            if self.answers:
+                self._save()
+        if self.answers:
+            print(f"{len(self.answers)} sentences of {self.partial} are taken up", file=sys.stderr)
+
+    def _belongs(self, cell, number) -> bool:
+        return cell in self.prompts.cells and isinstance(number, int) and 0 <= number < len(self.contexts)
 
     def _save(self) -> None:
-        answers = [[cell, i, text] for (cell, i), text in self.answers.items()]
-        write_whole(self.partial, json.dumps({"request": self.request, "answers": answers}, indent=1))
+        answers = [[cell, i, text, self.sources[cell, i]] for (cell, i), text in self.answers.items()]
+        request = {"pair": self.prompts.pair, "template": self.template}
+        write_whole(self.partial, json.dumps({"request": request, "answers": answers}, indent=1))
 
 
 def write_whole(path: Path, text: str) -> None:

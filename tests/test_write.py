@@ -1,13 +1,9 @@
 """The prompt writer against a tiny local model and a local HTTP endpoint."""
 
 import json
-import os
-import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from unittest import mock
 
 import pytest
+from chat_stub import EYEGLASSES, ask, stubs
 from conftest import ROOT, assert_one_line_error, run_here, run_script
 
 from datasets.pairs import Pair
@@ -16,60 +12,10 @@ from prompts.check import TOKENIZER, check_prompts
 from prompts.write import name_pair, split_words
 from utils.errors import UserError
 
-EYEGLASSES = [
-    "--target-sensitive", "Eyeglasses_Young", "--target", "wearing eyeglasses|without eyeglasses", "--protected",
-    "young|aged", "--sentence", "Portrait face photo of a {Young} person {Eyeglasses}", "--count", "6",
-]  # fmt: skip
-
-
-class Stub(ThreadingHTTPServer):
-    """Answers as a chat endpoint would: rightly, after `mischief(number, right)` has had its way."""
-
-    def __init__(self, mischief):
-        self.mischief, self.requests, self.lock = mischief, [], threading.Lock()
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            self.server.requests.append((self.path, self.headers.get("Authorization"), body))
-            number = len(self.server.requests)
-        question = body["messages"][0]["content"]
-        start, details = (re.search(rf"^{name}: (.*)$", question, re.M)[1] for name in ("Begin with", "Details"))
-        status, text = self.server.mischief(number, f"{start}, {details.replace('; ', ', ')}")
-        content = (
-            json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}) if status == 200 else text
-        )
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(content.encode())
-
-    def log_message(self, *arguments):
-        pass
-
 
 @pytest.fixture
 def stub():
-    servers = []
-
-    def start(mischief=lambda number, right: (200, right)):
-        servers.append(Stub(mischief))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def ask(server, output, *more, key="sesame-of-the-test"):
-    command = [*EYEGLASSES, "--output", output, "--base-url", server.url, "--model", "stub", *more]
-    with mock.patch.dict(os.environ, {"OPENAI_API_KEY": key}):
-        return run_here(write.main, *command)
+    yield from stubs()
 
 
 def test_endpoint_writes_a_file_that_passes_the_check(stub, tmp_path):
@@ -205,9 +151,12 @@ def test_local_model_answers_every_question_and_by_seed(babbler):
     model = LocalModel(str(babbler), torch.device("cpu"), None, Sampling(0.7, 0.9, 8))
     first, again, other = (model.answer(["one", "a longer question"], ["A", "Two words"], seed) for seed in (0, 0, 1))
     assert first == again != other and len(first) == 2
-    assert not any("question" in text for text in first)  # the question is no part of the answer
-    assert first[0].startswith("A, ") and first[1].startswith("Two words, ")
-    assert all(len(text) > len("Two words, ") for text in first)
+    assert [number for number, _ in first] == [0, 1]
+    texts = [reply.text for _, reply in first]
+    assert not any("question" in text for text in texts)  # the question is no part of the answer
+    assert texts[0].startswith("A, ") and texts[1].startswith("Two words, ")
+    assert all(len(text) > len("Two words, ") for text in texts)
+    assert all(reply.cut_off for _, reply in first)  # it never ends of its own accord
 
 
 def test_missing_model_and_bad_words(tmp_path):
