@@ -24,6 +24,9 @@ BODY_LIMIT = 1_000_000  # bytes that are read of a server's answer
 LONGEST_WAIT = 300  # seconds that a server may ask to wait
 TOLD_WAIT = 3  # seconds; a longer wait is told
 _NAMES = {"temperature": "temperature", "top_p": "top_p", "max_new_tokens": "max_tokens", "seed": "seed"}
+# where there is no Retry-After: Gemini's "retryDelay": "38s", and "Please try again in 7.66s"
+_WAIT = re.compile(r"(?:retryDelay\"\s*:\s*\"|(?:try again|retry) (?:in|after) )(\d{1,6}(?:\.\d{1,9})?) ?s", re.I)
+_FILTERED = re.compile(r"content.?(filter|policy|management)|filtered|moderation|safety", re.I)
 _PAGE = re.compile(r"\s*(<!doctype|<html)", re.I)
 
 
@@ -112,13 +115,14 @@ class Endpoint:
                 except _Unavailable as error:
                     reason, wait = str(error), error.wait
                     self.busy |= error.busy
+                shown = _shown(self.urls[0])
                 if wait is not None and wait > LONGEST_WAIT:
-                    raise UserError(f"--base-url: {self.urls[0]} asks to wait {wait:.0f} s ({reason})")
-                wait = min(2**attempt, 30) * 0.5 if wait is None else wait
+                    raise UserError(f"--base-url: {shown} asks to wait {wait:.0f} s ({reason})")
+                wait = min(2**attempt, 30) * (2 if self.busy else 0.5) if wait is None else wait
                 self.not_before = max(self.not_before, time.monotonic() + wait)
                 if wait >= TOLD_WAIT and attempt < self.retries:
-                    _tell(f"{self.urls[0]}: {reason}; next try in {wait:.0f} s")
-        raise UserError(f"--base-url: no answer from {self.urls[0]} after {self.retries + 1} attempts ({reason})")
+                    _tell(f"{shown}: {reason}; next try in {wait:.0f} s")
+        raise UserError(f"--base-url: no answer from {shown} after {self.retries + 1} attempts ({reason})")
 
     def _converse(self, question: str, seed: int) -> Reply:
         """Ask until the server likes the form of the request. Raises `UserError` or `_Unavailable` where it doesn't."""
@@ -140,7 +144,11 @@ class Endpoint:
                     or self._rename(names, response)
                 )
             if not learned:
-                raise self._failure(url, names, response)
+                failure = self._failure(url, names, response)
+                alone = self.settled or _FILTERED.search(response.body)
+                if alone and response.status in (400, 422):  # it is this question that is refused
+                    return Reply("", fault=str(failure))
+                raise failure
 
     def _send(self, method: str, url: str, body: dict | None = None) -> Response:
         """One HTTP exchange, not before the server wants to be asked again."""
@@ -183,7 +191,8 @@ class Endpoint:
             return False
         target = urljoin(url, response.location)
         old, new = urlsplit(url), urlsplit(target)
-        same = new.hostname == old.hostname and (new.scheme == "https" or new.scheme == old.scheme)
+        same = new.netloc == old.netloc and new.scheme == old.scheme
+        same |= new.hostname == old.hostname and (old.scheme, new.scheme) == ("http", "https")
         if not same or target == url or len(self.failed_urls) > 5:
             raise UserError(
                 f"--base-url: {_shown(url)} redirects to {_shown(target)}; give the address of the endpoint"
@@ -204,7 +213,9 @@ class Endpoint:
 
     def _rename(self, names: dict, response: Response) -> bool:
         """Call a refused parameter otherwise, or leave it out, and say so once."""
-        if response.status not in (400, 422, 500, 501):
+        if response.status not in (400, 422) and not (
+            response.status in (500, 501) and re.search(r"unsupport|not support", response.body, re.I)
+        ):
             return False
         name, out_of_range = named_parameter(response.body, [name for name in names.values() if name])
         if name is None or out_of_range:
@@ -223,8 +234,11 @@ class Endpoint:
     def _failure(self, url: str, names: dict, response: Response) -> Exception:
         """What to raise about an answer that is none."""
         said, status, text = self._said(response), response.status, server_text(response.body)
-        if status in (408, 425, 429) or (status >= 500 and not named_parameter(response.body, list(names.values()))[1]):
-            return _Unavailable(said, response.wait, status == 429 or response.wait is not None)
+        if status in (408, 425, 429) or status >= 500:
+            wait = response.wait
+            if wait is None and (told := _WAIT.search(response.body)):
+                wait = float(told[1])
+            return _Unavailable(said, wait, status == 429 or wait is not None)
         hint = ""
         if status in (401, 403):
             hint = f"; put the key into {self.key_variable}"

@@ -16,10 +16,14 @@ _OUT_OF_RANGE = re.compile(
 
 
 class Reply(NamedTuple):
-    """What a model said, thoughts and all. `cut_off`: it was stopped at --max-new-tokens."""
+    """What a model said, thoughts and all.
+
+    `cut_off`: it was stopped at --max-new-tokens. `fault`: why the server gave no answer to this question.
+    """
 
     text: str
     cut_off: bool = False
+    fault: str = ""
 
 
 def read_reply(body: str) -> Reply | None:

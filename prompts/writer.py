@@ -76,7 +76,7 @@ class Writer:
 
     def _take(self, place: tuple[str, int], reply) -> None:
         """Keep a good answer, on disk too, or note what is wrong with it."""
-        text, fault = self._accept(*place, reply.text)
+        text, fault = ("", reply.fault) if reply.fault else self._accept(*place, reply.text)
         if fault:
             cut_off = reply.cut_off and "--max-new-tokens" not in fault
             self.reasons[place] = f"{fault}; it was cut off: raise --max-new-tokens" if cut_off else fault

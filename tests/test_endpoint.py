@@ -239,14 +239,17 @@ def test_the_key_is_sent_and_never_shown_and_no_other_is_sent(stub, monkeypatch)
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("as_date", [False, True])
 def test_retry_after_is_honoured_by_one_question_at_a_time(stub, slept, capsys, status, as_date):
-    asked, most = set(), []
+    asked, most, first_three = set(), [], threading.Barrier(3)
 
     def limited(number, right, body):
         asked.add(number)
         most.append(len(asked))
-        threading.Event().wait(0.02)
+        if number in (2, 3, 4):
+            first_three.wait(5)
+        else:
+            threading.Event().wait(0.02)
         try:
-            if 1 < number < 6:
+            if 1 < number < 7:
                 after = formatdate(time.time() + 20, usegmt=True) if as_date else "20"
                 return status, '{"error":{"message":"Rate limit reached"}}', {"Retry-After": after}
             return 200, right
@@ -256,7 +259,7 @@ def test_retry_after_is_honoured_by_one_question_at_a_time(stub, slept, capsys, 
     server = stub(limited)
     assert answers(server.url, count=4, retries=4)[0] == ["an answer"] * 4
     assert 17 < max(slept) <= 20
-    assert max(most[4:]) == 1 < max(most)
+    assert max(most[5:]) == 1
     assert "Rate limit reached; next try in " in capsys.readouterr().err
 
 
@@ -299,6 +302,34 @@ def test_a_key_that_is_revoked_amid_a_batch(stub, tmp_path):
 
     failed = ask(stub(revoked), tmp_path / "prompts.json")
     assert_one_line_error(failed, "HTTP 403", "revoked", "7 of 24 sentences are kept")
+
+
+def test_a_question_that_the_server_refuses_is_asked_again(stub, tmp_path):
+    filtered = openai("The response was filtered due to the prompt triggering our content policy.", "prompt")
+
+    def filter_some(number, right):
+        return (400, filtered) if "aged person wearing" in right and number < until else (200, right)
+
+    until, output = 1000, tmp_path / "prompts.json"
+    failed = ask(stub(filter_some), output, "--attempts", 2)
+    assert_one_line_error(failed, "6 of 24 sentences")
+    assert failed.stderr.count("was filtered") == 6
+    until = 20
+    done = ask(stub(filter_some), output)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ('[{"error":{"code":429,"details":[{"retryDelay": "38s"}]}}]', 38),
+        ("Rate limit reached. Please try again in 7.66s. Visit us", 7.66),
+        ("Rate limit reached", 2),
+    ],
+)
+def test_a_wait_without_retry_after(stub, slept, text, seconds):
+    server = stub(lambda number, right: (429, text) if number == 1 else (200, right))
+    assert answers(server.url)[0] == ["an answer"] and slept == [pytest.approx(seconds, abs=0.5)]
 
 
 def test_an_interrupted_batch_keeps_what_was_answered(stub, tmp_path, monkeypatch):

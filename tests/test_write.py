@@ -159,6 +159,25 @@ def test_local_model_answers_every_question_and_by_seed(babbler):
     assert all(reply.cut_off for _, reply in first)  # it never ends of its own accord
 
 
+@pytest.mark.parametrize(
+    ("end", "chat"),
+    [
+        ("", "q"),
+        ("{{ '<think>\n' }}", "q<think>\n\n</think>\n\n"),  # it always thinks; the opening must not become a thought
+        ("{% if enable_thinking is not defined or enable_thinking %}<think>{% endif %}", "q"),
+        ("{% if thinking is not defined or thinking %}<think>{% else %}</think>{% endif %}", "q</think>"),
+    ],
+)
+def test_a_local_model_is_asked_not_to_think(babbler, end, chat):
+    import torch
+
+    from prompts.backends import LocalModel, Sampling
+
+    model = LocalModel(str(babbler), torch.device("cpu"), None, Sampling(0, 1, 4))
+    model.tokenizer.chat_template += end
+    assert model._chat("q") == chat
+
+
 def test_missing_model_and_bad_words(tmp_path):
     output = ["--output", tmp_path / "prompts.json"]
     missing = run_here(write.main, *EYEGLASSES, *output, "--model", tmp_path / "none.gguf")
