@@ -9,7 +9,7 @@ _TYPOGRAPHY = str.maketrans(
     dict.fromkeys("‘’‚‛′", "'") | dict.fromkeys("“”„‟«»", '"') | dict.fromkeys("‐‑‒–—―−", "-")
     | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | dict.fromkeys("\u200b\u2060\ufeff")
 )  # fmt: skip
-_LABEL = r"[\w ',!*-]*\b(?:caption|prompt|answer|output|response|result|sentence|description|here)\b[\w ',!*]*"
+_LABEL = r"[\w ',!*-]*\b(?:caption|prompt|answer|output|response|result|sentence|description|title|photo|option|here|sure)\b[\w ',!*]*"
 # what may stand before a caption in its line: a bullet or number, a label such as "Caption:", and opening marks
 _BEFORE = re.compile(
     rf"[\s>#+*•\"'`_{{(\[-]*(?:\(?\d{{1,3}}[.):]\s*)?[\s*\"'`_]*(?:{_LABEL}[*_\"'`]*:)?[\s*\"'`_]*", re.I

@@ -11,7 +11,7 @@ FORMS = [
     "‘{}’", "«{}»", '**"{}"**', '"**{}**"', "1. {}", "1) {}", "(1) {}", "- {}", "* {}", "• {}", "> {}", "# {}",
     "1. **{}**", "Caption: {}", "caption:{}", "**Caption:** {}", "**Caption**: {}", 'Caption: "{}"', "Prompt: {}",
     "Answer:\n{}", "Sure, here is the caption:\n{}", "Sure! Here's a caption for you:\n\n**{}**", "Here you go: {}",
-    "Here is your photo's caption: {}", "```\n{}\n```", "```text\n{}\n```", '```json\n{{"caption": "{}"}}\n```',
+    "Option 1: {}", "Title: {}", "Sure: {}", "Here is your photo's caption: {}", "```\n{}\n```", "```text\n{}\n```", '```json\n{{"caption": "{}"}}\n```',
     "{}\n\nThis caption mentions every detail.", '"{}"\n(32 words)', "{} (32 words)", '"{}" (32 words)',
     "Caption: {}\n\nNote: I kept to 45 words.", "<answer>\n{}\n</answer>", "\ufeff{}\u200b",
 ]  # fmt: skip
