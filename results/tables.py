@@ -13,7 +13,9 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from results.bootstrap import (
+from results.columns import Column, column_folders, read_column, run_name
+from results.figures import write_figures
+from results.intervals import (
     LOWER_IS_BETTER,
     METRICS,
     GroupAccuracies,
@@ -22,22 +24,23 @@ from results.bootstrap import (
     pooled,
     statistics,
 )
-from results.columns import Column, column_folders, read_column, run_name
-from results.figures import write_figures
 from results.rows import PROTECTED_LABELS, TABLES, columns_of, expand_rows, read_paper, row_label, row_runs
 from utils.errors import UserError, command_line
 
 MISSING = "–"
 COMPARED = ("ACC", "WST", "EO")  # metrics whose difference to ERM is shown
 NOTE = """\
-Percent on the test split; mean ± sample standard deviation over n seeds, the paper's number in brackets beside it (CelebA \
-and UTKFace at 224 pixels from ImageNet weights, whatever the data of this table). ACC, EO (the larger gap) and their \
-spread are of the seeds' values; WST and STD are of the group accuracies averaged over seeds, as in the paper, and their \
-spread is of the seeds' own. The differences to ERM have 95 % bootstrap intervals over test images and seeds (2,000 draws, \
-paired; `results/bootstrap.py`). Bold: best of the rows that don't train on protected labels, where the interval of its \
-difference to the second best excludes 0. – : not run, or not printed in the paper. The rows "best ..." and top-k=auto \
-choose for each seed without the test set, by accuracy on real val and equalized odds on held-out synthetic images \
-(`utils/choice.py`); how the paper chose its best is not stated."""
+Percent on the test split; mean ± sample standard deviation over n seeds, the paper's number in brackets beside it \
+(CelebA and UTKFace at 224 pixels from ImageNet weights, whatever the data of this table). ACC, EO (the larger gap) \
+and their spread are of the seeds' values; WST and STD are of the group accuracies averaged over seeds, as in the \
+paper, and their spread is of the seeds' own. The differences to ERM have 95 % intervals for other seeds and other \
+test images, from the seeds that both rows have (`results/intervals.py`, which says how far they cover in \
+simulation; one seed: for other images alone). Noise lowers WST and raises EO and STD; the intervals correct for \
+part of that and are not centred on the difference shown. Bold: best of the rows that don't train on protected \
+labels, where the interval of its difference to the second best excludes 0. That holds for each number alone: of a \
+hundred where no row is better, up to about five would be bold by chance. – : not run, or not printed in the paper. \
+The rows "best ..." and top-k=auto choose for each seed without the test set, by accuracy on real val and equalized \
+odds on held-out synthetic images (`utils/choice.py`); how the paper chose its best is not stated."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,11 @@ def places(row: str, column: Column) -> dict[int, list[int]]:
 
 
 def mark(entries: list[Entry], column: Column, accuracies: GroupAccuracies) -> list[Entry]:
-    """The entries with the best values marked, where the interval of the difference to the second best excludes 0."""
+    """The entries with the best values marked, where the interval of the difference to the second best excludes 0.
+
+    That of the second best alone is enough, however many rows there are: Gutmann and Maymin, Annals of Statistics 15,
+    456 (1987). It guards each metric of a column by itself, not all of them together.
+    """
     marked = {entry.row: set() for entry in entries}
     for metric in METRICS:
         sign = -1 if metric in LOWER_IS_BETTER else 1

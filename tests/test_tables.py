@@ -12,16 +12,15 @@ import pandas as pd
 import pytest
 from conftest import ROOT, assert_one_line_error, run_script
 
-from results import bootstrap
 from results.columns import pack_column, read_column
 from results.figures import k_sweep
+from results.intervals import METRICS, difference
 from results.rows import BEST, PUBLISHED, TABLES, columns_of, expand_rows, read_paper, row_runs
 from results.tables import Entry, as_latex, as_markdown, column_accuracies, make_entries, mark, write_tables
 from utils.choice import choose
 from utils.errors import UserError
 from utils.metrics import fairness_metrics
 
-CELLS = ("0_0", "0_1", "1_0", "1_1")
 TARGET, PROTECTED = np.repeat([0, 0, 1, 1], 25), np.tile(np.repeat([0, 1], 25), 2)
 
 
@@ -139,42 +138,15 @@ def test_a_packed_column_is_whole_or_none(records, tmp_path, monkeypatch):
     assert read_column(folder).records == column.records and (folder / "notes.md").read_text() == "kept"
 
 
-def test_statistics_agree_with_the_metrics_of_a_run():
-    rng = np.random.default_rng(0)
-    predictions = rng.integers(0, 2, (100, 3))
-    found = bootstrap.group_accuracies(TARGET, PROTECTED, predictions, CELLS, draws=1)
-    for run in range(3):
-        plain = fairness_metrics(TARGET, PROTECTED, predictions[:, run])
-        ours = bootstrap.statistics(found.observed[[run]], found.shares)
-        keys = {"ACC": "accuracy", "WST": "worst_group_accuracy", "EO": "equalized_odds", "STD": "group_accuracy_std"}
-        assert {key: pytest.approx(plain[name]) for key, name in keys.items()} == ours
-
-
-def test_bootstrap_against_a_plain_loop(monkeypatch):
-    monkeypatch.setattr(bootstrap, "CHUNK", 4)
-    rng = np.random.default_rng(1)
-    predictions = rng.integers(0, 2, (100, 2))
-    found = bootstrap.group_accuracies(TARGET, PROTECTED, predictions, CELLS, draws=10)
-    again = np.random.default_rng(bootstrap.SEED)
-    for g, (target, protected) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
-        members = np.flatnonzero((target == TARGET) & (protected == PROTECTED))
-        weights = np.concatenate([again.multinomial(25, [1 / 25] * 25, size=n) for n in (4, 4, 2)])
-        for draw in range(10):
-            images = np.repeat(members, weights[draw])  # the resampled images themselves
-            for run in range(2):
-                assert found.drawn[draw, run, g] == pytest.approx((predictions[images, run] == target).mean())
-
-
 def test_intervals_cover_no_difference_and_exclude_a_large_one(records):
     column = read_column(records / "toy" / "Smiling_Male")
     place = {(r["method"], r["seed"]): i for i, r in enumerate(column.records)}
     runs = {m: {s: [place[m, s]] for s in (100, 200)} for m in column.methods}
-    same = bootstrap.difference(column_accuracies(column), runs["full"], runs["aim-fair"])
-    assert all(triple == (0, 0, 0) for triple in same.values())
-    odds = bootstrap.difference(column_accuracies(column), runs["aim-fair"], runs["erm"])["EO"]
+    same = difference(column_accuracies(column), runs["full"], runs["aim-fair"])
+    assert all(triple == pytest.approx((0, 0, 0), abs=1e-6) for triple in same.values())
+    odds = difference(column_accuracies(column), runs["aim-fair"], runs["erm"])["EO"]
     assert odds[1] <= odds[0] <= odds[2] < 0
-    assert bootstrap.difference(column_accuracies(column), {1: [0]}, {2: [1]}) == {}
-    one = bootstrap.difference(column_accuracies(column), {100: runs["full"][100]}, {100: runs["erm"][100]})
+    one = difference(column_accuracies(column), {100: runs["full"][100]}, {100: runs["erm"][100]})
     assert one["ACC"][1] < one["ACC"][0] < one["ACC"][2]  # a single seed: the images alone
 
 
@@ -255,9 +227,9 @@ def test_choice_needs_neither_test_set_nor_protected_labels_of_real_images(recor
 
 def test_markdown_and_latex():
     entries = [
-        Entry("erm", 2, dict.fromkeys(bootstrap.METRICS, (70.0, 1.0)), {"ACC": 89.23}, {}),
+        Entry("erm", 2, dict.fromkeys(METRICS, (70.0, 1.0)), {"ACC": 89.23}, {}),
         Entry(
-            "aim-fair:top-k=50", 1, dict.fromkeys(bootstrap.METRICS, (80.5, None)), {}, {"ACC": (10.5, -1, 20)}, frozenset({"ACC"})
+            "aim-fair:top-k=50", 1, dict.fromkeys(METRICS, (80.5, None)), {}, {"ACC": (10.5, -1, 20)}, frozenset({"ACC"})
         ),
         Entry("diga", 0, {}, {"ACC": 88.4}, {}),
     ]  # fmt: skip
