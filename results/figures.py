@@ -91,7 +91,7 @@ def accuracy_and_odds(column: Column) -> Figure | None:
 
 
 def groups(column: Column) -> Figure | None:
-    """The accuracy of each group before and after, with the spread over seeds."""
+    """The accuracy of each group before and after, with the sample standard deviation over seeds."""
     if not column.runs("erm") or not column.runs("aim-fair"):
         return None
     figure, axes = plt.subplots(figsize=(6, 3.4))
@@ -117,7 +117,7 @@ def groups(column: Column) -> Figure | None:
             edgecolor="black",
         )
     axes.set_xticks(range(len(names)), names)
-    axes.set(xlabel="group, target_protected", ylabel="accuracy (%)", ylim=(0, top), title=column.name)
+    axes.set(xlabel="group, target_protected", ylabel="accuracy (%), ± sd of seeds", ylim=(0, top), title=column.name)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return figure
 
@@ -145,7 +145,10 @@ def rankings(column: Column) -> Figure | None:
 
 
 def k_sweep(column: Column) -> Figure | None:
-    """Equalized odds and accuracy over k, the number of tensors that each ranking keeps; the paper's dashed."""
+    """Equalized odds and accuracy over k, the number of tensors that each ranking keeps; the paper's dashed.
+
+    Bars are the sample standard deviation over seeds.
+    """
     swept = {record_k(column, method): method for method in column.methods if sweeps_k(method)}
     auto = swept.pop("auto", None)
     if len(swept) < 3:
@@ -157,7 +160,9 @@ def k_sweep(column: Column) -> Figure | None:
         ks = sorted(swept)
         values = [[100 * r["metrics"][key] for r in column.runs(swept[k]).values()] for k in ks]
         spread = [np.std(v, ddof=1) if len(v) > 1 else 0 for v in values]
-        axes.errorbar(ks, [np.mean(v) for v in values], spread, fmt="o-", color=DARK, capsize=3, label="ours")
+        axes.errorbar(
+            ks, [np.mean(v) for v in values], spread, fmt="o-", color=DARK, capsize=3, label="ours, ± sd of seeds"
+        )
         if auto:
             axes.axhline(
                 mean(column, auto, key), color=LIGHT, linestyle=":", linewidth=2, label="ours, k chosen by itself"
@@ -194,7 +199,7 @@ def curves(column: Column) -> Figure | None:
         axes.set(xlabel="epoch", title=title)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel("accuracy on real val (%)")
+    panels[0].set_ylabel("accuracy on real val (%),\nmean and range of seeds")
     figure.suptitle(column.name)
     figure.tight_layout()
     return figure
