@@ -19,7 +19,11 @@ os.environ |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
 
 
 def pytest_addoption(parser):
-    parser.addoption("--long", action="store_true", help="a hundred kills in place of two")
+    parser.addoption(
+        "--long",
+        action="store_true",
+        help="a hundred kills in place of two, and the coverage of the intervals in full (5 minutes)",
+    )
 
 
 def run_script(*arguments, cwd=ROOT, **options):
