@@ -26,6 +26,7 @@ from results.intervals import (
 )
 from results.rows import PROTECTED_LABELS, TABLES, columns_of, expand_rows, read_paper, row_label, row_runs
 from utils.errors import UserError, command_line
+from utils.metrics import hardly_learned
 
 MISSING = "–"
 COMPARED = ("ACC", "WST", "EO")  # metrics whose difference to ERM is shown
@@ -94,7 +95,12 @@ def write_tables(columns: dict[str, Column], output: Path) -> list[str]:
                 parts[key] = mark(entries, column, accuracies[key])
         if not parts:
             continue
-        texts = {"md": as_markdown(name, table.title, parts), "csv": as_csv(parts), "tex": as_latex(parts)}
+        warnings = {key: warning(columns[key], entries) for key, entries in parts.items()}
+        texts = {
+            "md": as_markdown(name, table.title, parts, warnings),
+            "csv": as_csv(parts),
+            "tex": as_latex(parts, warnings),
+        }
         for suffix, text in texts.items():
             (output / f"{name}.{suffix}").write_text(text, encoding="utf-8")
         written.append(name)
@@ -155,13 +161,21 @@ def mark(entries: list[Entry], column: Column, accuracies: GroupAccuracies) -> l
     return [Entry(**{**vars(entry), "marked": frozenset(marked[entry.row])}) for entry in entries]
 
 
-def as_markdown(name: str, title: str, parts: dict[str, list[Entry]]) -> str:
-    """A table of each column under its own heading."""
+def warning(column: Column, entries: list[Entry]) -> str:
+    """What to say before a column whose ERM has hardly learned its task; "" where it has."""
+    found = next((entry.ours["ACC"][0] / 100 for entry in entries if entry.row == "erm" and entry.ours), None)
+    hardly = found is not None and hardly_learned(found, column.records[0]["metrics"]["group_count"])
+    return f"**{hardly} This column shows that its rows run, and says nothing of the methods.**" if hardly else ""
+
+
+def as_markdown(name: str, title: str, parts: dict[str, list[Entry]], warnings: dict[str, str]) -> str:
+    """A table of each column under its own heading, and what `warning` says of it."""
     lines = [f"# {name.replace('_', ' ').capitalize()}: {title}"]
     lines += ["", TABLES[name].note] if TABLES[name].note else []
     heads = ["method", "n", *(f"{key} [paper]" for key in METRICS), *(f"{key} to ERM" for key in COMPARED)]
     for column, entries in parts.items():
-        lines += ["", f"## {column}", "", _row(heads), _row(["---"] * len(heads))]
+        lines += ["", f"## {column}", *(["", warnings[column]] if warnings.get(column) else [])]
+        lines += ["", _row(heads), _row(["---"] * len(heads))]
         for entry in entries:
             cells = [row_label(entry.row), _count(entry)]
             for key in METRICS:
@@ -204,12 +218,13 @@ def as_csv(parts: dict[str, list[Entry]]) -> str:
     return buffer.getvalue()
 
 
-def as_latex(parts: dict[str, list[Entry]]) -> str:
-    """A booktabs tabular: ours, and the paper's in brackets; a block of rows for each column."""
+def as_latex(parts: dict[str, list[Entry]], warnings: dict[str, str]) -> str:
+    """A booktabs tabular: ours, and the paper's in brackets; a block of rows for each column, a `warning` as a comment."""
     width = 1 + len(METRICS)
     lines = [r"\begin{tabular}{l" + "l" * len(METRICS) + "}", r"\toprule", " & ".join(["Method", *METRICS]) + r" \\"]
     for column, entries in parts.items():
         lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{{_escape(column)}}} \\"]
+        lines += [f"% {warnings[column].strip('*')}"] if warnings.get(column) else []
         for entry in entries:
             cells = [_escape(row_label(entry.row))]
             for key in METRICS:

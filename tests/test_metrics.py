@@ -5,7 +5,7 @@ from fairlearn.metrics import MetricFrame, equalized_odds_difference
 from sklearn.metrics import accuracy_score
 
 from datasets.pairs import cells_of
-from utils.metrics import fairness_metrics, positive
+from utils.metrics import blind_accuracy, fairness_metrics, positive
 
 
 @pytest.fixture
@@ -92,6 +92,12 @@ def test_four_protected_groups_agree_with_fairlearn():
     with pytest.raises(ValueError, match="1_10"):
         keep = (target == 0) | (protected != 2)
         fairness_metrics(target[keep], protected[keep], prediction[keep], names)
+
+
+def test_what_an_answer_without_looking_gives():
+    assert blind_accuracy(dict(zip(cells_of(1), (1, 4, 3, 2)))) == pytest.approx(0.7)  # the protected attribute alone
+    assert blind_accuracy(dict(zip(cells_of(1), (6, 2, 1, 1)))) == pytest.approx(0.8)  # "no" whoever it is
+    assert blind_accuracy(dict(zip(cells_of(2), (1, 0, 2, 2, 0, 1, 1, 3)))) == pytest.approx(0.7)
 
 
 def test_positive_is_half_or_more_of_the_sigmoid_in_single_precision():

@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from utils.errors import UserError
+from utils.metrics import GROUPS
 from utils.records import check_settings, environment, read_record, write_record
 from utils.summary import write_summary
 
@@ -45,6 +46,16 @@ def test_many_methods_get_a_line_each_on_the_terminal(tmp_path):
     assert lines[0].split() == ["Method", "n", "ACC", "WST", "of", "means", "EO", "max", "STD", "of", "means"]
     assert [line.split()[0] for line in lines[1:]] == ["erm", *"abcdef"]
     assert lines[1].split()[2:5] == ["75.00", "50.00", "20.00"]
+
+
+def test_a_model_that_has_hardly_learned_its_task_is_said(tmp_path):
+    put(tmp_path, "erm", 100, metrics([0.5, 0.7, 0.7, 0.6]) | {"group_count": dict.fromkeys(GROUPS, 10)})
+    assert "hardly" not in write_summary(tmp_path)  # 62.5 where a coin has 50
+    counts = dict(zip(GROUPS, (10, 20, 20, 10)))  # "not male" alone is right in two of three
+    (tmp_path / "erm" / "seed_100" / "metrics.json").unlink()
+    put(tmp_path, "erm", 200, metrics([0.5, 0.7, 0.7, 0.6]) | {"group_count": counts})
+    assert "is right in 66.7 %: it has hardly learned" in write_summary(tmp_path).splitlines()[-1]
+    assert "hardly learned" in (tmp_path / "summary.md").read_text()
 
 
 def test_no_record_is_an_error(tmp_path):

@@ -193,7 +193,7 @@ def test_draws_of_a_mask_share_a_row_in_which_a_seed_counts_once(tmp_path):
     assert entry.ours["WST"][0] == pytest.approx((90 + 80) / 2)  # of mean group accuracies, where they do
     assert entry.ours["ACC"][1] == pytest.approx(np.std([95, 95, 80], ddof=1))
     assert entry.change["EO"][0] == pytest.approx(10 - 40)
-    assert "| 2 (3 runs) |" in as_markdown("table_4", "Title", {"Smiling_Male": [entry]})
+    assert "| 2 (3 runs) |" in as_markdown("table_4", "Title", {"Smiling_Male": [entry]}, {})
 
 
 def test_every_k_has_a_row_and_a_chosen_one_does_not_stop_the_figure(tmp_path):
@@ -233,16 +233,19 @@ def test_markdown_and_latex():
         ),
         Entry("diga", 0, {}, {"ACC": 88.4}, {}),
     ]  # fmt: skip
-    lines = as_markdown("table_1", "Title", {"Smiling_Male": entries}).splitlines()
+    lines = as_markdown("table_1", "Title", {"Smiling_Male": entries}, {}).splitlines()
     assert lines[:3] == ["# Table 1: Title", "", "## Smiling_Male"]
     assert lines[6:9] == [
         "| erm | 2 | 70.00 ± 1.00 [89.23] | 70.00 ± 1.00 | 70.00 ± 1.00 | 70.00 ± 1.00 | – | – | – |",
         "| aim-fair:top-k=50 | 1 | **80.50** | 80.50 | 80.50 | 80.50 | +10.50 (-1.00 to +20.00) | – | – |",
         "| DiGA (published number) | – | – [88.40] | – | – | – | – | – | – |",
     ]
-    latex = as_latex({"Smiling_Male": entries})
+    warned = as_markdown("table_1", "Title", {"Smiling_Male": entries}, {"Smiling_Male": "**Look out.**"})
+    assert "## Smiling_Male\n\n**Look out.**\n\n|" in warned
+    assert "% Look out." in as_latex({"Smiling_Male": entries}, {"Smiling_Male": "**Look out.**"})
+    latex = as_latex({"Smiling_Male": entries}, {})
     assert r"\multicolumn{5}{l}{Smiling\_Male}" in latex and r"70.00 $\pm$ 1.00 [89.23]" in latex
-    odd = as_latex({"a_b": [Entry("x:type={50%}^~\\", 0, {}, {}, {})]})
+    odd = as_latex({"a_b": [Entry("x:type={50%}^~\\", 0, {}, {}, {})]}, {})
     assert r"x:type=\{50\%\}\textasciicircum{}\textasciitilde{}\textbackslash{} &" in odd
     assert r"\textbf{80.50}" in latex and "–" not in latex and latex.count(r"\\") == 5
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+NEAR = 0.1  # above an answer without looking, below which a classifier has hardly learned its task
 GROUPS = ("0_0", "0_1", "1_0", "1_1")  # target_protected
 
 
@@ -14,6 +15,26 @@ def positive(logits) -> np.ndarray:
     logits = np.asarray(logits, dtype=np.float32)
     with np.errstate(over="ignore"):  # exp(100) is infinite, and its sigmoid 0
         return 1 / (1 + np.exp(-logits)) >= 0.5
+
+
+def blind_accuracy(group_count: dict[str, int]) -> float:
+    """The accuracy of the best answer that knows the protected attribute and sees no image: a fraction.
+
+    It takes the target's more frequent value in each protected group. `group_count` is that of `fairness_metrics`.
+    """
+    counts = np.array(list(group_count.values())).reshape(2, -1)
+    return float(counts.max(axis=0).sum() / counts.sum())
+
+
+def hardly_learned(accuracy: float, group_count: dict[str, int]) -> str:
+    """A sentence that says so where ERM's accuracy, a fraction, is less than `NEAR` above `blind_accuracy`; else ""."""
+    blind = blind_accuracy(group_count)
+    if accuracy >= blind + NEAR:
+        return ""
+    return (
+        f"ERM is right in {100 * accuracy:.1f} % of the test images, where the protected attribute alone, without looking, "
+        f"is right in {100 * blind:.1f} %: it has hardly learned its task."
+    )
 
 
 def fairness_metrics(target, protected, prediction, groups: tuple[str, ...] = GROUPS) -> dict:

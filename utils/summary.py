@@ -11,6 +11,7 @@ import numpy as np
 
 from utils.errors import UserError, command_line
 from utils.lock import write_whole
+from utils.metrics import hardly_learned
 
 MANY = 5  # methods beyond which a terminal is too narrow for a column each
 NOTE = (
@@ -30,8 +31,16 @@ def write_summary(runs: Path) -> str:
     columns = table_columns(groups)
     rows = [summary_row(method, metrics) for method, metrics in by_method.items()]
     markdown = [_markdown(columns), _markdown(["---"] * len(columns)), *map(_markdown, rows)]
-    write_whole(runs / "summary.md", "\n".join([*markdown, "", NOTE]) + "\n")
-    return as_text(columns, rows)
+    said = erm_warning(by_method.get("erm", []))
+    write_whole(runs / "summary.md", "\n".join([*markdown, "", *([f"**{said}**", ""] if said else []), NOTE]) + "\n")
+    return as_text(columns, rows) + (f"\n{said}" if said else "")
+
+
+def erm_warning(metrics: list[dict]) -> str:
+    """A sentence where ERM, by the metrics of its seeds, has hardly learned its task; "" where it has, or has no record."""
+    if not metrics or "group_count" not in metrics[0]:
+        return ""
+    return hardly_learned(float(np.mean([m["accuracy"] for m in metrics])), metrics[0]["group_count"])
 
 
 def read_metrics(runs: Path) -> dict[str, list[dict]]:
