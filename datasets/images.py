@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 from datasets.pairs import CELLS
+from datasets.reading import VERSION, read_image
 from utils.errors import UserError
 from utils.progress import progress
 
@@ -99,8 +101,8 @@ def upload(pixels: np.ndarray, device: torch.device, chunk: int = 4096) -> torch
 def decode_images(paths: list[Path], cache: Path, size: int | None = None) -> np.ndarray:
     """The images as uint8 RGB of shape (N, height, width, 3), memory-mapped from a file in `cache`.
 
-    The file is named by what it depends on (paths, sizes, times of change), is written under another
-    name and then renamed, and is used again as long as all that is unchanged. With `size` every image is
+    The file is named by what it depends on (paths, sizes, times of change, the version of the reading), is written under
+    another name and then renamed, and is used again as long as all that is unchanged. With `size` every image is
     resized to that many pixels a side (bilinear, aspect not kept). Raises `UserError` for an
     image that cannot be read or has another size than the first.
     """
@@ -108,14 +110,15 @@ def decode_images(paths: list[Path], cache: Path, size: int | None = None) -> np
         stats = [path.stat() for path in paths]
     except OSError as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
-    key = json.dumps(
-        [[str(p.resolve()), s.st_size, s.st_mtime_ns] for p, s in zip(paths, stats, strict=True)] + [size] * bool(size)
-    )
+    files = [[str(p.resolve()), s.st_size, s.st_mtime_ns] for p, s in zip(paths, stats, strict=True)]
+    key = json.dumps([VERSION, size, files])
     target = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
     try:
         return np.load(target, mmap_mode="r")
     except (FileNotFoundError, ValueError, EOFError):  # not there, or cut off
-        _write_pixels(paths, target, size)
+        with warnings.catch_warnings():  # here, for it must not be entered by several threads
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `read_image` refuses such a file
+            _write_pixels(paths, target, size)
     return np.load(target, mmap_mode="r")
 
 
@@ -152,9 +155,5 @@ def _write_pixels(paths: list[Path], target: Path, size: int | None) -> None:
 
 
 def _read(path: Path, size: int | None) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            image = image.convert("RGB")
-            return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR) if size else image)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"cannot read the image {path}: {error}; replace or remove it") from error
+    image = read_image(path)
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR) if size else image)

@@ -4,21 +4,24 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from datasets.reading import read_image
 from datasets.synthetic import image_files
 
 COLUMNS, ROWS, GAP, TITLE = 10, 5, 2, 24
 
 
 def contact_sheet(folder: Path, title: str, size: int) -> Image.Image:
-    """The first images of a folder in a grid under a title, each `size` pixels a side."""
+    """The first images of a folder in a grid under a title, each `size` pixels a side.
+
+    Raises `UserError` for an image that cannot be read.
+    """
     files = image_files(folder)[: COLUMNS * ROWS]
     rows = -(-len(files) // COLUMNS)
     step = size + GAP
     sheet = Image.new("RGB", (COLUMNS * step, TITLE + rows * step), "white")
     ImageDraw.Draw(sheet).text((4, 4), title, fill="black", font_size=14)
     for index, path in enumerate(files):
-        with Image.open(path) as image:
-            tile = image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
+        tile = read_image(path).resize((size, size), Image.Resampling.LANCZOS)
         sheet.paste(tile, ((index % COLUMNS) * step, TITLE + (index // COLUMNS) * step))
     return sheet
 

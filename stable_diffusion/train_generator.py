@@ -16,7 +16,6 @@ denoise its latents. `--autoencoder` starts from one trained before; with `--aut
 import argparse
 import contextlib
 import copy
-import csv
 import math
 from pathlib import Path
 
@@ -29,6 +28,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from datasets.custom import read_lines
+from datasets.reading import read_image
 from utils.errors import UserError, command_line
 from utils.progress import progress
 
@@ -50,23 +51,19 @@ SCHEDULER = {
 def read_captioned_folder(folder: Path, size: int) -> tuple[torch.Tensor, list[str]]:
     """The images as uint8 [N, 3, size, size] and their captions, in the order of captions.csv.
 
-    Raises `UserError` where the list, an image or a column is missing.
+    Raises `UserError`, with the line, where the list, an image or a column is missing or cannot be read.
     """
     listing = folder / "captions.csv"
-    if not listing.exists():
-        raise UserError(f"no {listing}; it needs the columns image and caption")
-    with open(listing, newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"image", "caption"} <= rows[0].keys():
-        raise UserError(f"{listing} needs at least one row and the columns image and caption")
+    rows = read_lines(listing, ("image", "caption"), "it needs the columns image and caption")
     pixels = np.empty((len(rows), size, size, 3), np.uint8)
-    for index, row in enumerate(progress(rows, desc="reading", unit="image")):
+    for index, (line, name) in enumerate(
+        progress(rows["image"].items(), desc="reading", total=len(rows), unit="image")
+    ):
         try:
-            with Image.open(folder / row["image"]) as image:
-                pixels[index] = image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
-        except OSError as error:
-            raise UserError(f"{listing} line {index + 2}: cannot read {row['image']}: {error}") from error
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2), [row["caption"] for row in rows]
+            pixels[index] = read_image(folder / name).resize((size, size), Image.Resampling.LANCZOS)
+        except UserError as error:
+            raise UserError(f"{listing} line {line}: {error}") from error
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2), rows["caption"].tolist()
 
 
 def new_autoencoder(size: int) -> AutoencoderKL:
