@@ -32,6 +32,7 @@ import pandas as pd
 import torch
 from safetensors.torch import save as safetensors_bytes
 
+from datasets.celeba import check_images
 from datasets.images import FaceSet
 from datasets.real import DATASETS, check_evaluation_splits, read_real, real_faces, training_list
 from datasets.synthetic import SyntheticImages, SyntheticPlan
@@ -86,6 +87,7 @@ def main() -> None:
     pair, images, splits = read_real(args.dataset, args.real_data_path, args.target_sensitive, args.age_limit)
     splits["train"] = training_list(args.dataset, splits["train"], pair, args.number_train_data_real, args.bias_degree)
     check_evaluation_splits(splits, pair)
+    check_images(images, [name for table in splits.values() for name in table.index])
     tensors = sum(1 for _ in new_classifier(args.weights, args.seeds[0], args.width).parameters())
     for k in {method.options.get("top-k") for method in methods} - {None, "auto"}:
         check_top_k(k, tensors)

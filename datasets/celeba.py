@@ -1,20 +1,25 @@
 """CelebA and everything in its layout: attributes, official split, the biased training list.
 
 The root folder holds `img_align_celeba/`, `list_attr_celeba` and `list_eval_partition`, each list in
-the original form (.txt) or in Kaggle's (.csv).
+the original form (.txt), in Kaggle's (.csv), or in what an editor made of them (see `datasets.lists`).
 """
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from datasets.bias import biased_cell_sizes, largest_biased_size
+from datasets.lists import read_list
 from datasets.pairs import cells_of
 from utils.errors import UserError
 from utils.paths import is_inside
 
 SPLITS = ("train", "val", "test")
-IMAGE_FOLDERS = ("img_align_celeba/img_align_celeba", "img_align_celeba")  # Kaggle's archive nests them
+IMAGE_FOLDERS = ("img_align_celeba/img_align_celeba", "img_align_celeba", "Img/img_align_celeba")  # Kaggle's first
+LIST_FOLDERS = ("", "Anno", "Eval")  # the last two as the project page's drive sorts them
 
 
 def read_attributes(root: Path) -> pd.DataFrame:
@@ -23,17 +28,23 @@ def read_attributes(root: Path) -> pd.DataFrame:
     Raises `UserError` where the file is missing or holds anything else.
     """
     path = _find(root, "list_attr_celeba")
-    try:
-        if path.suffix == ".csv":
-            table = pd.read_csv(path, index_col=0)
-        else:
-            table = pd.read_csv(path, skiprows=1, sep=r"\s+", index_col=0)
-    except (ValueError, IndexError) as error:  # pandas' own errors are among the first
-        raise UserError(f"{path}: cannot be read as CelebA's attribute list: {error}") from error
+    form = "expected a line with the attributes' names, then a file name and its values, -1 or 1, in each line"
+    heading, table = read_list(path, form)
+    if heading is None:
+        raise UserError(f"{path}: the line with the attributes' names is missing; {form}")
+    names = heading[len(heading) - (table.shape[1] - 1) :] if table.shape[1] > 1 else []
+    if len(names) + 1 != table.shape[1] or len(heading) - len(names) not in (0, 1):
+        raise UserError(f"{path}: {len(heading)} names above lines of {table.shape[1]} fields; {form}")
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise UserError(f"{path}: two attributes are called {repeated[0]!r}")
+    table = table.set_index(0).set_axis(names, axis=1)
     values = set(pd.unique(table.to_numpy().ravel()))
     if table.empty or not (values <= {-1, 1} or values <= {0, 1}):
         found = ", ".join(map(str, sorted(values, key=str)[:5])) or "none"
-        raise UserError(f"{path}: expected attribute values -1 and 1, or 0 and 1, found {found}")
+        wrong = np.argwhere(~table.isin([-1, 0, 1]).to_numpy(bool))
+        place = f", the first for {table.index[wrong[0][0]]}, {names[wrong[0][1]]}" if len(wrong) else ""
+        raise UserError(f"{path}: expected attribute values -1 and 1, or 0 and 1, found {found}{place}")
     _check_names(path, table.index)
     return table
 
@@ -41,15 +52,16 @@ def read_attributes(root: Path) -> pd.DataFrame:
 def read_partition(root: Path) -> pd.Series:
     """The official split of each file: "train", "val" or "test", index the file names."""
     path = _find(root, "list_eval_partition")
-    options = {"index_col": 0} if path.suffix == ".csv" else {"sep": r"\s+", "header": None, "index_col": 0}
-    try:
-        table = pd.read_csv(path, **options)
-    except (ValueError, IndexError) as error:
-        raise UserError(f"{path}: cannot be read as CelebA's list of splits: {error}") from error
-    if table.shape[1] != 1 or not table.iloc[:, 0].isin([0, 1, 2]).all():
-        raise UserError(f"{path}: expected a file name and 0, 1 or 2 in each line")
-    _check_names(path, table.index)
-    return table.iloc[:, 0].map(dict(enumerate(SPLITS)))
+    form = "expected a file name and 0, 1 or 2 in each line"
+    _, table = read_list(path, form)
+    if table.shape[1] != 2:
+        raise UserError(f"{path}: {table.shape[1]} fields in a line; {form}")
+    split = table.set_index(0)[1]
+    wrong = split[~split.isin(range(len(SPLITS)))]
+    if len(wrong):
+        raise UserError(f"{path}: {form}, found {wrong.iloc[0]} for {wrong.index[0]}")
+    _check_names(path, split.index)
+    return split.map(dict(enumerate(SPLITS)))
 
 
 def image_folder(root: Path) -> Path:
@@ -57,7 +69,45 @@ def image_folder(root: Path) -> Path:
     for name in IMAGE_FOLDERS:
         if (root / name).is_dir():
             return root / name
-    raise UserError(f"no folder {root / 'img_align_celeba'}; {_LAYOUT}")
+    archive = "; unzip img_align_celeba.zip" if (root / "img_align_celeba.zip").is_file() else ""
+    raise UserError(f"no folder {root / 'img_align_celeba'}{archive}; {_LAYOUT}")
+
+
+def check_images(folder: Path, names: Iterable[str]) -> None:
+    """Raise `UserError` where images that are to be read are not in `folder`: how many, the first, and what may be wrong.
+
+    Each folder is listed once, in place of a look at each of 200,000 files.
+    """
+    names, present = list(names), {}
+    for parent in {os.path.dirname(name) for name in names}:
+        present[parent] = _files(folder / parent)
+    missing = [name for name in names if os.path.basename(name) not in present[os.path.dirname(name)]]
+    missing = [name for name in missing if not (folder / name).is_file()]  # of a system that knows no capitals
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(names)} listed images are not in {folder}, the first is {missing[0]}; "
+            f"{_remedy(folder, missing[0])}"
+        )
+
+
+def _files(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except OSError:
+        return set()
+
+
+def _remedy(folder: Path, name: str) -> str:
+    """What to do about an image that is not there: see whether it lies elsewhere, or in another format."""
+    alike = sorted(other for other in _files(folder) if Path(other).stem == Path(name).stem)
+    if alike:
+        return f"there is {alike[0]} in its place: take the archive with the files that the lists name"
+    below = sorted(path for path in folder.glob("*") if path.is_dir())
+    for place in (*below, folder.parent):
+        if (place / name).is_file():
+            return f"it lies in {place}: move the images from there"
+    return "unzip img_align_celeba.zip there again, or take them out of the lists"
 
 
 def split_attributes(root: Path) -> dict[str, pd.DataFrame]:
@@ -119,9 +169,10 @@ _LAYOUT = (
 
 
 def _find(root: Path, stem: str) -> Path:
-    for suffix in (".txt", ".csv"):
-        if (root / f"{stem}{suffix}").is_file():
-            return root / f"{stem}{suffix}"
+    for folder in LIST_FOLDERS:
+        for suffix in (".txt", ".csv"):
+            if (root / folder / f"{stem}{suffix}").is_file():
+                return root / folder / f"{stem}{suffix}"
     raise UserError(f"no {stem}.txt or {stem}.csv in {root}; {_LAYOUT}")
 
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torchvision.models import resnet18
 
 from datasets.augment import crop_and_resize, random_flips, whole_image_boxes
-from datasets.celeba import image_folder, split_attributes
+from datasets.celeba import check_images, image_folder, split_attributes
 from datasets.images import decode_images
 from datasets.pairs import cell_values, parse_pair
 from datasets.synthetic import synthetic_pool
@@ -104,6 +104,7 @@ def main() -> None:
         table = splits[split]
         if table.empty:
             raise UserError(f"--data {args.data}: its {split} split is empty; the judge needs train and test")
+        check_images(folder, table.index)
         return decode_images([folder / n for n in table.index], args.cache), table[list(names)].gt(0).to_numpy(np.int64)
 
     if args.judge and args.judge.exists():

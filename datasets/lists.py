@@ -1,0 +1,84 @@
+"""Lists of images in text files, as people have them: with a BOM, with any separator, with a count and a heading or not."""
+
+import codecs
+import io
+import warnings
+from pathlib import Path
+
+import pandas as pd
+
+from utils.errors import UserError
+
+SEPARATORS = (",", ";", "\t")
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, or in UTF-16 where it begins with that BOM, as Windows writes it. Raises `UserError`."""
+    content = path.read_bytes()
+    utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if utf_16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: cannot be read as text in UTF-8 ({error.reason}); save it as UTF-8") from error
+
+
+def separator(line: str) -> str | None:
+    """What separates the fields of a line: comma, semicolon or tab, the first of them that it holds; else None."""
+    return next((sign for sign in SEPARATORS if sign in line), None)
+
+
+def read_list(path: Path, form: str) -> tuple[list[str] | None, pd.DataFrame]:
+    """The heading of a list, None where it has none, and its rows: the file names in column 0, as text, then values.
+
+    A first line that holds nothing but a number counts the images; it may be missing, and where it is wrong that is
+    said. A line is taken for the heading if its last field is no number. Raises `UserError`, ending in `form`, where the
+    file holds no rows or lines of several lengths.
+    """
+    # spreadsheets fill lines up with separators
+    lines = [line for line in (line.rstrip(" \t,;") for line in read_text(path).splitlines()) if line]
+    count = lines[0].strip(" \"'") if lines else ""
+    body = lines[1:] if count.isdecimal() else lines
+    if not body:
+        raise UserError(f"{path}: cannot be read, it holds no line with an image; {form}")
+    sign = separator(body[-1])
+    sign = None if sign == "\t" else sign  # tabs may line columns up by several: as good as blanks
+    heading = [field.strip(" \"'") for field in body[0].strip().split(sign)]
+    if _is_number(heading[-1]):
+        heading = None
+    try:
+        table = _parse(body if heading is None else body[1:], sign)
+    except (ValueError, IndexError, OverflowError, pd.errors.ParserWarning) as error:
+        raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}; {form}") from error
+    if count.isdecimal() and count.lstrip("0") != str(len(table)):
+        print(
+            f"{path}: the first line counts {count[:20]} images, {len(table)} are listed; if the list was cut off, get it "
+            "again"
+        )
+    return heading, table
+
+
+def _parse(lines: list[str], sign: str | None) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        table = pd.read_csv(
+            io.StringIO("\n".join(lines)),
+            sep=sign or r"\s+",
+            header=None,
+            dtype={0: str},
+            skipinitialspace=True,
+            index_col=False,
+        )
+    table[0] = table[0].str.strip()
+    for column in table.columns[1:]:
+        if not pd.api.types.is_numeric_dtype(table[column]):  # only what is no number stays text
+            numbers = pd.to_numeric(table[column], errors="coerce")
+            table[column] = numbers.astype(object).where(numbers.notna(), table[column])
+    return table
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
