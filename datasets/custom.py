@@ -1,5 +1,6 @@
 """One's own images: a CSV file with the columns image, split and one 0/1 column for each attribute."""
 
+import io
 import os
 import warnings
 from pathlib import Path
@@ -7,11 +8,14 @@ from pathlib import Path
 import pandas as pd
 
 from datasets.duplicates import digests
+from datasets.lists import read_text, separator
 from datasets.pairs import Pair, parse_pair
 from utils.errors import UserError
 from utils.paths import is_inside
 
 SPLITS = ("train", "val", "test")
+VALUES = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "0,0": 0.0, "1,0": 1.0, "false": 0.0, "true": 1.0}
+MISSING = ("", "nan", "na", "n/a", "<na>", "null", "none")
 _FORM = "--real-data-path must name a CSV file with the columns image, split (train, val or test) and 0/1 attributes"
 
 
@@ -19,15 +23,15 @@ def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.Da
     """The pair that `target_sensitive` names among the file's columns, and the table of each split.
 
     A table is indexed by image, a path relative to the file's folder, and holds the pair's columns with 0 and 1;
-    in train a protected value may be missing (NaN). Raises `UserError`, with the numbers of the lines, for any
+    in train a protected value may be missing (NaN). Raises `UserError`, with lines and what they hold, for any
     other value, an unknown split, a missing file, or an image that is in two splits (by path or by content).
     """
     table = read_lines(path, ("image", "split"), _FORM)
     pair = parse_pair(target_sensitive, [name for name in table.columns if name not in ("image", "split")])
-    _refuse(path, table, ~table["split"].isin(SPLITS), "split is not train, val or test")
+    _refuse(path, table, ~table["split"].isin(SPLITS), "split is not train, val or test", show="split")
     labels = binary_columns(path, table, pair)
     unknown = labels[list(pair.protected)].isna().any(axis=1) & (table["split"] != "train")
-    _refuse(path, table, unknown, f"{' or '.join(pair.protected)} is missing, which only train may do")
+    _refuse(path, table, unknown, f"{' or '.join(pair.protected)} is missing, which only train may do", show="split")
     check_files(path, table)
     _refuse_straddling(path, table)
     labels.index = table["image"]
@@ -37,16 +41,19 @@ def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.Da
 def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame:
     """A CSV file as text, a row for each line, indexed by line number (the heading is line 1).
 
+    Semicolons or tabs may take the commas' place, as some spreadsheets write them.
+
     Raises `UserError`, ending in `form`, where the file, a required column or every row is missing.
     """
     if not path.is_file():
         raise UserError(f"no file {path}; {form}")
+    text = read_text(path)
+    sign = separator(text.partition("\n")[0]) or ","
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # of lines with more cells than the heading
-            table = pd.read_csv(
-                path, dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False, encoding="utf-8-sig"
-            )
+            options = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False, "index_col": False}
+            table = pd.read_csv(io.StringIO(text), sep=sign, **options)
     except (ValueError, pd.errors.ParserWarning) as error:  # pandas' other errors are ValueErrors
         raise UserError(f"{path}: cannot be read as CSV: {str(error).strip()}; {form}") from error
     table.columns = [str(name).strip() for name in table.columns]
@@ -60,11 +67,18 @@ def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame
 
 
 def binary_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
-    """The pair's columns as 0.0 and 1.0; an empty protected value is NaN. Raises `UserError` for any other text."""
+    """The pair's columns as 0.0 and 1.0; a missing protected value is NaN. Raises `UserError` for any other text.
+
+    Read are 0 and 1, what programs make of them (1.0 where a cell of the column is empty, True), and for a value that is
+    missing what they write for none (`MISSING`).
+    """
+    columns = {}
     for name in pair.attributes:
-        allowed = ("0", "1") if name == pair.target else ("0", "1", "")
-        _refuse(path, table, ~table[name].isin(allowed), f"{name} is neither 0 nor 1")
-    return table[list(pair.attributes)].replace("", "nan").astype(float)
+        text = table[name].str.lower()
+        columns[name] = text.map(VALUES)
+        unclear = columns[name].isna() & ((name == pair.target) | ~text.isin(MISSING))
+        _refuse(path, table, unclear, f"{name} is neither 0 nor 1", show=name)
+    return pd.DataFrame(columns)
 
 
 def check_files(path: Path, table: pd.DataFrame) -> None:
@@ -72,14 +86,23 @@ def check_files(path: Path, table: pd.DataFrame) -> None:
     stray = pd.Series([bool(name) and not is_inside(name) for name in table["image"]], table.index)
     _refuse(path, table, stray, f"the image is not given by a path below {path.parent}", show="image")
     present = [bool(name) and os.path.isfile(path.parent / name) for name in table["image"]]
-    _refuse(path, table, ~pd.Series(present, table.index), f"the image is not in {path.parent}", show="image")
+    absent = ~pd.Series(present, table.index)
+    _refuse(
+        path,
+        table,
+        absent & table["image"].str.contains("\\", regex=False),
+        "the image's path has \\ in place of /",
+        show="image",
+    )
+    _refuse(path, table, absent, f"the image is not in {path.parent}", show="image")
     _refuse(path, table, table["image"].duplicated(), "an image is listed a second time", show="image")
 
 
-def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, show: str | None = None) -> None:
+def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, show: str) -> None:
+    """Raise `UserError` with the first lines that are wrong and what they hold in the column `show`."""
     lines = table.index[wrong]
     if len(lines):
-        shown = ", ".join(f"{n} ({table[show][n][:80]})" if show else str(n) for n in lines[:5])
+        shown = ", ".join(f"{n} ({table[show][n][:80] or 'empty'})" for n in lines[:5])
         more = f" and {len(lines) - 5} more" if len(lines) > 5 else ""
         raise UserError(f"{path}: {what} in line {shown}{more}")
 

@@ -13,28 +13,30 @@ from datasets.duplicates import digests
 from datasets.pairs import Pair
 from utils.errors import UserError
 
-NAME = re.compile(r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d{17}\.jpg(\.chip\.jpg)?")
+NAME = re.compile(
+    r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d{17}\.(jpe?g|png)(\.chip\.(jpe?g|png))?", re.IGNORECASE
+)
+PLACES = ("UTKFace", "", "utkface_aligned_cropped/UTKFace")  # of the archives' images; the last is Kaggle's
+PARTS = (("",), ("part1", "part2", "part3"), ("crop_part1",))  # in these: aligned, in the wild, an older selection
 TEST_SHARE, VAL_SHARE = 0.2, 0.1  # of the smallest cell, from every cell
+SHOWN = 10  # names in a message
 
 
 def read_utkface(root: Path, age_limit: int) -> tuple[Path, pd.DataFrame]:
     """The folder of the images, and a table indexed by file name with the 0/1 columns Female, White and Young.
 
+    The images lie in the folder or in its folders part1, part2, part3 or crop_part1; a file name is then relative to it.
     Young is an age below `age_limit` years. Names that don't parse are left out and listed; of files with the
     same bytes the first by name is kept, so that none straddles a split. The rows are in the order of the
     contents' SHA-256, which no file system and no attribute has a hand in. Raises `UserError` where no image is found.
     """
-    folder = root / "UTKFace" if (root / "UTKFace").is_dir() else root
-    files = sorted(path.name for path in folder.glob("*.jpg")) if folder.is_dir() else []
-    matches = {name: NAME.fullmatch(name) for name in files}
+    folder, files = find_images(root)
+    matches = {name: NAME.fullmatch(name.rpartition("/")[2]) for name in files}
     names = [name for name, match in matches.items() if match]
-    if not names:
-        raise UserError(
-            f"no UTKFace image (age_gender_race_date.jpg.chip.jpg) in {folder}; --real-data-path must name their folder"
-        )
     unclear = [name for name, match in matches.items() if not match]
     if unclear:
-        print(f"UTKFace: {len(unclear)} files left out, their names don't parse: {', '.join(unclear)}")
+        more = ", ..." if len(unclear) > SHOWN else ""
+        print(f"UTKFace: {len(unclear)} files left out, their names don't parse: {', '.join(unclear[:SHOWN])}{more}")
     table = pd.DataFrame([matches[name].groupdict() for name in names], index=names).astype(int)
     table["digest"] = digests([folder / name for name in names])
     repeated = table["digest"].duplicated()
@@ -48,6 +50,39 @@ def read_utkface(root: Path, age_limit: int) -> tuple[Path, pd.DataFrame]:
     table = table[~repeated].sort_values("digest")
     attributes = {"Female": table["gender"] == 1, "White": table["race"] == 0, "Young": table["age"] < age_limit}
     return folder, pd.DataFrame(attributes).astype(int)
+
+
+def find_images(root: Path) -> tuple[Path, list[str]]:
+    """The first folder of UTKFace's archives that holds images, and their names relative to it, sorted.
+
+    Aligned images and those in the wild are never mixed; what is left out for that is said. Raises `UserError` where no
+    name of an image parses.
+    """
+    found = {}
+    for parts in PARTS:
+        for folder in (root / place for place in PLACES):
+            files = sorted(f"{part}/{name}".lstrip("/") for part in parts for name in _images(folder / part))
+            if any(NAME.fullmatch(name.rpartition("/")[2]) for name in files):
+                found[folder, parts] = files
+    if not found:
+        raise UserError(
+            f"no UTKFace image (age_gender_race_date.jpg.chip.jpg) in {root}; --real-data-path must name their folder"
+        )
+    (chosen, _), files = next(iter(found.items()))
+    others = [str(folder / part) for folder, parts in list(found)[1:] for part in parts if (folder / part).is_dir()]
+    if others:
+        print(f"UTKFace: read from {chosen}; left out: {', '.join(others)}")
+    return chosen, files
+
+
+def _images(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return [
+        path.name
+        for path in folder.iterdir()
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png") and not path.name.startswith(".")
+    ]
 
 
 def split_balanced(table: pd.DataFrame, pair: Pair) -> dict[str, pd.DataFrame]:

@@ -1,9 +1,12 @@
 """UTKFace and one's own images."""
 
+import re
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SHARED
+from conftest import ROOT, SHARED
 from PIL import Image
 
 from datasets.celeba import cell_names
@@ -17,6 +20,7 @@ FEMALE_WHITE = Pair("Female", ("White",))
 
 
 def save(path, seed, size=(6, 6)):
+    path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
     Image.fromarray(pixels).save(path)
 
@@ -88,6 +92,58 @@ def test_utkface_missing_folder(tmp_path):
         read_utkface(tmp_path / "none", 40)
 
 
+def moved(utkface, tmp_path, place):
+    """The images of the fixture below a folder of their own, `place` saying where in turn."""
+    root = tmp_path / "moved"
+    for i, path in enumerate(sorted(utkface.glob("*.jpg"))):
+        target = root / place(i) / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    return root
+
+
+@pytest.mark.parametrize("above", ["", "UTKFace"])
+@pytest.mark.parametrize("parts", [("part1", "part2", "part3"), ("part2",), ("crop_part1",)])
+def test_utkface_in_the_parts_of_its_archives(utkface, tmp_path, above, parts):
+    _, flat = read_utkface(utkface, 20)
+    root = moved(utkface, tmp_path, lambda i: f"{above}/{parts[i % len(parts)]}".lstrip("/"))
+    (root / above / parts[0] / "._1_0_0_20170116000000000.jpg.chip.jpg").touch()  # what macOS adds to archives
+    folder, table = read_utkface(root, 20)
+    assert folder == root / above and all((folder / name).is_file() for name in table.index)
+    assert len(table) == len(flat) == 160 and {name.split("/")[0] for name in table.index} == set(parts)
+    same = {"1_0_0_20170116000000000.jpg.chip.jpg", "9_1_1_20180000000000000.jpg.chip.jpg"}  # the first by name is kept
+    order = [name.rpartition("/")[2] for name in table.index]
+    assert [name for name in order if name not in same] == [name for name in flat.index if name not in same]
+
+
+def test_aligned_images_are_read_and_those_in_the_wild_are_not_mixed_in(utkface, tmp_path, capsys):
+    root = moved(utkface, tmp_path, lambda i: "utkface_aligned_cropped/UTKFace")
+    save(root / "part1" / "7_1_0_20180116000000086.jpg", 0)
+    folder, table = read_utkface(root, 20)
+    assert folder == root / "utkface_aligned_cropped" / "UTKFace" and len(table) == 160
+    assert f"UTKFace: read from {folder}; left out: {root / 'part1'}" in capsys.readouterr().out
+
+
+def test_utkface_a_copy_in_another_part_is_found_by_content(utkface, tmp_path, capsys):
+    root = moved(utkface, tmp_path, lambda i: f"part{1 + i % 2}")
+    path = sorted((root / "part2").glob("5_*"))[0]
+    (root / "part1" / path.name).write_bytes(path.read_bytes())
+    _, table = read_utkface(root, 20)
+    assert f"part1/{path.name}" in table.index and f"part2/{path.name}" not in table.index
+    assert "2 files left out, each the copy of another" in capsys.readouterr().out
+
+
+def test_utkface_names_in_the_wild_and_in_capitals(tmp_path):
+    for i, name in enumerate(
+        ("1_0_0_20170109142408075.jpg", "2_1_0_20170109142408076.JPG", "3_1_2_20170109142408077.jpeg")
+    ):
+        save(tmp_path / name, i)
+    for name in ("61_1_20170109142408075.jpg", ".DS_Store", "Thumbs.db"):
+        (tmp_path / name).touch()
+    _, table = read_utkface(tmp_path, 20)
+    assert sorted(table.index) == sorted(path.name for path in tmp_path.glob("[123]_*"))
+
+
 def test_real_utkface():
     archive = SHARED / "data" / "utkface.tar.gz"
     if not archive.exists():
@@ -138,11 +194,16 @@ def edit(path, line, column, value):
 @pytest.mark.parametrize(
     ("line", "column", "value", "fault"),
     [
-        (3, "Cat", "2", "Cat is neither 0 nor 1 in line 3"),
-        (3, "Cat", "", "Cat is neither 0 nor 1 in line 3"),
-        (20, "Bright", "yes", "Bright is neither 0 nor 1 in line 20"),
-        (20, "Bright", "", "Bright is missing, which only train may do in line 20"),
-        (5, "split", "valid", "split is not train, val or test in line 5"),
+        (3, "Cat", "2", r"Cat is neither 0 nor 1 in line 3 \(2\)$"),
+        (3, "Cat", "", r"Cat is neither 0 nor 1 in line 3 \(empty\)$"),
+        (3, "Cat", "nan", r"Cat is neither 0 nor 1 in line 3 \(nan\)$"),
+        (3, "Cat", "0.5", r"Cat is neither 0 nor 1 in line 3 \(0\.5\)$"),
+        (3, "Cat", "-1", r"Cat is neither 0 nor 1 in line 3 \(-1\)$"),
+        (20, "Bright", "yes", r"Bright is neither 0 nor 1 in line 20 \(yes\)$"),
+        (20, "Bright", "", r"Bright is missing, which only train may do in line 20 \(test\)$"),
+        (20, "Bright", "NaN", r"Bright is missing, which only train may do in line 20 \(test\)$"),
+        (5, "split", "valid", r"split is not train, val or test in line 5 \(valid\)$"),
+        (4, "image", "faces\\a.png", r"path has \\ in place of / in line 4 \(faces\\a\.png\)$"),
         (4, "image", "gone.png", r"the image is not in .* in line 4 \(gone\.png\)"),
         (4, "image", "", r"the image is not in .* in line 4"),
         (4, "image", "x" * 5000, r"the image is not in .* in line 4 \(x{80}\)$"),
@@ -152,6 +213,55 @@ def edit(path, line, column, value):
 def test_own_images_unclear(own, line, column, value, fault):
     edit(own, line, column, value)
     with pytest.raises(UserError, match=fault):
+        read_table(own, "Cat_Bright")
+
+
+@pytest.mark.parametrize("missing", ["", "nan", "NaN", "NA", "<NA>", "None", "null"])
+@pytest.mark.parametrize("values", [("0", "1"), ("0.0", "1.0"), ("False", "True"), ("FALSE", "TRUE")])
+def test_values_as_programs_write_them(own, missing, values):
+    expected = read_table(own, "Cat_Bright")[1]
+    table = pd.read_csv(own, dtype=str, keep_default_na=False)
+    codes = dict(zip(("0", "1"), values))
+    table["Cat"] = table["Cat"].map(codes)
+    table["Bright"] = table["Bright"].map({"": missing, **codes})
+    table.to_csv(own, index=False)
+    for split, part in read_table(own, "Cat_Bright")[1].items():
+        pd.testing.assert_frame_equal(part, expected[split])
+    assert expected["train"]["Bright"].isna().all() and set(expected["test"]["Bright"]) == {0, 1}
+
+
+def test_pandas_own_habits_round_trip(own):
+    """One empty cell makes floats of a whole column."""
+    expected = read_table(own, "Cat_Bright")[1]
+    table = pd.read_csv(own)
+    assert table["Bright"].dtype == float
+    for form in (table, table.astype({"Cat": bool}), table.convert_dtypes()):
+        form.to_csv(own, index=False)
+        pd.testing.assert_frame_equal(read_table(own, "Cat_Bright")[1]["test"], expected["test"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(",", ";").encode(),
+        lambda text: text.replace(",", "\t").encode(),
+        lambda text: text.encode("utf-16"),
+        lambda text: ("\ufeff" + text.replace("\n", "\r\n")).encode(),
+    ],
+)
+def test_tables_of_spreadsheets(own, change):
+    expected = read_table(own, "Cat_Bright")[1]
+    own.write_bytes(change(own.read_text()))
+    pd.testing.assert_frame_equal(read_table(own, "Cat_Bright")[1]["test"], expected["test"])
+
+
+def test_decimal_commas_and_a_code_page(own):
+    expected = read_table(own, "Cat_Bright")[1]
+    pd.read_csv(own).astype({"Cat": float}).to_csv(own, index=False, sep=";", decimal=",")
+    assert "1,0" in own.read_text()
+    pd.testing.assert_frame_equal(read_table(own, "Cat_Bright")[1]["test"], expected["test"])
+    own.write_bytes("image,split,Cat,Br\xfcder\n".encode("cp1252"))
+    with pytest.raises(UserError, match="save it as UTF-8"):
         read_table(own, "Cat_Bright")
 
 
@@ -181,3 +291,55 @@ def test_empty_cell_of_an_evaluation_split_is_named_before_training(own):
     splits["test"] = splits["test"][splits["test"]["Bright"] == 0]
     with pytest.raises(UserError, match="test split has no image of cell 0_1, 1_1"):
         check_evaluation_splits(splits, pair)
+
+
+def snippets(section):
+    """The Python snippets of a section of README.md."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    part = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^```python\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
+
+
+def fairface(root):
+    """Label files as they are published (the first columns of their heading), with 40 and 20 images."""
+    number = 0
+    for name, count in (("train", 40), ("val", 20)):
+        rows = []
+        for i in range(1, count + 1):
+            save(root / name / f"{i}.jpg", number := number + 1)
+            gender, race = ("Male", "Female")[i % 2], ("East Asian", "White", "White", "Black")[i % 4]
+            rows.append((f"{name}/{i}.jpg", "20-29", gender, race, True))
+        table = pd.DataFrame(rows, columns=["file", "age", "gender", "race", "service_test"])
+        table.to_csv(root / f"fairface_label_{name}.csv", index=False)
+
+
+def test_readme_snippet_for_fairface(tmp_path, monkeypatch):
+    [snippet] = [text for text in snippets("Your own images") if "fairface_label" in text]
+    fairface(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, "README.md", "exec"), {})
+    _, splits = read_table(tmp_path / "faces.csv", "Female_White")
+    assert {name: len(part) for name, part in splits.items()} == {"train": 36, "val": 4, "test": 20}
+    assert splits["test"].loc["val/1.jpg"].tolist() == [1, 1] and splits["test"].loc["val/4.jpg"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_readme_snippet_for_celeba(toy, tmp_path, monkeypatch, nested):
+    [snippet] = [text for text in snippets("Your own images") if "read_partition" in text]
+    shutil.copytree(toy, tmp_path / "celeba")
+    if nested:
+        (tmp_path / "celeba" / "img_align_celeba").rename(tmp_path / "inner")
+        (tmp_path / "celeba" / "img_align_celeba").mkdir()
+        (tmp_path / "inner").rename(tmp_path / "celeba" / "img_align_celeba" / "img_align_celeba")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, "README.md", "exec"), {})
+    _, folder, splits = read_real("csv", tmp_path / "celeba" / "faces.csv", "Smiling_Male")
+    _, expected_folder, expected = read_real("celeba", tmp_path / "celeba", "Smiling_Male")
+    for split, part in splits.items():
+        wanted = expected[split][["Smiling", "Male"]].gt(0)
+        assert [folder / name for name in part.index] == [expected_folder / name for name in wanted.index]
+        np.testing.assert_array_equal(part.to_numpy(), wanted.to_numpy())
+
+
+def test_every_snippet_of_the_section_is_run_by_a_test():
+    assert len(snippets("Your own images")) == 2
