@@ -247,7 +247,7 @@ def train_method(method: Method, run: SeedRun, plan: SyntheticPlan | None) -> Ou
 
 def is_recorded(folder: Path, settings: dict) -> bool:
     """Whether a run is recorded already; raises `UserError` where it was made with other settings."""
-    found = read_record(folder)
+    found = read_record(folder, "settings")
     if found is None:
         return False
     check_settings(found["settings"], settings, folder)
@@ -282,7 +282,7 @@ def record(folder, label, seed, outcome: Outcome, real, compute, settings, clock
 def adopt_best(output: Path, choices: list[Method], method: Method, seed: int, settings: dict) -> None:
     """Record as `method` the best of the recorded `choices`, chosen without the test set: see `utils.choice`."""
     folders = [record_folder(output, choice.folder, seed) for choice in choices]
-    found = [read_record(folder) for folder in folders]
+    found = [read_record(folder, "val_metrics.accuracy", "held_out_metrics.equalized_odds") for folder in folders]
     accuracy = [record["val_metrics"]["accuracy"] for record in found]
     odds = [record["held_out_metrics"]["equalized_odds"] for record in found]
     best = choose(accuracy, odds)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load as load_safetensors
 from torch import nn
 
 from datasets.images import FaceSet, MixedSet
@@ -17,6 +16,7 @@ from models.classifier import new_classifier
 from models.sensitivity import mean_gradients
 from models.training import ACCURACY, Compute, Objective, Schedule, fit, lone_images_named, mean_loss, train_batches
 from utils.checkpoint import Unfinished
+from utils.records import load_tensors, rerun
 from utils.seeds import derived_seed, torch_generator
 
 
@@ -57,9 +57,9 @@ class SeedRun:
         return self._to_device(self._classifier(self.experiment.weights, self.seed if seed is None else seed))
 
     def biased_model(self) -> nn.Module:
-        """A fresh copy of the seed's biased model, on the device."""
-        model = self._classifier("none", self.seed)
-        model.load_state_dict(load_safetensors(self.biased_weights.read_bytes()))
+        """A fresh copy of the seed's biased model, on the device. Raises `UserError` where its file is damaged."""
+        model, remedy = self._classifier("none", self.seed), rerun(self.biased_weights.parent)
+        load_tensors(model, self.biased_weights, remedy)
         return self._to_device(model)
 
     def pre_train(

@@ -6,6 +6,7 @@ packs every column folder below --runs. Weights and images stay behind.
 """
 
 import argparse
+import io
 import json
 import os
 import shutil
@@ -14,11 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from utils.errors import UserError, command_line
+from utils.records import parse_record, read_record, rerun
 
 PACKED = "records.jsonl"
 LABELS = ["name", "target", "protected"]
+RANKS = ["name", "domain_rank", "bias_rank", "chosen"]
+TEXTS = ("name", "method")  # the columns that hold no numbers
+NEEDED = ("settings", "metrics.group_count", "val_metrics.accuracy")  # of a record, besides what each has
 
 
 @dataclass(frozen=True)
@@ -60,14 +66,18 @@ def column_folders(root: Path) -> list[Path]:
 def read_column(folder: Path) -> Column:
     """The column in a folder, packed or as train.py wrote it.
 
-    Raises `UserError` where a file is damaged or the runs were tested on different images.
+    Raises `UserError`, with the file and the remedy, where one is damaged or cut off, or where the runs were tested on
+    different images.
     """
-    try:
-        return _read_packed(folder) if (folder / PACKED).exists() else _read_runs(folder)
-    except (OSError, ValueError, KeyError, pd.errors.ParserError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{folder}: a record is damaged or incomplete ({error}); remove it and run it again") from error
+    column = _read_packed(folder) if (folder / PACKED).exists() else _read_runs(folder)
+    groups = [list(record["metrics"]["group_accuracy"]) for record in column.records]
+    if any(names != groups[0] for names in groups):
+        raise UserError(f"{folder}: the records are of different groups; keep each pair's in a folder of its own")
+    for record in column.records:
+        if record["method"].split(":")[0] == "aim-fair" and "top_k" not in record["settings"]:
+            place = folder / run_name(record["method"], record["seed"])
+            raise UserError(f"the record of {place} is damaged (its settings have no top_k); run it again")
+    return column
 
 
 def pack_column(column: Column, folder: Path) -> None:
@@ -90,42 +100,85 @@ def pack_column(column: Column, folder: Path) -> None:
 
 
 def _read_packed(folder: Path) -> Column:
-    records = [json.loads(line) for line in (folder / PACKED).read_text().splitlines()]
-    tables = {name: pd.read_csv(folder / f"{name}.csv") for name in ("predictions", "curves")}
-    runs = {run_name(record["method"], record["seed"]) for record in records}
-    missing = sorted(runs - set(tables["predictions"].columns))
-    if missing:
-        raise UserError(f"{folder / 'predictions.csv'}: no column {missing[0]} for a record; pack the runs again")
-    text = (folder / "sensitivity.csv").read_text().strip()
-    return Column(
-        folder.name, records, **tables, sensitivity=pd.read_csv(folder / "sensitivity.csv") if text else pd.DataFrame()
-    )
+    remedy = "pack the runs again (python -m results.columns), or take the file from where it was packed"
+    lines = (folder / PACKED).read_bytes().splitlines()
+    if not lines:
+        raise UserError(f"{folder / PACKED} is damaged (it is empty); {remedy}")
+    records = [
+        parse_record(line, NEEDED, what=f"{folder / PACKED} line {number}", remedy=remedy)
+        for number, line in enumerate(lines, 1)
+    ]
+    runs = [run_name(record["method"], record["seed"]) for record in records]
+    path = folder / "predictions.csv"
+    predictions = read_table(path, [*LABELS, *runs], remedy, rows=_images(records[0]))
+    more = [name for name in predictions.columns if name not in (*LABELS, *runs)]
+    if more:
+        raise UserError(f"{folder / PACKED} is damaged (it lacks {more[0]}, which {path.name} has); {remedy}")
+    curves = read_table(folder / "curves.csv", ["method", "seed", "epoch", "val_accuracy"], remedy)
+    short = sorted(set(runs) - {run_name(*place) for place in zip(curves["method"], curves["seed"])})
+    if short:
+        raise UserError(f"{folder / 'curves.csv'} is damaged (it lacks {short[0]}); {remedy}")
+    path = folder / "sensitivity.csv"
+    empty = path.is_file() and not path.read_bytes().strip()
+    sensitivity = pd.DataFrame() if empty else read_table(path, ["method", "seed", *RANKS], remedy)
+    return Column(folder.name, records, predictions, curves, sensitivity)
 
 
 def _read_runs(folder: Path) -> Column:
-    paths = {path.parent: json.loads(path.read_text()) for path in folder.glob("*/seed_*/metrics.json")}
+    paths = {path.parent: read_record(path.parent, *NEEDED) for path in folder.glob("*/seed_*/metrics.json")}
     if not paths:
         raise UserError(f"no record (*/seed_*/metrics.json) in {folder}")
     paths = dict(sorted(paths.items(), key=lambda item: (item[1]["method"], item[1]["seed"])))
     predictions, curves, sensitivity = {}, [], []
     for path, record in paths.items():
-        method, seed = record["method"], record["seed"]
-        test = pd.read_csv(path / "test_predictions.csv")
+        method, seed, remedy = record["method"], record["seed"], rerun(path)
+        test = read_table(path / "test_predictions.csv", [*LABELS, "logit"], remedy, rows=_images(record))
         if not predictions:
             labels = test[LABELS]
         elif not labels.equals(test[LABELS]):
             raise UserError(f"{path}: not tested on the images of the other runs in {folder}; keep them apart")
         predictions[run_name(method, seed)] = test["logit"].gt(0).astype(np.int64)
         place = {"method": method, "seed": seed}
-        curves.append(pd.read_csv(path / "curve.csv").assign(**place))
+        curves.append(read_table(path / "curve.csv", ["epoch", "val_accuracy"], remedy).assign(**place))
         if method == "aim-fair" and (path / "sensitivity.csv").exists():
-            sensitivity.append(pd.read_csv(path / "sensitivity.csv").assign(**place))
+            sensitivity.append(read_table(path / "sensitivity.csv", RANKS, remedy).assign(**place))
 
     def stack(tables):
         return _places_first(pd.concat(tables, ignore_index=True)) if tables else pd.DataFrame()
 
     table = pd.concat([labels, pd.DataFrame(predictions)], axis=1)
     return Column(folder.name, list(paths.values()), table, stack(curves), stack(sensitivity))
+
+
+def read_table(path: Path, columns: list[str], remedy: str, rows: int | None = None) -> pd.DataFrame:
+    """A CSV file of a record, whole: it ends with a line's end, and has the columns, no gap in them, and that many rows.
+
+    Raises `UserError`, ending in the remedy, where it is missing or anything else.
+    """
+    try:
+        content = path.read_bytes()
+        table = pd.read_csv(io.BytesIO(content))
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        raise UserError(f"{path} is damaged or incomplete ({reason}); {remedy}") from error
+    missing = [name for name in columns if name not in table.columns]
+    texts = [name for name in columns if name not in (*TEXTS, *missing) and not is_numeric_dtype(table[name])]
+    if missing:
+        fault = f"it has no column {missing[0]}"
+    elif texts:
+        fault = f"not all of {texts[0]} are numbers"
+    elif not content.endswith(b"\n") or table[columns].isna().any(axis=None) or table.empty:
+        fault = "it was cut off"
+    elif rows is not None and len(table) != rows:
+        fault = f"it has {len(table)} rows in place of {rows}"
+    else:
+        return table
+    raise UserError(f"{path} is damaged or incomplete ({fault}); {remedy}")
+
+
+def _images(record: dict) -> int:
+    """The number of test images of a record."""
+    return sum(record["metrics"]["group_count"].values())
 
 
 def _places_first(table: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 from torchvision.models import resnet18
@@ -28,6 +28,7 @@ from datasets.synthetic import synthetic_pool
 from utils.arguments import choose_device, positive_int
 from utils.errors import UserError, command_line
 from utils.progress import progress
+from utils.records import load_tensors
 from utils.seeds import torch_generator
 
 
@@ -109,7 +110,7 @@ def main() -> None:
 
     if args.judge and args.judge.exists():
         model = resnet18(num_classes=len(names))
-        model.load_state_dict(load_file(args.judge))
+        load_tensors(model, args.judge, "remove it to train a judge again, or give another --judge")
         model = model.to(device, memory_format=torch.channels_last).eval()
     else:
         pixels, labels = labelled("train")

@@ -1,9 +1,12 @@
 import json
+import re
 
 import pytest
 import torch
+from conftest import ROOT, assert_one_line_error, run_here
 from safetensors.torch import load_file, save_file
 
+from utils import summary
 from utils.errors import UserError
 from utils.metrics import GROUPS
 from utils.records import check_settings, environment, read_record, write_record
@@ -72,8 +75,9 @@ def test_record_is_whole_or_absent(tmp_path):
     with pytest.raises(OSError):
         write_record(folder, {"seed": 1}, {}, fail)
     assert read_record(folder) is None
-    write_record(folder, {"seed": 1}, {}, lambda path: save_file({"a": torch.ones(2)}, path))
-    assert read_record(folder) == {"seed": 1}
+    content = {"method": "erm", "seed": 1, "metrics": metrics([0.5, 0.9, 0.9, 0.7])}
+    write_record(folder, content, {}, lambda path: save_file({"a": torch.ones(2)}, path))
+    assert read_record(folder) == content
     assert load_file(folder / "model.safetensors")["a"].tolist() == [1, 1]
 
 
@@ -90,3 +94,52 @@ def test_environment_names_versions_device_and_commit():
     # a build's own tag ("2.14.1+cu130") may be in one of the two names and not in the other
     assert found["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert found["device"] and found["commit"]
+
+
+WHOLE = {"method": "erm", "seed": 1, "metrics": metrics([0.5, 0.9, 0.9, 0.7])}
+DAMAGE = {
+    "cut off": (json.dumps(WHOLE)[:60], "Unterminated|Expecting"),
+    "empty": ("", "Expecting value"),
+    "zeros": ("\0" * 40, "Expecting value"),
+    "another kind": ("[]", "it has no method"),
+    "nothing": ("{}", "it has no method"),
+    "deep": ("[" * 100_000, "recursion|Expecting"),
+    "no metrics": (json.dumps({**WHOLE, "metrics": None}), "it has no metrics.accuracy"),
+    "no groups": (json.dumps({**WHOLE, "metrics": {"accuracy": 0.5}}), "it has no metrics.group_accuracy"),
+    "three groups": (
+        json.dumps({**WHOLE, "metrics": {**WHOLE["metrics"], "group_accuracy": {"0_0": 1, "0_1": 1, "1_0": 1}}}),
+        "metrics.group_accuracy is",
+    ),
+    "text": (json.dumps({**WHOLE, "metrics": {**WHOLE["metrics"], "accuracy": "0.5"}}), "metrics.accuracy is 0.5"),
+    "not a number": (json.dumps({**WHOLE, "metrics": {**WHOLE["metrics"], "equalized_odds": float("nan")}}), "is nan"),
+    "held out": (json.dumps({**WHOLE, "held_out_metrics": {}}), "it has no held_out_metrics.equalized_odds"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_record_is_one_line_with_file_and_remedy(tmp_path, kind):
+    put(tmp_path, "aim-fair", 1, WHOLE["metrics"])
+    put(tmp_path, "erm", 1, WHOLE["metrics"])
+    assert run_here(summary.main, "--runs", tmp_path).returncode == 0
+    before = (tmp_path / "summary.md").read_text()
+    folder, (text, said) = tmp_path / "erm" / "seed_1", DAMAGE[kind]
+    (folder / "metrics.json").write_text(text)
+    done = run_here(summary.main, "--runs", tmp_path)
+    assert_one_line_error(done, folder / "metrics.json", "is damaged", f"remove {folder} and run it again")
+    assert re.search(said, done.stderr)
+    assert (tmp_path / "summary.md").read_text() == before
+
+
+def test_keys_beyond_those_of_every_record_are_asked_for_by_name(tmp_path):
+    put(tmp_path, "erm", 1, WHOLE["metrics"])
+    assert read_record(tmp_path / "erm" / "seed_1") == WHOLE
+    with pytest.raises(UserError, match="it has no settings"):
+        read_record(tmp_path / "erm" / "seed_1", "settings")
+    with pytest.raises(UserError, match="it has no val_metrics.accuracy"):
+        read_record(tmp_path / "erm" / "seed_1", "val_metrics.accuracy")
+
+
+def test_every_committed_record_is_whole():
+    """What earlier commits wrote can still be read."""
+    folders = [path.parent for path in (ROOT / "results" / "reported").rglob("seed_*/metrics.json")]
+    assert len(folders) > 10 and all(read_record(folder, "settings", "val_metrics.accuracy") for folder in folders)

@@ -1,19 +1,26 @@
 """The record of a run: a folder that appears only when it is complete."""
 
 import json
+import math
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import nn
 
 from utils.errors import UserError
 
+RECORD = ("method", "seed", "metrics.accuracy", "metrics.group_accuracy", "metrics.equalized_odds")
+RECORD += ("metrics.equalized_odds_mean",)  # what every record holds
+OPTIONAL = ("held_out_metrics.equalized_odds",)  # there as soon as what is before the dot is
 PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "pandas", "Pillow")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,15 +30,76 @@ def record_folder(output: Path, method: str, seed: int) -> Path:
     return output / method / f"seed_{seed}"
 
 
-def read_record(folder: Path) -> dict | None:
-    """The content of metrics.json, or None where there is no record."""
+def read_record(folder: Path, *more: str) -> dict | None:
+    """The content of metrics.json, or None where there is no record.
+
+    `more` names keys that are needed besides those of every record, the inner ones after a dot ("val_metrics.accuracy").
+    Raises `UserError` where the file is damaged or lacks any.
+    """
     path = folder / "metrics.json"
     if not path.exists():
         return None
+    return parse_record(path.read_bytes(), more, what=str(path), remedy=rerun(folder))
+
+
+def rerun(folder: Path) -> str:
+    """What to do about a damaged record in a folder."""
+    return f"remove {folder} and run it again"
+
+
+def parse_record(content: bytes, more: Iterable[str] = (), *, what: str, remedy: str) -> dict:
+    """The record that a JSON text holds; raises `UserError`, with `what` in front and `remedy` behind, for anything less."""
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); remove {folder} to run it again") from error
+        record = json.loads(content)
+        fault = _fault(record, (*RECORD, *more))
+    except (ValueError, RecursionError) as error:
+        fault = str(error)
+    if fault:
+        raise UserError(f"{what} is damaged ({fault}); {remedy}")
+    return record
+
+
+def _fault(record, keys: Iterable[str]) -> str | None:
+    """What a record lacks; None where it has all keys, each with a value of its kind."""
+    optional = [key for key in OPTIONAL if isinstance(record, dict) and key.partition(".")[0] in record]
+    for key in (*keys, *optional):
+        value = record
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is None:
+            return f"it has no {key}"
+        if not KINDS.get(key, _is_number)(value):
+            return f"{key} is {str(value)[:40]}"
+    return None
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _has_groups(value) -> bool:
+    return isinstance(value, dict) and len(value) > 3 and all(map(_is_number, value.values()))
+
+
+KINDS = {  # of the values that are no numbers
+    "method": lambda value: isinstance(value, str),
+    "seed": lambda value: type(value) is int,
+    "settings": lambda value: isinstance(value, dict),
+    "metrics.group_accuracy": _has_groups,
+    "metrics.group_count": _has_groups,
+}
+
+
+def load_tensors(model: nn.Module, path: Path, remedy: str) -> None:
+    """Put the tensors of a .safetensors file into a model on the CPU.
+
+    Raises `UserError`, ending in the remedy, where the file is missing, damaged or of another model.
+    """
+    try:
+        model.load_state_dict(load_safetensors(path.read_bytes()))
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is damaged ({reason}); {remedy}") from error
 
 
 def write_record(

@@ -4,7 +4,6 @@ python -m utils.summary --runs DIR
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from utils.errors import UserError, command_line
 from utils.lock import write_whole
 from utils.metrics import hardly_learned
+from utils.records import read_record
 
 MANY = 5  # methods beyond which a terminal is too narrow for a column each
 NOTE = (
@@ -44,8 +44,11 @@ def erm_warning(metrics: list[dict]) -> str:
 
 
 def read_metrics(runs: Path) -> dict[str, list[dict]]:
-    """The test metrics of every record under `runs`, by method (erm first) and in the order of the seeds."""
-    records = [json.loads(path.read_text()) for path in runs.glob("*/seed_*/metrics.json")]
+    """The test metrics of every record under `runs`, by method (erm first) and in the order of the seeds.
+
+    Raises `UserError` where there is none or one is damaged.
+    """
+    records = [read_record(path.parent) for path in runs.glob("*/seed_*/metrics.json")]
     if not records:
         raise UserError(f"no record (*/seed_*/metrics.json) in {runs}")
     records.sort(key=lambda record: (record["method"] != "erm", record["method"], record["seed"]))
