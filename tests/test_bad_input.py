@@ -1,5 +1,6 @@
 """Bad input by the hundred: whatever a file or a flag holds, the answer is a result or one line, never a traceback."""
 
+import json
 import os
 import shutil
 import sys
@@ -237,3 +238,27 @@ def test_any_change_of_celebas_list(odd, old, new, said):
     path.write_bytes(path.read_text().replace(old, new, count).encode())
     done = run("--dry-run")
     assert done.returncode == 0 if said is None else not assert_one_line_error(done, said), done.stderr
+
+
+def test_a_run_goes_on_from_a_damaged_record_only_once_it_is_removed(odd):
+    folder, _, run = odd()
+    assert run().returncode == 0
+    erm, fair = (folder / "out" / method / "seed_1" for method in ("erm", "aim-fair"))
+    weights, record = (erm / "model.safetensors").read_bytes(), (fair / "metrics.json").read_bytes()
+    (fair / "metrics.json").write_bytes(record[: len(record) // 2])
+    assert_one_line_error(run(), fair / "metrics.json", "is damaged", f"remove {fair} and run it again")
+    (fair / "metrics.json").write_text('{"method": "aim-fair"}')
+    assert_one_line_error(run(), fair / "metrics.json", "it has no seed", f"remove {fair} and run it again")
+    shutil.rmtree(fair)
+    for content in (weights[: len(weights) // 2], b"", bytes(len(weights)), None):
+        (erm / "model.safetensors").unlink()
+        if content is not None:
+            (erm / "model.safetensors").write_bytes(content)
+        else:
+            (erm / "model.safetensors").symlink_to("nowhere")
+        assert_one_line_error(run(), erm / "model.safetensors", "is damaged", f"remove {erm} and run it again")
+    shutil.rmtree(erm)
+    assert run().returncode == 0
+    assert (erm / "model.safetensors").read_bytes() == weights
+    again, first = (json.loads(text)["metrics"] for text in ((fair / "metrics.json").read_bytes(), record))
+    assert again == first

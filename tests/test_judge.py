@@ -38,3 +38,6 @@ def test_the_judge_tells_cells_apart_that_differ(toy, tmp_path):
     again = run_here(judge.main, *command, "--images", tmp_path / "made/Smiling_Male/plain")
     assert cell_lines(again.stdout) == measured and "judge:" not in again.stderr  # the judge kept is used
     assert_one_line_error(run_here(judge.main, *command, "--images", tmp_path / "none"), "--images", "no such folder")
+    (tmp_path / "judge.safetensors").write_bytes(b"cut off")
+    cut_off = run_here(judge.main, *command, "--images", tmp_path / "made/Smiling_Male/plain")
+    assert_one_line_error(cut_off, tmp_path / "judge.safetensors", "is damaged", "remove it")

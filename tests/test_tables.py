@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, assert_one_line_error, run_script
+from conftest import ROOT, assert_one_line_error, run_here, run_script
 
+from results import columns, intervals, tables
 from results.columns import pack_column, read_column
 from results.figures import k_sweep
 from results.intervals import METRICS, difference
@@ -115,6 +116,85 @@ def test_bad_records_are_named(records, tmp_path):
     path.unlink()
     with pytest.raises(UserError, match="damaged or incomplete"):
         read_column(records / "toy" / "Smiling_Male")
+
+
+def cut(path, share=0.6):
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+def cut_at_a_line(path):
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[: len(lines) // 2]))
+
+
+def without(key):
+    """Damage that takes a key out of every JSON object in a file."""
+
+    def damage(path):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for record in lines:
+            del (record["metrics"] if key in record["metrics"] else record)[key]
+        path.write_text("".join(json.dumps(record) + "\n" for record in lines))
+
+    return damage
+
+
+def blank(path):
+    path.write_bytes(b"")
+
+
+def zeros(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+RAW = [
+    *(("metrics.json", damage) for damage in (cut, blank, zeros, without("group_count"), without("settings"))),
+    *(("metrics.json", damage) for damage in (without("val_metrics"), without("seed"), without("equalized_odds"))),
+    *(("test_predictions.csv", damage) for damage in (cut, cut_at_a_line, blank, zeros, Path.unlink)),
+    *(("curve.csv", damage) for damage in (cut, blank, zeros, Path.unlink)),
+    *(("sensitivity.csv", damage) for damage in (cut, blank, zeros)),
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), RAW)
+def test_a_damaged_run_is_named_by_tables_and_packing(records, tmp_path, name, damage):
+    folder = records / "toy" / "Smiling_Male" / "aim-fair" / "seed_100"
+    damage(folder / name)
+    for done in (
+        run_here(tables.main, "--records", records, "--output", tmp_path / "out"),
+        run_here(columns.main, "--runs", records / "toy", "--output", tmp_path / "packed"),
+    ):
+        assert_one_line_error(done, folder / name, f"remove {folder} and run it again")
+    assert not (tmp_path / "packed").exists() and not list(tmp_path.glob("out/*/*.md"))
+
+
+PACKED = [
+    *(("records.jsonl", damage) for damage in (cut, blank, zeros, cut_at_a_line, without("group_count"))),
+    *(("predictions.csv", damage) for damage in (cut, cut_at_a_line, blank, zeros, Path.unlink)),
+    *(("curves.csv", damage) for damage in (cut, cut_at_a_line, blank, zeros, Path.unlink)),
+    *(("sensitivity.csv", damage) for damage in (cut, zeros, Path.unlink)),
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), PACKED)
+def test_a_damaged_packed_column_is_named(records, tmp_path, name, damage):
+    folder = tmp_path / "packed" / "toy" / "Smiling_Male"
+    pack_column(read_column(records / "toy" / "Smiling_Male"), folder)
+    damage(folder / name)
+    done = run_here(tables.main, "--records", tmp_path / "packed", "--output", tmp_path / "out")
+    assert_one_line_error(done, folder / name, "pack the runs again (python -m results.columns)")
+
+
+def test_a_record_of_other_groups_or_without_its_k_is_named(records):
+    folder = records / "toy" / "Smiling_Male"
+    path = folder / "aim-fair" / "seed_100" / "metrics.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"top_k": 55', '"other": 55'))
+    with pytest.raises(UserError, match=r"aim-fair/seed_100 is damaged \(its settings have no top_k\)"):
+        read_column(folder)
+    path.write_text(whole.replace("0_0", "9_9"))
+    with pytest.raises(UserError, match="different groups"):
+        read_column(folder)
 
 
 def test_a_packed_column_is_whole_or_none(records, tmp_path, monkeypatch):
