@@ -33,7 +33,7 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 
 from datasets.celeba import check_images
-from datasets.images import FaceSet
+from datasets.images import FaceSet, check_some
 from datasets.real import DATASETS, check_evaluation_splits, read_real, real_faces, training_list
 from datasets.synthetic import SyntheticImages, SyntheticPlan
 from models.classifier import new_classifier
@@ -92,6 +92,7 @@ def main() -> None:
     for k in {method.options.get("top-k") for method in methods} - {None, "auto"}:
         check_top_k(k, tensors)
     if args.dry_run:
+        check_some([images / name for name in splits["train"].index], args.decode_size)
         counts = ", ".join(f"{len(table)} {split}" for split, table in splits.items())
         labels = ", ".join(method.label for method in methods)
         print(f"{pair.name}: {counts} images; {labels}; seeds {args.seeds}; on {compute.device}, {args.precision}")

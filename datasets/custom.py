@@ -59,11 +59,13 @@ def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame
     table.columns = [str(name).strip() for name in table.columns]
     if table.columns.has_duplicates:
         raise UserError(f"{path}: two columns are called {table.columns[table.columns.duplicated()][0]!r}; {form}")
+    table.index = range(2, len(table) + 2)
+    table = table.fillna("").apply(lambda column: column.str.strip())
+    table = table[(table != "").any(axis=1)]  # blank lines at the end, as spreadsheets leave them
     missing = [name for name in required if name not in table.columns]
     if missing or not len(table):
         raise UserError(f"{path}: {'no column ' + ', '.join(missing) if missing else 'no row'}; {form}")
-    table.index = range(2, len(table) + 2)
-    return table.apply(lambda column: column.str.strip())
+    return table
 
 
 def binary_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:

@@ -122,6 +122,17 @@ def decode_images(paths: list[Path], cache: Path, size: int | None = None) -> np
     return np.load(target, mmap_mode="r")
 
 
+def check_some(paths: list[Path], size: int | None = None, number: int = 32) -> None:
+    """Read a few of the images, evenly spread, as `decode_images` will read all, and raise as it does.
+
+    So that a dry run finds what is wrong with most of them before hours go into something else.
+    """
+    chosen = [paths[i] for i in dict.fromkeys(np.linspace(0, len(paths) - 1, number, dtype=int))] if paths else []
+    images = [(path, _read(path, size)) for path in chosen]
+    for path, image in images[1:]:
+        _check_shape(path, image, *images[0])
+
+
 def _write_pixels(paths: list[Path], target: Path, size: int | None) -> None:
     first = _read(paths[0], size)
     shape = (len(paths), *first.shape)
@@ -132,11 +143,7 @@ def _write_pixels(paths: list[Path], target: Path, size: int | None) -> None:
 
     def fill(index):
         image = _read(paths[index], size)
-        if image.shape != first.shape:
-            (h, w), (h0, w0) = image.shape[:2], first.shape[:2]
-            raise UserError(
-                f"{paths[index]} is {w}x{h} pixels, {paths[0]} is {w0}x{h0}; --decode-size N gives all one size"
-            )
+        _check_shape(paths[index], image, paths[0], first)
         pixels[index] = image
 
     try:
@@ -152,6 +159,12 @@ def _write_pixels(paths: list[Path], target: Path, size: int | None) -> None:
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _check_shape(path: Path, image: np.ndarray, first_path: Path, first: np.ndarray) -> None:
+    if image.shape != first.shape:
+        (h, w), (h0, w0) = image.shape[:2], first.shape[:2]
+        raise UserError(f"{path} is {w}x{h} pixels, {first_path} is {w0}x{h0}; --decode-size N gives all one size")
 
 
 def _read(path: Path, size: int | None) -> np.ndarray:

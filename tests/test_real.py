@@ -6,9 +6,10 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, SHARED
+from conftest import ROOT, SHARED, assert_one_line_error, run_here
 from PIL import Image
 
+import train
 from datasets.celeba import cell_names
 from datasets.custom import read_table
 from datasets.pairs import Pair
@@ -246,6 +247,8 @@ def test_pandas_own_habits_round_trip(own):
         lambda text: text.replace(",", ";").encode(),
         lambda text: text.replace(",", "\t").encode(),
         lambda text: text.encode("utf-16"),
+        lambda text: (text + "\n,,,\n , ,\n\n").encode(),
+        lambda text: text.replace("\n", "\n\n", 3).encode(),
         lambda text: ("\ufeff" + text.replace("\n", "\r\n")).encode(),
     ],
 )
@@ -253,6 +256,19 @@ def test_tables_of_spreadsheets(own, change):
     expected = read_table(own, "Cat_Bright")[1]
     own.write_bytes(change(own.read_text()))
     pd.testing.assert_frame_equal(read_table(own, "Cat_Bright")[1]["test"], expected["test"])
+
+
+def test_lines_are_counted_with_the_blank_ones_and_short_ones_are_named(own):
+    text = own.read_text().replace("\n", "\n\n", 1)
+    own.write_text(text.replace("train_0.png,train,0", "train_0.png,train,7"))
+    with pytest.raises(UserError, match=r"Cat is neither 0 nor 1 in line 3 \(7\)$"):
+        read_table(own, "Cat_Bright")
+    own.write_text(text + "test_99.png,test\n")
+    with pytest.raises(UserError, match=r"Cat is neither 0 nor 1 in line 27 \(empty\)$"):
+        read_table(own, "Cat_Bright")
+    own.write_text(text + "a.png,test,0,1,1\n")
+    with pytest.raises(UserError, match="cannot be read as CSV"):
+        read_table(own, "Cat_Bright")
 
 
 def test_decimal_commas_and_a_code_page(own):
@@ -291,6 +307,16 @@ def test_empty_cell_of_an_evaluation_split_is_named_before_training(own):
     splits["test"] = splits["test"][splits["test"]["Bright"] == 0]
     with pytest.raises(UserError, match="test split has no image of cell 0_1, 1_1"):
         check_evaluation_splits(splits, pair)
+
+
+def test_a_dry_run_reads_some_images(own, tmp_path):
+    flags = ["--dataset", "csv", "--real-data-path", own, "--target-sensitive", "Cat_Bright", "--weights", "none"]
+    flags += ["--output", tmp_path / "out", "--device", "cpu", "--dry-run"]
+    assert_one_line_error(run_here(train.main, *flags), "pixels, ", "--decode-size N gives all one size")
+    assert run_here(train.main, *flags, "--decode-size", 6).returncode == 0
+    (own.parent / "train_5.png").write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert_one_line_error(run_here(train.main, *flags, "--decode-size", 6), "train_5.png", "cannot read the image")
+    assert not (tmp_path / "out").exists()
 
 
 def snippets(section):
