@@ -15,8 +15,9 @@ from models.aim_fair import Gradients, sensitivity_table
 from models.classifier import new_classifier
 from models.sensitivity import mean_gradients
 from models.training import ACCURACY, Compute, Objective, Schedule, fit, lone_images_named, mean_loss, train_batches
+from models.weights import load_tensors
 from utils.checkpoint import Unfinished
-from utils.records import load_tensors, rerun
+from utils.records import rerun
 from utils.seeds import derived_seed, torch_generator
 
 

@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -66,7 +67,25 @@ def load_backbone(model: nn.Module, content: Mapping, origin: str, head: str = "
     if place or prefix or len(fits) > 1:
         others = [_describe(*candidates[i][:2]) for i in fits[1:]]
         also = f"; it also holds {', '.join(others)}: save the one you mean alone to choose" if others else ""
-        print(f"--weights {origin}: took {_describe(place, prefix)}{also}", flush=True)
+        _say_once(f"--weights {origin}: took {_describe(place, prefix)}{also}")
+
+
+def load_tensors(model: nn.Module, path: Path, remedy: str) -> None:
+    """Put the tensors of a .safetensors file, all of them, into a model on the CPU.
+
+    Raises `UserError`, ending in the remedy, where the file is missing, damaged or of another model.
+    """
+    try:
+        model.load_state_dict(load_safetensors(path.read_bytes()))
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is damaged ({reason}); {remedy}") from error
+
+
+@cache
+def _say_once(text: str) -> None:
+    """Every network of a run starts from the same file."""
+    print(text, flush=True)
 
 
 def _state_dicts(content: Mapping, place: str = "", depth: int = DEPTH) -> Iterator[tuple[str, State]]:

@@ -25,10 +25,10 @@ from datasets.celeba import check_images, image_folder, split_attributes
 from datasets.images import decode_images
 from datasets.pairs import cell_values, parse_pair
 from datasets.synthetic import synthetic_pool
+from models.weights import load_tensors
 from utils.arguments import choose_device, positive_int
 from utils.errors import UserError, command_line
 from utils.progress import progress
-from utils.records import load_tensors
 from utils.seeds import torch_generator
 
 

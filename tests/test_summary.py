@@ -1,9 +1,10 @@
 import json
 import re
+import sys
 
 import pytest
 import torch
-from conftest import ROOT, assert_one_line_error, run_here
+from conftest import ROOT, assert_one_line_error, run_here, run_script
 from safetensors.torch import load_file, save_file
 
 from utils import summary
@@ -110,8 +111,9 @@ DAMAGE = {
         json.dumps({**WHOLE, "metrics": {**WHOLE["metrics"], "group_accuracy": {"0_0": 1, "0_1": 1, "1_0": 1}}}),
         "metrics.group_accuracy is",
     ),
-    "text": (json.dumps({**WHOLE, "metrics": {**WHOLE["metrics"], "accuracy": "0.5"}}), "metrics.accuracy is 0.5"),
+    "text": (json.dumps({**WHOLE, "metrics": {**WHOLE["metrics"], "accuracy": "0.5"}}), "metrics.accuracy is '0.5'"),
     "not a number": (json.dumps({**WHOLE, "metrics": {**WHOLE["metrics"], "equalized_odds": float("nan")}}), "is nan"),
+    "huge": (json.dumps({**WHOLE, "seed": 1, "metrics": {**WHOLE["metrics"], "accuracy": 10**400}}), "too large"),
     "held out": (json.dumps({**WHOLE, "held_out_metrics": {}}), "it has no held_out_metrics.equalized_odds"),
 }
 
@@ -143,3 +145,8 @@ def test_every_committed_record_is_whole():
     """What earlier commits wrote can still be read."""
     folders = [path.parent for path in (ROOT / "results" / "reported").rglob("seed_*/metrics.json")]
     assert len(folders) > 10 and all(read_record(folder, "settings", "val_metrics.accuracy") for folder in folders)
+
+
+def test_a_table_does_not_wait_for_torch():
+    command = "import sys, utils.summary, results.columns; sys.exit('torch' in sys.modules)"
+    assert run_script(sys.executable, "-c", command).returncode == 0

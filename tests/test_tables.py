@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, assert_one_line_error, run_here, run_script
 
-from results import columns, intervals, tables
+from results import columns, tables
 from results.columns import pack_column, read_column
 from results.figures import k_sweep
 from results.intervals import METRICS, difference

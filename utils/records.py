@@ -9,14 +9,13 @@ import subprocess
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
-
-import pandas as pd
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from torch import nn
+from typing import TYPE_CHECKING
 
 from utils.errors import UserError
+
+if TYPE_CHECKING:  # both take seconds to load, which a table made from records should not wait for
+    import pandas as pd
+    import torch
 
 RECORD = ("method", "seed", "metrics.accuracy", "metrics.group_accuracy", "metrics.equalized_odds")
 RECORD += ("metrics.equalized_odds_mean",)  # what every record holds
@@ -52,8 +51,8 @@ def parse_record(content: bytes, more: Iterable[str] = (), *, what: str, remedy:
     try:
         record = json.loads(content)
         fault = _fault(record, (*RECORD, *more))
-    except (ValueError, RecursionError) as error:
-        fault = str(error)
+    except (ValueError, RecursionError, OverflowError) as error:
+        fault = str(error) or "no JSON"
     if fault:
         raise UserError(f"{what} is damaged ({fault}); {remedy}")
     return record
@@ -69,7 +68,7 @@ def _fault(record, keys: Iterable[str]) -> str | None:
         if value is None:
             return f"it has no {key}"
         if not KINDS.get(key, _is_number)(value):
-            return f"{key} is {str(value)[:40]}"
+            return f"{key} is {repr(value)[:40]}"
     return None
 
 
@@ -90,20 +89,8 @@ KINDS = {  # of the values that are no numbers
 }
 
 
-def load_tensors(model: nn.Module, path: Path, remedy: str) -> None:
-    """Put the tensors of a .safetensors file into a model on the CPU.
-
-    Raises `UserError`, ending in the remedy, where the file is missing, damaged or of another model.
-    """
-    try:
-        model.load_state_dict(load_safetensors(path.read_bytes()))
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())[:200]
-        raise UserError(f"{path} is damaged ({reason}); {remedy}") from error
-
-
 def write_record(
-    folder: Path, metrics: dict, tables: dict[str, pd.DataFrame], save_weights: Callable[[Path], None]
+    folder: Path, metrics: dict, tables: dict[str, "pd.DataFrame"], save_weights: Callable[[Path], None]
 ) -> None:
     """Write metrics.json, a CSV for each table and the weights beside `folder`, then rename them into place."""
     partial = folder.with_name(f".{folder.name}.partial")
@@ -113,7 +100,7 @@ def write_record(
     _finish(partial, folder, metrics, tables)
 
 
-def adopt_record(source: Path, folder: Path, metrics: dict, tables: dict[str, pd.DataFrame]) -> None:
+def adopt_record(source: Path, folder: Path, metrics: dict, tables: dict[str, "pd.DataFrame"]) -> None:
     """Copy the record in `source` to `folder`, with `metrics` in place of its own and `tables` besides."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -121,7 +108,7 @@ def adopt_record(source: Path, folder: Path, metrics: dict, tables: dict[str, pd
     _finish(partial, folder, metrics, tables)
 
 
-def _finish(partial: Path, folder: Path, metrics: dict, tables: dict[str, pd.DataFrame]) -> None:
+def _finish(partial: Path, folder: Path, metrics: dict, tables: dict[str, "pd.DataFrame"]) -> None:
     for name, table in tables.items():
         table.to_csv(partial / f"{name}.csv", index=False, float_format="%.8g")
     (partial / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
@@ -136,8 +123,10 @@ def check_settings(found: dict, asked: dict, where: Path) -> None:
         raise UserError(f"{where} was made with other settings ({'; '.join(differences)}); choose another --output")
 
 
-def environment(device: torch.device) -> dict:
+def environment(device: "torch.device") -> dict:
     """Versions, device and commit, for a record."""
+    import torch
+
     name = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"{processor_name()}, {os.cpu_count()} cores"
     )
