@@ -18,6 +18,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from utils.errors import UserError, command_line
+from utils.metrics import positive
 from utils.records import parse_record, read_record, rerun
 
 PACKED = "records.jsonl"
@@ -137,7 +138,7 @@ def _read_runs(folder: Path) -> Column:
             labels = test[LABELS]
         elif not labels.equals(test[LABELS]):
             raise UserError(f"{path}: not tested on the images of the other runs in {folder}; keep them apart")
-        predictions[run_name(method, seed)] = test["logit"].gt(0).astype(np.int64)
+        predictions[run_name(method, seed)] = positive(test["logit"]).astype(np.int64)
         place = {"method": method, "seed": seed}
         curves.append(read_table(path / "curve.csv", ["epoch", "val_accuracy"], remedy).assign(**place))
         if method == "aim-fair" and (path / "sensitivity.csv").exists():

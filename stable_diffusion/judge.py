@@ -69,7 +69,7 @@ def verdicts(model: nn.Module, pixels: np.ndarray, size: int, device, amp: bool)
     for start in range(0, len(pixels), 256):
         rows = np.arange(start, min(start + 256, len(pixels)))
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-            parts.append((model(_inputs(pixels, rows, None, size, device)) > 0).long().cpu())
+            parts.append((model(_inputs(pixels, rows, None, size, device)).sigmoid() >= 0.5).long().cpu())
     return torch.cat(parts).numpy()
 
 
