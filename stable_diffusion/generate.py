@@ -13,16 +13,31 @@ import hashlib
 import json
 from pathlib import Path
 
+import torch
+
 from datasets.pairs import same_pair
 from prompts import Prompts, find_prompt_file, prompts_of_type, read_prompts
 from prompts.check import check_prompts
-from stable_diffusion.choices import DEFAULT_MODEL, FAST_SAMPLER, PAPER_SAMPLER, PRECISIONS, SCHEDULERS
+from stable_diffusion.choices import DEFAULT_MODEL, FAST_SAMPLER, PAPER_SAMPLER, PRECISIONS, PREDICTIONS, SCHEDULERS
 from stable_diffusion.contact_sheet import write_contact_sheets
-from stable_diffusion.manifest import Job, Manifest, check_manifest, merge_parts, noted_batch_size, notes_all, plan
+from stable_diffusion.flat import remove_flat
+from stable_diffusion.folder import check_folder
+from stable_diffusion.manifest import (
+    Job,
+    Manifest,
+    check_manifest,
+    merge_parts,
+    noted_batch_size,
+    noted_settings,
+    notes_all,
+    plan,
+)
+from stable_diffusion.single_file import check_single_file
+from stable_diffusion.source import Unreachable, find_source
 from utils.arguments import choose_device, non_negative_float, positive_int, seed_number
 from utils.errors import UserError, command_line
 from utils.lock import locked
-from utils.processes import place
+from utils.processes import Place, place
 
 CPU_BATCH = 15  # the paper's
 TRAINED_STEPS = 1000
@@ -32,8 +47,6 @@ def main() -> None:
     """The command line."""
     args = parse_args()
     device = choose_device(args.device)
-    scheduler, steps = sampler(args.scheduler, args.steps, args.fast)
-    precision = args.precision or ("fp32" if device.type == "cpu" else "fp16")
     prompt_file = args.prompts or find_prompt_file(args.target_sensitive)
     prompts = read_prompts(prompt_file)
     if not same_pair(prompts.pair, args.target_sensitive):
@@ -43,7 +56,66 @@ def main() -> None:
     texts = prompts_of_type(prompts, args.prompt_type)
     folder = args.outdir / prompts.pair / args.prompt_type
     jobs = plan(texts, args.images_per_cell, args.seed)
-    settings = {
+    settings = settings_of(args, texts, device) | learned(folder)
+    if args.prediction:
+        settings["prediction"] = args.prediction
+    check_manifest(folder, settings)
+    if args.dry_run:
+        check_prompts(prompt_file)
+        if len(existing(jobs, folder)) < len(jobs):
+            check_model(args.model)
+        how = f"{settings['scheduler']}, {settings['steps']} steps"
+        print(f"{folder}: {len(jobs)} images asked for; {args.model}, {how}")
+        return
+    run(args, settings, jobs, folder, heads=titles(prompts), device=device)
+
+
+def run(args: argparse.Namespace, settings: dict, jobs: list[Job], folder: Path, *, heads: dict, device) -> None:
+    """Make what is missing of a set, alone in its folder or as one of several processes, and finish it."""
+    process = place()
+    with locked(folder / f".process-{process.rank}-of-{process.count}.lock", wait=False) as alone:
+        if not alone:
+            raise UserError(f"another process generates into {folder}; wait for it or choose another --outdir")
+        if flat := remove_flat(jobs, folder, args.save_size):
+            print(f"{flat} images in {folder} were of one colour, as an overflow leaves them: they are made again")
+        done = len(existing(jobs, folder))
+        print(f"{folder}: {done} of {len(jobs)} images are there, on {device} in {settings['precision']}", flush=True)
+        if done < len(jobs):
+            settings = generate(args, settings, jobs, folder, device=device, process=process)
+        with locked(folder / ".start.lock", wait=True):
+            finish(folder, jobs, settings, heads, args.save_size)
+
+
+def generate(
+    args: argparse.Namespace, settings: dict, jobs: list[Job], folder: Path, *, device: torch.device, process: Place
+) -> dict:
+    """Make the images that are missing; returns the settings with what the model itself added to them."""
+    # diffusers takes seconds to load: not before it is needed
+    from stable_diffusion.pipeline import load_pipeline
+    from stable_diffusion.produce import Sampling, produce, trial_batch
+
+    sampling = Sampling(settings["steps"], args.guidance_scale, args.size, args.save_size)
+    options = {"compile_unet": args.compile, "prediction": settings.get("prediction")}
+    pipeline = load_pipeline(args.model, settings["scheduler"], device, settings["precision"], **options)
+    check_size(args.size, pipeline)
+    asked = {key: value for key, value in settings.items() if key != "schedule"}
+    settings = asked | learn(args.model, pipeline.scheduler.config)
+    check_manifest(folder, settings)  # an older version may have begun the set without knowing
+    done = existing(jobs, folder) if process.count == 1 else []
+    with locked(folder / ".start.lock", wait=True):  # so that all processes take the batch size of the first
+        batch_size = args.batch_size or noted_batch_size(folder, settings)
+        if batch_size is None:
+            on_gpu = device.type == "cuda"
+            batch_size = trial_batch(pipeline, sampling, jobs[0].prompt) if on_gpu else CPU_BATCH
+        manifest = Manifest(folder, settings, batch_size, done, process)
+    produce(pipeline, jobs, folder, manifest, sampling, batch_size, process)
+    return settings
+
+
+def settings_of(args: argparse.Namespace, texts: dict[str, list[str]], device: torch.device) -> dict:
+    """What decides how an image looks, as the manifest keeps it."""
+    scheduler, steps = sampler(args.scheduler, args.steps, args.fast)
+    return {
         "model": args.model,
         "prompts": hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:12],
         "scheduler": scheduler,
@@ -52,39 +124,51 @@ def main() -> None:
         "size": args.size,
         "save_size": args.save_size,
         "seed": args.seed,
-        "precision": precision,
+        "precision": args.precision or ("fp32" if device.type == "cpu" else "fp16"),
     }
-    check_manifest(folder, settings)
-    if args.dry_run:
-        check_prompts(prompt_file)
-        print(f"{folder}: {len(jobs)} images asked for; {args.model}, {scheduler}, {steps} steps")
-        return
-    process = place()
-    done = existing(jobs, folder)
-    print(f"{folder}: {len(done)} of {len(jobs)} images are there, on {device} in {precision}", flush=True)
-    with locked(folder / f".process-{process.rank}-of-{process.count}.lock", wait=False) as alone:
-        if not alone:
-            raise UserError(f"another process generates into {folder}; wait for it or choose another --outdir")
-        if len(done) < len(jobs):
-            # diffusers takes seconds to load: not before it is needed
-            from stable_diffusion.pipeline import load_pipeline
-            from stable_diffusion.produce import Sampling, produce, trial_batch
 
-            sampling = Sampling(steps, args.guidance_scale, args.size, args.save_size)
-            pipeline = load_pipeline(args.model, scheduler, device, precision, compile_unet=args.compile)
-            if args.size % (2 * pipeline.vae_scale_factor):
-                raise UserError(
-                    f"--size {args.size}: must be a multiple of {2 * pipeline.vae_scale_factor} for this model"
-                )
-            with locked(folder / ".start.lock", wait=True):  # so that all processes take the batch size of the first
-                batch_size = args.batch_size or noted_batch_size(folder, settings)
-                if batch_size is None:
-                    on_gpu = device.type == "cuda"
-                    batch_size = trial_batch(pipeline, sampling, jobs[0].prompt) if on_gpu else CPU_BATCH
-                manifest = Manifest(folder, settings, batch_size, done if process.count == 1 else [], process)
-            produce(pipeline, jobs, folder, manifest, sampling, batch_size, process)
-        with locked(folder / ".start.lock", wait=True):
-            finish(folder, jobs, settings, titles(prompts), args.save_size)
+
+def learn(model: str, scheduler: dict) -> dict:
+    """The settings that only a loaded model tells, from its scheduler's configuration, where they are unusual.
+
+    Only unusual ones are recorded, so that the manifests of sets made before still match.
+    """
+    from stable_diffusion.pipeline import own_schedule
+
+    found = {"schedule": own_schedule(scheduler)}
+    if Path(model).expanduser().is_file() and scheduler["prediction_type"] != "epsilon":
+        found["prediction"] = scheduler["prediction_type"]
+    return {key: value for key, value in found.items() if value}
+
+
+def learned(folder: Path) -> dict:
+    """What `learn` found when the set was begun: so a finished one can be told without loading the model."""
+    noted = noted_settings(folder)
+    return {key: noted[key] for key in ("prediction", "schedule") if key in noted}
+
+
+def check_model(model: str) -> None:
+    """Raise `UserError` for a model that isn't supported, by its small files; say so where they can't be had now."""
+    try:
+        source = find_source(model)
+    except Unreachable as error:
+        print(f"not checked: {error}")
+        return
+    if source.single_file:
+        check_single_file(model, source.path)
+    else:
+        check_folder(source)
+
+
+def check_size(size: int, pipeline) -> None:
+    """Raise `UserError` for a size that the model can't draw; note one that it was not trained for."""
+    from stable_diffusion.pipeline import native_size
+
+    if size % (2 * pipeline.vae_scale_factor):
+        raise UserError(f"--size {size}: must be a multiple of {2 * pipeline.vae_scale_factor} for this model")
+    native = native_size(pipeline)
+    if native and native != size:
+        print(f"note: the model was trained to draw {native} pixels, --size is {size}", flush=True)
 
 
 def existing(jobs: list[Job], folder: Path) -> list[Job]:
@@ -144,6 +228,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--scheduler", choices=tuple(SCHEDULERS), help=f"default: {PAPER_SAMPLER[0]}")
     parser.add_argument(
         "--fast", action="store_true", help=f"a modern solver in fewer steps: {FAST_SAMPLER[0]}, {FAST_SAMPLER[1]}"
+    )
+    parser.add_argument(
+        "--prediction",
+        choices=PREDICTIONS,
+        help="what the model's UNet predicts (default: what its folder says; of a single file it is measured)",
     )
     parser.add_argument("--compile", action="store_true", help="compile the UNet: minutes at the start, faster after")
     parser.add_argument("--size", type=positive_int, default=512, help="pixels a side the model draws")

@@ -107,6 +107,16 @@ def noted_batch_size(folder: Path, settings: dict) -> int | None:
     return None
 
 
+def noted_settings(folder: Path) -> dict:
+    """The settings that the images of a folder were begun with; empty where there are none, or no line that holds them."""
+    for path in manifests(folder) if any(folder.glob("*/*.png")) else ():
+        try:
+            return dict(_head(path)["settings"])
+        except (KeyError, TypeError, ValueError):
+            continue
+    return {}
+
+
 def _head(path: Path):
     with open(path, encoding="utf-8") as file:
         return json.loads(file.readline())

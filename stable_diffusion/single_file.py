@@ -1,0 +1,109 @@
+"""What a single .safetensors or .ckpt file holds, told from the names and shapes of its tensors alone."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from stable_diffusion.folder import SUPPORTED, check_unet, check_whole
+from stable_diffusion.source import first_line
+from utils.errors import UserError
+
+CONFIGS = Path(__file__).parent / "configs"  # of Stable Diffusion 1.x and 2.x: a file doesn't hold its own
+TEXT_ENCODERS = {  # a tensor by which each is known
+    "sd1": "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight",
+    "sd2": "cond_stage_model.model.token_embedding.weight",
+}
+UNET, VAE = "model.diffusion_model.", "first_stage_model."
+CONV_IN = UNET + "input_blocks.0.0.weight"
+PART = "give the whole model, as one file or as the folder with model_index.json"
+ADDITIONS = {  # part of a tensor's name: what has it
+    "lora_": "LoRA weights, an addition to a model",
+    ".lora.": "LoRA weights, an addition to a model",
+    "emb_params": "a textual inversion, an addition to a model",
+    "string_to_param": "a textual inversion, an addition to a model",
+    "control_model.": "a ControlNet",
+    "controlnet_cond_embedding.": "a ControlNet",
+    "motion_modules.": "an AnimateDiff motion module",
+}
+LONE_PARTS = {  # beginning of a tensor's name
+    UNET: "a UNet alone",
+    "input_blocks.": "a UNet alone",
+    "down_blocks.": "a UNet alone",
+    VAE: "a VAE alone",
+    "decoder.": "a VAE alone",
+    "text_model.": "a text encoder alone",
+}
+LIGHTNING = "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"
+
+
+class Unused:
+    """Stands for a class of the training program that some published .ckpt files name and nothing here needs."""
+
+
+def reading_checkpoints():
+    """A context in which torch's safe reader takes such files as well; it still executes nothing."""
+    return torch.serialization.safe_globals([(Unused, LIGHTNING)])
+
+
+def check_single_file(name: str, path: Path) -> str:
+    """The folder of `CONFIGS` that describes the file. Raises `UserError`, saying what it is, for one that isn't supported."""
+    shapes = tensor_shapes(name, path)
+    kind = next((kind for kind, key in TEXT_ENCODERS.items() if key in shapes), None)
+    if kind is None or CONV_IN not in shapes or not any(key.startswith(VAE) for key in shapes):
+        raise UserError(f"--model {name}: {describe(shapes)}")
+    found = {
+        "in_channels": shapes[CONV_IN][1],
+        "out_channels": shapes.get(UNET + "out.2.weight", (4,))[0],
+        "class_embed_type": any(key.startswith(UNET + "label_emb.") for key in shapes),
+    }
+    check_unet(name, found, {"latent_channels": found["out_channels"]})
+    config = json.loads((CONFIGS / kind / "unet" / "config.json").read_text(encoding="utf-8"))
+    width = shapes.get(UNET + "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", (0, 0))[-1]
+    if width != config["cross_attention_dim"]:
+        raise UserError(
+            f"--model {name}: its UNet reads text of width {width}, its text encoder is that of {kind}; {SUPPORTED}"
+        )
+    return kind
+
+
+def tensor_shapes(name: str, path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor of a file, without its data. Raises `UserError` where it can't be read, or only by executing it."""
+    check_whole(name, path)
+    if path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+            return {key: tuple(file.get_slice(key).get_shape()) for key in names}
+    try:
+        with reading_checkpoints():
+            content = torch.load(path, map_location="meta", weights_only=True)
+        while "state_dict" in content:
+            content = content["state_dict"]
+        return {key: tuple(value.shape) for key, value in content.items() if isinstance(value, torch.Tensor)}
+    except Exception as error:  # unpickling what others made can raise anything
+        raise UserError(
+            f"--model {name}: it cannot be loaded as plain weights ({first_line(error)[:200]}) and no code in it is "
+            "executed; take the .safetensors file of the same model"
+        ) from error
+
+
+def describe(shapes: dict[str, tuple[int, ...]]) -> str:
+    """What a file that isn't supported holds, and what to give in its place."""
+    for part, what in ADDITIONS.items():
+        if any(part in key for key in shapes):
+            return f"it holds {what}, not a model; {PART}"
+    from diffusers.loaders.single_file_utils import infer_diffusers_model_type  # takes seconds, and only here
+
+    family = infer_diffusers_model_type({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
+    if family not in ("v1", "v2"):  # v1 is also what it calls all that it doesn't know
+        return f"it is of the kind {family}; {SUPPORTED}"
+    if CONV_IN in shapes and any(key.startswith(VAE) for key in shapes):
+        return f"its text encoder is missing or not named as in Stable Diffusion 1.x and 2.x; {PART}"
+    if CONV_IN in shapes and any(key in shapes for key in TEXT_ENCODERS.values()):
+        return f"its VAE is missing; {PART}"
+    for beginning, what in LONE_PARTS.items():
+        if any(key.startswith(beginning) for key in shapes):
+            return f"it is {what}; {PART}"
+    return f"none of its {len(shapes)} tensors belongs to a generator; {SUPPORTED}"

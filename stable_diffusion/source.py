@@ -1,0 +1,114 @@
+"""Where a generator is: a folder, a single file or a model of the hub; and what the hub has against it, in one line."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from stable_diffusion.choices import DEFAULT_MODEL
+from utils.errors import NO_SPACE, UserError
+
+CONFIGURATION = ("model_index.json", "*/config.json", "*/scheduler_config.json")
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+SINGLE_FILES = (".safetensors", ".ckpt")
+
+
+class Unreachable(UserError):
+    """Whether the model is any good can't be told: the hub does not answer, and there is no copy of it here."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model as `--model` names it, and the file or folder where it, or of a hub id its configuration, lies.
+
+    `files` are the names in a folder, relative to it, or in a repository of the hub; `hub` says that weights are yet to be
+    fetched from there.
+    """
+
+    name: str
+    path: Path
+    files: frozenset[str] = frozenset()
+    hub: bool = False
+
+    @property
+    def single_file(self) -> bool:
+        """Whether it is a file rather than a folder."""
+        return not self.files and self.path.is_file()
+
+
+def find_source(model: str) -> Source:
+    """The source of a `--model`; of a hub id the configuration files are fetched, a few kB.
+
+    A model that the hub has withdrawn, or that needs a login, is taken from the hub's cache on this machine where it is
+    whole. Raises `UserError` where there is no such model, `Unreachable` where that can't be told.
+    """
+    path = Path(model).expanduser()
+    if path.is_file():
+        if path.suffix not in SINGLE_FILES:
+            raise UserError(f"--model {model}: a single file must be {' or '.join(SINGLE_FILES)}")
+        return Source(model, path)
+    if path.is_dir():
+        return Source(model, path, _names(path))
+    if path.suffix in SINGLE_FILES or model.startswith((".", "/", "~")) or not HUB_ID.fullmatch(model):
+        raise UserError(f"--model {model}: no such file or folder, and no hub id (owner/name)")
+    return _on_the_hub(model)
+
+
+def _names(folder: Path) -> frozenset[str]:
+    """The files of a folder and of the folders in it. Not `rglob`: a clone's .git may hold thousands."""
+    return frozenset(str(path.relative_to(folder)) for pattern in ("*", "*/*") for path in folder.glob(pattern))
+
+
+def _on_the_hub(model: str) -> Source:
+    from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+
+    try:
+        files = frozenset(file.rfilename for file in HfApi().model_info(model).siblings)
+        return Source(model, Path(snapshot_download(model, allow_patterns=list(CONFIGURATION))), files, hub=True)
+    except Exception as error:  # of the hub, of its HTTP client, of the network: they share no class
+        refuse_full_disk(error)
+        index = try_to_load_from_cache(model, "model_index.json")
+        if not isinstance(index, str):
+            raise hub_error(model, error) from error
+        folder = Path(index).parent
+        return Source(model, folder, _names(folder))
+
+
+def hub_error(model: str, error: Exception) -> UserError:
+    """One line for what the hub answered, or for its silence."""
+    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    here = "or give the model as a folder or file"
+    if isinstance(error, GatedRepoError):
+        return UserError(
+            f"--model {model}: the hub asks for a login: accept the terms on the model's page, then `hf auth login`, {here}"
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return UserError(
+            f"--model {model}: the hub has no such model, or it was withdrawn or is private: check the spelling, "
+            f"`hf auth login` if it is private, take another (the default is {DEFAULT_MODEL}) {here}"
+        )
+    if isinstance(error, OfflineModeIsEnabled):
+        return Unreachable(
+            f"--model {model}: HF_HUB_OFFLINE is set and no copy is in the hub's cache: unset it once to fetch the model, {here}"
+        )
+    return Unreachable(
+        f"--model {model}: the hub can't be reached ({first_line(error)}) and no copy is in its cache: try again, {here}"
+    )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its class where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def refuse_full_disk(error: BaseException) -> None:
+    """Raise `UserError` where an error comes of a full disk: the hub's client and its Rust part each say it their way."""
+    while error is not None:
+        if getattr(error, "errno", None) in NO_SPACE or "No space left on device" in str(error):
+            from huggingface_hub.constants import HF_HUB_CACHE
+
+            raise UserError(
+                f"the disk is full while the model is fetched into {HF_HUB_CACHE}: make room or set HF_HOME to a folder on "
+                "a larger disk; what is fetched is kept"
+            ) from error
+        error = error.__cause__ or error.__context__
