@@ -10,8 +10,8 @@
 #       other faces, and your own images
 #
 # Flags of train.py and of stable_diffusion/generate.py pass through: --target-sensitive, --prompt-type, --device and
-# --compile go to both; --model, --prompts, --images-per-cell, --steps, --guidance-scale, --scheduler, --fast, --size,
-# --save-size and, as --generation-batch-size, --generation-seed and --generation-precision, to generation; every other one to training.
+# --compile go to both; --model, --prompts, --images-per-cell, --steps, --guidance-scale, --scheduler, --prediction, --fast,
+# --size, --save-size and, as --generation-batch-size, --generation-seed and --generation-precision, to generation; every other one to training.
 # With --synthetic-data-root FILE.csv nothing is generated: the images that the file lists take the synthetic ones' place.
 # Stages already done are skipped; what is there is never overwritten.
 set -euo pipefail
@@ -46,7 +46,7 @@ while [ $# -gt 0 ]; do
         --fast) generation+=("$flag") ;;
         --compile) both+=("$flag") ;;
         --deterministic|--keep-last-batch) training+=("$flag") ;;
-        --model|--prompts|--images-per-cell|--steps|--guidance-scale|--scheduler|--size|--save-size)
+        --model|--prompts|--images-per-cell|--steps|--guidance-scale|--scheduler|--prediction|--size|--save-size)
             generation+=("$flag" "${values[@]}") ;;
         --generation-*) generation+=("--${flag#--generation-}" "${values[@]}") ;;
         *) training+=("$flag" "${values[@]}") ;;

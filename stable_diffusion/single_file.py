@@ -19,6 +19,7 @@ CONV_IN = UNET + "input_blocks.0.0.weight"
 PART = "give the whole model, as one file or as the folder with model_index.json"
 ADDITIONS = {  # part of a tensor's name: what has it
     "lora_": "LoRA weights, an addition to a model",
+    "_lora.": "LoRA weights, an addition to a model",
     ".lora.": "LoRA weights, an addition to a model",
     "emb_params": "a textual inversion, an addition to a model",
     "string_to_param": "a textual inversion, an addition to a model",
@@ -27,7 +28,7 @@ ADDITIONS = {  # part of a tensor's name: what has it
     "motion_modules.": "an AnimateDiff motion module",
 }
 LONE_PARTS = {  # beginning of a tensor's name
-    UNET: "a UNet alone",
+    UNET: "the denoising network alone",
     "input_blocks.": "a UNet alone",
     "down_blocks.": "a UNet alone",
     VAE: "a VAE alone",
@@ -94,10 +95,8 @@ def describe(shapes: dict[str, tuple[int, ...]]) -> str:
     for part, what in ADDITIONS.items():
         if any(part in key for key in shapes):
             return f"it holds {what}, not a model; {PART}"
-    from diffusers.loaders.single_file_utils import infer_diffusers_model_type  # takes seconds, and only here
-
-    family = infer_diffusers_model_type({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
-    if family not in ("v1", "v2"):  # v1 is also what it calls all that it doesn't know
+    family = _family(shapes)
+    if family not in ("v1", "v2", None):
         return f"it is of the kind {family}; {SUPPORTED}"
     if CONV_IN in shapes and any(key.startswith(VAE) for key in shapes):
         return f"its text encoder is missing or not named as in Stable Diffusion 1.x and 2.x; {PART}"
@@ -107,3 +106,13 @@ def describe(shapes: dict[str, tuple[int, ...]]) -> str:
         if any(key.startswith(beginning) for key in shapes):
             return f"it is {what}; {PART}"
     return f"none of its {len(shapes)} tensors belongs to a generator; {SUPPORTED}"
+
+
+def _family(shapes: dict[str, tuple[int, ...]]) -> str | None:
+    """The kind of model that diffusers takes a file for; v1 is also what it calls all that it doesn't know."""
+    from diffusers.loaders.single_file_utils import infer_diffusers_model_type  # takes seconds, and only here
+
+    try:
+        return infer_diffusers_model_type({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
+    except (LookupError, NameError):  # a part of a model that it knows whole
+        return None

@@ -75,17 +75,20 @@ def _on_the_hub(model: str) -> Source:
 
 def hub_error(model: str, error: Exception) -> UserError:
     """One line for what the hub answered, or for its silence."""
-    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
+    from huggingface_hub.errors import DisabledRepoError, GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
 
     here = "or give the model as a folder or file"
-    if isinstance(error, GatedRepoError):
-        return UserError(
-            f"--model {model}: the hub asks for a login: accept the terms on the model's page, then `hf auth login`, {here}"
-        )
-    if isinstance(error, RepositoryNotFoundError):
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    gone = isinstance(error, (RepositoryNotFoundError, DisabledRepoError)) and not isinstance(error, GatedRepoError)
+    if gone:
         return UserError(
             f"--model {model}: the hub has no such model, or it was withdrawn or is private: check the spelling, "
             f"`hf auth login` if it is private, take another (the default is {DEFAULT_MODEL}) {here}"
+        )
+    if status in (401, 403):
+        return UserError(
+            f"--model {model}: the hub asks for a login, or refuses yours ({status}): accept the terms on the model's page, "
+            f"then `hf auth login`, {here}"
         )
     if isinstance(error, OfflineModeIsEnabled):
         return Unreachable(

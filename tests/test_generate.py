@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from conftest import ROOT, assert_one_line_error, run_here, run_script
 from PIL import Image
 
 from stable_diffusion import generate
-from stable_diffusion.manifest import plan
+from stable_diffusion.flat import remove_flat
+from stable_diffusion.manifest import Job, plan
 from stable_diffusion.pipeline import encode_prompts, load_pipeline, render
 from utils.errors import UserError
 from utils.lock import locked
@@ -97,6 +99,33 @@ def test_finished_set_is_left_alone_and_extended(unbroken):
     assert len(after) == 16 and all(after[name] == content for name, content in before.items())
     for cell in CELLS:
         (unbroken / "Smiling_Male" / "contextual" / cell / "000003.png").unlink()
+
+
+@pytest.mark.parametrize("colour", [0, 255, (12, 200, 7)], ids=["black", "white", "a colour"])
+def test_images_of_one_colour_that_an_older_version_wrote_are_made_again(unbroken, tmp_path, colour):
+    shutil.copytree(unbroken, tmp_path, dirs_exist_ok=True)
+    for image in ("0_0/000001.png", "1_0/000002.png"):
+        mode = "RGB" if isinstance(colour, tuple) else "L"
+        Image.new(mode, (32, 32), colour).convert("RGB").save(tmp_path / "Smiling_Male" / "contextual" / image)
+    again = run_here(generate.main, *command(tmp_path))
+    assert again.returncode == 0 and "2 images" in again.stdout and "one colour" in again.stdout, again.stderr
+    assert images(tmp_path) == images(unbroken)
+    lines = (tmp_path / "Smiling_Male/contextual/manifest.jsonl").read_text().splitlines()
+    assert len(lines) == len(set(lines)) == 13
+
+
+@pytest.mark.parametrize("size", [32, 224, 1024])
+def test_one_colour_is_found_by_size_and_nothing_else_is_touched(tmp_path, size):
+    jobs = [Job(f"0_0/{i:06d}.png", "0_0", "a face", i) for i in range(5)]
+    (tmp_path / "0_0").mkdir()
+    Image.new("RGB", (size, size), (3, 2, 1)).save(tmp_path / jobs[0].image)
+    shaded = np.zeros((size, size, 3), np.uint8)
+    Image.fromarray(shaded).save(tmp_path / jobs[1].image)
+    shaded[0, 0, 0] = 1  # small as well, but opened and seen to be more than one
+    Image.fromarray(shaded).save(tmp_path / jobs[2].image)
+    (tmp_path / jobs[3].image).write_bytes(b"")  # named by those who read it
+    assert remove_flat(jobs, tmp_path, size) == 2
+    assert [job.image for job in jobs if (tmp_path / job.image).exists()] == [jobs[2].image, jobs[3].image]
 
 
 def test_other_settings_in_the_same_folder_are_refused(unbroken):
