@@ -19,6 +19,7 @@ PARTS = {  # and what each must hold, its weights aside
     "scheduler": "scheduler_config.json",
 }
 WITH_WEIGHTS = ("unet", "vae", "text_encoder")
+OTHER_SAMPLERS = ("FlowMatch", "EDM", "LCM", "TCD")  # how their schedulers' classes begin: not a diffusion ours can run
 OTHER_INPUTS = {
     5: "a depth-to-image model",
     7: "an upscaler",
@@ -35,10 +36,15 @@ def check_folder(source: Source) -> str | None:
     """
     index = _pipeline_index(source)
     missing = [f"{part}/{name}" for part, name in PARTS.items() if f"{part}/{name}" not in source.files]
-    missing += [part for part in PARTS if not index.get(part, [None])[0] and f"{part}/{PARTS[part]}" not in missing]
+    missing += [part for part in PARTS if not (index.get(part) or [None])[0] and f"{part}/{PARTS[part]}" not in missing]
     if missing:
         raise UserError(f"--model {source.name}: {', '.join(missing)} is missing; fetch the whole model again")
     check_unet(source.name, read_json(source, "unet/config.json"), read_json(source, "vae/config.json"))
+    scheduler = str(read_json(source, "scheduler/scheduler_config.json").get("_class_name"))
+    if scheduler.startswith(OTHER_SAMPLERS):
+        raise UserError(
+            f"--model {source.name}: it was made for {scheduler}, which no --scheduler replaces; {SUPPORTED}"
+        )
     variant = weights_variant(source)
     if not source.hub:
         for part in WITH_WEIGHTS:

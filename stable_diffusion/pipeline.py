@@ -193,12 +193,12 @@ def decode(pipeline: StableDiffusionPipeline, latents: torch.Tensor) -> np.ndarr
     pixels, broken = _decode(pipeline, latents)
     if broken.any() and pipeline.vae.dtype != torch.float32:
         _say_once(f"the VAE overflows in {_precision(pipeline.vae)}: where it does, images are decoded in fp32")
-        half = pipeline.vae.dtype
-        pipeline.vae.to(torch.float32)
+        half, cast = pipeline.vae.dtype, torch.nn.Module.to  # diffusers' own would warn at every batch
+        cast(pipeline.vae, torch.float32)
         try:
             pixels[broken], again = _decode(pipeline, latents[torch.from_numpy(broken).to(latents.device)].float())
         finally:
-            pipeline.vae.to(half)  # exact: its numbers came from there
+            cast(pipeline.vae, half)  # exact: its numbers came from there
         broken[broken] = again
     if broken.any():
         raise UserError(

@@ -39,6 +39,10 @@ def decide_prediction(name: str, said: str | None, similarity: float) -> str:
             )
         print(f"{name} predicts {measured}: measured, similarity to the noise {similarity:.2f}", flush=True)
         return measured
+    if measured is None:
+        print(
+            f"note: {name} is taken to predict {said}, as its folder says; measuring it told nothing ({similarity:.2f})"
+        )
     if measured and (said == "epsilon") != (measured == "epsilon"):
         raise UserError(
             f"--model {name}: its scheduler_config.json says that it predicts {said}, but its UNet behaves as {measured} "

@@ -8,8 +8,9 @@ from stable_diffusion.choices import DEFAULT_MODEL
 from utils.errors import NO_SPACE, UserError
 
 CONFIGURATION = ("model_index.json", "*/config.json", "*/scheduler_config.json")
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SINGLE_FILES = (".safetensors", ".ckpt")
+FILES = (*SINGLE_FILES, ".pt", ".pth", ".bin", ".gguf", ".zip")  # what is named so is no hub id
 
 
 class Unreachable(UserError):
@@ -48,7 +49,7 @@ def find_source(model: str) -> Source:
         return Source(model, path)
     if path.is_dir():
         return Source(model, path, _names(path))
-    if path.suffix in SINGLE_FILES or model.startswith((".", "/", "~")) or not HUB_ID.fullmatch(model):
+    if path.suffix in FILES or model.startswith((".", "/", "~")) or not HUB_ID.fullmatch(model):
         raise UserError(f"--model {model}: no such file or folder, and no hub id (owner/name)")
     return _on_the_hub(model)
 

@@ -65,7 +65,7 @@ def vae_name(name: str, blocks: int) -> str:
 
 
 def open_clip(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors of a text encoder in OpenCLIP's names, query, key and value in one, with a last layer that is not used."""
+    """The tensors of a text encoder in OpenCLIP's names, with query, key and value in one."""
     weights, named = {name.removeprefix("text_model."): tensor for name, tensor in weights.items()}, {}
     layers = {name.split(".")[2] for name in weights if name.startswith("encoder.layers.")}
     inner = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
