@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import SHARED, assert_one_line_error, run_here
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.image_processor import VaeImageProcessor
 from diffusers.loaders import single_file_utils
 from huggingface_hub import constants
 from ldm_layout import named_unet, named_vae, open_clip, single_file
@@ -23,7 +24,16 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from stable_diffusion import generate
 from stable_diffusion import single_file as single_files
-from stable_diffusion.pipeline import BETAS, PADDING, _say_once, encode_prompts, load_pipeline, own_schedule, render
+from stable_diffusion.pipeline import (
+    BETAS,
+    PADDING,
+    _say_once,
+    decode,
+    encode_prompts,
+    load_pipeline,
+    own_schedule,
+    render,
+)
 from stable_diffusion.prediction import NOISE, OTHER, decide_prediction, similarity_to_noise
 from utils.errors import UserError
 
@@ -636,3 +646,37 @@ def test_an_image_that_is_none_is_never_written(part, name, factor, precision, p
     flags = ["--model", own_tiny, "--precision", precision]
     assert_one_line_error(run_here(generate.main, *command(tmp_path / "out", *flags)), *parts)
     assert not images(tmp_path / "out")
+
+
+class SpottyVae(torch.nn.Module):
+    """Decodes latents to themselves, but for one number of the second image in the given precisions."""
+
+    def __init__(self, value, spoils):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1, dtype=torch.float16))
+        self.config, self.value, self.spoils, self.counts = SimpleNamespace(scaling_factor=1.0), value, spoils, []
+
+    @property
+    def dtype(self):
+        return self.weight.dtype
+
+    def decode(self, latents, return_dict):
+        self.counts.append(len(latents))
+        images = latents.clone()
+        if self.dtype in self.spoils:
+            images[-1, 0, 0, 0] = self.value
+        return (images,)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_single_number_that_is_not_finite_is_enough(value):
+    latents = torch.linspace(-1, 1, 2 * 3 * 16).reshape(2, 3, 4, 4).half()
+    vae = SpottyVae(value, [torch.float16])
+    pipeline = SimpleNamespace(vae=vae, unet=vae, image_processor=VaeImageProcessor())
+    whole_vae = SpottyVae(value, [])
+    expected = decode(SimpleNamespace(vae=whole_vae, unet=whole_vae, image_processor=VaeImageProcessor()), latents)
+    assert abs(decode(pipeline, latents).astype(int) - expected).max() <= 1
+    assert vae.counts == [2, 1] and vae.dtype == torch.float16  # the second image alone, once more
+    vae.spoils.append(torch.float32)
+    with pytest.raises(UserError, match="1 of 2 images"):
+        decode(pipeline, latents)
