@@ -30,6 +30,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from datasets.custom import read_lines
 from datasets.reading import read_image
+from utils.arguments import choose_device
 from utils.errors import UserError, command_line
 from utils.progress import progress
 
@@ -125,7 +126,7 @@ def train_autoencoder(vae, images, *, steps, batch_size, lr, device, amp, genera
     bar = progress(range(steps), desc="autoencoder", unit="step")
     for _ in bar:
         pixels = _pixels(images[torch.randint(len(images), (batch_size,), generator=generator)], device)
-        with torch.autocast(device, torch.bfloat16, enabled=amp):
+        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
             posterior = vae.encode(pixels).latent_dist
             rebuilt = vae.decode(posterior.sample()).sample
         gap = rebuilt.float() - pixels
@@ -140,7 +141,7 @@ def encode_all(vae, images, *, device, amp, batch_size=256) -> torch.Tensor:
     """The mean latents of all images, fp32, scaled to unit standard deviation; sets `scaling_factor`."""
     parts = []
     for start in progress(range(0, len(images), batch_size), desc="encoding", unit="batch"):
-        with torch.autocast(device, torch.bfloat16, enabled=amp):
+        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
             parts.append(vae.encode(_pixels(images[start : start + batch_size], device)).latent_dist.mean.float().cpu())
     latents = torch.cat(parts)
     vae.register_to_config(scaling_factor=1 / latents.std().item())
@@ -168,7 +169,7 @@ def train_denoiser(
         noise = torch.randn(clean.shape, generator=generator).to(device)
         times = torch.randint(1000, (batch_size,), generator=generator).to(device)
         noisy = scheduler.add_noise(clean, noise, times)
-        with torch.autocast(device, torch.bfloat16, enabled=amp):
+        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
             text = models["text_encoder"](ids)[0]
             predicted = models["unet"](noisy, times, encoder_hidden_states=text).sample
         loss = F.mse_loss(predicted.float(), scheduler.get_velocity(clean, noise, times))
@@ -233,9 +234,10 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
     args = parser.parse_args()
+    device = choose_device(args.device)
     amp = args.precision == "bf16"
     torch.manual_seed(args.seed)
     generator = torch.Generator().manual_seed(args.seed)
@@ -247,15 +249,15 @@ def main() -> None:
     empty_ids = tokenizer([""], **encode).input_ids
 
     vae = AutoencoderKL.from_pretrained(args.autoencoder) if args.autoencoder else new_autoencoder(args.size)
-    settings = {"batch_size": args.autoencoder_batch_size, "lr": args.lr, "device": args.device, "amp": amp}
+    settings = {"batch_size": args.autoencoder_batch_size, "lr": args.lr, "device": device, "amp": amp}
     train_autoencoder(vae, images, steps=args.autoencoder_steps, generator=generator, **settings)
     vae.save_pretrained(args.output / "autoencoder_fp32")
-    latents = encode_all(vae, images, device=args.device, amp=amp)
+    latents = encode_all(vae, images, device=device, amp=amp)
 
     models = torch.nn.ModuleDict({"text_encoder": new_text_encoder(tokenizer, token_ids), "unet": new_unet(args.size)})
-    settings = {"steps": args.steps, "batch_size": args.batch_size, "lr": args.lr, "device": args.device, "amp": amp}
+    settings = {"steps": args.steps, "batch_size": args.batch_size, "lr": args.lr, "device": device, "amp": amp}
     # On a CPU the fused attention's backward pass is slow in bf16: with plain products a step takes half the time.
-    with sdpa_kernel(SDPBackend.MATH) if args.device == "cpu" else contextlib.nullcontext():
+    with sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext():
         average = train_denoiser(
             models,
             latents,
