@@ -13,13 +13,20 @@ import pandas as pd
 
 from datasets.bias import biased_cell_sizes, largest_biased_size
 from datasets.lists import read_list
-from datasets.pairs import cells_of
+from datasets.pairs import cells_of, parse_pair
+from datasets.splits import NAMES, Splits
 from utils.errors import UserError
-from utils.paths import is_inside
+from utils.files import is_inside
 
-SPLITS = ("train", "val", "test")
+PAPER_SIZE = 20000  # of the biased training list
 IMAGE_FOLDERS = ("img_align_celeba/img_align_celeba", "img_align_celeba", "Img/img_align_celeba")  # Kaggle's first
 LIST_FOLDERS = ("", "Anno", "Eval")  # the last two as the project page's drive sorts them
+
+
+def read(path: Path, target_sensitive: str) -> Splits:
+    """The official splits; the biased training list has the paper's size."""
+    tables = split_attributes(path)
+    return Splits(parse_pair(target_sensitive, tables["train"].columns), image_folder(path), tables, PAPER_SIZE)
 
 
 def read_attributes(root: Path) -> pd.DataFrame:
@@ -57,11 +64,11 @@ def read_partition(root: Path) -> pd.Series:
     if table.shape[1] != 2:
         raise UserError(f"{path}: {table.shape[1]} fields in a line; {form}")
     split = table.set_index(0)[1]
-    wrong = split[~split.isin(range(len(SPLITS)))]
+    wrong = split[~split.isin(range(len(NAMES)))]
     if len(wrong):
         raise UserError(f"{path}: {form}, found {wrong.iloc[0]} for {wrong.index[0]}")
     _check_names(path, split.index)
-    return split.map(dict(enumerate(SPLITS)))
+    return split.map(dict(enumerate(NAMES)))
 
 
 def image_folder(root: Path) -> Path:
@@ -117,7 +124,7 @@ def split_attributes(root: Path) -> dict[str, pd.DataFrame]:
     if len(missing):
         raise UserError(f"{root}: list_eval_partition has no line for {missing[0]} and {len(missing) - 1} more files")
     split = partition.loc[attributes.index]
-    return {name: attributes[(split == name).to_numpy()] for name in SPLITS}
+    return {name: attributes[(split == name).to_numpy()] for name in NAMES}
 
 
 def biased_subset(

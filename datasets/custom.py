@@ -7,16 +7,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from datasets.duplicates import digests
 from datasets.lists import read_text, separator
 from datasets.pairs import Pair, parse_pair
+from datasets.splits import ALL, NAMES, Splits
 from utils.errors import UserError
-from utils.paths import is_inside
+from utils.files import digests, is_inside
 
-SPLITS = ("train", "val", "test")
 VALUES = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "0,0": 0.0, "1,0": 1.0, "false": 0.0, "true": 1.0}
 MISSING = ("", "nan", "na", "n/a", "<na>", "null", "none")
 _FORM = "--real-data-path must name a CSV file with the columns image, split (train, val or test) and 0/1 attributes"
+
+
+def read(path: Path, target_sensitive: str) -> Splits:
+    """The splits that a CSV file says, all images trained on as they are."""
+    pair, tables = read_table(path, target_sensitive)
+    return Splits(pair, path.parent, tables, ALL)
 
 
 def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.DataFrame]]:
@@ -28,14 +33,14 @@ def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.Da
     """
     table = read_lines(path, ("image", "split"), _FORM)
     pair = parse_pair(target_sensitive, [name for name in table.columns if name not in ("image", "split")])
-    _refuse(path, table, ~table["split"].isin(SPLITS), "split is not train, val or test", show="split")
+    _refuse(path, table, ~table["split"].isin(NAMES), "split is not train, val or test", show="split")
     labels = binary_columns(path, table, pair)
     unknown = labels[list(pair.protected)].isna().any(axis=1) & (table["split"] != "train")
     _refuse(path, table, unknown, f"{' or '.join(pair.protected)} is missing, which only train may do", show="split")
     check_files(path, table)
     _refuse_straddling(path, table)
     labels.index = table["image"]
-    return pair, {split: labels[(table["split"] == split).to_numpy()] for split in SPLITS}
+    return pair, {split: labels[(table["split"] == split).to_numpy()] for split in NAMES}
 
 
 def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame:

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datasets.pairs import CELLS
+from datasets.pairs import CELLS, cell_labels
 from datasets.reading import VERSION, read_image
 from utils.errors import UserError
+from utils.files import whole
 from utils.progress import progress
 
 GPU_RESERVE = 8 * 2**30  # bytes of a GPU's memory that images leave for the network
@@ -45,6 +46,11 @@ class FaceSet:
         return FaceSet(
             self.pixels, self.rows[indices], self.target[indices], self.protected[indices], names, self.cells
         )
+
+    def cell_counts(self) -> dict[str, int]:
+        """The images of each cell, those of an unknown group not among them."""
+        labels = {cell: cell_labels(cell) for cell in self.cells}
+        return {cell: int(np.sum((self.target == t) & (self.protected == p))) for cell, (t, p) in labels.items()}
 
     def take(self, indices: np.ndarray) -> list[tuple[torch.Tensor, np.ndarray]]:
         """The pixels of the images at `indices` as one block: uint8 (n, height, width, 3), and their places 0 ... n - 1."""
@@ -137,28 +143,22 @@ def _write_pixels(paths: list[Path], target: Path, size: int | None) -> None:
     first = _read(paths[0], size)
     shape = (len(paths), *first.shape)
     print(f"decoding {len(paths)} images once into {target} ({np.prod(shape) / 1e9:.2f} GB)")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(f".{os.getpid()}.partial")
-    pixels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
 
     def fill(index):
         image = _read(paths[index], size)
         _check_shape(paths[index], image, paths[0], first)
         pixels[index] = image
 
-    try:
-        if hasattr(
-            os, "posix_fallocate"
-        ):  # all the room at once: a mapped file that meets a full disk kills the process
+    with whole(target, shared=True) as partial:
+        pixels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        # all the room at once: a mapped file that meets a full disk kills the process
+        if hasattr(os, "posix_fallocate"):
             with open(partial, "r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for _ in progress(pool.map(fill, range(len(paths))), desc="decoding", total=len(paths), unit="image"):
                 pass
         pixels.flush()
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _check_shape(path: Path, image: np.ndarray, first_path: Path, first: np.ndarray) -> None:

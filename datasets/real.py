@@ -1,58 +1,76 @@
 """The real images of a run, from any of the known data sets: which pair, where the images lie, what each split holds."""
 
+import inspect
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
+from datasets import celeba, custom, utkface
 from datasets.bias import largest_biased_size
-from datasets.celeba import biased_subset, cell_names, image_folder, split_attributes
-from datasets.custom import read_table
+from datasets.celeba import biased_subset, cell_names, check_images
 from datasets.images import FaceSet, decode_images
-from datasets.pairs import Pair, parse_pair
-from datasets.utkface import read_utkface, split_balanced
+from datasets.pairs import Pair
+from datasets.splits import ALL, LARGEST, Splits
 from utils.errors import UserError
 
-DATASETS = ("celeba", "utkface", "csv", "toy")
-PAPER_SIZE = 20000  # of the biased list on CelebA
+# One file a data set, with a function `read(path, target_sensitive)`, and one line here. A keyword argument of the
+# function, such as UTKFace's `age_limit`, takes the value of train.py's flag of that name.
+DATASETS = {"celeba": celeba.read, "utkface": utkface.read, "csv": custom.read, "toy": celeba.read}
 
 
-def read_real(
-    dataset: str, path: Path, target_sensitive: str, age_limit: int = 40
-) -> tuple[Pair, Path, dict[str, pd.DataFrame]]:
-    """The pair that `target_sensitive` names in a data set, its image folder, and the table of train, val and test.
+def read_real(dataset: str, path: Path, target_sensitive: str, **flags) -> Splits:
+    """The lists of a data set. Raises `UserError` for whatever is wrong with them."""
+    read = DATASETS[dataset]
+    return read(
+        path, target_sensitive, **{name: flags[name] for name in inspect.signature(read).parameters if name in flags}
+    )
 
-    A table is indexed by file name relative to the folder and has a column for each attribute, -1/1 or 0/1.
-    `age_limit` (years) is the age at which UTKFace's Young ends. Raises `UserError` for whatever is wrong with the data.
+
+def read_lists(settings) -> Splits:
+    """What train.py's settings ask for, the train split being what is trained on.
+
+    Raises `UserError` where a list is wrong, a cell cannot be filled or evaluated, or an image is missing.
     """
-    if dataset == "utkface":
-        folder, table = read_utkface(path, age_limit)
-        pair = parse_pair(target_sensitive, table.columns)
-        return pair, folder, split_balanced(table, pair)
-    if dataset == "csv":
-        pair, splits = read_table(path, target_sensitive)
-        return pair, path.parent, splits
-    splits = split_attributes(path)
-    return parse_pair(target_sensitive, splits["train"].columns), image_folder(path), splits
+    found = read_real(
+        settings.dataset, settings.real_data_path, settings.target_sensitive, age_limit=settings.age_limit
+    )
+    size = settings.number_train_data_real or found.default_size
+    train = training_list(found.tables["train"], found.pair, size, settings.bias_degree)
+    tables = {**found.tables, "train": train}
+    check_evaluation_splits(tables, found.pair)
+    check_images(found.folder, [name for table in tables.values() for name in table.index])
+    return found._replace(tables=tables)
 
 
-def training_list(dataset: str, train: pd.DataFrame, pair: Pair, size: int | None, bias_degree: str) -> pd.DataFrame:
-    """The rows of `train` to train on: the biased list of `size` images.
+def load_faces(lists: Splits, settings) -> dict[str, FaceSet]:
+    """The images of each split, on the GPU where it has room. Val and test are resized once, to what is evaluated."""
+    sizes = dict.fromkeys(lists.tables, settings.decode_size or settings.image_size) | {"train": settings.decode_size}
+    device = torch.device(settings.compute.device)
+    faces = {
+        split: real_faces(lists.folder, table, lists.pair, settings.cache_folder, sizes[split])
+        for split, table in lists.tables.items()
+    }
+    return {split: images.on(device) for split, images in faces.items()}
 
-    Without a size it is the paper's on CelebA (20,000), the largest that can be made on UTKFace, and one's own
-    images as they are. Raises `UserError` where a cell cannot be filled or the protected labels that it takes are missing.
+
+def training_list(train: pd.DataFrame, pair: Pair, size: int | str, bias_degree: str) -> pd.DataFrame:
+    """The rows of `train` to train on: the biased list of `size` images, of the largest size, or all as they are.
+
+    Raises `UserError` where a cell cannot be filled or the protected labels that it takes are missing.
     """
-    if size is None and dataset == "csv":
+    if size == ALL:
         return train
     if train[list(pair.protected)].isna().any(axis=None):
         raise UserError(
             "--number-train-data-real makes a biased list, which takes protected labels in train; leave it out to train "
             "on all images as they are"
         )
-    if size is None and dataset == "utkface":
+    if size == LARGEST:
         counts = cell_names(train, pair.target, pair.protected).value_counts()
         size = largest_biased_size({cell: int(counts.get(cell, 0)) for cell in pair.cells}, bias_degree)
-    return biased_subset(train, pair.target, pair.protected, PAPER_SIZE if size is None else size, bias_degree)
+    return biased_subset(train, pair.target, pair.protected, size, bias_degree)
 
 
 def real_faces(folder: Path, table: pd.DataFrame, pair: Pair, cache: Path, decode_size: int | None = None) -> FaceSet:

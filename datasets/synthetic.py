@@ -1,6 +1,7 @@
 """Synthetic images, from the folders that generation writes: <root>/<pair>/<prompt type>/<cell>/."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,23 +14,51 @@ from datasets.custom import binary_columns, check_files, read_lines
 from datasets.images import FaceSet, decode_images
 from datasets.pairs import Pair, cell_labels, same_pair
 from utils.errors import UserError
+from utils.seeds import derived_seed
 
 SUFFIXES = frozenset(ext for ext, fmt in Image.registered_extensions().items() if fmt in Image.OPEN)
 
 
 @dataclass(frozen=True)
-class SyntheticPlan:
-    """The synthetic images of a method: where they are drawn from, and how many of each cell.
+class SyntheticSets:
+    """The synthetic images that a method works with: where they are drawn from, how many of each cell, and by which seed.
 
-    `balanced` and `biased` name the cells of the balanced and of the biased set; `held_out` is the number of each
-    cell on which a fine-tuned model is judged, none of them in the balanced set (0 where none is left).
+    `balanced_sizes` and `biased_sizes` name the cells of the two sets; `held_out_size` is the number of each cell on which
+    a fine-tuned model is judged, none of them in the balanced set (0 where none is left). The two sets are drawn
+    independently of each other, so they overlap.
     """
 
     pool: FaceSet
-    prompt_type: str
-    balanced: dict[str, int]
-    biased: dict[str, int]
-    held_out: int
+    balanced_sizes: dict[str, int]
+    biased_sizes: dict[str, int]
+    held_out_size: int
+    seed: int = 0
+
+    @cached_property
+    def balanced(self) -> FaceSet:
+        """S2 of the paper: as many images of each cell."""
+        return draw_cells(self.pool, self.balanced_sizes, self._draws("balanced"))
+
+    @cached_property
+    def biased(self) -> FaceSet:
+        """S1 of the paper: images biased as the real ones are."""
+        return draw_cells(self.pool, self.biased_sizes, self._draws("biased"))
+
+    @cached_property
+    def held_out(self) -> FaceSet | None:
+        """As many images of each cell, none of the balanced set; None where none is left."""
+        if not self.held_out_size:
+            return None
+        used = np.isin(self.pool.rows, self.balanced.rows)
+        rest = self.pool.subset(np.flatnonzero(~used))
+        return draw_cells(rest, dict.fromkeys(self.balanced_sizes, self.held_out_size), self._draws("held out"))
+
+    def of_seed(self, seed: int) -> "SyntheticSets":
+        """The same, drawn by another seed."""
+        return replace(self, seed=seed)
+
+    def _draws(self, name: str) -> np.random.Generator:
+        return np.random.default_rng(derived_seed(self.seed, f"draw {name}"))
 
 
 class SyntheticImages:
@@ -49,10 +78,10 @@ class SyntheticImages:
         self.root, self.pair, self.cache, self.decode_size, self.device = root, pair, cache, decode_size, device
         self.number_imbalanced, self.number_held_out, self._pools = number_imbalanced, number_held_out, {}
 
-    def plan(
+    def sets(
         self, prompt_type: str, balanced: dict[str, int], bias_degree: str | None, *, must_hold_out: bool
-    ) -> SyntheticPlan:
-        """The plan of a method; without a bias degree it draws no biased set.
+    ) -> SyntheticSets:
+        """The sets of a method; without a bias degree it draws no biased one.
 
         Raises `UserError` where the folder of the prompt type is missing or a cell has too few images, held-out ones
         included if they are a must.
@@ -63,22 +92,16 @@ class SyntheticImages:
         held_out = self.number_held_out if must_hold_out else 0
         needed = {cell: max(size + held_out, biased.get(cell, 0)) for cell, size in balanced.items()}
         pool = self._pool(prompt_type, needed)
-        counts = cell_counts(pool)
+        counts = pool.cell_counts()
         left = min(counts[cell] - size for cell, size in balanced.items())
-        return SyntheticPlan(pool, prompt_type, balanced, biased, min(left, self.number_held_out))
+        return SyntheticSets(pool, balanced, biased, min(left, self.number_held_out))
 
     def _pool(self, prompt_type: str, needed: dict[str, int]) -> FaceSet:
         if prompt_type not in self._pools:
             pool = synthetic_pool(self.root, self.pair, prompt_type, needed, self.cache, self.decode_size)
             self._pools[prompt_type] = pool.on(self.device)
-        check_counts(self.root, cell_counts(self._pools[prompt_type]), needed)
+        check_counts(self.root, self._pools[prompt_type].cell_counts(), needed)
         return self._pools[prompt_type]
-
-
-def cell_counts(pool: FaceSet) -> dict[str, int]:
-    """The images of each cell."""
-    labels = {cell: cell_labels(cell) for cell in pool.cells}
-    return {cell: int(np.sum((pool.target == t) & (pool.protected == p))) for cell, (t, p) in labels.items()}
 
 
 def check_counts(folder: Path, counts: dict[str, int], needed: dict[str, int]) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from datasets.celeba import cell_names
-from datasets.duplicates import digests
-from datasets.pairs import Pair
+from datasets.pairs import Pair, parse_pair
+from datasets.splits import LARGEST, Splits
 from utils.errors import UserError
+from utils.files import digests
 
 NAME = re.compile(
     r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d{17}\.(jpe?g|png)(\.chip\.(jpe?g|png))?", re.IGNORECASE
@@ -20,6 +21,13 @@ PLACES = ("UTKFace", "", "utkface_aligned_cropped/UTKFace")  # of the archives' 
 PARTS = (("",), ("part1", "part2", "part3"), ("crop_part1",))  # in these: aligned, in the wild, an older selection
 TEST_SHARE, VAL_SHARE = 0.2, 0.1  # of the smallest cell, from every cell
 SHOWN = 10  # names in a message
+
+
+def read(path: Path, target_sensitive: str, *, age_limit: int = 40) -> Splits:
+    """Our own splits; the biased training list is as large as can be had. `age_limit`: years at which Young ends."""
+    folder, table = read_utkface(path, age_limit)
+    pair = parse_pair(target_sensitive, table.columns)
+    return Splits(pair, folder, split_balanced(table, pair), LARGEST)
 
 
 def read_utkface(root: Path, age_limit: int) -> tuple[Path, pd.DataFrame]:

@@ -14,7 +14,6 @@ at once, so that the same command, or one with other flags or another model, goe
 import argparse
 import datetime
 import json
-import os
 import re
 import shlex
 import sys
@@ -26,9 +25,10 @@ from prompts.backends import DEFAULT_MODEL, PRECISIONS, LocalModel, Sampling
 from prompts.check import LIMIT, check_prompts, report
 from prompts.design import CONTEXTS, assemble, neutral_contexts, read_contexts, template_sentences
 from prompts.endpoint import Endpoint
-from prompts.writer import INSTRUCTION, Writer, write_whole
+from prompts.writer import INSTRUCTION, Writer
 from utils.arguments import choose_device, non_negative_float, positive_float, positive_int
 from utils.errors import UserError, command_line
+from utils.files import whole
 
 
 def main() -> None:
@@ -67,13 +67,9 @@ def main() -> None:
 
 def save(prompts: Prompts, path: Path, limit: float) -> None:
     """Write a prompt file after checking it, whole or not at all."""
-    draft = path.with_suffix(".draft")
-    write_whole(draft, json.dumps(vars(prompts), indent=1, ensure_ascii=False) + "\n")
-    try:
+    with whole(path) as draft:
+        draft.write_text(json.dumps(vars(prompts), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         check_prompts(draft, limit)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def name_pair(text: str, n_protected: int) -> Pair:

@@ -5,7 +5,6 @@ import os
 import re
 import sys
 from collections import Counter
-from pathlib import Path
 
 from transformers import CLIPTokenizer
 
@@ -14,6 +13,7 @@ from prompts.answers import captions, without_thoughts
 from prompts.check import SYNONYMS, TOKENIZER, frequency_gaps, prompt_faults, states, word_frequencies
 from prompts.design import WITHOUT_POSE, cell_words, sentence
 from utils.errors import UserError
+from utils.files import write_whole
 from utils.progress import progress
 from utils.seeds import derived_seed
 
@@ -173,11 +173,3 @@ class Writer:
         answers = [[cell, i, text, self.sources[cell, i]] for (cell, i), text in self.answers.items()]
         request = {"pair": self.prompts.pair, "template": self.template}
         write_whole(self.partial, json.dumps({"request": request, "answers": answers}, indent=1))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file beside its place, then rename it into it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)

@@ -1,6 +1,6 @@
 """The records of one column of a table: a folder of runs, or the same packed into four files for the repository.
 
-    python -m results.columns --runs results/runs/tables/toy --output results/reported/tables/toy
+    python -m results.columns --runs results/runs/tables/toy --output results/records/tables/toy
 
 packs every column folder below --runs. Weights and images stay behind.
 """
@@ -8,8 +8,6 @@ packs every column folder below --runs. Weights and images stay behind.
 import argparse
 import io
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from utils.errors import UserError, command_line
+from utils.files import write_whole
 from utils.metrics import positive
 from utils.records import parse_record, read_record, rerun
 
@@ -87,17 +86,11 @@ def pack_column(column: Column, folder: Path) -> None:
     `records.jsonl` goes first and comes last: a folder without it is no packed column, so one that was interrupted is
     never read as if it were whole.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    (partial / PACKED).write_text("".join(json.dumps(record) + "\n" for record in column.records))
-    for name in ("predictions", "curves", "sensitivity"):
-        getattr(column, name).to_csv(partial / f"{name}.csv", index=False)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / PACKED).unlink(missing_ok=True)
-    for name in ("predictions.csv", "curves.csv", "sensitivity.csv", PACKED):
-        os.replace(partial / name, folder / name)
-    partial.rmdir()
+    for name in ("predictions", "curves", "sensitivity"):
+        write_whole(folder / f"{name}.csv", getattr(column, name).to_csv(index=False))
+    write_whole(folder / PACKED, "".join(json.dumps(record) + "\n" for record in column.records))
 
 
 def _read_packed(folder: Path) -> Column:

@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.choice import choose
 from results.columns import Column
-from utils.choice import choose
 
 PAPER = Path(__file__).parent / "paper.json"
 PROTECTED_LABELS = "group-dro"  # trains on protected labels: never marked as the best
@@ -151,7 +151,7 @@ def row_runs(row: str, column: Column) -> dict[int, list[dict]]:
 
 
 def best_runs(pattern: re.Pattern, column: Column) -> dict[int, dict]:
-    """For each seed the record that `utils.choice.choose` takes among the methods of a pattern: never by the test set."""
+    """For each seed the record that `models.choice.choose` takes among the methods of a pattern: never by the test set."""
     methods = [method for method in column.methods if pattern.fullmatch(method)]
     chosen = {}
     for seed in sorted({record["seed"] for record in column.records}):

@@ -41,7 +41,7 @@ part of that and are not centred on the difference shown. Bold: best of the rows
 labels, where the interval of its difference to the second best excludes 0. That holds for each number alone: of a \
 hundred where no row is better, up to about five would be bold by chance. – : not run, or not printed in the paper. \
 The rows "best ..." and top-k=auto choose for each seed without the test set, by accuracy on real val and equalized \
-odds on held-out synthetic images (`utils/choice.py`); how the paper chose its best is not stated."""
+odds on held-out synthetic images (`models/choice.py`); how the paper chose its best is not stated."""
 
 
 @dataclass(frozen=True)
@@ -290,8 +290,8 @@ def _escape(text: str) -> str:
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=Path, default=Path("results/reported/tables"))
-    parser.add_argument("--output", type=Path, default=Path("results/tables"))
+    parser.add_argument("--records", type=Path, default=Path("results/records/tables"))
+    parser.add_argument("--output", type=Path, default=Path("results/pages"))
     return parser.parse_args()
 
 

@@ -36,7 +36,7 @@ from stable_diffusion.single_file import check_single_file
 from stable_diffusion.source import Unreachable, find_source
 from utils.arguments import choose_device, non_negative_float, positive_int, seed_number
 from utils.errors import UserError, command_line
-from utils.lock import locked
+from utils.files import locked
 from utils.processes import Place, place
 
 CPU_BATCH = 15  # the paper's

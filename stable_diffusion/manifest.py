@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.lock import write_whole
+from utils.files import write_whole
 from utils.processes import ALONE, Place
 from utils.seeds import derived_seed
 

@@ -1,6 +1,5 @@
 """Render what a set lacks: in the largest batches that fit, and written to disk while the next one is rendered."""
 
-import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from PIL import Image
 from stable_diffusion.manifest import Job, Manifest
 from stable_diffusion.pipeline import encode_prompts, reduce, render
 from utils.errors import UserError
+from utils.files import whole
 from utils.processes import ALONE, Place
 from utils.progress import progress
 
@@ -135,6 +135,5 @@ def trial_batch(pipeline: StableDiffusionPipeline, sampling: Sampling, prompt: s
 
 def save_whole(image: Image.Image, path: Path) -> None:
     """Write a PNG beside its place, then rename it into it: it is there whole or not at all."""
-    partial = path.with_suffix(".partial")
-    image.save(partial, format="PNG")
-    os.replace(partial, path)
+    with whole(path) as partial:
+        image.save(partial, format="PNG")

@@ -18,7 +18,7 @@ from datasets.bias import biased_cell_sizes, parse_bias_degree
 from datasets.celeba import read_attributes, read_partition, split_attributes
 from datasets.custom import read_table
 from datasets.pairs import parse_pair
-from models.methods import parse_method
+from models.options import parse_method
 from prompts import read_prompts
 from stable_diffusion import generate
 from stable_diffusion.manifest import check_manifest, noted_batch_size
@@ -94,7 +94,7 @@ def test_any_file_in_place_of_prompts_manifest_and_record(tmp_path, content):
     )
 )
 def test_any_text_in_place_of_a_method_a_pair_and_a_degree(text):
-    answers(parse_method, text, FLAGS)
+    answers(parse_method, text, train.METHODS, FLAGS)
     answers(parse_pair, text, ["Smiling", "Male", "Young"])
     answers(parse_bias_degree, text)
     answers(biased_cell_sizes, 20, text)

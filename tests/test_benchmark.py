@@ -9,8 +9,8 @@ import torch
 from conftest import run_script
 from torch import nn
 
-from models.sensitivity import mean_absolute_gap, mean_gradients, select_parameters
-from utils.benchmark import plain
+from models.selection import mean_absolute_gap, mean_gradients, select_parameters
+from results.speed import plain
 from utils.metrics import fairness_metrics
 
 
@@ -56,7 +56,7 @@ def test_both_procedures_count_the_same(model):
 def test_the_benchmark_writes_what_it_measured(tmp_path):
     sizes = ["--images", 16, "--image-size", 16, "--batch-size", 8, "--workers", 0, "--device", "cpu"]
     parts = ["--parts", "validation", "ranking"]
-    done = run_script(sys.executable, "-m", "utils.benchmark", *sizes, *parts, "--output", tmp_path)
+    done = run_script(sys.executable, "-m", "results.speed", *sizes, *parts, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     [path] = tmp_path.glob("*.json")
     rows = json.loads(path.read_text())["rows"]

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 import train as train_script
 from datasets.celeba import image_folder, read_attributes, read_partition
 from datasets.pairs import cells_of
-from models.methods import parse_method
+from models.options import parse_method
+from models.settings import Settings
 from stable_diffusion import generate, train_generator
 from stable_diffusion.train_generator import read_captioned_folder
 from utils.errors import UserError
@@ -178,15 +179,15 @@ def test_auto_top_k_says_what_it_lacks(toy, synthetic, tmp_path):
 
 
 def test_records_from_before_a_setting_came_match_where_it_is_as_it_was():
-    assert train_script.newer_settings(True, [0.08, 1.0], "accuracy") == {}
-    changed = {"drop_last": True, "crop_scale": [0.6, 1.0], "select_by": "worst-group"}
-    assert train_script.newer_settings(False, [0.6, 1.0], "worst-group") == changed
-    flags = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9", "ratio": None}
-    settings = [
-        train_script.method_settings(parse_method(text, flags), None, {}, {}, 0)
-        for text in ("lff", "lff:protocol=published")
-    ]
-    assert settings[0] == {"lff": {"q": 0.7, "momentum": 0.7}} and settings[1]["lff"]["protocol"] == "published"
+    later = {"drop_last", "crop_scale", "select_by"}
+    before = Settings(real_data_path=None, keep_last_batch=True).of_pre_training()
+    assert not later & before.keys()
+    now = Settings(real_data_path=None, crop_scale=(0.6, 1.0), select_by="worst-group").of_pre_training()
+    assert {key: now[key] for key in later} == {"drop_last": True, "crop_scale": [0.6, 1.0], "select_by": "worst-group"}
+    flags = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9"}
+    methods = [parse_method(text, train_script.METHODS, flags) for text in ("lff", "lff:protocol=published")]
+    assert methods[0].recorded() == {"q": 0.7, "momentum": 0.7}
+    assert methods[1].recorded() == {"q": 0.7, "momentum": 0.7, "protocol": "published"}
 
 
 def test_other_settings_in_the_same_output_are_refused(trained, toy, synthetic):

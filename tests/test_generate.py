@@ -19,7 +19,7 @@ from stable_diffusion.flat import remove_flat
 from stable_diffusion.manifest import Job, plan
 from stable_diffusion.pipeline import encode_prompts, load_pipeline, render
 from utils.errors import UserError
-from utils.lock import locked
+from utils.files import locked
 
 TINY = ROOT / "stable_diffusion" / "tiny"
 CELLS = ("0_0", "0_1", "1_0", "1_1")

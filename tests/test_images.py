@@ -98,10 +98,10 @@ def test_too_few_images_says_how_many_and_how_to_get_more(synthetic, tmp_path):
 def test_a_method_that_needs_more_images_than_the_last_one_is_told_so(synthetic, tmp_path):
     options = {"number_imbalanced": 8, "number_held_out": 1, "cache": tmp_path / "cache", "device": torch.device("cpu")}
     images = SyntheticImages(synthetic, PAIR, **options)
-    assert images.plan("contextual", needed(2), None, must_hold_out=False).held_out == 1
-    assert images.plan("contextual", needed(4), None, must_hold_out=False).held_out == 0
+    assert images.sets("contextual", needed(2), None, must_hold_out=False).held_out_size == 1
+    assert images.sets("contextual", needed(4), None, must_hold_out=False).held_out_size == 0
     with pytest.raises(UserError, match=r"0_0 has 4 of 5"):
-        images.plan("contextual", needed(4), None, must_hold_out=True)
+        images.sets("contextual", needed(4), None, must_hold_out=True)
 
 
 def test_partial_and_hidden_files_are_no_images(synthetic):

@@ -32,7 +32,7 @@ class Method:
         return norm.cdf(np.array(self.groups) / np.sqrt(1 + self.lean**2 + self.own**2))
 
 
-# fitted to the records of erm, aim-fair and full in results/reported/tables
+# fitted to the records of erm, aim-fair and full in results/records/tables
 FAIR, CELEBA_FAIR = (
     Method((0.875, 1.04, 0.815, 0.806), 0.154, 0.096),
     Method((0.628, 0.736, 0.252, -0.043), 0.137, 0.053),

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from datasets.images import FaceSet, MixedSet
-from models.methods import KINDS, candidates, parse_method, with_candidates
+from models.batches import Batch, Compute, train_batches
 from models.methods.cvar_dro import WorstShareLoss, worst_share_mean
 from models.methods.eiil import infer_environments, invariance_penalty, logit_slopes
 from models.methods.fine_tuning import BLOCKS, in_block, random_tensors
@@ -17,8 +17,11 @@ from models.methods.group_dro import GroupLoss, cell_groups, equal_chances, grou
 from models.methods.jtt import error_weights, errors, with_copies
 from models.methods.lff import FailureLoss, TwoNetworks, generalised_cross_entropy, relative_difficulty
 from models.methods.mixtures import short_of_largest
-from models.seed_run import Experiment, Outcome
-from models.training import LAST_EPOCH, WORST_GROUP, Batch, Compute, Schedule, train_batches
+from models.options import candidates, parse_method, with_candidates
+from models.run import Outcome
+from models.settings import Settings
+from models.training import LAST_EPOCH, WORST_GROUP
+from train import METHODS
 from utils.errors import UserError
 
 FLAGS = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9", "ratio": None}
@@ -81,9 +84,8 @@ class Recorder:
     """In place of a seed's run: notes what its trainings are asked for."""
 
     def __init__(self, train):
-        self.seed, self.calls = 1, []
-        compute = Compute(torch.device("cpu"), amp=False, image_size=4, batch_size=4)
-        self.experiment = Experiment({"train": train}, "none", 1, Schedule(15, 0.01, 1e-4, (10,)), None, compute)
+        self.seed, self.calls, self.real = 1, [], {"train": train}
+        self.settings = Settings(real_data_path=None, image_size=4, batch_size=4, device="cpu")
 
     def new_network(self, seed=None):
         return nn.Sequential(nn.Flatten(), nn.Linear(48, 1))
@@ -96,30 +98,29 @@ class Recorder:
 
 
 def asked_for(name):
-    run, method = Recorder(faces([0, 1, 0, 1], [0, 1, 1, 0])), parse_method(name, FLAGS)
-    method.kind.train(run, method.options, None)
+    run, method = Recorder(faces([0, 1, 0, 1], [0, 1, 1, 0])), parse_method(name, METHODS, FLAGS)
+    method.train(run, **method.keywords)
     return run.calls
 
 
 def test_jtt_as_published():
     (_, first), (data, second) = asked_for("jtt:protocol=published")
-    schedule = first["schedule"]
-    assert (schedule.epochs, schedule.lr, schedule.weight_decay) == (1, 1e-5, 0.1)
+    assert (first["epochs"], first["lr"], first["weight_decay"]) == (1, 1e-5, 0.1)
     assert first["select_by"] == LAST_EPOCH and second["select_by"] == WORST_GROUP and "sampling" not in second
     assert len(data) > 4 and (len(data) - 4) % 50 == 0  # copies of what the first, untrained one got wrong
     (_, first), (data, second) = asked_for("jtt")
-    assert (first["schedule"].epochs, first["schedule"].lr, first["schedule"].weight_decay) == (1, 0.01, 1e-4)
-    assert len(data) == 4 and set(second["sampling"]) <= {1, 51} and second.get("select_by") is None
+    assert first["epochs"] == 1 and not first.keys() & {"lr", "weight_decay", "select_by"}
+    assert len(data) == 4 and set(second["sampling"]) <= {1, 51} and "select_by" not in second
     (_, first), _ = asked_for("jtt:protocol=published,first-lr=0.5,epochs=3")
-    assert (first["schedule"].epochs, first["schedule"].lr) == (3, 0.5)
+    assert (first["epochs"], first["lr"], first["weight_decay"]) == (3, 0.5, 0.1)
 
 
 def test_eiil_group_dro_and_lff_as_published():
     (_, reference), (_, robust) = asked_for("eiil:protocol=published,steps=1")
-    assert reference["schedule"].epochs == 1 and robust["select_by"] is None
+    assert reference["epochs"] == 1 and "select_by" not in robust
     assert len(asked_for("eiil:steps=1")) == 1  # the biased model is there already
     assert [call["select_by"] for _, call in asked_for("group-dro:protocol=published")] == [WORST_GROUP]
-    assert [call["select_by"] for _, call in asked_for("group-dro")] == [None]
+    assert ["select_by" in call for _, call in asked_for("group-dro")] == [False]
     assert [call["objective"].factor for _, call in asked_for("lff:protocol=published")] == [0.7]
     assert [call["objective"].factor for _, call in asked_for("lff")] == [1]
 
@@ -218,18 +219,24 @@ def test_mixed_sets_of_different_sizes_give_each_image_its_own_target():
 
 
 def test_names_and_options_of_methods():
-    assert parse_method("aim-fair", FLAGS).label == parse_method("aim-fair:top-k=55", FLAGS).label == "aim-fair"
-    method = parse_method("aim-fair:bias-degree=2/8,top-k=40", FLAGS)
+    assert (
+        parse_method("aim-fair", METHODS, FLAGS).label
+        == parse_method("aim-fair:top-k=55", METHODS, FLAGS).label
+        == "aim-fair"
+    )
+    method = parse_method("aim-fair:bias-degree=2/8,top-k=40", METHODS, FLAGS)
     assert method.label == "aim-fair:top-k=40,bias-degree=2/8" and method.folder == "aim-fair_top-k=40,bias-degree=2-8"
     assert method.options == {"top-k": 40, "bias-degree": "2/8", "prompt-type": "contextual", "ratio": None}
-    assert parse_method("jtt", FLAGS).options["weight"] == 51
-    assert {"erm", "update-block-stem", "freeze-block-4", "group-dro"} <= KINDS.keys()
-    auto = with_candidates([parse_method(name, FLAGS) for name in ("aim-fair:top-k=auto,ratio=2", "erm")], FLAGS)
+    assert parse_method("jtt", METHODS, FLAGS).options["weight"] == 51
+    assert {"erm", "update-block-stem", "freeze-block-4", "group-dro"} <= METHODS.keys()
+    auto = with_candidates(
+        [parse_method(name, METHODS, FLAGS) for name in ("aim-fair:top-k=auto,ratio=2", "erm")], METHODS, FLAGS
+    )
     labels = [f"aim-fair:top-k={k},ratio=2.0" for k in (40, 45, 50)]
     labels += ["aim-fair:ratio=2.0", "aim-fair:top-k=60,ratio=2.0", "aim-fair:top-k=auto,ratio=2.0", "erm"]
     assert [method.label for method in auto] == labels
-    flagged = parse_method("aim-fair", FLAGS | {"top-k": "auto"})
-    assert [m.label for m in candidates(flagged, FLAGS | {"top-k": "auto"})][0] == "aim-fair:top-k=40"
+    flagged = parse_method("aim-fair", METHODS, FLAGS | {"top-k": "auto"})
+    assert [m.label for m in candidates(flagged, METHODS, FLAGS | {"top-k": "auto"})][0] == "aim-fair:top-k=40"
 
 
 @pytest.mark.parametrize(
@@ -242,10 +249,10 @@ def test_names_and_options_of_methods():
         ("random-mask:share=0", "share=0"),
         ("random-mask:share", "share="),
         ("jtt:epochs=0", "epochs=0"),
-        ("jtt:protocol=mine", "neither aligned nor published"),
+        ("jtt:protocol=mine", "none of aligned, published"),
         ("aim-fair:ratio=nan", "ratio=nan"),
     ],
 )
 def test_wrong_methods_are_named(text, part):
     with pytest.raises(UserError, match=part):
-        parse_method(text, FLAGS)
+        parse_method(text, METHODS, FLAGS)

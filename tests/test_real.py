@@ -73,16 +73,16 @@ def test_utkface_split_is_balanced_and_does_not_depend_on_the_order_of_files(utk
 
 
 def test_utkface_training_list_is_the_largest_that_works(utkface):
-    pair, _, splits = read_real("utkface", utkface, "Female_White", age_limit=20)
-    chosen = training_list("utkface", splits["train"], pair, None, "1/3")
+    pair, _, splits, size = read_real("utkface", utkface, "Female_White", age_limit=20)
+    chosen = training_list(splits["train"], pair, size, "1/3")
     assert cell_names(chosen, "Female", "White").value_counts().to_dict() == {
         "0_0": 9,
         "0_1": 28,
         "1_0": 28,
         "1_1": 9,
     }
-    assert len(training_list("utkface", splits["train"], pair, 40, "1/3")) == 40
-    pair, _, splits = read_real("utkface", utkface, "Young_Female", age_limit=20)
+    assert len(training_list(splits["train"], pair, 40, "1/3")) == 40
+    pair, _, splits, size = read_real("utkface", utkface, "Young_Female", age_limit=20)
     assert pair == Pair("Young", ("Female",))
     with pytest.raises(UserError, match=r"0 images and 10 are needed; choose another pair or --age-limit"):
         read_real("utkface", utkface, "Young_Female", age_limit=100)
@@ -173,17 +173,17 @@ def own(tmp_path):
 
 
 def test_own_images(own, tmp_path):
-    pair, folder, splits = read_real("csv", own, "Cat_Bright")
+    pair, folder, splits, size = read_real("csv", own, "Cat_Bright")
     assert (pair, folder) == (Pair("Cat", ("Bright",)), own.parent)
     assert {name: len(part) for name, part in splits.items()} == {"train": 8, "val": 8, "test": 8}
     check_evaluation_splits(splits, pair)
-    train = training_list("csv", splits["train"], pair, None, "1/9")
+    train = training_list(splits["train"], pair, size, "1/9")
     faces = real_faces(folder, train, pair, tmp_path / "cache", decode_size=6)
     assert faces.protected.tolist() == [-1] * 8 and faces.target.tolist() == [0, 1] * 4
     test = real_faces(folder, splits["test"], pair, tmp_path / "cache", decode_size=6)
     assert test.protected.tolist() == [0, 0, 1, 1] * 2
     with pytest.raises(UserError, match="--number-train-data-real"):
-        training_list("csv", splits["train"], pair, 8, "1/9")
+        training_list(splits["train"], pair, 8, "1/9")
 
 
 def edit(path, line, column, value):
@@ -359,8 +359,8 @@ def test_readme_snippet_for_celeba(toy, tmp_path, monkeypatch, nested):
         (tmp_path / "inner").rename(tmp_path / "celeba" / "img_align_celeba" / "img_align_celeba")
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "README.md", "exec"), {})
-    _, folder, splits = read_real("csv", tmp_path / "celeba" / "faces.csv", "Smiling_Male")
-    _, expected_folder, expected = read_real("celeba", tmp_path / "celeba", "Smiling_Male")
+    _, folder, splits, _ = read_real("csv", tmp_path / "celeba" / "faces.csv", "Smiling_Male")
+    _, expected_folder, expected, _ = read_real("celeba", tmp_path / "celeba", "Smiling_Male")
     for split, part in splits.items():
         wanted = expected[split][["Smiling", "Male"]].gt(0)
         assert [folder / name for name in part.index] == [expected_folder / name for name in wanted.index]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,8 +18,10 @@ from test_training import COMPUTE, bright_and_dark, generator, small_net
 from torch import nn
 
 import train
+from models.experiment import train_method
 from models.methods.group_dro import GroupLoss
 from models.methods.lff import FailureLoss, TwoNetworks
+from models.options import Method
 from models.training import Schedule, fit, mean_loss
 from utils.checkpoint import Checkpoint, Unfinished
 from utils.errors import UserError
@@ -57,7 +60,7 @@ def training(kind, *, checkpoint=None, at=None):
     model, objective = make(kind, data)
     if at:
         objective = Pulled(objective, at)
-    options = {"objective": objective, "later_wins_ties": True, "label": "test", "checkpoint": checkpoint}
+    options = {"objective": objective, "label": "test", "checkpoint": checkpoint}
     if kind == "sampling":
         options["sampling"] = 1.0 + data.target
     if kind == "chosen":
@@ -200,23 +203,13 @@ def test_an_output_that_is_a_file_is_one_line(toy, synthetic, tmp_path):  # noqa
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_no_memory_says_which_flag(monkeypatch):
-    class Method:
-        options, label = {}, "erm"
+def test_no_memory_says_which_flag():
+    def hungry(run):
+        raise torch.OutOfMemoryError
 
-        class kind:
-            @staticmethod
-            def train(*_):
-                raise torch.OutOfMemoryError
-
-    class Run:
-        seed = 1
-
-        class experiment:
-            compute = COMPUTE
-
-    with pytest.raises(UserError, match=r"--batch-size \(now 8\)"):
-        train.train_method(Method, Run, None)
+    run = SimpleNamespace(seed=1, settings=SimpleNamespace(batch_size=8))
+    with pytest.raises(UserError, match=r"seed 1 erm: out of memory; lower --batch-size \(now 8\)"):
+        train_method(Method("erm", hungry, {}, "erm"), run, None)
 
 
 def test_checkpoints_execute_nothing(tmp_path):

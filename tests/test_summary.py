@@ -7,11 +7,11 @@ import torch
 from conftest import ROOT, assert_one_line_error, run_here, run_script
 from safetensors.torch import load_file, save_file
 
+from results.summary import write_summary
 from utils import summary
 from utils.errors import UserError
 from utils.metrics import GROUPS
 from utils.records import check_settings, environment, read_record, write_record
-from utils.summary import write_summary
 
 
 def metrics(groups, odds=(0.2, 0.1)):
@@ -143,10 +143,10 @@ def test_keys_beyond_those_of_every_record_are_asked_for_by_name(tmp_path):
 
 def test_every_committed_record_is_whole():
     """What earlier commits wrote can still be read."""
-    folders = [path.parent for path in (ROOT / "results" / "reported").rglob("seed_*/metrics.json")]
+    folders = [path.parent for path in (ROOT / "results" / "records").rglob("seed_*/metrics.json")]
     assert len(folders) > 10 and all(read_record(folder, "settings", "val_metrics.accuracy") for folder in folders)
 
 
 def test_a_table_does_not_wait_for_torch():
-    command = "import sys, utils.summary, results.columns; sys.exit('torch' in sys.modules)"
+    command = "import sys, results.summary, results.columns; sys.exit('torch' in sys.modules)"
     assert run_script(sys.executable, "-c", command).returncode == 0

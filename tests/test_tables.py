@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 from conftest import ROOT, assert_one_line_error, run_here, run_script
 
+from models.choice import choose
 from results import columns, tables
 from results.columns import pack_column, read_column
 from results.figures import k_sweep
 from results.intervals import METRICS, difference
 from results.rows import BEST, PUBLISHED, TABLES, columns_of, expand_rows, read_paper, row_runs
 from results.tables import Entry, as_latex, as_markdown, column_accuracies, make_entries, mark, write_tables
-from utils.choice import choose
 from utils.errors import UserError
 from utils.metrics import fairness_metrics
 
@@ -344,10 +344,11 @@ def test_every_number_of_the_paper_has_its_row():
 
 def methods_that_parse(rows):
     """Those of the rows that train.py takes as --methods and labels the same."""
-    from models.methods import KINDS, parse_method
+    from models.options import parse_method
+    from train import METHODS
 
     flags = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9", "ratio": None}
-    return {row for row in rows if row.partition(":")[0] in KINDS and parse_method(row, flags).label == row}
+    return {row for row in rows if row.partition(":")[0] in METHODS and parse_method(row, METHODS, flags).label == row}
 
 
 def test_rows_stand_for_what_was_run(records):
@@ -360,17 +361,17 @@ def test_rows_stand_for_what_was_run(records):
 
 
 def test_committed_tables_are_remade_byte_for_byte(tmp_path):
-    if not (ROOT / "results" / "reported" / "tables").is_dir():
-        pytest.skip("no records in results/reported/tables yet")
-    done = remake(ROOT / "results" / "reported" / "tables", tmp_path)
+    if not (ROOT / "results" / "records" / "tables").is_dir():
+        pytest.skip("no records in results/records/tables yet")
+    done = remake(ROOT / "results" / "records" / "tables", tmp_path)
     assert done.returncode == 0, done.stderr
     committed = subprocess.run(
-        ["git", "ls-files", "results/tables"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "results/pages"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     texts = [name for name in committed.stdout.split() if not name.endswith((".png", ".pdf"))]
     assert texts
     for name in texts:
-        remade = tmp_path / Path(name).relative_to("results/tables")
+        remade = tmp_path / Path(name).relative_to("results/pages")
         assert (ROOT / name).read_bytes() == remade.read_bytes(), name
 
 

@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+import models.batches
 from datasets.images import FaceSet, upload
 from models import training
+from models.batches import Compute, evaluate, number_of_batches, predict, train_batches
 from models.classifier import new_classifier
-from models.training import Compute, Schedule, evaluate, fit, number_of_batches, predict, train_batches
+from models.training import Schedule, fit
 from utils.errors import UserError
 
 COMPUTE = Compute(torch.device("cpu"), amp=False, image_size=16, batch_size=8)
@@ -38,7 +40,7 @@ def test_only_the_chosen_tensors_move_and_batch_norm_statistics_do_too():
     model, data = small_net(), bright_and_dark()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     schedule = Schedule(epochs=2, lr=0.1, weight_decay=0.1, milestones=(5,))
-    options = {"trainable": ["5.weight", "1.bias"], "later_wins_ties": True, "label": "test"}
+    options = {"trainable": ["5.weight", "1.bias"], "label": "test"}
     fit(model, data, data, schedule, COMPUTE, generator(), **options)
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == {"5.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked"}
@@ -47,7 +49,7 @@ def test_only_the_chosen_tensors_move_and_batch_norm_statistics_do_too():
 def test_learns_and_puts_back_the_best_epoch():
     model, data = small_net(), bright_and_dark()
     schedule = Schedule(epochs=6, lr=0.1, weight_decay=1e-4, milestones=(4,))
-    curve = fit(model, data, data, schedule, COMPUTE, generator(), later_wins_ties=True, label="test")
+    curve = fit(model, data, data, schedule, COMPUTE, generator(), label="test")
     best = [row for row in curve if row["best"]]
     assert len(best) == 1
     assert best[0]["val_accuracy"] == max(row["val_accuracy"] for row in curve) > 0.9
@@ -60,8 +62,8 @@ def test_ties(monkeypatch, later, epoch):
     constant = {"accuracy": 0.5, "worst_group_accuracy": 0.5, "equalized_odds": 0.0}
     monkeypatch.setattr(training, "evaluate", lambda *_: constant)
     data = bright_and_dark()
-    schedule = Schedule(epochs=3, lr=0.01, weight_decay=0, milestones=(9,))
-    curve = fit(small_net(), data, data, schedule, COMPUTE, generator(), later_wins_ties=later, label="test")
+    schedule = Schedule(epochs=3, lr=0.01, weight_decay=0, milestones=(9,), later_wins_ties=later)
+    curve = fit(small_net(), data, data, schedule, COMPUTE, generator(), label="test")
     assert [row["epoch"] for row in curve if row["best"]] == [epoch]
 
 
@@ -71,7 +73,7 @@ def test_same_seed_same_weights():
     states = []
     for seed in (0, 0, 1):
         model = small_net()
-        fit(model, data, data, schedule, COMPUTE, generator(seed), later_wins_ties=True, label="test")
+        fit(model, data, data, schedule, COMPUTE, generator(seed), label="test")
         states.append(model.state_dict()["0.weight"])
     assert torch.equal(states[0], states[1]) and not torch.equal(states[0], states[2])
 
@@ -80,7 +82,7 @@ def test_diverging_loss_is_an_error():
     data = bright_and_dark()
     schedule = Schedule(epochs=3, lr=1e30, weight_decay=0, milestones=(9,))
     with pytest.raises(UserError, match="lower the learning rate"):
-        fit(small_net(), data, data, schedule, COMPUTE, generator(), later_wins_ties=True, label="test")
+        fit(small_net(), data, data, schedule, COMPUTE, generator(), label="test")
 
 
 def test_an_epoch_shows_every_image_once_but_for_the_last_short_batch():
@@ -104,7 +106,7 @@ def test_the_only_batch_is_kept_though_it_is_short():
 def test_a_single_image_is_too_little_for_batch_norm_and_said():
     model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, 1))
     schedule, keeping = Schedule(1, 0.1, 0, (9,)), replace(COMPUTE, keep_last_batch=True)
-    options = {"later_wins_ties": True, "label": "test"}
+    options = {"label": "test"}
     data = bright_and_dark(n=9)
     assert fit(model, data, data, schedule, COMPUTE, generator(), **options)  # the ninth is left out
     for compute, images in ((keeping, data), (COMPUTE, data.subset(np.array([0])))):
@@ -115,7 +117,7 @@ def test_a_single_image_is_too_little_for_batch_norm_and_said():
 def test_crop_scale_bounds_the_share_of_an_image_that_is_seen(monkeypatch):
     seen = []
     monkeypatch.setattr(
-        training, "crop_and_resize", lambda pixels, boxes, *_: seen.append(boxes) or torch.zeros(len(boxes))
+        models.batches, "crop_and_resize", lambda pixels, boxes, *_: seen.append(boxes) or torch.zeros(len(boxes))
     )
     for scale in ((0.08, 1.0), (0.9, 1.0)):
         list(train_batches(bright_and_dark(n=400), replace(COMPUTE, batch_size=400, crop_scale=scale), generator()))
@@ -129,8 +131,8 @@ def test_the_epoch_can_be_chosen_by_the_worst_group(monkeypatch):
     monkeypatch.setattr(training, "evaluate", lambda *_: next(scores))
     data, schedule = bright_and_dark(), Schedule(epochs=3, lr=0.01, weight_decay=0, milestones=(9,))
     for select_by, epoch in ((training.ACCURACY, 1), (training.WORST_GROUP, 2), (training.LAST_EPOCH, 3)):
-        options = {"later_wins_ties": True, "select_by": select_by, "label": "test"}
-        curve = fit(small_net(), data, data, schedule, COMPUTE, generator(), **options)
+        chosen = replace(schedule, select_by=select_by)
+        curve = fit(small_net(), data, data, chosen, COMPUTE, generator(), label="test")
         assert [row["epoch"] for row in curve if row["best"]] == [epoch]
 
 

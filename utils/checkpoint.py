@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from utils.files import whole
 from utils.records import check_settings
 
 DIGEST = hashlib.sha256().digest_size  # bytes before the state itself
@@ -54,15 +55,13 @@ class Checkpoint:
         """Write the newest state, if there is one, under another name, flushed, then rename it."""
         if self._state is None:
             return
-        partial = self.path.with_suffix(".partial")
         buffer = io.BytesIO()
         torch.save(self._state, buffer)
-        with open(partial, "wb") as file:
+        with whole(self.path) as partial, open(partial, "wb") as file:
             file.write(hashlib.sha256(buffer.getbuffer()).digest())
             file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, self.path)
         self._state, self._written = None, time.monotonic()
 
 

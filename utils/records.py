@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import UserError
+from utils.files import whole
 
 if TYPE_CHECKING:  # both take seconds to load, which a table made from records should not wait for
     import pandas as pd
@@ -92,27 +93,24 @@ KINDS = {  # of the values that are no numbers
 def write_record(
     folder: Path, metrics: dict, tables: dict[str, "pd.DataFrame"], save_weights: Callable[[Path], None]
 ) -> None:
-    """Write metrics.json, a CSV for each table and the weights beside `folder`, then rename them into place."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_weights(partial / "model.safetensors")
-    _finish(partial, folder, metrics, tables)
+    """Write metrics.json, a CSV for each table and the weights into `folder`, which appears when it is complete."""
+    with whole(folder) as partial:
+        partial.mkdir()
+        save_weights(partial / "model.safetensors")
+        _write_tables(partial, metrics, tables)
 
 
 def adopt_record(source: Path, folder: Path, metrics: dict, tables: dict[str, "pd.DataFrame"]) -> None:
     """Copy the record in `source` to `folder`, with `metrics` in place of its own and `tables` besides."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(source, partial)
-    _finish(partial, folder, metrics, tables)
+    with whole(folder) as partial:
+        shutil.copytree(source, partial)
+        _write_tables(partial, metrics, tables)
 
 
-def _finish(partial: Path, folder: Path, metrics: dict, tables: dict[str, "pd.DataFrame"]) -> None:
+def _write_tables(partial: Path, metrics: dict, tables: dict[str, "pd.DataFrame"]) -> None:
     for name, table in tables.items():
         table.to_csv(partial / f"{name}.csv", index=False, float_format="%.8g")
     (partial / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-    os.replace(partial, folder)
 
 
 def check_settings(found: dict, asked: dict, where: Path) -> None:

@@ -6,7 +6,14 @@ Default: share alpha = 0.2 of each batch, the middle of what Liu et al. (ICML 20
 import torch
 from torch.nn import functional as F
 
-from models.training import Batch
+from models.batches import Batch
+from models.options import Share
+from models.run import Outcome, Run
+
+
+def cvar_dro(run: Run, *, alpha: Share = 0.2) -> Outcome:
+    """Train on the real images, in every batch on its worst share."""
+    return run.pre_train(run.real["train"], label="cvar-dro", objective=WorstShareLoss(alpha))
 
 
 class WorstShareLoss:

@@ -11,6 +11,31 @@ How the paper chooses the epoch is not stated; it is chosen as for every method 
 import numpy as np
 import torch
 
+from models.batches import predict
+from models.methods.group_dro import robust_to
+from models.options import Count, Positive, Protocol
+from models.run import Outcome, Run
+from utils.seeds import torch_generator
+
+
+def eiil(
+    run: Run,
+    *,
+    steps: Count = 10000,
+    lr: Positive = 0.001,
+    step_size: Positive = 0.01,
+    protocol: Protocol = "aligned",
+) -> Outcome:
+    """Infer two environments on the real images, then train robustly to target and environment."""
+    train = run.real["train"]
+    if protocol == "published":
+        reference = run.pre_train(train, label="eiil, reference", epochs=1).model
+    else:
+        reference = run.biased_model()
+    logits, generator = predict(reference, train, run.settings.compute), torch_generator(run.seed, "eiil")
+    places = infer_environments(train.target, logits, steps=steps, lr=lr, generator=generator)
+    return robust_to(run, 2 * train.target + places, 4, step_size, label="eiil")
+
 
 def logit_slopes(target: np.ndarray, logits: np.ndarray) -> torch.Tensor:
     """d loss / d w at w = 1 of each image's cross-entropy at w * logit, (n,): (sigmoid(logit) - target) * logit."""

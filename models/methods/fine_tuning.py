@@ -1,12 +1,14 @@
-"""Fine-tuning a biased model on balanced synthetic images, each method with other tensors (Tables 3 and 4)."""
+"""Fine-tuning the biased model on balanced synthetic images, each method with other tensors (Tables 3 and 4)."""
 
 from collections.abc import Callable
 
 import numpy as np
+from torch import nn
 
-from datasets.synthetic import SyntheticPlan
-from models.aim_fair import choose_tensors
-from models.seed_run import Outcome, SeedRun
+from datasets.synthetic import SyntheticSets
+from models.options import BiasDegree, Count, Share, TopK
+from models.run import Outcome, Run
+from models.selection import choose_tensors, sensitivity_table
 from utils.seeds import derived_seed
 
 BLOCKS = {
@@ -17,55 +19,55 @@ BLOCKS = {
     "4": ("layer4.",),
     "fc": ("fc.",),
 }
-Train = Callable[[SeedRun, dict, SyntheticPlan], Outcome]
 
 
-def full(run: SeedRun, options: dict, plan: SyntheticPlan) -> Outcome:
+def full(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
     """All tensors."""
-    return run.fine_tune(tensor_names(run), plan, label="full")
+    return run.fine_tune(biased_model, synthetic, only=names_of(biased_model), label="full")
 
 
-def update_block(block: str) -> Train:
+def update_block(block: str) -> Callable[..., Outcome]:
     """The tensors of one block; that of "fc" alone is linear probing."""
 
-    def train(run: SeedRun, options: dict, plan: SyntheticPlan) -> Outcome:
-        return run.fine_tune(in_block(tensor_names(run), block), plan, label=f"update {block}")
+    def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
+        chosen = in_block(names_of(biased_model), block)
+        return run.fine_tune(biased_model, synthetic, only=chosen, label=f"update {block}")
 
     return train
 
 
-def freeze_block(block: str) -> Train:
+def freeze_block(block: str) -> Callable[..., Outcome]:
     """All tensors but those of one block."""
 
-    def train(run: SeedRun, options: dict, plan: SyntheticPlan) -> Outcome:
-        names = tensor_names(run)
-        frozen = in_block(names, block)
-        return run.fine_tune([name for name in names if name not in frozen], plan, label=f"freeze {block}")
+    def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
+        frozen = in_block(names_of(biased_model), block)
+        chosen = [name for name in names_of(biased_model) if name not in frozen]
+        return run.fine_tune(biased_model, synthetic, only=chosen, label=f"freeze {block}")
 
     return train
 
 
-def random_mask(run: SeedRun, options: dict, plan: SyntheticPlan) -> Outcome:
+def random_mask(
+    run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, share: Share = 0.6, draw: Count = 1
+) -> Outcome:
     """A share of the tensors, drawn by the seed and the number of the draw."""
-    chosen = random_tensors(tensor_names(run), options["share"], run.seed, options["draw"])
-    return run.fine_tune(chosen, plan, label=f"random {options['share']}, draw {options['draw']}")
+    chosen = random_tensors(names_of(biased_model), share, run.seed, draw)
+    return run.fine_tune(biased_model, synthetic, only=chosen, label=f"random {share}, draw {draw}")
 
 
-def ranked(measure: str) -> Train:
-    """The tensors that both rankings choose: AIM-Fair, by "absolute" gaps or by those of the "cosine"."""
-
-    def train(run: SeedRun, options: dict, plan: SyntheticPlan) -> Outcome:
-        sensitivity = run.sensitivity(plan)
-        chosen = choose_tensors(sensitivity, options["top-k"], measure)
-        table = sensitivity.assign(chosen=sensitivity["name"].isin(chosen))
-        return run.fine_tune(chosen, plan, label=f"fine-tune, k {options['top-k']}", tables={"sensitivity": table})
-
-    return train
+def cosine(
+    run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, top_k: TopK, bias_degree: BiasDegree
+) -> Outcome:
+    """AIM-Fair with gaps by cosine similarity in place of absolute differences."""
+    sensitivity = sensitivity_table(*run.three_gradients(synthetic))
+    chosen = choose_tensors(sensitivity, top_k, measure="cosine")
+    tables = {"sensitivity": sensitivity.assign(chosen=sensitivity["name"].isin(chosen))}
+    return run.fine_tune(biased_model, synthetic, only=chosen, label=f"fine-tune, k {top_k}", tables=tables)
 
 
-def tensor_names(run: SeedRun) -> list[str]:
-    """The parameter tensors of the biased model, in its order."""
-    return [name for name, _ in run.biased_model().named_parameters()]
+def names_of(model: nn.Module) -> list[str]:
+    """The parameter tensors of a model, in its order."""
+    return [name for name, _ in model.named_parameters()]
 
 
 def in_block(names: list[str], block: str) -> list[str]:

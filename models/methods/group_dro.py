@@ -12,8 +12,25 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from models.training import Batch
+from models.batches import Batch
+from models.options import Positive, Protocol
+from models.run import Outcome, Run
+from models.training import WORST_GROUP
 from utils.errors import UserError
+
+
+def group_dro(run: Run, *, step_size: Positive = 0.01, protocol: Protocol = "aligned") -> Outcome:
+    """Train on the real images robustly to target and protected attribute, whose labels it takes in training."""
+    train = run.real["train"]
+    groups = cell_groups(train.target, train.protected, len(train.cells) // 2)
+    changes = {"select_by": WORST_GROUP} if protocol == "published" else {}
+    return robust_to(run, groups, len(train.cells), step_size, label="group-dro", **changes)
+
+
+def robust_to(run: Run, groups: np.ndarray, count: int, step_size: float, *, label: str, **changes) -> Outcome:
+    """Train on the real images with group DRO over `count` groups, int64 (n,); `changes` as in `Run.pre_train`."""
+    objective, chances = GroupLoss(groups, count, step_size), equal_chances(groups)
+    return run.pre_train(run.real["train"], label=label, objective=objective, sampling=chances, **changes)
 
 
 class GroupLoss:

@@ -14,9 +14,34 @@ the first model.
 
 import numpy as np
 
+from models.batches import predict
+from models.options import Count, NotNegative, Positive, Protocol
+from models.run import Outcome, Run
+from models.training import LAST_EPOCH, WORST_GROUP
 from utils.metrics import positive
 
-FIRST_LR, FIRST_WEIGHT_DECAY = 1e-5, 0.1  # of the published protocol, for CelebA
+PUBLISHED = {"lr": 1e-5, "weight_decay": 0.1, "select_by": LAST_EPOCH}  # the first model's training, on CelebA
+
+
+def jtt(
+    run: Run,
+    *,
+    epochs: Count = 1,
+    weight: Positive = 51.0,
+    first_lr: Positive | None = None,
+    first_weight_decay: NotNegative | None = None,
+    protocol: Protocol = "aligned",
+) -> Outcome:
+    """Train on the real images once briefly, and once more with what that model gets wrong shown more often."""
+    train = run.real["train"]
+    asked = {"lr": first_lr, "weight_decay": first_weight_decay}
+    changes = PUBLISHED if protocol == "published" else {}
+    changes = {**changes, "epochs": epochs, **{key: value for key, value in asked.items() if value is not None}}
+    first = run.pre_train(train, label="jtt, first model", **changes).model
+    wrong = errors(train.target, predict(first, train, run.settings.compute))
+    if protocol == "published":
+        return run.pre_train(train.subset(with_copies(wrong, weight)), label="jtt", select_by=WORST_GROUP)
+    return run.pre_train(train, label="jtt", sampling=error_weights(wrong, weight))
 
 
 def errors(target: np.ndarray, logits: np.ndarray) -> np.ndarray:

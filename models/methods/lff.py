@@ -14,7 +14,19 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.training import Batch
+from models.batches import Batch
+from models.options import NotNegative, Protocol, Share
+from models.run import Outcome, Run
+from utils.seeds import derived_seed
+
+
+def lff(run: Run, *, q: Share = 0.7, momentum: NotNegative = 0.7, protocol: Protocol = "aligned") -> Outcome:
+    """Train two networks on the real images, and keep the one that learned from the other's failures."""
+    train = run.real["train"]
+    networks = TwoNetworks(run.new_network(), run.new_network(derived_seed(run.seed, "lff biased network")))
+    objective = FailureLoss(train.target, q, momentum, factor=q if protocol == "published" else 1.0)
+    outcome = run.pre_train(train, label="lff", network=networks, objective=objective)
+    return outcome._replace(model=networks.debiased)
 
 
 class TwoNetworks(nn.Module):

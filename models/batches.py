@@ -1,0 +1,114 @@
+"""Batches for training, predictions, and where they are computed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from datasets.augment import crop_and_resize, random_boxes, random_flips, resize_whole
+from datasets.images import FaceSet, MixedSet
+from utils.errors import UserError
+from utils.metrics import fairness_metrics, positive
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how the network runs."""
+
+    device: torch.device
+    amp: bool  # bfloat16 autocast in place of fp32
+    image_size: int
+    batch_size: int
+    compile: bool = False  # the network, for training
+    crop_scale: tuple[float, float] = (0.08, 1.0)  # smallest and largest share of a training image in its random crop
+    keep_last_batch: bool = False  # train on an epoch's last batch also where it is short
+
+
+class Batch(NamedTuple):
+    """Inputs float (n, 3, size, size), 0/1 targets float (n,), both on the device, and their places in the set, (n,)."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    indices: np.ndarray
+
+
+def train_batches(
+    data: FaceSet | MixedSet,
+    compute: Compute,
+    generator: torch.Generator,
+    *,
+    sampling: np.ndarray | None = None,
+) -> Iterator[Batch]:
+    """One epoch of shuffled, randomly cropped and mirrored batches on the device.
+
+    A last short batch is left out, as the authors do, unless it is the only one or `compute.keep_last_batch` says
+    otherwise. With `sampling`, positive weights of shape (n,), an epoch is as many draws with replacement as there
+    are images, each image by its weight.
+    """
+    if sampling is None:
+        order = torch.randperm(len(data), generator=generator).numpy()
+    else:
+        order = torch.multinomial(torch.from_numpy(sampling), len(data), replacement=True, generator=generator).numpy()
+    target = data.target
+    for batch in range(number_of_batches(len(order), compute)):
+        indices = order[batch * compute.batch_size : (batch + 1) * compute.batch_size]
+        blocks = []
+        for pixels, places in data.take(indices):
+            boxes = random_boxes(len(pixels), *pixels.shape[1:3], generator, scale=compute.crop_scale)
+            flips = random_flips(len(pixels), generator)
+            pixels = pixels.to(compute.device, non_blocking=True)
+            blocks.append((crop_and_resize(pixels, boxes, flips, compute.image_size), places))
+        targets = torch.from_numpy(target[indices]).to(compute.device, torch.float32)
+        yield Batch(_in_places(blocks), targets, indices)
+
+
+def number_of_batches(images: int, compute: Compute) -> int:
+    """The batches of an epoch of so many images: see `train_batches`."""
+    whole, rest = divmod(images, compute.batch_size)
+    return whole + (rest > 0 and (compute.keep_last_batch or whole == 0))
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, data: FaceSet, compute: Compute, batch_size: int | None = None) -> np.ndarray:
+    """The logit of every image, float32 (n,), under the test transform, `batch_size` at once (by default what is fast)."""
+    model.eval()
+    # small enough for the cache of a processor, which is a third faster there, and large enough to fill a GPU
+    batch_size = batch_size or (512 if compute.device.type == "cuda" else 128)
+    logits = []
+    for start in range(0, len(data), batch_size):
+        [(pixels, _)] = data.take(np.arange(start, min(start + batch_size, len(data))))
+        inputs = resize_whole(pixels.to(compute.device, non_blocking=True), compute.image_size)
+        with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.amp):
+            logits.append(model(inputs)[:, 0].float())
+    return torch.cat(logits).cpu().numpy()
+
+
+def evaluate(model: nn.Module, data: FaceSet, compute: Compute) -> dict:
+    """The fairness metrics of a model on a set; which images are positive says `utils.metrics.positive`."""
+    return fairness_metrics(data.target, data.protected, positive(predict(model, data, compute)), data.cells)
+
+
+@contextmanager
+def lone_images_named() -> Iterator[None]:
+    """Raise `UserError` in place of batch norm's `ValueError` for a batch that is one image with one pixel left of it."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            "a training batch holds a single image, too little for batch norm: give more images, another --batch-size, or "
+            "leave out --keep-last-batch"
+        ) from error
+
+
+def _in_places(blocks: list[tuple[torch.Tensor, np.ndarray]]) -> torch.Tensor:
+    """The images of all blocks, each at its place in the batch."""
+    if len(blocks) == 1:
+        return blocks[0][0]
+    images, places = torch.cat([images for images, _ in blocks]), np.concatenate([places for _, places in blocks])
+    return images[torch.from_numpy(np.argsort(places)).to(images.device)].contiguous(memory_format=torch.channels_last)

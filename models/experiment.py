@@ -1,0 +1,208 @@
+"""Everything around the methods of an experiment: what it reads and refuses, which seeds it runs, and what it records."""
+
+import hashlib
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save as safetensors_bytes
+
+from datasets.images import FaceSet, check_some
+from datasets.real import load_faces, read_lists
+from datasets.synthetic import SyntheticImages, SyntheticSets
+from models.batches import evaluate, predict
+from models.choice import choose
+from models.classifier import new_classifier
+from models.options import AUTO_TOP_K, Method, candidates, parse_method, with_candidates
+from models.run import Outcome, Run
+from models.selection import check_top_k
+from models.settings import Settings
+from utils.arguments import be_deterministic
+from utils.checkpoint import Unfinished
+from utils.errors import UserError
+from utils.files import locked
+from utils.metrics import fairness_metrics, positive
+from utils.records import ROOT, adopt_record, check_settings, environment, read_record, record_folder, write_record
+
+
+class Experiment:
+    """The methods and seeds that the settings ask for, on their data.
+
+    To make one reads the lists and checks methods, files and weights, and raises `UserError` for what is wrong; `load`
+    decodes the images. `known` are the methods there are, by name.
+    """
+
+    def __init__(self, settings: Settings, known: dict[str, Callable]):
+        if settings.deterministic:
+            be_deterministic()
+        self.settings, self.known, self.device = settings, known, settings.compute.device
+        flags = ("top-k", "prompt-type", "bias-degree")
+        self.flags = {name: getattr(settings, name.replace("-", "_")) for name in flags}
+        asked = [parse_method(text, known, self.flags) for text in ("erm", *settings.methods)]
+        self.methods = with_candidates(asked, known, self.flags)
+        self.lists = read_lists(settings)
+        network = new_classifier(settings.weights, settings.seeds[0], settings.width)
+        for k in {method.options.get("top-k") for method in self.methods} - {None, "auto"}:
+            check_top_k(k, sum(1 for _ in network.parameters()))
+
+    def describe(self) -> str:
+        """What a dry run says, after a look at some of the images."""
+        lists, settings = self.lists, self.settings
+        check_some([lists.folder / name for name in lists.tables["train"].index], settings.decode_size)
+        counts = ", ".join(f"{len(table)} {split}" for split, table in lists.tables.items())
+        labels = ", ".join(method.label for method in self.methods)
+        seeds = list(settings.seeds)
+        return f"{lists.pair.name}: {counts} images; {labels}; seeds {seeds}; on {self.device}, {settings.precision}"
+
+    def load(self) -> None:
+        """Decode the images, and draw for each method. Raises `UserError` where a file is no image or a cell has too few."""
+        settings, pair = self.settings, self.lists.pair
+        self.real = load_faces(self.lists, settings)
+        self.images = SyntheticImages(
+            settings.synthetic_data_root,
+            pair,
+            number_imbalanced=settings.number_imbalanced_synthetic,
+            number_held_out=settings.number_held_out_synthetic,
+            cache=settings.cache_folder,
+            decode_size=settings.decode_size,
+            device=self.device,
+        )
+        self.sets = {method.label: self._sets(method) for method in self.methods}
+        self.of_erm = settings.of_pre_training() | {
+            "target": pair.target,
+            "protected": list(pair.protected),
+            "number_train_data_real": len(self.real["train"]),
+            "data": {split: fingerprint(faces) for split, faces in self.real.items()},
+        }
+
+    def runs(self) -> Iterator[Run]:
+        """A run of each seed that no other process is at; then, when that is done, of what another one left over.
+
+        So the same command started once on each GPU spreads the seeds over them.
+        """
+        others = []
+        for seed in self.settings.seeds:
+            with locked(self._lock(seed), wait=False) as mine:
+                if mine:
+                    yield self._run(seed)
+                else:
+                    others.append(seed)
+        for seed in others:
+            print(f"seed {seed} is run by another process; waiting for it", flush=True)
+            with locked(self._lock(seed), wait=True):
+                yield self._run(seed)
+
+    def record(self, method: Method, run: Run) -> None:
+        """Train a method and write its record, unless it is there. Raises `UserError` where it was made otherwise."""
+        folder, asked = record_folder(self.settings.output, method.folder, run.seed), self._settings(method)
+        found = read_record(folder, "settings")
+        if found:
+            check_settings(found["settings"], asked, folder)
+            print(f"{folder} is recorded already")
+        elif method.options.get("top-k") == "auto":
+            choices = candidates(method, self.known, self.flags)
+            adopt_best(self.settings.output, choices, method, run.seed, asked)
+        else:
+            run.unfinished = Unfinished(folder, asked, self.settings.checkpoint_seconds)
+            start = time.perf_counter()
+            outcome = train_method(method, run, self.sets[method.label])
+            seconds = {"train": round(time.perf_counter() - start, 2)}
+            content, predictions = self._judged(outcome, seconds)
+            content = {"method": method.label, "seed": run.seed, **content, "settings": asked}
+            tables = {"curve": pd.DataFrame(outcome.curve), "test_predictions": predictions, **outcome.tables}
+            weights = {name: tensor.cpu().contiguous() for name, tensor in outcome.model.state_dict().items()}
+            write_record(folder, content, tables, lambda path: path.write_bytes(safetensors_bytes(weights)))
+            run.unfinished.remove()
+
+    def _sets(self, method: Method) -> SyntheticSets | None:
+        """The synthetic images of a method, the flag's number of each cell unless it says otherwise; None where it has none."""
+        if not method.draws:
+            return None
+        train, options = self.real["train"], method.options
+        number = self.settings.number_balanced_synthetic
+        if options.get("ratio") is not None:
+            number = round(options["ratio"] * len(train) / len(train.cells))
+        sizes = getattr(method.train, "cell_sizes", lambda data: dict.fromkeys(data.cells, number))(train)
+        must_hold_out = options.get("top-k") == "auto"
+        return self.images.sets(options["prompt-type"], sizes, options.get("bias-degree"), must_hold_out=must_hold_out)
+
+    def _settings(self, method: Method) -> dict:
+        """All that a method's result depends on, for its record."""
+        options, sets = method.recorded(), self.sets[method.label]
+        if sets is None:
+            return self.of_erm | ({method.name: options} if options else {})
+        sizes = sets.balanced_sizes
+        options["synthetic_data"] = fingerprint(sets.pool)
+        options["number_balanced_synthetic"] = sizes if hasattr(method.train, "cell_sizes") else min(sizes.values())
+        if sets.biased_sizes:
+            options["number_imbalanced_synthetic"] = self.settings.number_imbalanced_synthetic
+        if not method.fine_tunes:
+            return self.of_erm | options
+        held_out = {"held_out_synthetic": sets.held_out_size}
+        return {"biased_model": self.of_erm} | options | self.settings.of_fine_tuning() | held_out
+
+    def _judged(self, outcome: Outcome, seconds: dict) -> tuple[dict, pd.DataFrame]:
+        """The metrics of a model and where they come from, and its logit of each test image."""
+        test, compute, start = self.real["test"], self.settings.compute, time.perf_counter()
+        logits = predict(outcome.model, test, compute)
+        judged = {"val_metrics": evaluate(outcome.model, self.real["val"], compute)}
+        if outcome.held_out:
+            judged["held_out_metrics"] = evaluate(outcome.model, outcome.held_out, compute)
+        content = {
+            "metrics": fairness_metrics(test.target, test.protected, positive(logits), test.cells),
+            **judged,
+            "seconds": {**seconds, "test": round(time.perf_counter() - start, 2)},
+            "command": shlex.join(["python", "train.py", *sys.argv[1:]]).replace(f"{ROOT}/", ""),
+            **environment(self.device),
+        }
+        predictions = {"name": test.names, "target": test.target, "protected": test.protected, "logit": logits}
+        return content, pd.DataFrame(predictions)
+
+    def _run(self, seed: int) -> Run:
+        erm = record_folder(self.settings.output, "erm", seed)
+        return Run(self.settings, self.real, seed, erm / "model.safetensors")
+
+    def _lock(self, seed: int) -> Path:
+        return self.settings.output / f".seed_{seed}.lock"
+
+
+def train_method(method: Method, run: Run, sets: SyntheticSets | None) -> Outcome:
+    """Train a method, which gets what its parameters ask for. Raises `UserError` where the memory does not suffice."""
+    needs = {"synthetic": sets.of_seed(run.seed)} if method.draws else {}
+    if method.fine_tunes:
+        needs["biased_model"] = run.biased_model()
+    try:
+        return method.train(run, **needs, **method.keywords)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"seed {run.seed} {method.label}: out of memory; lower --batch-size (now {run.settings.batch_size}) or pass "
+            "--precision bf16"
+        ) from error
+
+
+def adopt_best(output: Path, choices: list[Method], method: Method, seed: int, settings: dict) -> None:
+    """Record as `method` the best of the recorded `choices`, chosen without the test set: see `models.choice`."""
+    folders = [record_folder(output, choice.folder, seed) for choice in choices]
+    found = [read_record(folder, "val_metrics.accuracy", "held_out_metrics.equalized_odds") for folder in folders]
+    accuracy = [record["val_metrics"]["accuracy"] for record in found]
+    odds = [record["held_out_metrics"]["equalized_odds"] for record in found]
+    best = choose(accuracy, odds)
+    table = pd.DataFrame({"top_k": AUTO_TOP_K, "val_accuracy": accuracy, "held_out_equalized_odds": odds})
+    content = {**found[best], "method": method.label, "settings": settings, "chosen_top_k": AUTO_TOP_K[best]}
+    adopt_record(folders[best], record_folder(output, method.folder, seed), content, {"top_k": table})
+    print(f"seed {seed}: top-k {AUTO_TOP_K[best]} chosen")
+
+
+def fingerprint(faces: FaceSet) -> str:
+    """A short name for the content of a set: of all names and labels and of some of the pixels."""
+    digest = hashlib.sha256(os.fsencode("\n".join(faces.names)))
+    digest.update(np.stack([faces.target, faces.protected]).tobytes())
+    [(some, _)] = faces.take(np.arange(0, len(faces), max(1, len(faces) // 64)))
+    digest.update(some.cpu().numpy().tobytes())
+    return f"{len(faces)} images, {digest.hexdigest()[:12]}"

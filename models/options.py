@@ -1,0 +1,166 @@
+"""Options of a method: its keyword arguments, read from text by their types.
+
+A method is written NAME or NAME:OPTION=VALUE,OPTION=VALUE: `aim-fair:top-k=50`, `random-mask:share=0.4,draw=2`.
+"""
+
+import argparse
+import difflib
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import NoneType
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
+
+from datasets.bias import parse_bias_degree
+from utils.arguments import non_negative_float, positive_float, positive_int
+from utils.errors import UserError
+
+AUTO_TOP_K = (40, 45, 50, 55, 60)  # the values of the paper's figure, among which top-k=auto chooses
+
+
+def top_k(text: str) -> int | str:
+    """A number of tensors, or "auto"."""
+    return text if text == "auto" else int(text)
+
+
+def bias_degree(text: str) -> str:
+    """A bias degree as `datasets.bias.parse_bias_degree` takes it, kept as text."""
+    parse_bias_degree(text)
+    return text
+
+
+def share(text: str) -> float:
+    """A number above 0 and at most 1."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise ValueError(f"{text} is not above 0 and at most 1")
+    return value
+
+
+# Types to write beside a method's keyword arguments. Plain int, float and str do too.
+Count = Annotated[int, positive_int]
+Positive = Annotated[float, positive_float]
+NotNegative = Annotated[float, non_negative_float]
+Share = Annotated[float, share]
+TopK = Annotated[int | str, top_k]
+BiasDegree = Annotated[str, bias_degree]
+Protocol = Literal["aligned", "published"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method with all its options; `label` names it with those that are not the default.
+
+    `train` is its function. What it needs, its parameters say: `biased_model` a copy of the seed's biased model to
+    fine-tune, `synthetic` a `datasets.synthetic.SyntheticSets`.
+    """
+
+    name: str
+    train: Callable
+    options: dict
+    label: str
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder: the label without signs that some file systems refuse."""
+        return re.sub(r"[:/]", "-", self.label.replace(":", "_", 1))
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether it starts from the biased model."""
+        return "biased_model" in inspect.signature(self.train).parameters
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws synthetic images."""
+        return "synthetic" in inspect.signature(self.train).parameters
+
+    @property
+    def keywords(self) -> dict:
+        """The options that its function takes, as keyword arguments."""
+        own = inspect.signature(self.train).parameters
+        return {_underscored(key): value for key, value in self.options.items() if _underscored(key) in own}
+
+    def recorded(self) -> dict:
+        """The options for a record, less those that older records lack and that are as they were then."""
+        defaults = {key: value for key, (_, value) in options_of(self.train).items()}
+        later = {key for key in defaults if key in LATER and self.options[key] == defaults[key]}
+        return {_underscored(key): value for key, value in self.options.items() if key not in later}
+
+
+LATER = ("protocol", "first-lr", "first-weight-decay")
+FLAG = inspect.Parameter.empty  # the default of an option that the flag of the same name gives
+
+
+def options_of(train: Callable) -> dict[str, tuple[object, object]]:
+    """The options of a method: name to type and default (`FLAG`: what the flag of that name says).
+
+    They are the keyword-only arguments of its function. A method that draws synthetic images also has `prompt-type`, the
+    folder they come from, and `ratio`, their number to that of real ones, unless its `cell_sizes` says how many it draws.
+    """
+    types = get_type_hints(train, include_extras=True)
+    parameters = inspect.signature(train).parameters.values()
+    own = {p.name.replace("_", "-"): (types[p.name], p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
+    if "synthetic" in inspect.signature(train).parameters:
+        own["prompt-type"] = str, FLAG
+        if not hasattr(train, "cell_sizes"):
+            own["ratio"] = Positive | None, None
+    return own
+
+
+def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
+    """The method that `text` names among the `known`; options it leaves out are its defaults, or come from `flags`.
+
+    Raises `UserError`, with the nearest names, for an unknown name, option or value.
+    """
+    name, _, rest = text.partition(":")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(known)
+        raise UserError(f"--methods {text}: no method {name}; there are {', '.join(near)}")
+    options = options_of(known[name])
+    defaults = {key: flags[key] if default is FLAG else default for key, (_, default) in options.items()}
+    given = {}
+    for part in filter(None, rest.split(",")):
+        key, _, value = part.partition("=")
+        if key not in options:
+            raise UserError(f"--methods {text}: {name} has no option {key!r}; it has {', '.join(options) or 'none'}")
+        try:
+            given[key] = read_option(options[key][0], value)
+        except (ValueError, argparse.ArgumentTypeError) as error:
+            raise UserError(f"--methods {text}: {key}={value}: {error}") from error
+    label = ",".join(f"{key}={given[key]}" for key in defaults if key in given and given[key] != defaults[key])
+    return Method(name, known[name], {**defaults, **given}, f"{name}:{label}" if label else name)
+
+
+def read_option(kind, text: str):
+    """The value of a type that a text stands for. Raises `ValueError` or argparse's own error for any other text."""
+    if get_origin(kind) is Annotated:
+        return kind.__metadata__[0](text)
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise ValueError(f"{text} is none of {', '.join(get_args(kind))}")
+        return text
+    inner = [part for part in get_args(kind) if part is not NoneType]
+    return read_option(inner[0], text) if inner else kind(text)
+
+
+def with_candidates(methods: list[Method], known: dict[str, Callable], flags: dict) -> list[Method]:
+    """The methods with, before each of top-k "auto", the candidates it chooses among; each once, in order."""
+    expanded = []
+    for method in methods:
+        if method.options.get("top-k") == "auto":
+            expanded += candidates(method, known, flags)
+        expanded.append(method)
+    return list({method.label: method for method in expanded}.values())
+
+
+def candidates(method: Method, known: dict[str, Callable], flags: dict) -> list[Method]:
+    """The same method with each top-k of `AUTO_TOP_K` in place of "auto"."""
+    _, _, rest = method.label.partition(":")
+    others = [part for part in rest.split(",") if part and not part.startswith("top-k=")]
+    return [parse_method(f"{method.name}:{','.join([f'top-k={k}', *others])}", known, flags) for k in AUTO_TOP_K]
+
+
+def _underscored(name: str) -> str:
+    return name.replace("-", "_")

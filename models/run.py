@@ -1,0 +1,117 @@
+"""What the methods of one seed share: the data, the biased model, the gradients at its weights, and how to train."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from datasets.images import FaceSet, MixedSet
+from datasets.synthetic import SyntheticSets
+from models.classifier import new_classifier
+from models.selection import Gradients, mean_gradients
+from models.settings import Settings
+from models.training import Objective, Schedule, fit, lone_images_named, mean_loss, train_batches
+from models.weights import load_tensors
+from utils.checkpoint import Unfinished
+from utils.records import rerun
+from utils.seeds import torch_generator
+
+
+class Outcome(NamedTuple):
+    """A trained model, its curve as `models.training.fit` returns it, more tables for the record, and held-out images."""
+
+    model: nn.Module
+    curve: list[dict]
+    tables: dict[str, pd.DataFrame] = {}
+    held_out: FaceSet | None = None
+
+
+@dataclass(eq=False)
+class Run:
+    """One seed of an experiment. `real` holds the sets train, val and test."""
+
+    settings: Settings
+    real: dict[str, FaceSet]
+    seed: int
+    biased_weights: Path  # of the method erm, there once that has been recorded
+    unfinished: Unfinished | None = None  # where trainings keep their checkpoints
+    _gradients: dict = field(default_factory=dict)
+
+    def new_network(self, seed: int | None = None) -> nn.Module:
+        """A network on the device with the weights where training starts, its last layer drawn by the seed."""
+        return self._network(self.settings.weights, self.seed if seed is None else seed)
+
+    def biased_model(self) -> nn.Module:
+        """A fresh copy of the seed's biased model, on the device. Raises `UserError` where its file is damaged."""
+        model = new_classifier("none", self.seed, self.settings.width)
+        load_tensors(model, self.biased_weights, rerun(self.biased_weights.parent))
+        return self._on_device(model)
+
+    def pre_train(
+        self,
+        data: FaceSet | MixedSet,
+        *,
+        label: str,
+        network: nn.Module | None = None,
+        objective: Objective = mean_loss,
+        sampling: np.ndarray | None = None,
+        **changes,
+    ) -> Outcome:
+        """Train from the start as the biased model is trained: same schedule, less the `changes`, and same draws.
+
+        `objective` and `sampling` are those of `models.training.fit`.
+        """
+        network = self.new_network() if network is None else network
+        schedule = replace(self.settings.pre_training, **changes)
+        options = {"objective": objective, "sampling": sampling}
+        return Outcome(network, self._fit(network, data, schedule, "pre-train", label, **options))
+
+    def fine_tune(
+        self, model: nn.Module, synthetic: SyntheticSets, *, only: list[str], label: str, tables: dict | None = None
+    ) -> Outcome:
+        """Train the tensors of the biased model that are called `only` so, on balanced synthetic images."""
+        schedule = self.settings.fine_tuning
+        curve = self._fit(model, synthetic.balanced, schedule, "fine-tune", label, trainable=only)
+        return Outcome(model, curve, tables or {}, synthetic.held_out)
+
+    def three_gradients(self, synthetic: SyntheticSets) -> tuple[Gradients, Gradients, Gradients]:
+        """The mean gradients at the biased weights on real, on biased synthetic and on balanced synthetic images."""
+        return (
+            self._mean_gradients("real", self.real["train"]),
+            self._mean_gradients("biased", synthetic.biased),
+            self._mean_gradients("balanced", synthetic.balanced),
+        )
+
+    def _fit(self, model: nn.Module, data, schedule: Schedule, stream: str, label: str, **options) -> list[dict]:
+        label = f"seed {self.seed} {label}"
+        return fit(
+            model,
+            data,
+            self.real["val"],
+            schedule,
+            self.settings.compute,
+            torch_generator(self.seed, stream),
+            label=label,
+            checkpoint=self.unfinished and self.unfinished.checkpoint(label),
+            **options,
+        )
+
+    def _mean_gradients(self, name: str, data: FaceSet) -> Gradients:
+        """Under the training transform, once for each set: several methods ask for the same."""
+        key = name, id(data.pixels), data.rows.tobytes()
+        if key not in self._gradients:
+            compute = replace(self.settings.compute, keep_last_batch=False)  # a short one would weigh too much
+            batches = train_batches(data, compute, torch_generator(self.seed, f"gradient {name}"))
+            with lone_images_named():
+                self._gradients[key] = mean_gradients(self.biased_model(), batches, amp=compute.amp)
+        return self._gradients[key]
+
+    def _network(self, weights: str, seed: int) -> nn.Module:
+        return self._on_device(new_classifier(weights, seed, self.settings.width))
+
+    def _on_device(self, model: nn.Module) -> nn.Module:
+        return model.to(self.settings.compute.device, memory_format=torch.channels_last)

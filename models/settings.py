@@ -1,0 +1,183 @@
+"""Everything that train.py can be told, and what a record keeps of it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from datasets.real import DATASETS
+from models.options import AUTO_TOP_K, top_k
+from models.training import ACCURACY, WORST_GROUP, Compute, Schedule
+from utils.arguments import choose_device, non_negative_float, positive_float, positive_int, seed_number
+from utils.errors import UserError
+from utils.settings import flag
+
+SELECT_BY = {"accuracy": ACCURACY, "worst-group": WORST_GROUP}  # --select-by, and the column of the curve it means
+PAPER_CROP_SCALE = (0.08, 1.0)
+DATA, TRAINING, MACHINE = "data", "training", "machine and output"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The flags of train.py; the defaults are the paper's."""
+
+    real_data_path: Path = flag(None, "folder of the real data; csv: the file", group=DATA, type=Path, required=True)
+    dataset: str = flag(
+        "celeba",
+        "toy faces are read from CelebA's layout, csv are your own",
+        group=DATA,
+        choices=tuple(DATASETS),
+    )
+    age_limit: int = flag(40, "years at which UTKFace's Young ends", group=DATA, type=positive_int)
+    decode_size: int | None = flag(
+        None, "pixels a side to which all images are resized on reading", group=DATA, type=positive_int
+    )
+    synthetic_data_root: Path = flag(
+        Path("results/runs/synthetic"),
+        "folder of generated images, or a CSV file of other unbiased images",
+        group=DATA,
+        type=Path,
+    )
+    target_sensitive: str = flag("Smiling_Male", "the pair", group=DATA, metavar="TARGET_PROTECTED")
+    prompt_type: str = flag("contextual", "folder of the synthetic images", group=DATA)
+    bias_degree: str = flag("1/9", "minority to majority in the biased sets", group=DATA)
+    number_train_data_real: int | None = flag(
+        None,
+        "biased real images (default: 20000; utkface: as many as can be had; csv: all, as they are)",
+        group=DATA,
+        type=positive_int,
+    )
+    number_balanced_synthetic: int = flag(5000, "of each cell", group=DATA, type=positive_int)
+    number_imbalanced_synthetic: int = flag(20000, "in all", group=DATA, type=positive_int)
+    number_held_out_synthetic: int = flag(
+        500,
+        "of each cell, where the balanced set leaves so many: to judge fine-tuned models without the test set",
+        group=DATA,
+        type=positive_int,
+    )
+    methods: tuple[str, ...] = flag(
+        ("aim-fair",), "see above; erm always runs (default: aim-fair)", group=TRAINING, nargs="+", metavar="METHOD"
+    )
+    seeds: tuple[int, ...] = flag(
+        tuple(range(100, 1001, 100)), "default: 100, 200, ... 1000", group=TRAINING, nargs="+", type=seed_number
+    )
+    weights: str = flag("imagenet", "where training starts", group=TRAINING, metavar="imagenet|none|FILE")
+    width: float = flag(
+        1, "share of ResNet-18's channels in every layer; the paper's is 1", group=TRAINING, type=positive_float
+    )
+    pre_train_epochs: int = flag(15, "default: 15", group=TRAINING, type=positive_int)
+    pre_train_lr: float = flag(0.01, "default: 0.01", group=TRAINING, type=non_negative_float)
+    fine_tune_epochs: int = flag(10, "default: 10", group=TRAINING, type=positive_int)
+    fine_tune_lr: float = flag(0.06, "default: 0.06", group=TRAINING, type=non_negative_float)
+    batch_size: int = flag(128, "default: 128", group=TRAINING, type=positive_int)
+    keep_last_batch: bool = flag(
+        False,
+        "train on an epoch's last short batch, which the paper leaves out",
+        group=TRAINING,
+        action="store_true",
+    )
+    weight_decay: float = flag(1e-4, "default: 1e-4", group=TRAINING, type=non_negative_float)
+    milestones: tuple[int, ...] = flag((10,), "epochs: lr x 0.1", group=TRAINING, nargs="+", type=positive_int)
+    image_size: int = flag(224, "pixels a side", group=TRAINING, type=positive_int)
+    crop_scale: tuple[float, float] = flag(
+        PAPER_CROP_SCALE,
+        "share of a training image in its random crop; at 64 pixels or fewer, where 0.08 leaves a few pixels, take "
+        "0.6 1 or so (default: 0.08 1, the paper's)",
+        group=TRAINING,
+        nargs=2,
+        type=positive_float,
+        metavar=("MIN", "MAX"),
+    )
+    select_by: str = flag(
+        "accuracy",
+        "what chooses the epoch on val: accuracy, the paper's, or worst-group, which needs protected labels on val",
+        group=TRAINING,
+        choices=tuple(SELECT_BY),
+    )
+    top_k: int | str = flag(
+        55,
+        f"tensors kept by each of the two rankings, or auto: the best of {', '.join(map(str, AUTO_TOP_K))}, chosen by "
+        "accuracy on real val and equalized odds on held-out synthetic images",
+        group=TRAINING,
+        type=top_k,
+    )
+    device: str = flag("auto", "auto, cpu, cuda, cuda:1, ...", group=MACHINE)
+    precision: str = flag("fp32", "fp32 is the paper's", group=MACHINE, choices=("fp32", "bf16"))
+    compile: bool = flag(False, "compile the network for training", group=MACHINE, action="store_true")
+    deterministic: bool = flag(
+        False, "on a GPU too the same result each time; slower there", group=MACHINE, action="store_true"
+    )
+    dry_run: bool = flag(False, "check data and settings, train nothing", group=MACHINE, action="store_true")
+    output: Path = flag(Path("results/runs/train"), "folder for the records", group=MACHINE, type=Path)
+    checkpoint_seconds: float = flag(
+        60,
+        "at most one checkpoint of a training in so many; a kill costs as much",
+        group=MACHINE,
+        type=non_negative_float,
+    )
+    cache: Path | None = flag(None, "folder for decoded images (default: <output>/cache)", group=MACHINE, type=Path)
+
+    @cached_property
+    def compute(self) -> Compute:
+        """Where and how the network runs. Raises `UserError` for a device or a crop scale that there can't be."""
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            raise UserError(
+                f"--crop-scale {low:g} {high:g}: expected two numbers above 0 and at most 1, the smaller one first"
+            )
+        return Compute(
+            choose_device(self.device),
+            self.precision == "bf16",
+            self.image_size,
+            self.batch_size,
+            self.compile,
+            crop_scale=self.crop_scale,
+            keep_last_batch=self.keep_last_batch,
+        )
+
+    @property
+    def pre_training(self) -> Schedule:
+        """How the biased model is trained."""
+        return Schedule(
+            self.pre_train_epochs,
+            self.pre_train_lr,
+            self.weight_decay,
+            self.milestones,
+            later_wins_ties=True,
+            select_by=SELECT_BY[self.select_by],
+        )
+
+    @property
+    def fine_tuning(self) -> Schedule:
+        """How it is fine-tuned."""
+        return Schedule(
+            self.fine_tune_epochs,
+            self.fine_tune_lr,
+            self.weight_decay,
+            self.milestones,
+            later_wins_ties=False,
+            select_by=SELECT_BY[self.select_by],
+        )
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where decoded images lie."""
+        return self.cache or self.output / "cache"
+
+    def of_pre_training(self) -> dict:
+        """What a training from the start depends on besides its data, for its record.
+
+        Settings that came later are left out where they are what older records were made with: so those still match.
+        """
+        keys = ("dataset", "bias_degree", "weights", "width", "weight_decay", "batch_size", "image_size", "precision")
+        kept = {key: getattr(self, key) for key in keys}
+        kept |= {"epochs": self.pre_train_epochs, "lr": self.pre_train_lr, "milestones": list(self.milestones)}
+        later = {
+            "drop_last": (not self.keep_last_batch, False),
+            "crop_scale": (list(self.crop_scale), list(PAPER_CROP_SCALE)),
+            "select_by": (self.select_by, "accuracy"),
+        }
+        return kept | {key: value for key, (value, before) in later.items() if value != before}
+
+    def of_fine_tuning(self) -> dict:
+        """What a fine-tuning depends on besides that and its data."""
+        return {"epochs": self.fine_tune_epochs, "lr": self.fine_tune_lr}

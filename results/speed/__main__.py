@@ -1,0 +1,98 @@
+"""Measure this project's speed against the paper's procedure, in one process, on the same images and network.
+
+    python -m results.speed                          all parts; minutes on two CPU cores
+    python -m results.speed --parts training seed    some of them
+
+The paper's procedure is `results/speed/plain.py`, ours is what train.py and generation call. Images are drawn toy
+faces in JPEG files of CelebA's size; generation is Stable Diffusion 2.1-base with random weights. Results, with device,
+versions and command, go to <output>/<device>.json and .md; those of another run on the same device are replaced.
+"""
+
+import argparse
+import json
+import re
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from models.batches import Compute
+from results.speed.classifier import SIZE, Bench
+from results.speed.report import as_markdown, show
+from utils.arguments import choose_device, positive_int
+from utils.errors import command_line
+from utils.records import environment
+
+PARTS = ("training", "validation", "ranking", "seed", "growth", "generation")
+
+
+def main() -> None:
+    """The command line."""
+    args = parse_args()
+    device = choose_device(args.device)
+    gpu = device.type == "cuda"
+    count, size = args.images or (8192 if gpu else 512), args.image_size or (224 if gpu else 64)
+    precision = args.precision or ("bf16" if gpu or fast_bf16() else "fp32")
+    workers = args.workers if args.workers is not None else torch.get_num_threads()
+    compute = Compute(device, precision == "bf16", size, args.batch_size, args.compile)
+    rows, notes = {}, {}
+    with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
+        parts = [part for part in args.parts if part != "generation"]
+        bench = Bench(Path(scratch), count, compute, workers) if parts else None
+        for part in parts:
+            found = getattr(bench, part)()
+            rows.update(found)
+            show(found)
+        notes = bench.notes if parts else {}
+        if "generation" in args.parts:
+            from results.speed.generation import rates  # diffusers takes seconds to load
+
+            side, steps = args.generation_size or (512 if gpu else 64), args.generation_steps or (50 if gpu else 4)
+            number, batch = (
+                args.generation_images or (60 if gpu else 8),
+                args.generation_batch_size or (15 if gpu else 4),
+            )
+            found = rates(device, number, batch, steps, side, Path(scratch) / "generation")
+            rows["generation"] = (*found, f"images/s, {side} pixels, {steps} steps")
+            show({"generation": rows["generation"]})
+    content = {
+        "command": shlex.join(["python", "-m", "results.speed", *sys.argv[1:]]),
+        "images": count, "source_size": SIZE, "image_size": size, "batch_size": args.batch_size, "precision": precision,
+        "compile": args.compile, "workers_of_the_plain_procedure": workers, "rows": rows, "notes": notes,
+        **environment(device),
+    }  # fmt: skip
+    args.output.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^a-z0-9]+", "_", content["device"].lower()).strip("_")
+    (args.output / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    (args.output / f"{name}.md").write_text(as_markdown(content, gpu))
+    print(f"{args.output / name}.json and .md")
+
+
+def fast_bf16() -> bool:
+    """Whether the processor computes in bf16 itself; where it doesn't, bf16 is slower than fp32."""
+    path = Path("/proc/cpuinfo")
+    return path.exists() and bool(re.search("avx512_bf16|amx_bf16", path.read_text()))
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line; sizes that are not given follow from the device."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--images", type=positive_int, help="in each set (default: 512, on a GPU 8192)")
+    parser.add_argument("--image-size", type=positive_int, help="default: 64, on a GPU 224")
+    parser.add_argument("--batch-size", type=positive_int, default=128)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="ours (default: bf16 where the device has it)")
+    parser.add_argument("--compile", action="store_true", help="compile the network of ours")
+    parser.add_argument("--workers", type=int, help="of the plain procedure (default: one for each core)")
+    for name, what in (("size", "pixels"), ("steps", "steps"), ("images", "images"), ("batch-size", "images at once")):
+        parser.add_argument(f"--generation-{name}", type=positive_int, help=f"{what} of generation")
+    parser.add_argument("--scratch", type=Path, help="folder for images and caches (default: the system's)")
+    parser.add_argument("--output", type=Path, default=Path("results/records/speed"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    command_line(main)
