@@ -1,8 +1,8 @@
 """One's own images: a CSV file with the columns image, split and one 0/1 column for each attribute."""
 
+import csv
 import io
 import os
-import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -44,33 +44,36 @@ def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.Da
 
 
 def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame:
-    """A CSV file as text, a row for each line, indexed by line number (the heading is line 1).
+    """A CSV file as text, a row for each line that is not blank, indexed by line number (the heading is line 1).
 
     Semicolons or tabs may take the commas' place, as some spreadsheets write them.
 
-    Raises `UserError`, ending in `form`, where the file, a required column or every row is missing.
+    Raises `UserError`, ending in `form`, where the file, a required column or every row is missing, two columns have one
+    name, or a line has more or fewer cells than the heading.
     """
     if not path.is_file():
         raise UserError(f"no file {path}; {form}")
     text = read_text(path)
-    sign = separator(text.partition("\n")[0]) or ","
+    reader = csv.reader(io.StringIO(text), delimiter=separator(text.partition("\n")[0]) or ",")
+    rows, line = {}, 1
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # of lines with more cells than the heading
-            options = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False, "index_col": False}
-            table = pd.read_csv(io.StringIO(text), sep=sign, **options)
-    except (ValueError, pd.errors.ParserWarning) as error:  # pandas' other errors are ValueErrors
-        raise UserError(f"{path}: cannot be read as CSV: {str(error).strip()}; {form}") from error
-    table.columns = [str(name).strip() for name in table.columns]
-    if table.columns.has_duplicates:
-        raise UserError(f"{path}: two columns are called {table.columns[table.columns.duplicated()][0]!r}; {form}")
-    table.index = range(2, len(table) + 2)
-    table = table.fillna("").apply(lambda column: column.str.strip())
-    table = table[(table != "").any(axis=1)]  # blank lines at the end, as spreadsheets leave them
-    missing = [name for name in required if name not in table.columns]
-    if missing or not len(table):
+        for row in reader:
+            rows[line], line = [cell.strip() for cell in row], reader.line_num + 1  # a quoted cell may hold line breaks
+    except csv.Error as error:
+        raise UserError(f"{path}: line {line}: cannot be read as CSV: {error}; {form}") from error
+    heading = rows.pop(1, [])
+    twice = next((name for name in heading if name and heading.count(name) > 1), None)
+    if twice:
+        raise UserError(f"{path}: two columns are called {twice!r}; {form}")
+    rows = {line: row for line, row in rows.items() if any(row)}
+    for line, row in rows.items():
+        if len(row) != len(heading) and any(row[len(heading) :] or [True]):
+            raise UserError(f"{path}: line {line} has {len(row)} cells, the heading has {len(heading)}; {form}")
+    missing = [name for name in required if name not in heading]
+    if missing or not rows:
         raise UserError(f"{path}: {'no column ' + ', '.join(missing) if missing else 'no row'}; {form}")
-    return table
+    cells = [row[: len(heading)] for row in rows.values()]
+    return pd.DataFrame(cells, index=list(rows), columns=heading).loc[:, [name for name in heading if name]]
 
 
 def binary_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
@@ -120,11 +123,16 @@ def _refuse_straddling(path: Path, table: pd.DataFrame) -> None:
     size = pd.Series([file.stat().st_size for file in files], table.index)
     suspects = table.groupby(size)["split"].transform("nunique") > 1
     content = pd.Series(digests([file for file, s in zip(files, suspects, strict=True) if s]), table.index[suspects])
-    for lines in content.groupby(content).groups.values():
+    pairs = []
+    for lines in content.groupby(content, sort=False).groups.values():
         splits = table["split"][lines]
         if splits.nunique() > 1:
             first, other = lines[0], splits.index[splits != splits.iloc[0]][0]
-            raise UserError(
-                f"{path}: line {first} ({splits[first]}) and line {other} ({splits[other]}) show the same image, "
-                f"{table['image'][first]} and {table['image'][other]}; an image belongs to one split"
-            )
+            place = [f"line {line} ({splits[line]}, {table['image'][line]})" for line in (first, other)]
+            pairs.append(" and ".join(place))
+    if pairs:
+        more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
+        raise UserError(
+            f"{path}: {len(pairs)} images are in two splits under two names: {'; '.join(pairs[:3])}{more}; an image belongs "
+            "to one split: take one line of each out"
+        )

@@ -83,10 +83,14 @@ class Method:
         return {_underscored(key): value for key, value in self.options.items() if _underscored(key) in own}
 
     def recorded(self) -> dict:
-        """The options for a record, less those that older records lack and that are as they were then."""
+        """The options for a record, less those that older records lack and that are as they were then.
+
+        A method whose computation has changed says so in its attribute `recorded`, so that older records don't match.
+        """
         defaults = {key: value for key, (_, value) in options_of(self.train).items()}
         later = {key for key in defaults if key in LATER and self.options[key] == defaults[key]}
-        return {_underscored(key): value for key, value in self.options.items() if key not in later}
+        kept = {_underscored(key): value for key, value in self.options.items() if key not in later}
+        return kept | getattr(self.train, "recorded", {})
 
 
 LATER = ("protocol", "first-lr", "first-weight-decay")

@@ -80,8 +80,8 @@ class Settings:
     image_size: int = flag(224, "pixels a side", group=TRAINING, type=positive_int)
     crop_scale: tuple[float, float] = flag(
         PAPER_CROP_SCALE,
-        "share of a training image in its random crop; at 64 pixels or fewer, where 0.08 leaves a few pixels, take "
-        "0.6 1 or so (default: 0.08 1, the paper's)",
+        "share of a training image in its random crop; for small images from scratch try 0.6 1 (default: 0.08 1, the "
+        "paper's)",
         group=TRAINING,
         nargs=2,
         type=positive_float,

@@ -14,6 +14,8 @@ from utils.errors import UserError
 
 State = Mapping[str, torch.Tensor]
 COUNTER = ".num_batches_tracked"  # of batch norm: absent in torchvision's published files, and never used with a fixed momentum
+USUAL = ("", "state_dict", "model", "model_state_dict")  # where a checkpoint keeps its network
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 DEPTH = 3  # dicts inside dicts that are searched
 SAVE_ALONE = "torch.save(model.state_dict(), 'weights.pth')"
 
@@ -24,14 +26,15 @@ def read_tensors(path: Path) -> Mapping:
     Raises `UserError` where the file is missing, cut off, no such file at all, or holds more than tensors.
     """
     if not path.is_file():
-        raise UserError(f"--weights {path}: no such file; give a file, imagenet or none")
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise UserError(f"--weights {path}: {what}; give a file, imagenet or none")
     content = path.read_bytes()
     try:
         if path.suffix == ".safetensors" or content[8:10] == b'{"':
             return load_safetensors(content)  # its own reader takes no path that isn't UTF-8
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader has its own set of exceptions for a broken file
-        raise UserError(f"--weights {path}: {_why_unreadable(path, content, error)}") from error
+        raise UserError(f"--weights {path}: {why_unreadable(path, content, error)}") from error
     if not isinstance(found, Mapping):
         raise UserError(f"--weights {path}: holds a {type(found).__name__}, not a state dict; save {SAVE_ALONE}")
     return found
@@ -43,8 +46,8 @@ def load_backbone(model: nn.Module, content: Mapping, origin: str, head: str = "
     `content` is a state dict, or holds one in a dict of dicts (a checkpoint of Lightning, timm or torchvision's
     scripts). Its names may have a prefix (`module.`, `model.`, `backbone.`, ...) or be the numbers of an nn.Sequential
     of the network's children. Batch norm's counters may be missing; layers that the network does not have, such as
-    another head, are left out. Where several state dicts fit, the first in the file is taken. What is taken is printed
-    unless it is plain. Raises `UserError`, with the nearest miss, where nothing fits.
+    another head, are left out. Where several state dicts fit, one under a usual name (`USUAL`) is taken, then the first in
+    the file. What is taken is printed unless it is plain. Raises `UserError`, with what the first lacks, where none fits.
     """
     own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(head)}
     needed = [name for name in own if not name.endswith(COUNTER)]
@@ -55,14 +58,12 @@ def load_backbone(model: nn.Module, content: Mapping, origin: str, head: str = "
         for prefix, named in _renamed(state, needed, children)
     ]
     misses = [_misfit(named, own, needed, children) for _, _, named in candidates]
-    fits = [i for i, miss in enumerate(misses) if not miss]
+    fits = sorted((i for i, miss in enumerate(misses) if not miss), key=lambda i: candidates[i][0] not in USUAL)
     if not fits:
         why = misses[0] if misses else f"no tensor is called {needed[0]}, with any prefix"
         raise UserError(f"--weights {origin}: not weights of this network (see --width): {why}")
     place, prefix, named = candidates[fits[0]]
     kept = {name: tensor for name, tensor in named.items() if name in own}
-    if not all(torch.isfinite(tensor).all() for tensor in kept.values() if tensor.is_floating_point()):
-        raise UserError(f"--weights {origin}: holds values that are not finite; take an earlier checkpoint")
     model.load_state_dict(kept, strict=False)
     if place or prefix or len(fits) > 1:
         others = [_describe(*candidates[i][:2]) for i in fits[1:]]
@@ -123,16 +124,37 @@ def _misfit(named: State, own: State, needed: list[str], children: list[str]) ->
             return f"{name} is missing"
         if named[name].shape != own[name].shape:
             return f"{name} is {tuple(named[name].shape)} there and {tuple(own[name].shape)} here"
+        if fault := _unusable(named[name]):
+            return f"{name} is {fault}"
     blocks = {name.split(".")[0] for name in own}
     more = [n for n in named if n not in own and n.split(".")[0] in blocks & set(children) and not n.endswith(COUNTER)]
     return f"{more[0]} is of a deeper network" if more else ""
+
+
+def _unusable(tensor: torch.Tensor) -> str:
+    """Why a tensor can't be a weight of training; "" where it can."""
+    if tensor.dtype not in FLOATS or tensor.layout != torch.strided or tensor.is_meta:
+        kind = (
+            "without values"
+            if tensor.is_meta
+            else str(tensor.dtype if tensor.layout == torch.strided else tensor.layout)
+        )
+        return f"{kind.removeprefix('torch.')}; save it as float32"
+    if not torch.isfinite(tensor).all():
+        return "not finite; take an earlier checkpoint"
+    return (
+        "one value throughout"
+        if tensor.dim() > 1 and tensor.numel() > 1 and (tensor == tensor.flatten()[0]).all()
+        else ""
+    )
 
 
 def _describe(place: str, prefix: str) -> str:
     return " ".join(filter(None, [f"{place!r}" if place else "the tensors", f"without {prefix!r}" if prefix else ""]))
 
 
-def _why_unreadable(path: Path, content: bytes, error: Exception) -> str:
+def why_unreadable(path: Path, content: bytes, error: Exception) -> str:
+    """What is wrong with a file of weights that a safe reader refuses, and the remedy; `content` may be its beginning."""
     if content.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the file itself; run git lfs pull there"
     if content.lstrip()[:1] == b"<":

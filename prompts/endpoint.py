@@ -273,10 +273,11 @@ class Endpoint:
 
 def chat_addresses(base_url: str) -> list[str]:
     """The addresses that may be meant, likeliest first. Raises `UserError` for what is no HTTP address."""
-    if not base_url.startswith(("http://", "https://")):
+    base_url = base_url.strip()
+    if not base_url.lower().startswith(("http://", "https://")):
         raise UserError(f"--base-url {base_url}: must begin with http:// or https://")
     try:
-        parts = urlsplit(base_url.strip())
+        parts = urlsplit(base_url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise UserError(f"--base-url {base_url}: not an address ({error})") from error

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
+from models.weights import why_unreadable
 from stable_diffusion.folder import SUPPORTED, check_unet, check_whole
-from stable_diffusion.source import first_line
 from utils.errors import UserError
 
 CONFIGS = Path(__file__).parent / "configs"  # of Stable Diffusion 1.x and 2.x: a file doesn't hold its own
@@ -84,10 +84,9 @@ def tensor_shapes(name: str, path: Path) -> dict[str, tuple[int, ...]]:
             content = content["state_dict"]
         return {key: tuple(value.shape) for key, value in content.items() if isinstance(value, torch.Tensor)}
     except Exception as error:  # unpickling what others made can raise anything
-        raise UserError(
-            f"--model {name}: it cannot be loaded as plain weights ({first_line(error)[:200]}) and no code in it is "
-            "executed; take the .safetensors file of the same model"
-        ) from error
+        with open(path, "rb") as file:
+            why = why_unreadable(path, file.read(64), error)
+        raise UserError(f"--model {name}: {why}, or take the .safetensors file of the same model") from error
 
 
 def describe(shapes: dict[str, tuple[int, ...]]) -> str:

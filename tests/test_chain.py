@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 import train as train_script
 from datasets.celeba import image_folder, read_attributes, read_partition
 from datasets.pairs import cells_of
+from models import run
 from models.options import parse_method
 from models.settings import Settings
 from stable_diffusion import generate, train_generator
@@ -188,6 +189,32 @@ def test_records_from_before_a_setting_came_match_where_it_is_as_it_was():
     methods = [parse_method(text, train_script.METHODS, flags) for text in ("lff", "lff:protocol=published")]
     assert methods[0].recorded() == {"q": 0.7, "momentum": 0.7}
     assert methods[1].recorded() == {"q": 0.7, "momentum": 0.7, "protocol": "published"}
+
+
+def test_flags_of_training_reach_both_stages(toy, synthetic, tmp_path, monkeypatch):
+    seen, fit = [], run.fit
+
+    def spy(model, data, val, schedule, compute, *more, **options):
+        seen.append((options["label"], schedule.select_by, compute.crop_scale, compute.keep_last_batch))
+        return fit(model, data, val, schedule, compute, *more, **options)
+
+    monkeypatch.setattr(run, "fit", spy)
+    gradients, batches = [], run.train_batches
+    monkeypatch.setattr(
+        run, "train_batches", lambda data, compute, *r: gradients.append(compute) or batches(data, compute, *r)
+    )
+    flags = ["--crop-scale", 0.6, 1, "--select-by", "worst-group", "--keep-last-batch", "--width", 0.125]
+    assert train(toy, synthetic, tmp_path, "--seeds", 1, *flags).returncode == 0
+    asked = "val_worst_group_accuracy", (0.6, 1.0), True
+    assert seen == [("seed 1 pre-train", *asked), ("seed 1 fine-tune, k 55", *asked)]
+    # a short batch would weigh as much as a whole one in a mean over batches
+    assert [(c.crop_scale, c.keep_last_batch) for c in gradients] == 3 * [((0.6, 1.0), False)]
+
+
+def test_a_record_from_before_the_last_batch_was_left_out_says_what_goes_on_with_it(toy, synthetic, tmp_path):
+    assert train(toy, synthetic, tmp_path, "--seeds", 1, "--keep-last-batch", "--width", 0.125).returncode == 0
+    refused = train(toy, synthetic, tmp_path, "--seeds", 1, "--width", 0.125)
+    assert_one_line_error(refused, "drop_last: None there, True asked", "add --keep-last-batch")
 
 
 def test_other_settings_in_the_same_output_are_refused(trained, toy, synthetic):

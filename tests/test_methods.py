@@ -111,6 +111,8 @@ def test_jtt_as_published():
     (_, first), (data, second) = asked_for("jtt")
     assert first["epochs"] == 1 and not first.keys() & {"lr", "weight_decay", "select_by"}
     assert len(data) == 4 and set(second["sampling"]) <= {1, 51} and "select_by" not in second
+    with pytest.raises(UserError, match="at least 1"):
+        asked_for("jtt:protocol=published,weight=0.4")
     (_, first), _ = asked_for("jtt:protocol=published,first-lr=0.5,epochs=3")
     assert (first["epochs"], first["lr"], first["weight_decay"]) == (3, 0.5, 0.1)
 

@@ -258,7 +258,7 @@ def test_a_file_of_another_kind_is_refused_with_what_it_is(shapes, parts, tmp_pa
         ("cut.safetensors", None, "cut off or damaged"),
         ("pointer.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
         ("pointer.ckpt", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
-        ("page.ckpt", b"<!doctype html>", "cannot be loaded"),
+        ("page.ckpt", b"<!doctype html>", "is a web page"),
         ("nowhere.pt", ..., "no such file"),
         ("model.gguf", b"GGUF", ".safetensors or .ckpt"),
         ("empty.safetensors", b"", "cut off or damaged"),

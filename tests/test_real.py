@@ -264,10 +264,21 @@ def test_lines_are_counted_with_the_blank_ones_and_short_ones_are_named(own):
     with pytest.raises(UserError, match=r"Cat is neither 0 nor 1 in line 3 \(7\)$"):
         read_table(own, "Cat_Bright")
     own.write_text(text + "test_99.png,test\n")
-    with pytest.raises(UserError, match=r"Cat is neither 0 nor 1 in line 27 \(empty\)$"):
+    with pytest.raises(UserError, match=r"line 27 has 2 cells, the heading has 4"):
         read_table(own, "Cat_Bright")
     own.write_text(text + "a.png,test,0,1,1\n")
-    with pytest.raises(UserError, match="cannot be read as CSV"):
+    with pytest.raises(UserError, match="line 27 has 5 cells, the heading has 4"):
+        read_table(own, "Cat_Bright")
+    own.write_text(text + '"a\nb.png",test,0,1\nc.png,test,0,9\n')  # a cell of two lines
+    with pytest.raises(UserError, match=r"Bright is neither 0 nor 1 in line 29 \(9\)"):
+        read_table(own, "Cat_Bright")
+
+
+def test_two_columns_of_one_name_are_refused(own):
+    own.write_text(
+        own.read_text().replace("Cat,Bright", "Cat,Bright,Cat", 1).replace(",0\n", ",0,1\n").replace(",1\n", ",1,1\n")
+    )
+    with pytest.raises(UserError, match="two columns are called 'Cat'"):
         read_table(own, "Cat_Bright")
 
 
@@ -283,7 +294,10 @@ def test_decimal_commas_and_a_code_page(own):
 
 def test_copies_in_two_splits_are_found_by_content(own):
     (own.parent / "val_9.png").write_bytes((own.parent / "train_3.png").read_bytes())
-    with pytest.raises(UserError, match=r"line 5 \(train\) and line 11 \(val\) show the same image"):
+    with pytest.raises(
+        UserError,
+        match=r"1 images are in two splits.*line 5 \(train, train_3.png\) and line 11 \(val, val_9.png\).*take one",
+    ):
         read_table(own, "Cat_Bright")
 
 
@@ -293,7 +307,7 @@ def test_own_table_missing_or_of_another_form(own, tmp_path):
     with pytest.raises(UserError, match="known: Bright, Cat|nearest"):
         read_table(own, "Dog_Bright")
     for text, fault in (
-        ("", "cannot be read"),
+        ("", "no column image, split"),
         ("image,Cat\n", "no column split"),
         ("image,split,Cat,Bright\n", "no row"),
     ):

@@ -7,8 +7,8 @@ import torch
 from conftest import ROOT, assert_one_line_error, run_here, run_script
 from safetensors.torch import load_file, save_file
 
+from results import summary
 from results.summary import write_summary
-from utils import summary
 from utils.errors import UserError
 from utils.metrics import GROUPS
 from utils.records import check_settings, environment, read_record, write_record
@@ -60,6 +60,13 @@ def test_a_model_that_has_hardly_learned_its_task_is_said(tmp_path):
     put(tmp_path, "erm", 200, metrics([0.5, 0.7, 0.7, 0.6]) | {"group_count": counts})
     assert "is right in 66.7 %: it has hardly learned" in write_summary(tmp_path).splitlines()[-1]
     assert "hardly learned" in (tmp_path / "summary.md").read_text()
+
+
+@pytest.mark.parametrize("count", [None, {"0_0": None}, dict.fromkeys(GROUPS, "a"), 3])
+def test_a_damaged_count_is_one_line(tmp_path, count):
+    put(tmp_path, "erm", 100, metrics([0.5, 0.9, 0.9, 0.7]) | {"group_count": count})
+    with pytest.raises(UserError, match="is damaged .*metrics.group_count"):
+        write_summary(tmp_path)
 
 
 def test_no_record_is_an_error(tmp_path):

@@ -69,6 +69,10 @@ FORMS = {
         "arch": "resnet18", "state_dict": prefixed("module.encoder_q.", published(n))
         | prefixed("module.encoder_k.", published(new_classifier("none", 9, WIDTH))) | {"module.queue": torch.ones(2, 4)},
     },
+    "masks and averages first": lambda n: {
+        "masks": {k: torch.ones_like(t) for k, t in published(n).items()},
+        "optimizer": {"exp_avg": published(new_classifier("none", 9, WIDTH))}, "model": published(n),
+    },
     "the numbers of nn.Sequential": numbered,
     "the same in a module": lambda n: {"net": prefixed("encoder.", numbered(n))},
 }  # fmt: skip
@@ -146,6 +150,12 @@ REFUSED = {
     "a deeper network": (deeper, "layer1.2.conv1.weight is of a deeper network"),
     "another width": (lambda n: published(new_classifier("none", 0, 2 * WIDTH)), "conv1.weight is (16, 3, 7, 7) there and (8, 3, 7, 7) here"),
     "a layer short": (lambda n: {k: t for k, t in published(n).items() if k != "layer3.0.bn1.bias"}, "layer3.0.bn1.bias is missing"),
+    "integers": (lambda n: {k: (t * 127).to(torch.int8) for k, t in published(n).items()}, "conv1.weight is int8; save it as float32"),
+    "eight bits": (lambda n: published(n) | {"conv1.weight": n.conv1.weight.detach().to(torch.float8_e4m3fn)}, "float8_e4m3fn; save it as"),
+    "sparse": (lambda n: published(n) | {"conv1.weight": n.conv1.weight.detach().to_sparse()}, "sparse_coo; save it as"),
+    "complex": (lambda n: published(n) | {"conv1.weight": n.conv1.weight.detach() + 0j}, "complex64; save it as"),
+    "without values": (lambda n: published(n) | {"conv1.weight": n.conv1.weight.detach().to("meta")}, "without values"),
+    "all zero": (lambda n: {k: torch.zeros_like(t) for k, t in published(n).items()}, "conv1.weight is one value throughout"),
     "not finite": (lambda n: published(n) | {"bn1.bias": torch.full((8,), float("nan"))}, "not finite"),
 }  # fmt: skip
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # both take seconds to load, which a table made from records 
 RECORD = ("method", "seed", "metrics.accuracy", "metrics.group_accuracy", "metrics.equalized_odds")
 RECORD += ("metrics.equalized_odds_mean",)  # what every record holds
 OPTIONAL = ("held_out_metrics.equalized_odds",)  # there as soon as what is before the dot is
+IF_THERE = ("metrics.group_count",)  # older records lack it
 PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "pandas", "Pillow")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,6 +63,8 @@ def parse_record(content: bytes, more: Iterable[str] = (), *, what: str, remedy:
 def _fault(record, keys: Iterable[str]) -> str | None:
     """What a record lacks; None where it has all keys, each with a value of its kind."""
     optional = [key for key in OPTIONAL if isinstance(record, dict) and key.partition(".")[0] in record]
+    metrics = record.get("metrics") if isinstance(record, dict) else None
+    optional += [key for key in IF_THERE if isinstance(metrics, dict) and key.partition(".")[2] in metrics]
     for key in (*keys, *optional):
         value = record
         for part in key.split("."):
@@ -118,7 +121,13 @@ def check_settings(found: dict, asked: dict, where: Path) -> None:
     keys = sorted(found.keys() | asked.keys())
     differences = [f"{k}: {found.get(k)!r} there, {asked.get(k)!r} asked" for k in keys if found.get(k) != asked.get(k)]
     if differences:
-        raise UserError(f"{where} was made with other settings ({'; '.join(differences)}); choose another --output")
+        # a fine-tuned record holds those of its biased model inside
+        there, here = (settings.get("biased_model", settings) for settings in (found, asked))
+        older = here.get("drop_last") and "drop_last" not in there
+        hint = "it is from before an epoch's last short batch was left out: add --keep-last-batch, or " if older else ""
+        raise UserError(
+            f"{where} was made with other settings ({'; '.join(differences)}); {hint}choose another --output"
+        )
 
 
 def environment(device: "torch.device") -> dict:

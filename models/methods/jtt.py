@@ -18,6 +18,7 @@ from models.batches import predict
 from models.options import Count, NotNegative, Positive, Protocol
 from models.run import Outcome, Run
 from models.training import LAST_EPOCH, WORST_GROUP
+from utils.errors import UserError
 from utils.metrics import positive
 
 PUBLISHED = {"lr": 1e-5, "weight_decay": 0.1, "select_by": LAST_EPOCH}  # the first model's training, on CelebA
@@ -33,6 +34,8 @@ def jtt(
     protocol: Protocol = "aligned",
 ) -> Outcome:
     """Train on the real images once briefly, and once more with what that model gets wrong shown more often."""
+    if protocol == "published" and weight < 1:
+        raise UserError(f"jtt:protocol=published,weight={weight}: copies come on top of the images; give at least 1")
     train = run.real["train"]
     asked = {"lr": first_lr, "weight_decay": first_weight_decay}
     changes = PUBLISHED if protocol == "published" else {}
