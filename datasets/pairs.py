@@ -61,9 +61,9 @@ def parse_pair(text: str, attributes: Iterable[str]) -> Pair:
     Several protected attributes follow one another: `Smiling_MaleYoung` or `Smiling_Male_Young`. Raises
     `UserError`, with the nearest attribute names, where it names none.
     """
-    known = {_plain(name): name for name in attributes}
+    known = {plain_name(name): name for name in attributes}
     parts = text.split("_")
-    splits = [(_plain("".join(parts[:i])), _plain("".join(parts[i:]))) for i in range(1, len(parts))]
+    splits = [(plain_name("".join(parts[:i])), plain_name("".join(parts[i:]))) for i in range(1, len(parts))]
     found = [
         Pair(known[target], tuple(known[name] for name in names))
         for target, rest in splits
@@ -73,15 +73,15 @@ def parse_pair(text: str, attributes: Iterable[str]) -> Pair:
     ]
     if found:
         return min(found, key=lambda pair: len(pair.protected))
-    wrong = [part for part in parts if _plain(part) not in known] or parts
-    near = {known[n] for part in wrong for n in difflib.get_close_matches(_plain(part), known, n=3, cutoff=0.5)}
+    wrong = [part for part in parts if plain_name(part) not in known] or parts
+    near = {known[n] for part in wrong for n in difflib.get_close_matches(plain_name(part), known, n=3, cutoff=0.5)}
     hint = f"nearest: {', '.join(sorted(near))}" if near else f"known: {', '.join(sorted(known.values()))}"
     raise UserError(f"--target-sensitive {text}: not TARGET_PROTECTED of different attributes in the data; {hint}")
 
 
 def same_pair(a: str, b: str) -> bool:
     """Whether two spellings of a pair's name mean the same pair."""
-    return _plain(a) == _plain(b)
+    return plain_name(a) == plain_name(b)
 
 
 def _segments(text: str, known: dict[str, str]) -> list[tuple[str, ...]]:
@@ -92,5 +92,6 @@ def _segments(text: str, known: dict[str, str]) -> list[tuple[str, ...]]:
     return [(head, *tail) for head in heads for tail in _segments(text[len(head) :], known)]
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name without what its spellings differ in: underscores and capitals."""
     return name.replace("_", "").lower()

@@ -10,6 +10,7 @@ from datasets.pairs import cell_values, cells_of, same_pair
 from utils.errors import UserError
 
 FOLDER = Path(__file__).parent
+TOKENIZER = FOLDER.parent / "stable_diffusion" / "tiny" / "tokenizer"  # CLIP's, in all of Stable Diffusion 1.x and 2.x
 _FORM = "see prompts/Smiling_Male.json for the form"
 
 

@@ -8,14 +8,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import logging as transformers_logging
 
 from prompts.replies import Reply
+from utils.arguments import PRECISIONS
 from utils.errors import UserError
 
 DEFAULT_MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
-class Sampling:
+class Decoding:
     """How answers are drawn. Temperature 0 takes the likeliest word each time."""
 
     temperature: float
@@ -29,13 +29,13 @@ class LocalModel:
     Raises `UserError` where it cannot be loaded or has no chat template.
     """
 
-    def __init__(self, model: str, device: torch.device, precision: str | None, sampling: Sampling):
+    def __init__(self, model: str, device: torch.device, precision: str | None, sampling: Decoding):
         transformers_logging.disable_progress_bar()
         transformers_logging.set_verbosity_error()
         source, options = model, {}
         if model.endswith(".gguf"):
             source, options = str(Path(model).expanduser().parent), {"gguf_file": Path(model).name}
-        dtype = PRECISIONS[precision or ("fp32" if device.type == "cpu" else "fp16")]
+        dtype = getattr(torch, PRECISIONS[precision or ("fp32" if device.type == "cpu" else "fp16")])
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
             self.model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options).to(device).eval()

@@ -18,11 +18,10 @@ from pathlib import Path
 import pandas as pd
 from transformers import CLIPTokenizer
 
-from prompts import FOLDER, Prompts, read_prompts, shipped_files
+from prompts import FOLDER, TOKENIZER, Prompts, read_prompts, shipped_files
 from utils.arguments import non_negative_float
 from utils.errors import UserError, command_line
 
-TOKENIZER = Path(__file__).parent.parent / "stable_diffusion" / "tiny" / "tokenizer"  # CLIP's own vocabulary
 MAX_TOKENS = 77
 LIMIT = 0.1
 GROUP_DETAIL_LIMIT = 0.1  # share of a cell's prompts with a detail of one group

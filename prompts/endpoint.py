@@ -16,7 +16,7 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from prompts.backends import Sampling
+from prompts.backends import Decoding
 from prompts.replies import Reply, error_code, named_parameter, read_json, read_reply, server_text
 from utils.errors import UserError
 
@@ -57,7 +57,7 @@ class Endpoint:
     """
 
     def __init__(
-        self, base_url: str, model: str, sampling: Sampling, *, key_variable: str, timeout: float, retries: int
+        self, base_url: str, model: str, sampling: Decoding, *, key_variable: str, timeout: float, retries: int
     ):
         self.urls, self.settled, self.failed_urls = chat_addresses(base_url), False, []
         self.model, self.sampling, self.timeout, self.retries = model, sampling, timeout, retries

@@ -19,14 +19,14 @@ import shlex
 import sys
 from pathlib import Path
 
-from datasets.pairs import Pair
+from datasets.pairs import Pair, plain_name
 from prompts import FOLDER, Prompts
-from prompts.backends import DEFAULT_MODEL, PRECISIONS, LocalModel, Sampling
+from prompts.backends import DEFAULT_MODEL, Decoding, LocalModel
 from prompts.check import LIMIT, check_prompts, report
 from prompts.design import CONTEXTS, assemble, neutral_contexts, read_contexts, template_sentences
 from prompts.endpoint import Endpoint
 from prompts.writer import INSTRUCTION, Writer
-from utils.arguments import choose_device, non_negative_float, positive_float, positive_int
+from utils.arguments import PRECISIONS, choose_device, non_negative_float, positive_float, positive_int
 from utils.errors import UserError, command_line
 from utils.files import whole
 
@@ -41,7 +41,7 @@ def main() -> None:
         raise UserError(f"{output} is there already; remove it or choose another --output")
     contexts, left_out = read_contexts(args.contexts)
     tags = set(args.leave_out).union(
-        *(tags for name, tags in left_out.items() if _plain(name) in map(_plain, pair.attributes))
+        *(tags for name, tags in left_out.items() if plain_name(name) in map(plain_name, pair.attributes))
     )
     contexts = neutral_contexts(contexts, tags, args.ages)[: args.count]
     template = args.sentence or default_sentence(pair)
@@ -51,7 +51,7 @@ def main() -> None:
         origin = f"Sentences put together by `{shlex.join(['python', '-m', 'prompts.write', *sys.argv[1:]])}`; contexts written by hand."
         sentences = template_sentences(prompts, template, contexts)
     else:
-        sampling = Sampling(args.temperature, args.top_p, args.max_new_tokens)
+        sampling = Decoding(args.temperature, args.top_p, args.max_new_tokens)
         origin = describe_origin(args)
         model = open_model(args, sampling)
         options = {"seed": args.seed, "batch_size": args.batch_size, "partial": output.with_suffix(".partial")}
@@ -111,7 +111,7 @@ def describe_origin(args) -> dict:
     }
 
 
-def open_model(args, sampling: Sampling):
+def open_model(args, sampling: Decoding):
     """The model that the flags name."""
     if args.base_url:
         options = {"key_variable": args.api_key_variable, "timeout": args.timeout, "retries": args.retries}
@@ -124,10 +124,6 @@ def retry_count(text: str) -> int:
     if not 0 <= int(text) <= 100:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 100")
     return int(text)
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", "").lower()
 
 
 def parse_args() -> argparse.Namespace:

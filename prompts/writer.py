@@ -8,9 +8,9 @@ from collections import Counter
 
 from transformers import CLIPTokenizer
 
-from prompts import FOLDER, Prompts
+from prompts import FOLDER, TOKENIZER, Prompts
 from prompts.answers import captions, without_thoughts
-from prompts.check import SYNONYMS, TOKENIZER, frequency_gaps, prompt_faults, states, word_frequencies
+from prompts.check import SYNONYMS, frequency_gaps, prompt_faults, states, word_frequencies
 from prompts.design import WITHOUT_POSE, cell_words, sentence
 from utils.errors import UserError
 from utils.files import write_whole

@@ -7,7 +7,6 @@ SCHEDULERS = {  # our names for classes of diffusers
     "euler": "EulerDiscreteScheduler",
     "unipc": "UniPCMultistepScheduler",
 }
-PRECISIONS = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}  # and for types of torch
 PAPER_SAMPLER = ("ddim", 50)  # --scheduler, --steps
 FAST_SAMPLER = ("dpmpp", 20)  # those of --fast
 PREDICTIONS = ("epsilon", "v_prediction")  # what a UNet can tell: the noise, or the velocity

@@ -18,7 +18,7 @@ import torch
 from datasets.pairs import same_pair
 from prompts import Prompts, find_prompt_file, prompts_of_type, read_prompts
 from prompts.check import check_prompts
-from stable_diffusion.choices import DEFAULT_MODEL, FAST_SAMPLER, PAPER_SAMPLER, PRECISIONS, PREDICTIONS, SCHEDULERS
+from stable_diffusion.choices import DEFAULT_MODEL, FAST_SAMPLER, PAPER_SAMPLER, PREDICTIONS, SCHEDULERS
 from stable_diffusion.contact_sheet import write_contact_sheets
 from stable_diffusion.flat import remove_flat
 from stable_diffusion.folder import check_folder
@@ -34,7 +34,7 @@ from stable_diffusion.manifest import (
 )
 from stable_diffusion.single_file import check_single_file
 from stable_diffusion.source import Unreachable, find_source
-from utils.arguments import choose_device, non_negative_float, positive_int, seed_number
+from utils.arguments import PRECISIONS, choose_device, non_negative_float, positive_int, seed_number
 from utils.errors import UserError, command_line
 from utils.files import locked
 from utils.processes import Place, place

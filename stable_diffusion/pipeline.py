@@ -1,7 +1,6 @@
 """Load a Stable Diffusion pipeline, encode its prompts, and turn noise into images."""
 
 from functools import cache
-from pathlib import Path
 
 import diffusers
 import numpy as np
@@ -11,18 +10,19 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
 from transformers import CLIPTokenizer
 
-from stable_diffusion.choices import PRECISIONS, SCHEDULERS
+from prompts import TOKENIZER
+from stable_diffusion.choices import SCHEDULERS
 from stable_diffusion.folder import check_folder
 from stable_diffusion.prediction import decide_prediction, similarity_to_noise
 from stable_diffusion.single_file import CONFIGS, check_single_file, reading_checkpoints
 from stable_diffusion.source import Source, find_source, first_line, refuse_full_disk
+from utils.arguments import PRECISIONS
 from utils.errors import UserError
 
 # DDIM as in latent diffusion, on which the paper's images were made (timesteps 981 ... 1 in 50 steps)
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 SPACING = {"timestep_spacing": "leading", "steps_offset": 1}
 DDIM_ONLY = {"set_alpha_to_one": False, "clip_sample": False}
-TOKENIZER = Path(__file__).parent / "tiny" / "tokenizer"  # CLIP's, in all of Stable Diffusion 1.x and 2.x
 PADDING = {"sd1": "<|endoftext|>", "sd2": "!"}  # how each was trained: 2.x fills a prompt up with token 0
 
 

@@ -30,23 +30,15 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from datasets.custom import read_lines
 from datasets.reading import read_image
+from prompts import TOKENIZER
+from stable_diffusion.pipeline import BETAS, DDIM_ONLY, SPACING
 from utils.arguments import choose_device
 from utils.errors import UserError, command_line
 from utils.progress import progress
 
 LATENT_CHANNELS = 8
-TOKENIZER = Path(__file__).parent / "tiny" / "tokenizer"
-# Stable Diffusion's noise schedule and DDIM settings
-SCHEDULER = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-    "timestep_spacing": "leading",
-    "prediction_type": "v_prediction",  # learns the layout of a face sooner than epsilon
-}
+# Stable Diffusion's noise schedule and DDIM; the velocity learns the layout of a face sooner than the noise
+SCHEDULER = {**BETAS, **SPACING, **DDIM_ONLY, "prediction_type": "v_prediction"}
 
 
 def read_captioned_folder(folder: Path, size: int) -> tuple[torch.Tensor, list[str]]:

@@ -19,11 +19,23 @@ os.environ |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
 
 
 def pytest_addoption(parser):
+    parser.addoption("--fast", action="store_true", help="leave out the tests that take seconds each")
     parser.addoption(
         "--long",
         action="store_true",
         help="a hundred kills in place of two, and the coverage of the intervals in full (5 minutes)",
     )
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes seconds; left out with --fast")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--fast"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes seconds; run without --fast"))
 
 
 def run_script(*arguments, cwd=ROOT, **options):

@@ -53,6 +53,7 @@ def test_both_procedures_count_the_same(model):
     assert theirs == pytest.approx({key: ours[key] for key in theirs})
 
 
+@pytest.mark.slow
 def test_the_benchmark_writes_what_it_measured(tmp_path):
     sizes = ["--images", 16, "--image-size", 16, "--batch-size", 8, "--workers", 0, "--device", "cpu"]
     parts = ["--parts", "validation", "ranking"]

@@ -93,6 +93,7 @@ def test_again_changes_nothing_and_more_seeds_are_added(trained, toy, synthetic)
         shutil.rmtree(output / method / "seed_300")
 
 
+@pytest.mark.slow
 def test_runs_are_repeatable(trained, toy, synthetic, tmp_path):
     output, _ = trained
     assert train(toy, synthetic, tmp_path, "--seeds", 200, "--deterministic").returncode == 0
@@ -101,6 +102,7 @@ def test_runs_are_repeatable(trained, toy, synthetic, tmp_path):
         assert (tmp_path / name).read_text() == (output / name).read_text()
 
 
+@pytest.mark.slow
 def test_bf16_repeats_itself_too(toy, synthetic, tmp_path):
     results = []
     for name in "ab":
@@ -135,6 +137,7 @@ def compared(toy, synthetic, tmp_path_factory):
     return output
 
 
+@pytest.mark.slow
 def test_every_comparison_is_recorded(compared):
     records = [json.loads(path.read_text()) for path in compared.glob("*/seed_100/metrics.json")]
     candidates = {f"aim-fair:top-k={k}" for k in (40, 45, 50, 60)} | {"aim-fair"}
@@ -146,6 +149,7 @@ def test_every_comparison_is_recorded(compared):
     assert by_method["aim-fair:ratio=0.5"]["settings"]["number_balanced_synthetic"] == 3
 
 
+@pytest.mark.slow
 def test_only_the_tensors_of_a_method_move(compared):
     before = load_file(compared / "erm" / "seed_100" / "model.safetensors")
 
@@ -162,6 +166,7 @@ def test_only_the_tensors_of_a_method_move(compared):
     assert len(moved("random-mask_share=0.4,draw=2")) == 25
 
 
+@pytest.mark.slow
 def test_auto_top_k_is_the_choice_without_the_test_set(compared):
     folder = compared / "aim-fair_top-k=auto" / "seed_100"
     record, table = json.loads((folder / "metrics.json").read_text()), pd.read_csv(folder / "top_k.csv")
@@ -261,6 +266,7 @@ def runner(results, *more):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_runner_chains_the_stages_and_skips_them_the_second_time(toy, tmp_path):
     shutil.copytree(toy, tmp_path / "real")
     first = runner(tmp_path)
@@ -286,6 +292,7 @@ def test_runner_refuses_bad_input_before_it_starts(flags, parts):
     assert_one_line_error(run_script("bash", ROOT / "runner.sh", *flags), *parts)
 
 
+@pytest.mark.slow
 def test_runner_finds_a_bad_training_flag_before_it_generates(toy, tmp_path):
     shutil.copytree(toy, tmp_path / "real")
     failed = runner(tmp_path, "--top-k", "0")
@@ -293,6 +300,7 @@ def test_runner_finds_a_bad_training_flag_before_it_generates(toy, tmp_path):
     assert not (tmp_path / "synthetic").exists()
 
 
+@pytest.mark.slow
 def test_own_images_in_eight_cells(toy, tmp_path):
     shutil.copytree(image_folder(toy), tmp_path / "images")
     table = read_attributes(toy).gt(0).astype(int)

@@ -11,7 +11,7 @@ from chat_stub import ask, stubs
 from conftest import assert_one_line_error
 
 from prompts import read_prompts
-from prompts.backends import Sampling
+from prompts.backends import Decoding
 from prompts.endpoint import Endpoint, chat_addresses
 from utils.errors import UserError
 
@@ -32,7 +32,7 @@ def slept(monkeypatch):
 
 
 def endpoint(url, model="stub", retries=2, timeout=5):
-    return Endpoint(url, model, Sampling(0.7, 0.9, 90), key_variable="THE_KEY", timeout=timeout, retries=retries)
+    return Endpoint(url, model, Decoding(0.7, 0.9, 90), key_variable="THE_KEY", timeout=timeout, retries=retries)
 
 
 def answers(url, count=1, **options):

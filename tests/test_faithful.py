@@ -133,6 +133,7 @@ def aim_fair_plainly(sets):
     return biased, fair, chosen
 
 
+@pytest.mark.slow
 def test_the_authors_settings_give_the_weights_of_a_plain_loop(files, tmp_path):
     root, sets = files
     done = run_here(

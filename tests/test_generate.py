@@ -72,6 +72,7 @@ def test_writes_images_manifest_and_contact_sheets(unbroken):
     assert all((folder / f"contact_sheet_{cell}.png").exists() for cell in CELLS)
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_gives_the_same_bytes(unbroken, tmp_path):
     process = start(0, 1, command(tmp_path))
     deadline = time.time() + 120
@@ -208,6 +209,7 @@ def test_a_single_file_executes_nothing(tmp_path):
     assert not (tmp_path / "never").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_several_processes_of_which_one_is_killed_make_the_same_set(unbroken, tmp_path, count):
     processes = [start(rank, count, command(tmp_path)) for rank in range(count)]

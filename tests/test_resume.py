@@ -151,6 +151,7 @@ def assert_same_results(output, expected):
     assert not list(output.glob("*/.seed_*"))  # nothing half done is left
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_the_result_is_the_same(toy, synthetic, unbroken, tmp_path, request):  # noqa: F811
     expected, seconds = unbroken
     moments, kills, runs = random.Random(0), 0, 0
@@ -174,6 +175,7 @@ def test_killed_at_random_moments_the_result_is_the_same(toy, synthetic, unbroke
     print(f"{kills} kills, {runs} runs came through before the last")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_stop_leaves_one_line_and_what_was_done(toy, synthetic, tmp_path, number):  # noqa: F811
     process = start(command(toy, synthetic, tmp_path))
@@ -187,6 +189,7 @@ def test_a_signal_to_stop_leaves_one_line_and_what_was_done(toy, synthetic, tmp_
     assert list(tmp_path.glob("*/.seed_100.unfinished/*.pt")) or list(tmp_path.glob("*/seed_100/metrics.json"))
 
 
+@pytest.mark.slow
 def test_two_processes_in_one_output_do_the_work_once(toy, synthetic, unbroken, tmp_path):  # noqa: F811
     expected, _ = unbroken
     first, second = start(command(toy, synthetic, tmp_path)), start(command(toy, synthetic, tmp_path))

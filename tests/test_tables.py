@@ -72,6 +72,7 @@ def remake(records, output):
     return run_script(sys.executable, "-m", "results.tables", "--records", records, "--output", output)
 
 
+@pytest.mark.slow
 def test_tables_figures_and_page(records, tmp_path):
     done = remake(records, tmp_path / "one")
     assert done.returncode == 0, done.stderr
@@ -360,6 +361,7 @@ def test_rows_stand_for_what_was_run(records):
     assert rows[1:4] == ["random-mask:share=0.4", "random-mask:share=0.7", "best random mask"]
 
 
+@pytest.mark.slow
 def test_committed_tables_are_remade_byte_for_byte(tmp_path):
     if not (ROOT / "results" / "records" / "tables").is_dir():
         pytest.skip("no records in results/records/tables yet")
@@ -375,6 +377,7 @@ def test_committed_tables_are_remade_byte_for_byte(tmp_path):
         assert (ROOT / name).read_bytes() == remade.read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_table_script_runs_its_rows_and_remakes_its_table(toy, tmp_path):
     shutil.copytree(toy, tmp_path / "real")
     script = ["bash", ROOT / "results" / "table_7.sh", "--real-data-path", tmp_path / "real", "--synthetic-data-root"]

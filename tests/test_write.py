@@ -7,8 +7,8 @@ from chat_stub import EYEGLASSES, ask, stubs
 from conftest import ROOT, assert_one_line_error, run_here, run_script
 
 from datasets.pairs import Pair
-from prompts import read_prompts, write
-from prompts.check import TOKENIZER, check_prompts
+from prompts import TOKENIZER, read_prompts, write
+from prompts.check import check_prompts
 from prompts.write import name_pair, split_words
 from utils.errors import UserError
 
@@ -146,9 +146,9 @@ def test_local_model_is_asked_and_its_babble_refused(babbler, tmp_path):
 def test_local_model_answers_every_question_and_by_seed(babbler):
     import torch
 
-    from prompts.backends import LocalModel, Sampling
+    from prompts.backends import Decoding, LocalModel
 
-    model = LocalModel(str(babbler), torch.device("cpu"), None, Sampling(0.7, 0.9, 8))
+    model = LocalModel(str(babbler), torch.device("cpu"), None, Decoding(0.7, 0.9, 8))
     first, again, other = (model.answer(["one", "a longer question"], ["A", "Two words"], seed) for seed in (0, 0, 1))
     assert first == again != other and len(first) == 2
     assert [number for number, _ in first] == [0, 1]
@@ -171,9 +171,9 @@ def test_local_model_answers_every_question_and_by_seed(babbler):
 def test_a_local_model_is_asked_not_to_think(babbler, end, chat):
     import torch
 
-    from prompts.backends import LocalModel, Sampling
+    from prompts.backends import Decoding, LocalModel
 
-    model = LocalModel(str(babbler), torch.device("cpu"), None, Sampling(0, 1, 4))
+    model = LocalModel(str(babbler), torch.device("cpu"), None, Decoding(0, 1, 4))
     model.tokenizer.chat_template += end
     assert model._chat("q") == chat
 
@@ -194,6 +194,7 @@ def test_template_needs_no_model(tmp_path):
     assert "--template" in check_prompts(output).origin
 
 
+@pytest.mark.slow
 def test_shipped_files_are_what_their_command_writes(tmp_path):
     import shlex
 

@@ -9,6 +9,8 @@ import torch
 from utils.errors import UserError
 from utils.processes import place
 
+PRECISIONS = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}  # our names for types of torch
+
 
 def positive_int(text: str) -> int:
     """An argparse type: an integer from 1 to a million, more than any count, size or batch here can use."""

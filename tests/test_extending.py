@@ -1,0 +1,104 @@
+"""A method and a data set of one's own: one new file and one line each, in a copy of the project, and everything runs."""
+
+import json
+import shutil
+import sys
+
+import pytest
+from conftest import ROOT, assert_one_line_error, run_here, run_script
+from test_chain import SMALL, synthetic  # noqa: F401
+
+import train
+from models.options import parse_method
+
+METHOD = '''
+from models.options import Count, Positive
+from models.run import Outcome, Run
+
+
+def last_tensors(run: Run, biased_model, synthetic, *, count: Count = 2, decay: Positive | None = None) -> Outcome:
+    """Fine-tune the last tensors."""
+    names = [name for name, _ in biased_model.named_parameters()]
+    return run.fine_tune(biased_model, synthetic, only=names[-count:], label=f"last {count}")
+'''
+DATASET = '''
+from pathlib import Path
+
+from datasets.celeba import image_folder, split_attributes
+from datasets.pairs import parse_pair
+from datasets.splits import ALL, Splits
+
+
+def read(path: Path, target_sensitive: str) -> Splits:
+    """Faces in CelebA's layout, all trained on."""
+    tables = split_attributes(path)
+    return Splits(parse_pair(target_sensitive, tables["train"].columns), image_folder(path), tables, ALL)
+'''
+
+
+def test_a_methods_options_are_its_keyword_arguments(toy, synthetic, tmp_path, monkeypatch):  # noqa: F811
+    (tmp_path / "last_tensors.py").write_text(METHOD)
+    monkeypatch.syspath_prepend(tmp_path)
+    from last_tensors import last_tensors
+
+    monkeypatch.setitem(train.METHODS, "last-tensors", last_tensors)
+    flags = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9"}
+    method = parse_method("last-tensors:count=3", train.METHODS, flags)
+    assert method.options == {"count": 3, "decay": None, "prompt-type": "contextual", "ratio": None}
+    assert method.label == "last-tensors:count=3" and method.fine_tunes and method.draws
+    base = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", tmp_path / "out", "--width", 0.125]
+    for wrong, part in (
+        ("last-tensors:count=0", "count=0"),
+        ("last-tensors:size=1", "it has count, decay, prompt-type"),
+    ):
+        assert_one_line_error(run_here(train.main, *base, *SMALL, "--seeds", 1, "--methods", wrong), part)
+    done = run_here(train.main, *base, *SMALL, "--seeds", 1, "--methods", "last-tensors:count=3")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "out" / "last-tensors_count=3" / "seed_1" / "metrics.json").read_text())
+    assert record["settings"]["count"] == 3 and "biased_model" in record["settings"]
+    assert "| last-tensors:count=3 | 1 |" in (tmp_path / "out" / "summary.md").read_text()
+    sys.modules.pop("last_tensors")
+
+
+def put_line(path, after, line):
+    text = path.read_text()
+    assert after in text
+    path.write_text(text.replace(after, f"{after}\n{line}", 1))
+
+
+@pytest.mark.slow
+def test_one_file_and_one_line_in_a_copy_of_the_project(toy, synthetic, tmp_path):  # noqa: F811
+    copy = tmp_path / "project"
+    left_out = shutil.ignore_patterns(".*", "runs", "records", "pages", "data", "__pycache__")
+    shutil.copytree(ROOT, copy, ignore=left_out)
+    (copy / "models" / "methods" / "last_tensors.py").write_text(METHOD)
+    put_line(
+        copy / "models" / "methods" / "__init__.py",
+        "from models.methods.jtt import jtt",
+        "from models.methods.last_tensors import last_tensors",
+    )
+    put_line(copy / "models" / "methods" / "__init__.py", "COMPARISONS = {", '    "last-tensors": last_tensors,')
+    (copy / "datasets" / "mine.py").write_text(DATASET)
+    lines = (copy / "datasets" / "real.py").read_text()
+    lines = lines.replace(
+        "from datasets import celeba, custom, utkface", "from datasets import celeba, custom, mine, utkface"
+    )
+    (copy / "datasets" / "real.py").write_text(lines.replace('"toy":', '"mine": mine.read, "toy":', 1))
+    flags = [*SMALL, "--seeds", 1, "--width", 0.125, "--methods", "last-tensors", "--cache", tmp_path / "cache"]
+    flags.pop(flags.index("--number-train-data-real") + 1)
+    flags.remove("--number-train-data-real")
+    csv = tmp_path / "synthetic.csv"
+    images = sorted((synthetic / "Smiling_Male" / "contextual").glob("*/*.png"))
+    for image in images:
+        (tmp_path / image.parent.name).mkdir(exist_ok=True)
+        shutil.copy(image, tmp_path / image.parent.name)
+    rows = [f"{i.parent.name}/{i.name},{i.parent.name[0]},{i.parent.name[2]}" for i in images]
+    csv.write_text("\n".join(["image,Smiling,Male", *rows]) + "\n")
+    done = run_script(
+        "bash", "runner.sh", "--dataset", "mine", "--real-data-path", toy, "--synthetic-data-root", csv, "--output",
+        tmp_path / "out", *flags, cwd=copy,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads((tmp_path / "out" / "last-tensors" / "seed_1" / "metrics.json").read_text())
+    assert record["settings"]["biased_model"]["dataset"] == "mine"
+    assert record["settings"]["biased_model"]["number_train_data_real"] == 160
