@@ -205,7 +205,7 @@ def test_a_single_file_executes_nothing(tmp_path):
 
     torch.save({"state_dict": {"a": Evil()}}, tmp_path / "evil.ckpt")
     failed = run_here(generate.main, *command(tmp_path / "out", "--model", tmp_path / "evil.ckpt"))
-    assert_one_line_error(failed, "evil.ckpt", "cannot be loaded")
+    assert_one_line_error(failed, "evil.ckpt", "holds Python objects", ".safetensors")
     assert not (tmp_path / "never").exists()
 
 
