@@ -334,8 +334,8 @@ def test_a_dry_run_reads_some_images(own, tmp_path):
 
 
 def snippets(section):
-    """The Python snippets of a section of README.md."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """The Python snippets of a section of docs/data.md."""
+    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     part = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
     return re.findall(r"^```python\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
 
@@ -353,18 +353,18 @@ def fairface(root):
         table.to_csv(root / f"fairface_label_{name}.csv", index=False)
 
 
-def test_readme_snippet_for_fairface(tmp_path, monkeypatch):
+def test_snippet_of_the_docs_for_fairface(tmp_path, monkeypatch):
     [snippet] = [text for text in snippets("Your own images") if "fairface_label" in text]
     fairface(tmp_path)
     monkeypatch.chdir(tmp_path)
-    exec(compile(snippet, "README.md", "exec"), {})
+    exec(compile(snippet, "docs/data.md", "exec"), {})
     _, splits = read_table(tmp_path / "faces.csv", "Female_White")
     assert {name: len(part) for name, part in splits.items()} == {"train": 36, "val": 4, "test": 20}
     assert splits["test"].loc["val/1.jpg"].tolist() == [1, 1] and splits["test"].loc["val/4.jpg"].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_readme_snippet_for_celeba(toy, tmp_path, monkeypatch, nested):
+def test_snippet_of_the_docs_for_celeba(toy, tmp_path, monkeypatch, nested):
     [snippet] = [text for text in snippets("Your own images") if "read_partition" in text]
     shutil.copytree(toy, tmp_path / "celeba")
     if nested:
@@ -372,7 +372,7 @@ def test_readme_snippet_for_celeba(toy, tmp_path, monkeypatch, nested):
         (tmp_path / "celeba" / "img_align_celeba").mkdir()
         (tmp_path / "inner").rename(tmp_path / "celeba" / "img_align_celeba" / "img_align_celeba")
     monkeypatch.chdir(tmp_path)
-    exec(compile(snippet, "README.md", "exec"), {})
+    exec(compile(snippet, "docs/data.md", "exec"), {})
     _, folder, splits, _ = read_real("csv", tmp_path / "celeba" / "faces.csv", "Smiling_Male")
     _, expected_folder, expected, _ = read_real("celeba", tmp_path / "celeba", "Smiling_Male")
     for split, part in splits.items():
