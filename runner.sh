@@ -13,7 +13,7 @@
 # --compile go to both; --model, --prompts, --images-per-cell, --steps, --guidance-scale, --scheduler, --prediction, --fast,
 # --size, --save-size and, as --generation-batch-size, --generation-seed and --generation-precision, to generation; every other one to training.
 # With --synthetic-data-root FILE.csv nothing is generated: the images that the file lists take the synthetic ones' place.
-# Stages already done are skipped; what is there is never overwritten.
+# Finished stages are skipped; nothing is overwritten.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/utils/setup.sh"
 

@@ -55,7 +55,7 @@ def whole_image_boxes(n: int, height: int, width: int) -> torch.Tensor:
 def resize_whole(images: torch.Tensor, size: int) -> torch.Tensor:
     """The test transform: uint8 (n, height, width, 3) to what `crop_and_resize` gives of whole images.
 
-    Images that have `size` pixels a side already, as those of an evaluation set do, are scaled alone.
+    Images that already have `size` pixels a side, as in an evaluation set, are only scaled.
     """
     n, height, width, _ = images.shape
     if (height, width) == (size, size):

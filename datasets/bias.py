@@ -20,10 +20,10 @@ def parse_bias_degree(text: str) -> Fraction:
 def biased_cell_sizes(size: int, bias_degree: str, cells: tuple[str, ...] = CELLS) -> dict[str, int]:
     """The images of each cell in a biased set of `size`: 0_0 and 1_1 are the minorities.
 
-    With bias degree d the minorities get size * d / (d + 1) / 2 each, the others size / (d + 1) / 2
-    (paper, section 4.1: 1,000 / 9,000 / 9,000 / 1,000 at 20,000 and 1/9). A share that is no whole number is rounded
-    down, as in the authors' code: 2 / 22 / 22 / 2 at 50. With several protected attributes the target goes with the
-    absence of each of them, independently and to the same degree: the shares multiply.
+    With bias degree d the minorities get size * d / (d + 1) / 2 each, the others size / (d + 1) / 2 (paper, section
+    4.1: 1,000 / 9,000 / 9,000 / 1,000 at 20,000 and 1/9). A share that is not a whole number is rounded down, as in
+    the authors' code: 2 / 22 / 22 / 2 at 50. With several protected attributes the target goes with the absence of
+    each of them, independently and to the same degree: the shares multiply.
     """
     sizes = _cell_sizes(size, parse_bias_degree(bias_degree), cells)
     if min(sizes.values()) < 1:

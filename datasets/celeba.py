@@ -81,9 +81,9 @@ def image_folder(root: Path) -> Path:
 
 
 def check_images(folder: Path, names: Iterable[str]) -> None:
-    """Raise `UserError` where images that are to be read are not in `folder`: how many, the first, and what may be wrong.
+    """Raise `UserError` where images are missing in `folder`: how many, the first, and what may be wrong.
 
-    Each folder is listed once, in place of a look at each of 200,000 files.
+    Each folder is listed once, which is faster than a look at each of 200,000 files.
     """
     names, present = list(names), {}
     for parent in {os.path.dirname(name) for name in names}:
@@ -106,7 +106,7 @@ def _files(folder: Path) -> set[str]:
 
 
 def _remedy(folder: Path, name: str) -> str:
-    """What to do about an image that is not there: see whether it lies elsewhere, or in another format."""
+    """What to do about a missing image: whether it lies elsewhere, or in another format."""
     alike = sorted(other for other in _files(folder) if Path(other).stem == Path(name).stem)
     if alike:
         return f"there is {alike[0]} in its place: take the archive with the files that the lists name"

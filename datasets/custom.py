@@ -1,4 +1,4 @@
-"""One's own images: a CSV file with the columns image, split and one 0/1 column for each attribute."""
+"""Your own images: a CSV file with the columns image, split and one 0/1 column for each attribute."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ _FORM = "--real-data-path must name a CSV file with the columns image, split (tr
 
 
 def read(path: Path, target_sensitive: str) -> Splits:
-    """The splits that a CSV file says, all images trained on as they are."""
+    """The splits that a CSV file gives; all images are trained on as they are."""
     pair, tables = read_table(path, target_sensitive)
     return Splits(pair, path.parent, tables, ALL)
 
@@ -27,9 +27,9 @@ def read(path: Path, target_sensitive: str) -> Splits:
 def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.DataFrame]]:
     """The pair that `target_sensitive` names among the file's columns, and the table of each split.
 
-    A table is indexed by image, a path relative to the file's folder, and holds the pair's columns with 0 and 1;
-    in train a protected value may be missing (NaN). Raises `UserError`, with lines and what they hold, for any
-    other value, an unknown split, a missing file, or an image that is in two splits (by path or by content).
+    A table is indexed by image, a path relative to the file's folder, and holds the pair's columns with 0 and 1; in
+    train a protected value may be missing (NaN). Raises `UserError`, with the lines and what they hold, for any other
+    value, an unknown split, a missing file, or an image that is in two splits (by path or by content).
     """
     table = read_lines(path, ("image", "split"), _FORM)
     pair = parse_pair(target_sensitive, [name for name in table.columns if name not in ("image", "split")])
@@ -46,7 +46,7 @@ def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.Da
 def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame:
     """A CSV file as text, a row for each line that is not blank, indexed by line number (the heading is line 1).
 
-    Semicolons or tabs may take the commas' place, as some spreadsheets write them.
+    Semicolons or tabs do in place of commas: some spreadsheets write them.
 
     Raises `UserError`, ending in `form`, where the file, a required column or every row is missing, two columns have one
     name, or a line has more or fewer cells than the heading.
@@ -79,8 +79,8 @@ def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame
 def binary_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
     """The pair's columns as 0.0 and 1.0; a missing protected value is NaN. Raises `UserError` for any other text.
 
-    Read are 0 and 1, what programs make of them (1.0 where a cell of the column is empty, True), and for a value that is
-    missing what they write for none (`MISSING`).
+    Accepted are 0 and 1, what programs turn them into (1.0 where a cell of the column is empty, True), and what they
+    write for a missing value (`MISSING`).
     """
     columns = {}
     for name in pair.attributes:

@@ -48,7 +48,7 @@ class FaceSet:
         )
 
     def cell_counts(self) -> dict[str, int]:
-        """The images of each cell, those of an unknown group not among them."""
+        """The number of images in each cell, without those of an unknown group."""
         labels = {cell: cell_labels(cell) for cell in self.cells}
         return {cell: int(np.sum((self.target == t) & (self.protected == p))) for cell, (t, p) in labels.items()}
 
@@ -107,10 +107,10 @@ def upload(pixels: np.ndarray, device: torch.device, chunk: int = 4096) -> torch
 def decode_images(paths: list[Path], cache: Path, size: int | None = None) -> np.ndarray:
     """The images as uint8 RGB of shape (N, height, width, 3), memory-mapped from a file in `cache`.
 
-    The file is named by what it depends on (paths, sizes, times of change, the version of the reading), is written under
-    another name and then renamed, and is used again as long as all that is unchanged. With `size` every image is
-    resized to that many pixels a side (bilinear, aspect not kept). Raises `UserError` for an
-    image that cannot be read or has another size than the first.
+    Its name is made from what it depends on (paths, sizes, times of change, the version of the reading), so it is used
+    again as long as none of that changes. It is written under another name and then renamed. With `size` every image
+    is resized to that many pixels a side (bilinear, aspect not kept). Raises `UserError` for an image that cannot be
+    read or has another size than the first.
     """
     try:
         stats = [path.stat() for path in paths]
@@ -131,7 +131,7 @@ def decode_images(paths: list[Path], cache: Path, size: int | None = None) -> np
 def check_some(paths: list[Path], size: int | None = None, number: int = 32) -> None:
     """Read a few of the images, evenly spread, as `decode_images` will read all, and raise as it does.
 
-    So that a dry run finds what is wrong with most of them before hours go into something else.
+    So a dry run finds a fault that most of them share, before hours are spent on something else.
     """
     chosen = [paths[i] for i in dict.fromkeys(np.linspace(0, len(paths) - 1, number, dtype=int))] if paths else []
     images = [(path, _read(path, size)) for path in chosen]

@@ -1,4 +1,4 @@
-"""Lists of images in text files, as people have them: with a BOM, with any separator, with a count and a heading or not."""
+"""Lists of images in text files, as people have them: any separator, with or without a BOM, a count and a heading."""
 
 import codecs
 import io
@@ -30,9 +30,9 @@ def separator(line: str) -> str | None:
 def read_list(path: Path, form: str) -> tuple[list[str] | None, pd.DataFrame]:
     """The heading of a list, None where it has none, and its rows: the file names in column 0, as text, then values.
 
-    A first line that holds nothing but a number counts the images; it may be missing, and where it is wrong that is
-    said. A line is taken for the heading if its last field is no number. Raises `UserError`, ending in `form`, where the
-    file holds no rows or lines of several lengths.
+    A first line that holds nothing but a number counts the images. It may be missing; where it is wrong, a message
+    says so. A line is taken for the heading if its last field is not a number. Raises `UserError`, ending in `form`,
+    where the file holds no rows or lines of several lengths.
     """
     # spreadsheets fill lines up with separators
     lines = [line for line in (line.rstrip(" \t,;") for line in read_text(path).splitlines()) if line]

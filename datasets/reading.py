@@ -14,10 +14,10 @@ VERSION = 2  # of what comes out of a file; raise it with every change, so that 
 def read_image(path: Path) -> Image.Image:
     """The picture in a file as a person sees it: upright and in 8-bit RGB; of several frames or pages the first.
 
-    The orientation noted in EXIF is applied, colours with an ICC profile are converted to sRGB (a profile that can't be
-    used is left aside), what is transparent shows white, and 16-bit grey is scaled to 8 bits. Raises `UserError` for a
-    file that can't be read whole, has more pixels than Pillow takes for harmless (89 million), or whose numbers (32 bits,
-    fractions) don't say what is black and what is white.
+    The orientation noted in EXIF is applied, colours with an ICC profile are converted to sRGB (a profile that can't
+    be used is ignored), what is transparent shows white, and 16-bit grey is scaled to 8 bits. Raises `UserError` for a
+    file that can't be read whole, has more pixels than Pillow takes for harmless (89 million), or whose numbers (32
+    bits, fractions) don't say what is black and what is white.
     """
     try:
         with Image.open(path) as image:

@@ -23,9 +23,9 @@ SUFFIXES = frozenset(ext for ext, fmt in Image.registered_extensions().items() i
 class SyntheticSets:
     """The synthetic images that a method works with: where they are drawn from, how many of each cell, and by which seed.
 
-    `balanced_sizes` and `biased_sizes` name the cells of the two sets; `held_out_size` is the number of each cell on which
-    a fine-tuned model is judged, none of them in the balanced set (0 where none is left). The two sets are drawn
-    independently of each other, so they overlap.
+    `balanced_sizes` and `biased_sizes` name the cells of the two sets; `held_out_size` images of each cell, none of
+    them in the balanced set, judge a fine-tuned model (0 where none is left). The two sets are drawn independently of
+    each other, so they overlap.
     """
 
     pool: FaceSet
@@ -36,7 +36,7 @@ class SyntheticSets:
 
     @cached_property
     def balanced(self) -> FaceSet:
-        """S2 of the paper: as many images of each cell."""
+        """S2 of the paper: the same number of images of each cell."""
         return draw_cells(self.pool, self.balanced_sizes, self._draws("balanced"))
 
     @cached_property
@@ -46,7 +46,7 @@ class SyntheticSets:
 
     @cached_property
     def held_out(self) -> FaceSet | None:
-        """As many images of each cell, none of the balanced set; None where none is left."""
+        """The same number of images of each cell, none of the balanced set; None where none is left."""
         if not self.held_out_size:
             return None
         used = np.isin(self.pool.rows, self.balanced.rows)
@@ -62,7 +62,7 @@ class SyntheticSets:
 
 
 class SyntheticImages:
-    """The synthetic images at hand, of any prompt type, and how many of them to draw for the biased set and to hold out."""
+    """The synthetic images of a run, of any prompt type; how many to draw for the biased set and to hold out."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class SyntheticImages:
         """The sets of a method; without a bias degree it draws no biased one.
 
         Raises `UserError` where the folder of the prompt type is missing or a cell has too few images, held-out ones
-        included if they are a must.
+        included if they are required.
         """
         biased = {}
         if bias_degree is not None:

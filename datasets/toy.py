@@ -354,9 +354,9 @@ def _photograph(image, rng):
 def write_toy_celeba(root: Path, counts: dict[str, int], seed: int, size: int, captions: bool = False) -> None:
     """Write a toy data set in CelebA's layout: `img_align_celeba/` and the two label files.
 
-    `counts` gives the images of "train", "val" and "test". Image i is decided by (seed, i) alone.
-    Nothing is drawn again where a finished set of the same settings lies; with other settings in
-    the same folder a `UserError` is raised. `captions` adds `captions.csv` (image, caption).
+    `counts` gives the images of "train", "val" and "test". Image i is decided by (seed, i) alone. A finished set of
+    the same settings is left as it is. Raises `UserError` where the folder holds one of other settings. `captions`
+    adds `captions.csv` (image, caption).
     """
     settings = {"counts": counts, "seed": seed, "size": size, "captions": captions}
     marker = root / "toy.json"

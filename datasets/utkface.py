@@ -1,4 +1,4 @@
-"""UTKFace: attributes from the file names, and a split of our own, for the paper publishes none.
+"""UTKFace: attributes from the file names, and a split of our own, because the paper publishes none.
 
 A name is age_gender_race_date.jpg.chip.jpg, with gender 1 for female and race 0 for White.
 """
@@ -24,7 +24,7 @@ SHOWN = 10  # names in a message
 
 
 def read(path: Path, target_sensitive: str, *, age_limit: int = 40) -> Splits:
-    """Our own splits; the biased training list is as large as can be had. `age_limit`: years at which Young ends."""
+    """Our own splits; the biased training list is as large as possible. `age_limit`: years at which Young ends."""
     folder, table = read_utkface(path, age_limit)
     pair = parse_pair(target_sensitive, table.columns)
     return Splits(pair, folder, split_balanced(table, pair), LARGEST)
@@ -33,10 +33,10 @@ def read(path: Path, target_sensitive: str, *, age_limit: int = 40) -> Splits:
 def read_utkface(root: Path, age_limit: int) -> tuple[Path, pd.DataFrame]:
     """The folder of the images, and a table indexed by file name with the 0/1 columns Female, White and Young.
 
-    The images lie in the folder or in its folders part1, part2, part3 or crop_part1; a file name is then relative to it.
-    Young is an age below `age_limit` years. Names that don't parse are left out and listed; of files with the
-    same bytes the first by name is kept, so that none straddles a split. The rows are in the order of the
-    contents' SHA-256, which no file system and no attribute has a hand in. Raises `UserError` where no image is found.
+    The images lie in the folder or in its folders part1, part2, part3 or crop_part1; a file name is then relative to
+    it. Young is an age below `age_limit` years. Names that don't parse are left out and listed; of files with the same
+    bytes the first by name is kept, so that none straddles a split. The rows are in the order of the contents'
+    SHA-256, which depends on no file system and no attribute. Raises `UserError` where no image is found.
     """
     folder, files = find_images(root)
     matches = {name: NAME.fullmatch(name.rpartition("/")[2]) for name in files}
@@ -63,8 +63,8 @@ def read_utkface(root: Path, age_limit: int) -> tuple[Path, pd.DataFrame]:
 def find_images(root: Path) -> tuple[Path, list[str]]:
     """The first folder of UTKFace's archives that holds images, and their names relative to it, sorted.
 
-    Aligned images and those in the wild are never mixed; what is left out for that is said. Raises `UserError` where no
-    name of an image parses.
+    Aligned images and those in the wild are never mixed; what is left out for that reason is printed. Raises
+    `UserError` where no image's name parses.
     """
     found = {}
     for parts in PARTS:

@@ -42,7 +42,7 @@ class Settings:
     bias_degree: str = flag("1/9", "minority to majority in the biased sets", group=DATA)
     number_train_data_real: int | None = flag(
         None,
-        "biased real images (default: 20000; utkface: as many as can be had; csv: all, as they are)",
+        "biased real images (default: 20000; utkface: as many as possible; csv: all, as they are)",
         group=DATA,
         type=positive_int,
     )
@@ -50,7 +50,7 @@ class Settings:
     number_imbalanced_synthetic: int = flag(20000, "in all", group=DATA, type=positive_int)
     number_held_out_synthetic: int = flag(
         500,
-        "of each cell, where the balanced set leaves so many: to judge fine-tuned models without the test set",
+        "of each cell, as far as the balanced set leaves that many; they judge fine-tuned models without the test set",
         group=DATA,
         type=positive_int,
     )
@@ -89,7 +89,7 @@ class Settings:
     )
     select_by: str = flag(
         "accuracy",
-        "what chooses the epoch on val: accuracy, the paper's, or worst-group, which needs protected labels on val",
+        "chooses the epoch on val: accuracy, as in the paper, or worst-group, which needs protected labels there",
         group=TRAINING,
         choices=tuple(SELECT_BY),
     )
@@ -104,13 +104,13 @@ class Settings:
     precision: str = flag("fp32", "fp32 is the paper's", group=MACHINE, choices=("fp32", "bf16"))
     compile: bool = flag(False, "compile the network for training", group=MACHINE, action="store_true")
     deterministic: bool = flag(
-        False, "on a GPU too the same result each time; slower there", group=MACHINE, action="store_true"
+        False, "the same result each time on a GPU too, but slower", group=MACHINE, action="store_true"
     )
     dry_run: bool = flag(False, "check data and settings, train nothing", group=MACHINE, action="store_true")
     output: Path = flag(Path("results/runs/train"), "folder for the records", group=MACHINE, type=Path)
     checkpoint_seconds: float = flag(
         60,
-        "at most one checkpoint of a training in so many; a kill costs as much",
+        "seconds between two checkpoints of a training: at most what a kill costs",
         group=MACHINE,
         type=non_negative_float,
     )
@@ -118,7 +118,7 @@ class Settings:
 
     @cached_property
     def compute(self) -> Compute:
-        """Where and how the network runs. Raises `UserError` for a device or a crop scale that there can't be."""
+        """Where and how the network runs. Raises `UserError` for an impossible device or crop scale."""
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             raise UserError(
@@ -166,7 +166,8 @@ class Settings:
     def of_pre_training(self) -> dict:
         """What a training from the start depends on besides its data, for its record.
 
-        Settings that came later are left out where they are what older records were made with: so those still match.
+        Settings that were added later are left out at the value that older records were made with, so those still
+        match.
         """
         keys = ("dataset", "bias_degree", "weights", "width", "weight_decay", "batch_size", "image_size", "precision")
         kept = {key: getattr(self, key) for key in keys}
@@ -179,5 +180,5 @@ class Settings:
         return kept | {key: value for key, (value, before) in later.items() if value != before}
 
     def of_fine_tuning(self) -> dict:
-        """What a fine-tuning depends on besides that and its data."""
+        """What fine-tuning depends on besides that and its data."""
         return {"epochs": self.fine_tune_epochs, "lr": self.fine_tune_lr}

@@ -67,8 +67,8 @@ def fit(
     is that of `train_batches`. Returns a row for each epoch: epoch, lr, loss, val_accuracy,
     val_worst_group_accuracy and val_equalized_odds (for the record, unless selected by), and best.
 
-    A `checkpoint` is kept after every epoch and gone on from: the result is that of an unbroken training. An objective
-    that learns has its tensors in `state()` and takes them back in `restore(state)`.
+    A `checkpoint` is kept after every epoch. Training continues from it with the result of an unbroken run. An
+    objective that learns has its tensors in `state()` and takes them back in `restore(state)`.
 
     Raises `UserError` where the loss is no longer finite, or a batch of one image is too small for batch norm.
     """
@@ -110,7 +110,7 @@ class _Training:
         self.curve, self.best, self.best_state = [], -1, None
 
     def end_epoch(self, row: dict, val_metrics: dict) -> None:
-        """Let the learning rate fall where it must, add the epoch's row, and keep its weights where it is the best."""
+        """Lower the learning rate where due, add the epoch's row, and keep its weights if it is the best."""
         self.decay.step()
         row |= {f"val_{key}": val_metrics[key] for key in ("accuracy", "worst_group_accuracy", "equalized_odds")}
         key = self.schedule.select_by
@@ -127,7 +127,7 @@ class _Training:
         return _on_cpu(parts | {"curve": list(self.curve), "best": self.best, "best_state": self.best_state})
 
     def restore(self, found: dict | None) -> None:
-        """Go on from a `state`, if there is one."""
+        """Continue from a `state`, if there is one."""
         if not found:
             return
         for name in ("model", "optimizer", "decay"):

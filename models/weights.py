@@ -47,7 +47,8 @@ def load_backbone(model: nn.Module, content: Mapping, origin: str, head: str = "
     scripts). Its names may have a prefix (`module.`, `model.`, `backbone.`, ...) or be the numbers of an nn.Sequential
     of the network's children. Batch norm's counters may be missing; layers that the network does not have, such as
     another head, are left out. Where several state dicts fit, one under a usual name (`USUAL`) is taken, then the first in
-    the file. What is taken is printed unless it is plain. Raises `UserError`, with what the first lacks, where none fits.
+    the file. A line says what was taken, unless it is obvious. Raises `UserError`, with what the
+    first lacks, where none fits.
     """
     own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(head)}
     needed = [name for name in own if not name.endswith(COUNTER)]
@@ -85,7 +86,7 @@ def load_tensors(model: nn.Module, path: Path, remedy: str) -> None:
 
 @cache
 def _say_once(text: str) -> None:
-    """Every network of a run starts from the same file."""
+    """Every network of a run starts from the same file, so once is enough."""
     print(text, flush=True)
 
 

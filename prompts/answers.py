@@ -1,4 +1,4 @@
-"""Find the caption in what a language model said, whatever it puts around it."""
+"""Find the caption in a language model's answer, whatever surrounds it."""
 
 import re
 
@@ -23,7 +23,7 @@ _EMPHASIS = re.compile(r"(\*{1,3}|_{1,3}|`)(?=\S)(.+?)(?<=\S)\1")
 def without_thoughts(text: str) -> str | None:
     """What follows a model's thoughts; None where they don't end.
 
-    The tag that opens them may be missing: many a chat template has put it into the question.
+    The tag that opens them may be missing: many chat templates put it into the question.
     """
     *_, text = _CLOSES.split(text)
     return None if _OPENS.search(text) else text
@@ -33,7 +33,7 @@ def captions(text: str, start: str) -> list[str]:
     """The lines that begin with the words `start`, in order and without what models put around a caption.
 
     That is quotes, emphasis, code fences, bullets, numbers and labels such as "Caption:". Typographic apostrophes and
-    dashes become plain. A line that has anything else before those words is none.
+    dashes become plain. A line with anything else before those words is not a caption.
     """
     found = [_caption(line.strip(), start) for line in text.translate(_TYPOGRAPHY).splitlines()]
     return list(dict.fromkeys(filter(None, found)))

@@ -55,7 +55,7 @@ class LocalModel:
     def answer(self, questions: list[str], openings: list[str], seed: int) -> list[tuple[int, Reply]]:
         """(number, `Reply`) of each question, without special tokens; the same for the same questions and seed.
 
-        Each opening is put into the model's mouth: it goes on after it, so that even a small model begins as told. It
+        The model continues after the opening, as if it had written it, so that even a small model begins as told. It
         is asked not to think first.
         """
         openings = [f"{opening}," for opening in openings]
@@ -84,7 +84,7 @@ class LocalModel:
         return {**vars(self.sampling), "seed": seed}
 
     def _chat(self, question: str) -> str:
-        """The question as the model's template has it, up to where the answer begins."""
+        """The question in the model's template, up to where the answer begins."""
         chat = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": question}],
             add_generation_prompt=True,

@@ -1,12 +1,11 @@
-"""Check prompt files: does every prompt say what its cell is, and do the cells differ in nothing else?
+"""Check prompt files: does every prompt say its cell's words, and do the cells differ in nothing else?
 
     python -m prompts.check [FILE ...] [--limit 0.1] [--words]
 
-Without a file, all shipped ones. Every prompt must state its own cell's words, neither deny them nor state
-the opposite, be the only one of its wording, and fit the 77 tokens that Stable Diffusion reads. Between
-cells no context word's frequency (the share of prompts that hold it) may differ by more than the limit: a
-detail that goes with one cell teaches a classifier to look for it. Prints a table, or, with status 2, every
-fault with its line.
+Without a file, all shipped ones. Every prompt must state its own cell's words, neither deny them nor state the
+opposite, be unique, and fit the 77 tokens that Stable Diffusion reads. Between cells no context word's frequency (the
+share of prompts that hold it) may differ by more than the limit: a detail that goes with one cell teaches a classifier
+to look for it. Prints a table, or, with status 2, every fault with its line.
 """
 
 import argparse
@@ -105,7 +104,7 @@ def denies(text: str, word: str) -> bool:
 def word_frequencies(prompts: Prompts, prompt_type: str) -> pd.DataFrame:
     """The share of a cell's prompts that hold a context word: a row each word, a column each cell.
 
-    The cell's own words and words such as "of" and "the" are no context.
+    The cell's own words and words such as "of" and "the" don't count.
     """
     columns = {}
     for cell in prompts.cells:

@@ -35,10 +35,10 @@ def read_contexts(path: Path) -> tuple[list[tuple[str, str, str]], dict[str, lis
 def neutral_contexts(
     contexts: list[tuple[str, str, str]], left_out: set[str], ages: bool
 ) -> list[tuple[str, list[str], str]]:
-    """The contexts less what would tell something about the pair, each (age word, details, pose).
+    """The contexts without what would give the pair away, each (age word, details, pose).
 
-    Parts tagged with a member of `left_out` go; so does the age word where "age" is left out. With `ages` the
-    age words are 1-year-old, 3-year-old and so on to 99-year-old, as the paper has them for UTKFace.
+    Parts tagged with a member of `left_out` are removed, and so is the age word where "age" is left out. With `ages`
+    the age words are 1-year-old, 3-year-old and so on to 99-year-old, as the paper has them for UTKFace.
     """
 
     def keep(match):
@@ -55,7 +55,7 @@ def neutral_contexts(
 def sentence(template: str, words: dict[str, str], age: str) -> str:
     """The basic prompt: `template` with {attribute} and {age} filled in and its articles set right.
 
-    Raises `UserError` for a place that is none of them.
+    Raises `UserError` for any other place.
     """
     try:
         text = template.format(**words, age=age)
@@ -67,7 +67,7 @@ def sentence(template: str, words: dict[str, str], age: str) -> str:
 
 
 def cell_words(own: dict[str, list[str]], number: int) -> dict[str, str]:
-    """The words of a cell for its prompt of that number: where an attribute has several, they take turns."""
+    """The words of a cell for its n-th prompt: where an attribute has several, they take turns."""
     return {name: alternatives[number % len(alternatives)] for name, alternatives in own.items()}
 
 

@@ -1,4 +1,4 @@
-"""Language models behind an OpenAI-compatible HTTP endpoint, with the manners of today's servers."""
+"""Language models behind an OpenAI-compatible HTTP endpoint, with the quirks of today's servers."""
 
 import difflib
 import os
@@ -51,9 +51,9 @@ class _Unavailable(Exception):
 class Endpoint:
     """A chat endpoint, given as its address with or without `/v1` or `/v1/chat/completions`.
 
-    The key is taken from the environment variable `key_variable` where it is set; it is sent to that server alone, and
-    stored and printed nowhere. What is learned of the server (its address, the parameters it refuses, that it is
-    busy) holds for the rest of the run.
+    The key is taken from the environment variable `key_variable` where it is set; it is sent to that server only, and
+    never stored or printed. What a run learns about the server (its address, the parameters it refuses, that it is
+    busy) is kept until the end of the run.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class Endpoint:
         self.busy, self.turn, self.not_before = False, threading.Lock(), 0.0
 
     def answer(self, questions: list[str], openings: list[str], seed: int):
-        """Yields (number, `Reply`) of each question as it comes; they are asked side by side, the very first alone.
+        """Yields (number, `Reply`) of each question as it comes; they are asked side by side, but the first one alone.
 
-        The openings are part of the questions already, and there is no common way to begin an answer for the model.
-        Raises `UserError` where the endpoint refuses or, after all retries, cannot be reached: at the end, once every
-        other question has had its answer.
+        The openings are already part of the questions: endpoints have no common way to begin an answer for the model.
+        Raises `UserError` where the endpoint refuses or, after all retries, cannot be reached: at the end, when every
+        other question is answered.
         """
         waiting = list(enumerate(questions))
         if not self.settled:
@@ -97,7 +97,7 @@ class Endpoint:
             raise failures[0]
 
     def sent(self, seed: int) -> dict:
-        """The sampling that is really sent, under the server's names where they differ, and what it refuses."""
+        """The sampling as it is really sent, under the server's names where they differ, and what it refuses."""
         values = {**vars(self.sampling), "seed": seed}
         sent = {(own if name == _NAMES[own] else name): values[own] for own, name in self.names.items() if name}
         refused = [own for own, name in self.names.items() if not name]
@@ -125,7 +125,7 @@ class Endpoint:
         raise UserError(f"--base-url: no answer from {shown} after {self.retries + 1} attempts ({reason})")
 
     def _converse(self, question: str, seed: int) -> Reply:
-        """Ask until the server likes the form of the request. Raises `UserError` or `_Unavailable` where it doesn't."""
+        """Ask until the server accepts the request's form. Raises `UserError` or `_Unavailable` where it doesn't."""
         while True:
             url, names = self.urls[0], dict(self.names)
             values = {**vars(self.sampling), "seed": seed % 2**31}
@@ -151,7 +151,7 @@ class Endpoint:
                 raise failure
 
     def _send(self, method: str, url: str, body: dict | None = None) -> Response:
-        """One HTTP exchange, not before the server wants to be asked again."""
+        """One HTTP exchange, after the pause that the server asked for."""
         pause = self.not_before - time.monotonic()
         if pause > 0:
             time.sleep(pause)
@@ -180,7 +180,7 @@ class Endpoint:
             raise _Unavailable(_reason(error)) from error
 
     def _authorize(self, request):
-        """Set the key; as an `auth` of its own it also keeps what ~/.netrc holds out."""
+        """Set the key; as an `auth` of its own it also keeps ~/.netrc from adding credentials."""
         if self.key:
             request.headers["Authorization"] = f"Bearer {self.key}"
         return request
@@ -202,7 +202,7 @@ class Endpoint:
         return True
 
     def _try_other_address(self, url: str, response: Response) -> bool:
-        """Where there is no endpoint at this address, take the next one that may be meant."""
+        """Where there is no endpoint at this address, try the next one that may be meant."""
         if response.status not in (404, 405) or re.search(r"\bmodel", server_text(response.body), re.I):
             return False
         self.failed_urls.append(f"{_shown(url)}: {self._said(response)}")
@@ -212,7 +212,7 @@ class Endpoint:
         return self.urls[0] != url
 
     def _rename(self, names: dict, response: Response) -> bool:
-        """Call a refused parameter otherwise, or leave it out, and say so once."""
+        """Send a refused parameter under another name, or leave it out, and say so once."""
         if response.status not in (400, 422) and not (
             response.status in (500, 501) and re.search(r"unsupport|not support", response.body, re.I)
         ):
@@ -232,7 +232,7 @@ class Endpoint:
         return True
 
     def _failure(self, url: str, names: dict, response: Response) -> Exception:
-        """What to raise about an answer that is none."""
+        """What to raise for a failed answer."""
         said, status, text = self._said(response), response.status, server_text(response.body)
         if status in (408, 425, 429) or status >= 500:
             wait = response.wait
@@ -292,7 +292,7 @@ def chat_addresses(base_url: str) -> list[str]:
 
 
 def read_key(variable: str) -> str:
-    """The key in an environment variable, "" without one. Raises `UserError`, without showing it, where it can't be one."""
+    """The key in an environment variable, "" without one. Raises `UserError`, without showing it, if it is no key."""
     key = os.environ.get(variable, "").strip()
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise UserError(f"--api-key-variable: {variable} holds characters that no key has; set it to the key alone")
@@ -300,7 +300,7 @@ def read_key(variable: str) -> str:
 
 
 def _judged(response: Response) -> Response:
-    """An answer of status 200 that is none, with the status that it should have had."""
+    """An answer of status 200 that is really an error, with the status that it should have."""
     if response.status != 200:
         return response
     text = server_text(response.body)
@@ -310,7 +310,7 @@ def _judged(response: Response) -> Response:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """The seconds in a Retry-After, which may also be a date; None without a sensible one."""
+    """The seconds in a Retry-After, which may also be a date; None where there is no sensible one."""
     try:
         return Retry(0).parse_retry_after(retry_after) if retry_after else None
     except (HTTPError, ValueError, OverflowError):
@@ -324,7 +324,7 @@ def _reason(error: Exception) -> str:
 
 
 def _shown(url: str) -> str:
-    """An address without what may be secret: its user name and query."""
+    """An address without the parts that may be secret: user name and query."""
     return re.sub(r"(?<=//)[^/@]*@", "", url.split("?")[0])
 
 

@@ -16,9 +16,8 @@ _OUT_OF_RANGE = re.compile(
 
 
 class Reply(NamedTuple):
-    """What a model said, thoughts and all.
-
-    `cut_off`: it was stopped at --max-new-tokens. `fault`: why the server gave no answer to this question.
+    """What a model answered, thoughts included. `cut_off`: it was stopped at --max-new-tokens. `fault`: why the server
+    gave no answer to this question.
     """
 
     text: str
@@ -27,9 +26,8 @@ class Reply(NamedTuple):
 
 
 def read_reply(body: str) -> Reply | None:
-    """The answer in a body: JSON, or the `data:` lines of a stream; None where it holds none.
-
-    Thoughts that a server parts from the answer come back as an unclosed `<think>` where there is no answer.
+    """The answer in a body: JSON, or the `data:` lines of a stream; None where there is none. Thoughts that a server
+    keeps apart from the answer come back as an unclosed `<think>` where there is no answer.
     """
     content = read_json(body)
     if not isinstance(content, dict) or not isinstance(content.get("choices"), list):
@@ -46,7 +44,7 @@ def read_reply(body: str) -> Reply | None:
 
 
 def read_json(body: str):
-    """The JSON value of a body or, as one answer, of the pieces of a stream; None where it is neither."""
+    """The JSON value of a body, or the pieces of a stream as one answer; None where it is neither."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -78,7 +76,7 @@ def error_code(body: str) -> int | None:
 
 
 def named_parameter(body: str, names: list[str]) -> tuple[str | None, bool]:
-    """Which of these parameters an error is about (None: of none), and whether it is its value that is out of range."""
+    """Which of these parameters an error is about (None: none of them), and whether its value is out of range."""
     content = read_json(body)
     error = content.get("error") if isinstance(content, dict) else None
     text = f"{error.get('param') if isinstance(error, dict) else ''} {server_text(body, 10_000)}"

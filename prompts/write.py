@@ -3,12 +3,12 @@
     python -m prompts.write --target-sensitive Eyeglasses_Young --target "wearing eyeglasses|without eyeglasses" \\
         --protected "young|aged" --sentence "Portrait face photo of a {Young} person {Eyeglasses}"
 
-The words are PRESENT|ABSENT, several alternatives with commas between. The contexts (face, hair, accessories,
-head pose) come from a file and are the same in every cell, less what would tell something about the pair. A
-language model turns words and context into sentences, one at a time: `--model` with transformers, or
-`--base-url` at an OpenAI-compatible endpoint; `--template` puts them side by side without a model. Answers are
-checked as `python -m prompts.check` does, and the bad ones asked for again. Every good one is kept beside the output
-at once, so that the same command, or one with other flags or another model, goes on where it stopped.
+The words are PRESENT|ABSENT, several alternatives with commas between. The contexts (face, hair, accessories, head
+pose) come from a file and are the same in every cell, without what would give the pair away. A language model turns
+words and context into sentences, one at a time: `--model` with transformers, or `--base-url` at an OpenAI-compatible
+endpoint; `--template` puts them side by side without a model. Answers are checked as by `python -m prompts.check`, and
+bad ones are asked for again. Every good one is saved at once beside the output, so the same command, or one with other
+flags or another model, continues where it stopped.
 """
 
 import argparse

@@ -24,8 +24,8 @@ ANSWER = re.compile(r"[A-Za-z0-9 ,.;:'()-]+")
 class Writer:
     """Asks a model for the sentence of each cell and context until all are good.
 
-    `partial` keeps every good sentence as soon as it is had, with who wrote it. A later run takes up those that are
-    good for its own request too, whichever model, seed or flags it has.
+    `partial` keeps every good sentence at once, with who wrote it. A later run reuses those that fit its own request,
+    whatever its model, seed or flags.
     """
 
     def __init__(self, prompts, template, contexts, model, *, seed, batch_size, partial, origin):
@@ -37,7 +37,7 @@ class Writer:
         self._take_up()
 
     def write(self, attempts: int, limit: float) -> dict[str, list[str]]:
-        """The sentences of every cell. Raises `UserError`, naming what could not be had, after so many attempts."""
+        """The sentences of every cell. Raises `UserError`, naming the missing ones, after the last attempt."""
         places = [(cell, i) for i in range(len(self.contexts)) for cell in self.prompts.cells]
         for attempt in range(attempts):
             missing = [place for place in places if place not in self.answers]
@@ -57,8 +57,8 @@ class Writer:
         if missing:
             shown = [f"{cell} {i + 1}: {self.reasons[cell, i]}" for cell, i in missing[:10]]
             raise UserError(
-                f"{len(missing)} of {len(places)} sentences could not be had in {attempts} attempts; those that were are "
-                f"kept in {self.partial}; run it again with more --attempts or another --seed, or use --template:\n  "
+                f"no good answer for {len(missing)} of {len(places)} sentences in {attempts} attempts; the good ones "
+                f"are kept in {self.partial}; run it again with more --attempts or another --seed, or use --template:\n  "
                 + "\n  ".join(shown)
             )
         return {cell: [self.answers[cell, i] for i in range(len(self.contexts))] for cell in self.prompts.cells}
@@ -75,7 +75,7 @@ class Writer:
                     bar.set_postfix(good=len(self.answers), refresh=False)
 
     def _take(self, place: tuple[str, int], reply) -> None:
-        """Keep a good answer, on disk too, or note what is wrong with it."""
+        """Keep a good answer, also on disk, or note what is wrong with it."""
         text, fault = ("", reply.fault) if reply.fault else self._accept(*place, reply.text)
         if fault:
             cut_off = reply.cut_off and "--max-new-tokens" not in fault
@@ -87,7 +87,7 @@ class Writer:
         self._save()
 
     def origin_of_all(self) -> dict:
-        """The origin of the sentences: of most of them, and under "others" of those that an earlier run wrote otherwise."""
+        """The origin of most of the sentences, and under "others" of those that an earlier run wrote in another way."""
         counts = Counter(json.dumps(self.sources[place], sort_keys=True) for place in self.answers)
         (most, _), *others = counts.most_common()
         others = [{**json.loads(source), "sentences": count} for source, count in others]
@@ -129,7 +129,7 @@ class Writer:
         return "; ".join(found)
 
     def _unbalanced(self, limit: float) -> list[tuple[str, int]]:
-        """The answers that hold, of their own accord, a word more frequent in their cell than in another."""
+        """The answers to which the model added a word that is more frequent in their cell than in another."""
         sentences = {c: [self.answers[c, i] for i in range(len(self.contexts))] for c in self.prompts.cells}
         prompts = Prompts(**{**vars(self.prompts), "prompts": {WITHOUT_POSE: sentences}})
         table = word_frequencies(prompts, WITHOUT_POSE)
@@ -142,7 +142,7 @@ class Writer:
         return list(dict.fromkeys(places))
 
     def _take_up(self) -> None:
-        """Take up the good sentences of an earlier run; a file with others in it is set aside."""
+        """Reuse the good sentences of an earlier run; a file that holds others is set aside."""
         if not self.partial.exists():
             return
         lost = 0
@@ -164,7 +164,7 @@ class Writer:
             if self.answers:
                 self._save()
         if self.answers:
-            print(f"{len(self.answers)} sentences of {self.partial} are taken up", file=sys.stderr)
+            print(f"{len(self.answers)} sentences of {self.partial} are used again", file=sys.stderr)
 
     def _belongs(self, cell, number) -> bool:
         return cell in self.prompts.cells and isinstance(number, int) and 0 <= number < len(self.contexts)

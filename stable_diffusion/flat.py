@@ -1,4 +1,4 @@
-"""Images of one colour, as a decoder leaves them that overflows: versions before this check wrote them and called them done."""
+"""Images of one colour, which a decoder makes when it overflows; versions before this check saved them as finished."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ HEADERS, SHARE = 300, 100  # bytes of a PNG beside its pixels; a single colour t
 def remove_flat(jobs: list[Job], folder: Path, save_size: int) -> int:
     """Remove the images of one colour among those of `jobs`, so that they count as missing; returns how many there were.
 
-    Only files too small for a photograph are opened, so a sound set costs a look at each file's size.
+    Only files too small for a photograph are opened, so a sound set costs only a look at each file's size.
     """
     limit = HEADERS + 3 * save_size * save_size // SHARE
     small = [folder / job.image for job in jobs if 0 <= _size(folder / job.image) <= limit]

@@ -1,4 +1,4 @@
-"""What a folder in diffusers' format holds, told from its small files before anything heavy is loaded."""
+"""What a folder in diffusers' format holds, read from its small files before anything heavy is loaded."""
 
 import json
 import re
@@ -83,7 +83,7 @@ def check_unet(name: str, unet: dict, vae: dict) -> None:
 
 
 def weights_variant(source: Source) -> str | None:
-    """The variant that every part without plain weights has: None where each has them, fp16 before others.
+    """The variant that every part without plain weights has; None where all parts have plain ones, fp16 before others.
 
     Raises `UserError` where a part has no weights at all, or the parts have no variant in common.
     """
@@ -122,11 +122,11 @@ def check_whole(model: str, path: Path) -> None:
 
 
 def read_json(source: Source, name: str) -> dict:
-    """A JSON object of the source. Raises `UserError` where it is none."""
+    """A JSON object of the source. Raises `UserError` for anything else."""
     try:
         content = json.loads((source.path / name).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"--model {source.name}: {name} is no JSON ({error}); fetch it again") from error
+        raise UserError(f"--model {source.name}: {name} is not JSON ({error}); fetch it again") from error
     if not isinstance(content, dict):
-        raise UserError(f"--model {source.name}: {name} holds no JSON object; fetch it again")
+        raise UserError(f"--model {source.name}: {name} is not a JSON object; fetch it again")
     return content

@@ -2,10 +2,10 @@
 
     python -m stable_diffusion.generate --target-sensitive Smiling_Male --outdir results/runs/synthetic
 
-The defaults are the paper's: Stable Diffusion 2.1-base, DDIM with 50 steps, guidance 9, 512 pixels reduced
-to 224, 10,500 images a cell. Images go to <outdir>/<pair>/<prompt type>/<cell>/, with a manifest and a
-contact sheet of each cell beside them. Started again, it goes on where it stopped; more --images-per-cell
-extend the set. Under `accelerate launch` each process takes its share; the set is the same.
+The defaults are the paper's: Stable Diffusion 2.1-base, DDIM with 50 steps, guidance 9, 512 pixels reduced to 224,
+10,500 images a cell. Images go to <outdir>/<pair>/<prompt type>/<cell>/, with a manifest and a contact sheet of each
+cell beside them. Started again, it continues where it stopped; a larger --images-per-cell extends the set. Under
+`accelerate launch` each process takes its share; the set is the same.
 """
 
 import argparse
@@ -71,13 +71,13 @@ def main() -> None:
 
 
 def run(args: argparse.Namespace, settings: dict, jobs: list[Job], folder: Path, *, heads: dict, device) -> None:
-    """Make what is missing of a set, alone in its folder or as one of several processes, and finish it."""
+    """Make the missing images of a set, alone in its folder or as one of several processes, and finish it."""
     process = place()
     with locked(folder / f".process-{process.rank}-of-{process.count}.lock", wait=False) as alone:
         if not alone:
             raise UserError(f"another process generates into {folder}; wait for it or choose another --outdir")
         if flat := remove_flat(jobs, folder, args.save_size):
-            print(f"{flat} images in {folder} were of one colour, as an overflow leaves them: they are made again")
+            print(f"{flat} images in {folder} were of one colour, from an overflow: they are made again")
         done = len(existing(jobs, folder))
         print(f"{folder}: {done} of {len(jobs)} images are there, on {device} in {settings['precision']}", flush=True)
         if done < len(jobs):
@@ -129,9 +129,9 @@ def settings_of(args: argparse.Namespace, texts: dict[str, list[str]], device: t
 
 
 def learn(model: str, scheduler: dict) -> dict:
-    """The settings that only a loaded model tells, from its scheduler's configuration, where they are unusual.
+    """The unusual settings in the configuration of a loaded model's scheduler.
 
-    Only unusual ones are recorded, so that the manifests of sets made before still match.
+    Usual ones are not recorded, so the manifests of older sets still match.
     """
     from stable_diffusion.pipeline import own_schedule
 
@@ -142,13 +142,13 @@ def learn(model: str, scheduler: dict) -> dict:
 
 
 def learned(folder: Path) -> dict:
-    """What `learn` found when the set was begun: so a finished one can be told without loading the model."""
+    """What `learn` found when the set was begun, so that a finished set is recognised without loading the model."""
     noted = noted_settings(folder)
     return {key: noted[key] for key in ("prediction", "schedule") if key in noted}
 
 
 def check_model(model: str) -> None:
-    """Raise `UserError` for a model that isn't supported, by its small files; say so where they can't be had now."""
+    """Raise `UserError` for a model that isn't supported, by its small files; say where those can't be fetched."""
     try:
         source = find_source(model)
     except Unreachable as error:
@@ -161,7 +161,7 @@ def check_model(model: str) -> None:
 
 
 def check_size(size: int, pipeline) -> None:
-    """Raise `UserError` for a size that the model can't draw; note one that it was not trained for."""
+    """Raise `UserError` for a size that the model can't draw; print a note for one that it was not trained for."""
     from stable_diffusion.pipeline import native_size
 
     if size % (2 * pipeline.vae_scale_factor):
@@ -172,12 +172,12 @@ def check_size(size: int, pipeline) -> None:
 
 
 def existing(jobs: list[Job], folder: Path) -> list[Job]:
-    """The jobs whose image is there."""
+    """The jobs whose image exists."""
     return [job for job in jobs if (folder / job.image).exists()]
 
 
 def finish(folder: Path, jobs: list[Job], settings: dict, heads: dict[str, str], size: int) -> None:
-    """Where every image is there: one manifest, and a contact sheet of each cell. The last process comes to that."""
+    """Write one manifest and a contact sheet of each cell, once every image exists: the last process does this."""
     done = existing(jobs, folder)
     if len(done) < len(jobs):
         print(f"this process is done; {len(jobs) - len(done)} images are left to others, or to the next start")

@@ -3,10 +3,10 @@
     python -m datasets.toy --output results/runs/judge --train 20000 --val 0 --test 2000 --seed 7
     python -m stable_diffusion.judge --data results/runs/judge --images results/runs/toy/synthetic/Smiling_Male/contextual
 
-One ResNet-18 with a logit for each of the two attributes learns from the whole train split of --data (CelebA's
-layout; unbiased data judge best), and is tested on its test split: where it errs there, its word on generated
-images is worth as little. Then the share of each cell's images that it takes for what their cell says is printed.
-`--judge FILE` keeps the trained network, or uses the one kept before.
+One ResNet-18 with a logit for each of the two attributes learns from the whole train split of --data (CelebA's layout;
+unbiased data judge best), and is tested on its test split: trust it on generated images no further than there. It
+prints the share of each cell's images that it judges to be what their cell says. `--judge FILE` saves the trained
+network, or uses one saved before.
 """
 
 import argparse

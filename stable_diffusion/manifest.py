@@ -1,4 +1,4 @@
-"""What is to be generated, what is there already, and the manifest that says so."""
+"""What is to be generated, what exists already, and the manifest that records it."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -37,8 +37,8 @@ def plan(prompts: dict[str, list[str]], images_per_cell: int, seed: int) -> list
 class Manifest:
     """A line with the settings and the batch size, then a line for each finished image.
 
-    It is `manifest.jsonl`, and of several processes a part of it for each. Opened again, it forgets lines whose image is
-    gone, drops a line cut off by a crash, and adds the images of `done` that were finished just before one.
+    It is `manifest.jsonl`; each of several processes writes a part of its own. Opened again, it drops lines whose
+    image is gone or that a crash cut off, and adds images of `done` that were finished just before a crash.
     """
 
     def __init__(self, folder: Path, settings: dict, batch_size: int, done: list[Job], process: Place = ALONE):
@@ -65,12 +65,12 @@ def merge_parts(folder: Path, settings: dict, batch_size: int, done: list[Job]) 
 
 
 def notes_all(folder: Path, jobs: list[Job]) -> bool:
-    """Whether there is one manifest, and it has a line for every job."""
+    """Whether there is one manifest with a line for every job."""
     return manifests(folder) == [folder / NAME] and _noted_images(folder / NAME).keys() >= {job.image for job in jobs}
 
 
 def manifests(folder: Path) -> list[Path]:
-    """The manifest and the parts of it that are there."""
+    """The manifest and its parts, where they exist."""
     return [*folder.glob(NAME), *sorted(folder.glob("manifest.part-*.jsonl"))]
 
 
@@ -96,7 +96,7 @@ def check_manifest(folder: Path, settings: dict) -> None:
 
 
 def noted_batch_size(folder: Path, settings: dict) -> int | None:
-    """The batch size with which images of these settings were begun, so that all are made with the same; None if none were."""
+    """The batch size with which a set of these settings was begun and is to be finished; None if it has no images."""
     for path in manifests(folder):
         try:
             head = _head(path)
@@ -108,7 +108,7 @@ def noted_batch_size(folder: Path, settings: dict) -> int | None:
 
 
 def noted_settings(folder: Path) -> dict:
-    """The settings that the images of a folder were begun with; empty where there are none, or no line that holds them."""
+    """The settings with which a folder was begun; empty where there are no images, or no line with settings."""
     for path in manifests(folder) if any(folder.glob("*/*.png")) else ():
         try:
             return dict(_head(path)["settings"])

@@ -37,11 +37,13 @@ def load_pipeline(
 ) -> StableDiffusionPipeline:
     """The pipeline of a hub id, a local diffusers folder or a single .safetensors or .ckpt file.
 
-    The scheduler is set explicitly: with Stable Diffusion's betas, or with those, the zero terminal SNR and the trailing
-    steps that a folder's own says. What the UNet predicts is measured, unless `prediction` says it. Attention is
-    diffusers' default, torch's scaled_dot_product_attention; with `compile_unet` the UNet is compiled on its first call.
+    The scheduler is set explicitly: with Stable Diffusion's betas, or with the betas, the zero terminal SNR and the
+    trailing steps of a folder's own. What the UNet predicts is measured, unless `prediction` gives it. Attention is
+    diffusers' default, torch's scaled_dot_product_attention; with `compile_unet` the UNet is compiled on its first
+    call.
 
-    Raises `UserError` where the model cannot be had, is not supported, or predicts something else than its folder says.
+    Raises `UserError` where the model cannot be fetched, is not supported, or predicts something else than its folder
+    says.
     """
     source = find_source(model)
     pipeline = _loaded(source, getattr(torch, PRECISIONS[precision]))
@@ -65,8 +67,8 @@ def load_pipeline(
 def own_schedule(config: dict) -> dict:
     """Where a scheduler's configuration departs from Stable Diffusion's, as options of diffusers' schedulers.
 
-    A schedule that ends in pure noise must begin there, hence trailing (Lin et al., 2023, https://arxiv.org/abs/2305.08891).
-    Other spacings are a matter of taste, and ours is the paper's.
+    A schedule that ends in pure noise must begin there, hence trailing (Lin et al., 2023,
+    https://arxiv.org/abs/2305.08891). Any other schedule gets the paper's spacing.
     """
     own = {key: config[key] for key, usual in BETAS.items() if config.get(key, usual) != usual}
     if config.get("trained_betas") is not None:
@@ -79,13 +81,13 @@ def own_schedule(config: dict) -> dict:
 
 
 def native_size(pipeline: StableDiffusionPipeline) -> int | None:
-    """The pixels a side that a model was trained at, None where its configuration doesn't say."""
+    """The pixels a side that a model was trained at; None where its configuration doesn't say."""
     side = pipeline.unet.config.sample_size
     return side * pipeline.vae_scale_factor if isinstance(side, int) else None
 
 
 def _loaded(source: Source, dtype: torch.dtype) -> StableDiffusionPipeline:
-    """The pipeline on the CPU, with the scheduler it comes with and no safety checker: that paints images black."""
+    """The pipeline on the CPU, with its own scheduler and without a safety checker, which paints images black."""
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     kind = check_single_file(source.name, source.path) if source.single_file else None
@@ -108,7 +110,7 @@ def _loaded(source: Source, dtype: torch.dtype) -> StableDiffusionPipeline:
 def _check_parts(model: str, pipeline: StableDiffusionPipeline) -> None:
     """Raise `UserError` for weights that were not in the file, and for a tokenizer that the text encoder doesn't fit.
 
-    The tokenizer's limit becomes the text encoder's where that is lower: some say none.
+    The tokenizer's limit becomes the text encoder's where that is lower: some tokenizers give no limit.
     """
     for name in ("unet", "vae", "text_encoder"):
         lacking = [key for key, tensor in getattr(pipeline, name).named_parameters() if tensor.is_meta]
@@ -126,9 +128,9 @@ def _check_parts(model: str, pipeline: StableDiffusionPipeline) -> None:
 
 
 def encode_prompts(pipeline: StableDiffusionPipeline, prompts: list[str]) -> torch.Tensor:
-    """The text embeddings (n, tokens, width) of the prompts, one at a time: the others would change their rounding.
+    """The text embeddings (n, tokens, width) of the prompts, one at a time: a batch would change their rounding.
 
-    Raises `UserError` for a prompt of more tokens than the model reads: it would be cut off silently.
+    Raises `UserError` for a prompt of more tokens than the model reads: the rest would be dropped silently.
     """
     limit = pipeline.tokenizer.model_max_length
     for text in prompts:
@@ -144,7 +146,7 @@ def encode_prompts(pipeline: StableDiffusionPipeline, prompts: list[str]) -> tor
 
 
 def initial_noise(pipeline: StableDiffusionPipeline, seeds: list[int], size: int) -> torch.Tensor:
-    """The noise (n, channels, height, width) each image starts from, drawn on the CPU so that every device has the same."""
+    """The noise (n, channels, height, width) each image starts from, drawn on the CPU to be the same everywhere."""
     side = size // pipeline.vae_scale_factor
     shape = (pipeline.unet.config.in_channels, side, side)
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
@@ -187,12 +189,12 @@ def render(
 def decode(pipeline: StableDiffusionPipeline, latents: torch.Tensor) -> np.ndarray:
     """The images of finite latents, uint8 RGB of shape (n, height, width, 3).
 
-    Those that the VAE overflows at in half precision are decoded once more in fp32: the same ones in every run, so a
+    Images at which the VAE overflows in half precision are decoded again in fp32: the same ones in every run, so a
     restart makes the same bytes. Raises `UserError` where an image is not finite or of one colour even so.
     """
     pixels, broken = _decode(pipeline, latents)
     if broken.any() and pipeline.vae.dtype != torch.float32:
-        _say_once(f"the VAE overflows in {_precision(pipeline.vae)}: where it does, images are decoded in fp32")
+        _say_once(f"the VAE overflows in {_precision(pipeline.vae)}: those images are decoded in fp32")
         half, cast = pipeline.vae.dtype, torch.nn.Module.to  # diffusers' own would warn at every batch
         cast(pipeline.vae, torch.float32)
         try:
@@ -223,13 +225,11 @@ def _precision(module: torch.nn.Module) -> str:
 
 
 def _remedy(pipeline: StableDiffusionPipeline) -> str:
-    """What helps against numbers that are not finite; precision is one of the settings of a set."""
+    """What helps against numbers that are not finite. Precision is one of a set's settings."""
     wider = {"fp16": "bf16 or fp32", "bf16": "fp32"}.get(_precision(pipeline.unet))
     if wider is None:
-        return "in full precision that is the model's own fault: its files may be damaged, fetch them again"
-    return (
-        f"pass --precision {wider} (where images are there already, with another --outdir); nothing was written of them"
-    )
+        return "in full precision the model itself is at fault: its files may be damaged, fetch them again"
+    return f"pass --precision {wider} (in another --outdir if this one holds images); none of these were written"
 
 
 @cache

@@ -9,9 +9,9 @@ NOISE, OTHER = 0.9, 0.5  # similarity above which it is the noise, and below whi
 
 
 def similarity_to_noise(pipeline) -> float:
-    """The cosine between what the UNet says of pure noise at the last training step, and that noise.
+    """The cosine between pure noise and what the UNet predicts for it at the last training step.
 
-    There nothing but noise is to be seen, so a UNet that predicts it (epsilon) hands it back: near 1. The velocity is
+    A UNet that predicts noise (epsilon) returns it, since there is nothing else in its input: near 1. The velocity is
     alpha * noise - sigma * image (Salimans and Ho, 2022, https://arxiv.org/abs/2202.00512) with alpha below 0.1, hence
     mostly the guessed image: near 0. NaN where the UNet overflows.
     """
@@ -28,7 +28,8 @@ def similarity_to_noise(pipeline) -> float:
 def decide_prediction(name: str, said: str | None, similarity: float) -> str:
     """What the model predicts, from what its folder says (None for a single file) and `similarity_to_noise`.
 
-    Raises `UserError` where the two contradict each other, or a file's can't be told: run the wrong way, every image is noise.
+    Raises `UserError` where the two contradict each other, or a file's can't be told: with the wrong one every image
+    is noise.
     """
     measured = "epsilon" if similarity > NOISE else "v_prediction" if similarity < OTHER else None
     if said is None:
@@ -41,7 +42,7 @@ def decide_prediction(name: str, said: str | None, similarity: float) -> str:
         return measured
     if measured is None:
         print(
-            f"note: {name} is taken to predict {said}, as its folder says; measuring it told nothing ({similarity:.2f})"
+            f"note: {name} is taken to predict {said}, as its folder says; the test was inconclusive ({similarity:.2f})"
         )
     if measured and (said == "epsilon") != (measured == "epsilon"):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Render what a set lacks: in the largest batches that fit, and written to disk while the next one is rendered."""
+"""Render a set's missing images in the largest batches that fit; each is written to disk while the next is rendered."""
 
 from collections import deque
 from collections.abc import Callable
@@ -44,9 +44,9 @@ def produce(
 ) -> None:
     """Render every job of which the file is missing from `folder`, and note it in `manifest`.
 
-    A batch always holds the same images, and is made again where one of them is missing: so a restart computes
-    exactly what an unbroken run does, and so do several processes, of which each takes every nth batch. Raises
-    `UserError` where a single image needs more memory than there is.
+    A batch always holds the same images, and is made again where one of them is missing. So a restart computes exactly
+    what an unbroken run does; so do several processes, each of which takes every nth batch. Raises `UserError` where a
+    single image needs more memory than there is.
     """
     done = {job.image for job in jobs if (folder / job.image).exists()}
     batches = [jobs[i : i + batch_size] for i in range(0, len(jobs), batch_size)]
@@ -92,7 +92,7 @@ def render_batch(pipeline, embeddings, empty, seeds, sampling: Sampling) -> np.n
 
 
 def halving(render_jobs: Callable[[list], np.ndarray], batch: list) -> np.ndarray:
-    """The images of a batch, in two halves where it does not fit into the memory, and so on.
+    """The images of a batch, which is halved until it fits into memory.
 
     Raises `UserError` where one image alone does not fit.
     """
@@ -110,7 +110,7 @@ def halving(render_jobs: Callable[[list], np.ndarray], batch: list) -> np.ndarra
 
 
 def largest_batch(render_count: Callable[[int], object], device: torch.device) -> int:
-    """How many images at once take up most of the memory that a GPU has left, by the peaks of two small trials."""
+    """How many images at once fill most of a GPU's free memory, estimated from the peaks of two small trials."""
     peaks = []
     for count in (2, 4):
         torch.cuda.reset_peak_memory_stats(device)
@@ -134,6 +134,6 @@ def trial_batch(pipeline: StableDiffusionPipeline, sampling: Sampling, prompt: s
 
 
 def save_whole(image: Image.Image, path: Path) -> None:
-    """Write a PNG beside its place, then rename it into it: it is there whole or not at all."""
+    """Write a PNG under another name, then rename it, so that it exists whole or not at all."""
     with whole(path) as partial:
         image.save(partial, format="PNG")

@@ -1,4 +1,4 @@
-"""What a single .safetensors or .ckpt file holds, told from the names and shapes of its tensors alone."""
+"""What a single .safetensors or .ckpt file holds, judged only by the names and shapes of its tensors."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ class Unused:
 
 
 def reading_checkpoints():
-    """A context in which torch's safe reader takes such files as well; it still executes nothing."""
+    """A context in which torch's safe reader accepts such files too; it still executes nothing."""
     return torch.serialization.safe_globals([(Unused, LIGHTNING)])
 
 
@@ -90,7 +90,7 @@ def tensor_shapes(name: str, path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def describe(shapes: dict[str, tuple[int, ...]]) -> str:
-    """What a file that isn't supported holds, and what to give in its place."""
+    """What an unsupported file holds, and what to give instead."""
     for part, what in ADDITIONS.items():
         if any(part in key for key in shapes):
             return f"it holds {what}, not a model; {PART}"
@@ -108,7 +108,7 @@ def describe(shapes: dict[str, tuple[int, ...]]) -> str:
 
 
 def _family(shapes: dict[str, tuple[int, ...]]) -> str | None:
-    """The kind of model that diffusers takes a file for; v1 is also what it calls all that it doesn't know."""
+    """The kind of model that diffusers takes a file for; it also says v1 for everything that it doesn't know."""
     from diffusers.loaders.single_file_utils import infer_diffusers_model_type  # takes seconds, and only here
 
     try:

@@ -1,4 +1,4 @@
-"""Where a generator is: a folder, a single file or a model of the hub; and what the hub has against it, in one line."""
+"""Where a generator is: a folder, a single file or a model of the hub; and the hub's errors, each in one line."""
 
 import re
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ FILES = (*SINGLE_FILES, ".pt", ".pth", ".bin", ".gguf", ".zip")  # what is named
 
 
 class Unreachable(UserError):
-    """Whether the model is any good can't be told: the hub does not answer, and there is no copy of it here."""
+    """The model can't be checked: the hub does not answer, and there is no copy of it here."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model as `--model` names it, and the file or folder where it, or of a hub id its configuration, lies.
+    """A model as `--model` names it, and its file or folder (of a hub id: where its configuration lies).
 
     `files` are the names in a folder, relative to it, or in a repository of the hub; `hub` says that weights are yet to be
     fetched from there.
@@ -39,8 +39,8 @@ class Source:
 def find_source(model: str) -> Source:
     """The source of a `--model`; of a hub id the configuration files are fetched, a few kB.
 
-    A model that the hub has withdrawn, or that needs a login, is taken from the hub's cache on this machine where it is
-    whole. Raises `UserError` where there is no such model, `Unreachable` where that can't be told.
+    A model that the hub has withdrawn, or that needs a login, is taken from the hub's cache on this machine where it
+    is whole. Raises `UserError` where there is no such model, `Unreachable` where that can't be found out.
     """
     path = Path(model).expanduser()
     if path.is_file():
@@ -75,7 +75,7 @@ def _on_the_hub(model: str) -> Source:
 
 
 def hub_error(model: str, error: Exception) -> UserError:
-    """One line for what the hub answered, or for its silence."""
+    """One line for the hub's answer, or for none."""
     from huggingface_hub.errors import DisabledRepoError, GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
 
     here = "or give the model as a folder or file"
@@ -106,7 +106,7 @@ def first_line(error: Exception) -> str:
 
 
 def refuse_full_disk(error: BaseException) -> None:
-    """Raise `UserError` where an error comes of a full disk: the hub's client and its Rust part each say it their way."""
+    """Raise `UserError` where a full disk caused an error: the hub's client and its Rust part report it differently."""
     while error is not None:
         if getattr(error, "errno", None) in NO_SPACE or "No space left on device" in str(error):
             from huggingface_hub.constants import HF_HUB_CACHE

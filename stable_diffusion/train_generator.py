@@ -112,7 +112,7 @@ def new_text_encoder(tokenizer: CLIPTokenizer, token_ids: torch.Tensor) -> CLIPT
 
 
 def train_autoencoder(vae, images, *, steps, batch_size, lr, device, amp, generator):
-    """L1 loss at three resolutions, so that shapes count more than noise, and a slight pull of the latents to normal."""
+    """L1 loss at three resolutions, so that shapes count more than noise; latents are pulled slightly to normal."""
     vae.to(device).train()
     optimizer, schedule = _optimizer(vae.parameters(), lr, steps)
     bar = progress(range(steps), desc="autoencoder", unit="step")
@@ -146,7 +146,7 @@ def train_denoiser(
     """Predict the velocity of noised latents from the caption, which one time in ten is left empty.
 
     `models` is a ModuleDict of text encoder and UNet. Returns their exponential moving average;
-    `on_checkpoint(average)` is called ten times on the way.
+    `on_checkpoint(average)` is called ten times during training.
     """
     scheduler = DDIMScheduler(**SCHEDULER)
     models.to(device).train()
@@ -198,7 +198,7 @@ def _step(loss, parameters, optimizer, schedule):
 
 
 def save_pipeline(folder: Path, vae, models, tokenizer) -> None:
-    """Write the pipeline in half precision, leaving the models in hand as they are."""
+    """Write the pipeline in half precision; the models in memory stay as they are."""
     pipeline = StableDiffusionPipeline(
         vae=copy.deepcopy(vae).half(),
         text_encoder=copy.deepcopy(models["text_encoder"]).half(),

@@ -310,8 +310,8 @@ FOLDERS = {
         "vae/ holds no .safetensors or .bin",
     ),
     "no index": (lambda f: (f / "model_index.json").unlink(), "no model_index.json"),
-    "bad JSON": (lambda f: (f / "unet" / "config.json").write_text("{"), "unet/config.json is no JSON"),
-    "JSON list": (lambda f: (f / "model_index.json").write_text("[]"), "model_index.json holds no JSON object"),
+    "bad JSON": (lambda f: (f / "unet" / "config.json").write_text("{"), "unet/config.json is not JSON"),
+    "JSON list": (lambda f: (f / "model_index.json").write_text("[]"), "model_index.json is not a JSON object"),
     "git-lfs": (
         lambda f: (f / "unet" / "diffusion_pytorch_model.safetensors").write_text(
             "version https://git-lfs.github.com/"

@@ -45,14 +45,14 @@ def positive_float(text: str) -> float:
 
 
 def be_deterministic() -> None:
-    """Let torch take only algorithms that give the same result each time; call it before a GPU is first used."""
+    """Allow torch only algorithms that give the same result each time; call it before the first use of a GPU."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a GPU (of several processes the one of each), or the CPU where there is none.
+    """The device of that name; "auto" is a GPU (each process gets its own), or the CPU where there is none.
 
     Raises `UserError` where this torch or this machine doesn't have the device.
     """

@@ -1,4 +1,4 @@
-"""The state of a training that has not ended, so that it goes on from there to exactly where it would have come."""
+"""The state of an unfinished training, from which it continues to exactly the result of an unbroken run."""
 
 import hashlib
 import io
@@ -21,7 +21,7 @@ SECONDS = 60.0  # between two writings: what a kill can cost
 class Checkpoint:
     """A file that holds the newest state it was given, at most `seconds` old, whole or not at all.
 
-    As a context it writes the newest state when a `KeyboardInterrupt` ends it.
+    As a context manager it writes the newest state when a `KeyboardInterrupt` ends the block.
     """
 
     def __init__(self, path: Path, seconds: float = SECONDS):
@@ -36,17 +36,17 @@ class Checkpoint:
             self.write()
 
     def load(self) -> dict | None:
-        """The state in the file, its tensors on the CPU; None where there is none. A damaged file is said and left out."""
+        """The state in the file, its tensors on the CPU; None where there is none or it is damaged (reported)."""
         if not self.path.exists():
             return None
         content = self.path.read_bytes()
         if content[:DIGEST] != hashlib.sha256(content[DIGEST:]).digest():
-            print(f"{self.path} is damaged; this training starts again", flush=True)
+            print(f"{self.path} is damaged; this training starts from the beginning", flush=True)
             return None
         return torch.load(io.BytesIO(content[DIGEST:]), map_location="cpu", weights_only=True)
 
     def keep(self, state: dict) -> None:
-        """Take a state, which nobody changes afterwards, and write it where the last writing is long enough ago."""
+        """Take a state, which the caller no longer changes, and write it if the last write is long enough ago."""
         self._state = state
         if time.monotonic() - self._written >= self.seconds:
             self.write()
@@ -66,7 +66,7 @@ class Checkpoint:
 
 
 class Unfinished:
-    """The checkpoints of one record's trainings, in a hidden folder beside it that goes when the record is there."""
+    """The checkpoints of one record's trainings, in a hidden folder beside it."""
 
     def __init__(self, record: Path, settings: dict, seconds: float = SECONDS):
         self.folder, self.seconds = record.with_name(f".{record.name}.unfinished"), seconds
@@ -82,7 +82,7 @@ class Unfinished:
             check_settings(found, settings, f"the unfinished run in {self.folder}, which may be removed,")
 
     def checkpoint(self, stage: str) -> Checkpoint:
-        """That of one training, by its name."""
+        """The checkpoint of one training, by its name."""
         return Checkpoint(self.folder / f"{re.sub('[^a-z0-9]+', '-', stage.lower())}.pt", self.seconds)
 
     def remove(self) -> None:

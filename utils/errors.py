@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and the way a command line reports them."""
+"""Errors that a user can fix, and how a command line reports them."""
 
 import errno
 import signal
@@ -9,7 +9,7 @@ NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
 class UserError(ValueError):
-    """Something the user gave is wrong. The message names what, where, and the remedy."""
+    """Something the user gave is wrong. The message says what, where, and how to fix it."""
 
 
 def command_line(main: Callable[[], None]) -> None:

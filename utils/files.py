@@ -15,7 +15,7 @@ from utils.progress import progress
 
 @contextmanager
 def whole(path: Path, *, shared: bool = False) -> Iterator[Path]:
-    """A place beside `path` for a file or a folder, which takes its place at the end: readers never see a part.
+    """A path beside `path` to write a file or folder to; it is renamed at the end, so readers never see a part.
 
     Where the block raises, what it wrote is removed. Give `shared` where several processes may write the same path.
     """
@@ -38,9 +38,10 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold the lock on a file; yields whether it is held. With `wait` it is waited for, else another holder means False.
+    """Hold the lock on a file; yields whether it is held.
 
-    The system lets go of it when the process ends, however it ends. On a file system without locks it is always held.
+    With `wait` it waits for another holder, else it yields False. The system releases the lock when the process ends,
+    however it ends. On a file system without locks it always yields True.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
@@ -68,7 +69,7 @@ def digests(paths: list[Path]) -> list[str]:
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative path stays below the folder it is relative to, by its letters alone."""
+    """Whether a relative path stays below its folder, judged by its text alone."""
     path = PurePath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
 

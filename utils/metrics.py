@@ -7,7 +7,7 @@ GROUPS = ("0_0", "0_1", "1_0", "1_1")  # target_protected
 
 
 def positive(logits) -> np.ndarray:
-    """Which images are taken for positive: sigmoid(logit) >= 0.5 in float32, as the authors have it; bool (n,).
+    """Which images count as positive: sigmoid(logit) >= 0.5 in float32, as in the authors' code; bool (n,).
 
     So a logit of 0 is positive, and so is one within 1e-7 below 0, whose sigmoid rounds to 0.5. `logits` is
     array-like, (n,).
@@ -27,7 +27,7 @@ def blind_accuracy(group_count: dict[str, int]) -> float:
 
 
 def hardly_learned(accuracy: float, group_count: dict[str, int]) -> str:
-    """A sentence that says so where ERM's accuracy, a fraction, is less than `NEAR` above `blind_accuracy`; else ""."""
+    """A warning where ERM's accuracy, a fraction, is less than `NEAR` above `blind_accuracy`; else ""."""
     blind = blind_accuracy(group_count)
     if accuracy >= blind + NEAR:
         return ""

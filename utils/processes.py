@@ -1,4 +1,4 @@
-"""Which of several processes this one is, as `accelerate launch` and torchrun say in the environment."""
+"""Which of several processes this one is, from the environment that `accelerate launch` and torchrun set."""
 
 import os
 from typing import NamedTuple
@@ -18,9 +18,9 @@ ALONE = Place()
 
 
 def place() -> Place:
-    """From RANK, WORLD_SIZE and LOCAL_RANK; one process alone where they are not set.
+    """From RANK, WORLD_SIZE and LOCAL_RANK; a single process where they are not set.
 
-    The processes share a folder and never talk to each other, so one that is lost holds nobody up. Raises `UserError`
+    The processes share a folder and never talk to each other, so one that dies holds up nobody. Raises `UserError`
     where the variables make no sense.
     """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")

@@ -49,7 +49,7 @@ def rerun(folder: Path) -> str:
 
 
 def parse_record(content: bytes, more: Iterable[str] = (), *, what: str, remedy: str) -> dict:
-    """The record that a JSON text holds; raises `UserError`, with `what` in front and `remedy` behind, for anything less."""
+    """The record that a JSON text holds; raises `UserError`, with `what` and `remedy` in it, for anything less."""
     try:
         record = json.loads(content)
         fault = _fault(record, (*RECORD, *more))
@@ -104,7 +104,7 @@ def write_record(
 
 
 def adopt_record(source: Path, folder: Path, metrics: dict, tables: dict[str, "pd.DataFrame"]) -> None:
-    """Copy the record in `source` to `folder`, with `metrics` in place of its own and `tables` besides."""
+    """Copy the record in `source` to `folder`, with these `metrics` instead of its own, and more `tables`."""
     with whole(folder) as partial:
         shutil.copytree(source, partial)
         _write_tables(partial, metrics, tables)
@@ -157,7 +157,7 @@ def commit() -> str:
 
 
 def processor_name() -> str:
-    """The processor's name as the system gives it."""
+    """The processor's name, from the system."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Settings that are flags: a frozen dataclass whose fields say how a command line asks for them."""
+"""Settings that are flags: a frozen dataclass whose fields describe the flags of a command line."""
 
 import argparse
 from dataclasses import field, fields

@@ -5,7 +5,7 @@ AIM-Fair and the others don't, so it is never marked as the best. Defaults: step
 chance, as in the paper's experiments. Two protocols, by the option `protocol`:
     aligned (default)   the epoch is chosen as for every method, by overall accuracy on val, so that rows can be compared
     published           by worst-group accuracy on val, as in the paper, which takes protected labels there too
-Chosen by overall accuracy it may end with an epoch that treats its worst group badly: it is no bound of what can be had.
+Chosen by overall accuracy it may end with an epoch that treats its worst group badly: it is no upper bound.
 """
 
 import numpy as np

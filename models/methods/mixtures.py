@@ -17,7 +17,7 @@ def supplement(run: Run, synthetic: SyntheticSets) -> Outcome:
 
 
 def repair(run: Run, synthetic: SyntheticSets) -> Outcome:
-    """Train on the real images with the short cells filled up by synthetic ones ("data repairing").
+    """Train on the real images, with synthetic ones filling up the short cells ("data repairing").
 
     It counts the cells of the real images, so it needs their protected labels.
     """
