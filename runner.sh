@@ -54,27 +54,22 @@ while [ $# -gt 0 ]; do
 done
 
 runs="$AIM_FAIR_ROOT/results/runs/$dataset"
-case "$dataset" in
-    toy)
-        real_data="${real_data:-$runs/real}"
-        generation=(--model "$AIM_FAIR_ROOT/stable_diffusion/tiny" --images-per-cell 250 --batch-size 50 --steps 20
-            --guidance-scale 3 --size 64 --save-size 64 ${generation[@]+"${generation[@]}"})
-        # bf16 is twice as fast where the processor has it, and slow where it has not
-        precision=fp32
-        if grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo; then precision=bf16; fi
-        training=(--weights none --image-size 48 --number-train-data-real 4000 --number-balanced-synthetic 250
-            --number-imbalanced-synthetic 500 --pre-train-epochs 7 --fine-tune-epochs 6 --seeds 100 200
-            --precision $precision ${training[@]+"${training[@]}"}) ;;
-    celeba|utkface)
-        [ -n "$real_data" ] || fail "--dataset $dataset needs --real-data-path DIR; README.md says how to get the images" ;;
-    csv) [ -n "$real_data" ] || fail "--dataset csv needs --real-data-path FILE.csv; see 'Your own images' in README.md" ;;
-    *) fail "--dataset $dataset: choose toy, celeba, utkface or csv" ;;
-esac
+if [ "$dataset" = toy ]; then
+    real_data="${real_data:-$runs/real}"
+    generation=(--model "$AIM_FAIR_ROOT/stable_diffusion/tiny" --images-per-cell 250 --batch-size 50 --steps 20
+        --guidance-scale 3 --size 64 --save-size 64 ${generation[@]+"${generation[@]}"})
+    # bf16 is twice as fast where the processor has it, and slow where it has not
+    precision=fp32
+    if grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo; then precision=bf16; fi
+    training=(--weights none --image-size 48 --number-train-data-real 4000 --number-balanced-synthetic 250
+        --number-imbalanced-synthetic 500 --pre-train-epochs 7 --fine-tune-epochs 6 --seeds 100 200
+        --precision $precision ${training[@]+"${training[@]}"})
+fi
 synthetic="${synthetic:-$runs/synthetic}"
 output="${output:-$runs/train/$pair}"
 cache="${cache:-$runs/cache}"
 generate=("$PYTHON" -m stable_diffusion.generate --outdir "$synthetic" ${both[@]+"${both[@]}"} ${generation[@]+"${generation[@]}"})
-train=("$PYTHON" "$AIM_FAIR_ROOT/train.py" --dataset "$dataset" --real-data-path "$real_data" --synthetic-data-root "$synthetic"
+train=("$PYTHON" "$AIM_FAIR_ROOT/train.py" --dataset "$dataset" ${real_data:+--real-data-path "$real_data"} --synthetic-data-root "$synthetic"
     --output "$output" --cache "$cache" ${both[@]+"${both[@]}"} ${training[@]+"${training[@]}"})
 
 echo "AIM-Fair on $dataset, $pair"
@@ -88,8 +83,8 @@ if [ "$dataset" = toy ] && [ "$real_data" = "$runs/real" ]; then
 fi
 
 echo; echo "== 2/4 prompts and settings"
-if [[ "$synthetic" != *.csv ]]; then "${generate[@]}" --dry-run; fi
 "${train[@]}" --dry-run
+if [[ "$synthetic" != *.csv ]]; then "${generate[@]}" --dry-run; fi
 
 echo; echo "== 3/4 generation"
 if [[ "$synthetic" != *.csv ]]; then "${generate[@]}"; else echo "none: $synthetic takes its place"; fi

@@ -18,6 +18,7 @@ from datasets.splits import NAMES, Splits
 from utils.errors import UserError
 from utils.files import is_inside
 
+PAIRS = ("Smiling_Male", "Smiling_Young", "Young_Male")
 PAPER_SIZE = 20000  # of the biased training list
 IMAGE_FOLDERS = ("img_align_celeba/img_align_celeba", "img_align_celeba", "Img/img_align_celeba")  # Kaggle's first
 LIST_FOLDERS = ("", "Anno", "Eval")  # the last two as the project page's drive sorts them

@@ -23,6 +23,7 @@ from datasets.toy_captions import describe
 from utils.errors import UserError, command_line
 from utils.progress import progress
 
+PAIRS = ("Smiling_Male",)
 ATTRIBUTES = (
     "Black_Hair",
     "Blond_Hair",
@@ -349,6 +350,13 @@ def _photograph(image, rng):
     blurred = Image.fromarray(pixels.astype(np.uint8)).filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.7) * size / 64))
     noise = rng.normal(0, rng.uniform(1, 6), pixels.shape)
     return Image.fromarray((np.asarray(blurred, dtype=np.float32) + noise).clip(0, 255).astype(np.uint8))
+
+
+def read(path: Path, target_sensitive: str):
+    """What `datasets.celeba.read` reads: the faces lie in CelebA's layout."""
+    from datasets import celeba  # takes pandas, which the processes that draw don't need
+
+    return celeba.read(path, target_sensitive)
 
 
 def write_toy_celeba(root: Path, counts: dict[str, int], seed: int, size: int, captions: bool = False) -> None:

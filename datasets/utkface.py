@@ -14,6 +14,7 @@ from datasets.splits import LARGEST, Splits
 from utils.errors import UserError
 from utils.files import digests
 
+PAIRS = ("Female_White",)
 NAME = re.compile(
     r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d{17}\.(jpe?g|png)(\.chip\.(jpe?g|png))?", re.IGNORECASE
 )

@@ -104,17 +104,17 @@ def _read_packed(folder: Path) -> Column:
     ]
     runs = [run_name(record["method"], record["seed"]) for record in records]
     path = folder / "predictions.csv"
-    predictions = read_table(path, [*LABELS, *runs], remedy, rows=_images(records[0]))
+    predictions = read_csv(path, [*LABELS, *runs], remedy, rows=_images(records[0]))
     more = [name for name in predictions.columns if name not in (*LABELS, *runs)]
     if more:
         raise UserError(f"{folder / PACKED} is damaged (it lacks {more[0]}, which {path.name} has); {remedy}")
-    curves = read_table(folder / "curves.csv", ["method", "seed", "epoch", "val_accuracy"], remedy)
+    curves = read_csv(folder / "curves.csv", ["method", "seed", "epoch", "val_accuracy"], remedy)
     short = sorted(set(runs) - {run_name(*place) for place in zip(curves["method"], curves["seed"])})
     if short:
         raise UserError(f"{folder / 'curves.csv'} is damaged (it lacks {short[0]}); {remedy}")
     path = folder / "sensitivity.csv"
     empty = path.is_file() and not path.read_bytes().strip()
-    sensitivity = pd.DataFrame() if empty else read_table(path, ["method", "seed", *RANKS], remedy)
+    sensitivity = pd.DataFrame() if empty else read_csv(path, ["method", "seed", *RANKS], remedy)
     return Column(folder.name, records, predictions, curves, sensitivity)
 
 
@@ -126,47 +126,47 @@ def _read_runs(folder: Path) -> Column:
     predictions, curves, sensitivity = {}, [], []
     for path, record in paths.items():
         method, seed, remedy = record["method"], record["seed"], rerun(path)
-        test = read_table(path / "test_predictions.csv", [*LABELS, "logit"], remedy, rows=_images(record))
+        test = read_csv(path / "test_predictions.csv", [*LABELS, "logit"], remedy, rows=_images(record))
         if not predictions:
             labels = test[LABELS]
         elif not labels.equals(test[LABELS]):
             raise UserError(f"{path}: not tested on the images of the other runs in {folder}; keep them apart")
         predictions[run_name(method, seed)] = positive(test["logit"]).astype(np.int64)
         place = {"method": method, "seed": seed}
-        curves.append(read_table(path / "curve.csv", ["epoch", "val_accuracy"], remedy).assign(**place))
+        curves.append(read_csv(path / "curve.csv", ["epoch", "val_accuracy"], remedy).assign(**place))
         if method == "aim-fair" and (path / "sensitivity.csv").exists():
-            sensitivity.append(read_table(path / "sensitivity.csv", RANKS, remedy).assign(**place))
+            sensitivity.append(read_csv(path / "sensitivity.csv", RANKS, remedy).assign(**place))
 
-    def stack(tables):
-        return _places_first(pd.concat(tables, ignore_index=True)) if tables else pd.DataFrame()
+    def stack(frames):
+        return _places_first(pd.concat(frames, ignore_index=True)) if frames else pd.DataFrame()
 
-    table = pd.concat([labels, pd.DataFrame(predictions)], axis=1)
-    return Column(folder.name, list(paths.values()), table, stack(curves), stack(sensitivity))
+    predictions = pd.concat([labels, pd.DataFrame(predictions)], axis=1)
+    return Column(folder.name, list(paths.values()), predictions, stack(curves), stack(sensitivity))
 
 
-def read_table(path: Path, columns: list[str], remedy: str, rows: int | None = None) -> pd.DataFrame:
+def read_csv(path: Path, columns: list[str], remedy: str, rows: int | None = None) -> pd.DataFrame:
     """A CSV file of a record, whole: it ends with a line's end, and has the columns, no gap in them, and that many rows.
 
     Raises `UserError`, ending in the remedy, where it is missing or anything else.
     """
     try:
         content = path.read_bytes()
-        table = pd.read_csv(io.BytesIO(content))
+        frame = pd.read_csv(io.BytesIO(content))
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise UserError(f"{path} is damaged or incomplete ({reason}); {remedy}") from error
-    missing = [name for name in columns if name not in table.columns]
-    texts = [name for name in columns if name not in (*TEXTS, *missing) and not is_numeric_dtype(table[name])]
+    missing = [name for name in columns if name not in frame.columns]
+    texts = [name for name in columns if name not in (*TEXTS, *missing) and not is_numeric_dtype(frame[name])]
     if missing:
         fault = f"it has no column {missing[0]}"
     elif texts:
         fault = f"not all of {texts[0]} are numbers"
-    elif not content.endswith(b"\n") or table[columns].isna().any(axis=None) or table.empty:
+    elif not content.endswith(b"\n") or frame[columns].isna().any(axis=None) or frame.empty:
         fault = "it was cut off"
-    elif rows is not None and len(table) != rows:
-        fault = f"it has {len(table)} rows in place of {rows}"
+    elif rows is not None and len(frame) != rows:
+        fault = f"it has {len(frame)} rows in place of {rows}"
     else:
-        return table
+        return frame
     raise UserError(f"{path} is damaged or incomplete ({fault}); {remedy}")
 
 
@@ -175,9 +175,9 @@ def _images(record: dict) -> int:
     return sum(record["metrics"]["group_count"].values())
 
 
-def _places_first(table: pd.DataFrame) -> pd.DataFrame:
+def _places_first(frame: pd.DataFrame) -> pd.DataFrame:
     places = ["method", "seed"]
-    return table[places + [name for name in table.columns if name not in places]]
+    return frame[places + [name for name in frame.columns if name not in places]]
 
 
 def main() -> None:

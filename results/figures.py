@@ -12,7 +12,7 @@ import numpy as np  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from results.columns import Column  # noqa: E402
-from results.rows import read_paper  # noqa: E402
+from results.rows import read_paper, row_label  # noqa: E402
 
 STYLE = {
     "font.size": 9,
@@ -25,27 +25,15 @@ STYLE = {
 }
 NO_DATES = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
 DARK, LIGHT, GREY = "#0b4f6c", "#e08e45", "#8a8a8a"  # apart in lightness too
-# families of methods in the scatter, by how their names begin: label, marker, colour
-FAMILIES = (
-    ("erm", "ERM", "s", "black"),
-    ("aim-fair:top-k=auto", "AIM-Fair, k chosen", "P", DARK),
-    ("aim-fair:", "AIM-Fair, other settings", "*", "#6fa8c0"),
-    ("aim-fair", "AIM-Fair", "*", DARK),
-    ("random-mask", "random tensors", "x", GREY),
-    ("update-block", "one block updated", "^", GREY),
-    ("linear-probe", "linear probing", "^", "black"),
-    ("freeze-block", "one block frozen", "v", GREY),
-    ("cosine", "cosine ranking", "D", GREY),
-    ("full", "full fine-tuning", "o", LIGHT),
-    ("synthetic-only", "synthetic alone", "h", LIGHT),
-    ("supplement", "real + synthetic", "<", LIGHT),
-    ("repair", "repaired", ">", LIGHT),
-    ("group-dro", "group DRO (protected labels)", "d", "black"),
-    ("cvar-dro", "CVaR DRO", "1", "black"),
-    ("eiil", "EIIL", "2", "black"),
-    ("jtt", "JTT", "3", "black"),
-    ("lff", "LfF", "4", "black"),
-)
+# what a method is, by its record: marker, colour
+FAMILIES = {
+    "ERM": ("s", "black"),
+    "AIM-Fair": ("*", DARK),
+    "AIM-Fair, other options": ("*", "#6fa8c0"),
+    "fine-tuned on synthetic images": ("^", GREY),
+    "with synthetic images": ("o", LIGHT),
+    "on real images alone": ("x", "black"),
+}
 
 
 def write_figures(columns: dict[str, Column], output: Path) -> list[str]:
@@ -73,21 +61,47 @@ def accuracy_and_odds(column: Column) -> Figure | None:
     if len(column.methods) < 3:
         return None
     figure, axes = plt.subplots(figsize=(7, 4.2))
-    family = {m: next((i for i, f in enumerate(FAMILIES) if m.startswith(f[0])), None) for m in column.methods}
-    for place, (_, label, marker, color) in enumerate(FAMILIES):
-        members = [method for method in column.methods if family[method] == place]
+    points = {m: (mean(column, m, "equalized_odds"), mean(column, m, "accuracy")) for m in column.methods}
+    for label, (marker, color) in FAMILIES.items():
+        members = [point for method, point in points.items() if family(column, method) == label]
         if not members:
             continue
-        x, y = ([mean(column, method, key) for method in members] for key in ("equalized_odds", "accuracy"))
-        line = {"linewidths": 1.5} if marker in "x1234" else {"edgecolors": "black", "linewidths": 0.5}
+        line = {"linewidths": 1.5} if marker == "x" else {"edgecolors": "black", "linewidths": 0.5}
         first = label in ("ERM", "AIM-Fair")  # what the others are compared with: larger, and on top
-        axes.scatter(
-            x, y, s=150 if first else 70, marker=marker, c=color, label=label, zorder=4 if first else 3, **line
-        )
+        size, order = (150, 4) if first else (70, 3)
+        axes.scatter(*zip(*members), s=size, marker=marker, c=color, label=label, zorder=order, **line)
     axes.set(xlabel="equalized odds, larger gap (%)", ylabel="accuracy (%)", title=column.name)
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    name_points(axes, [method for method in points if method not in ("erm", "aim-fair")], points)
     return figure
+
+
+def name_points(axes: plt.Axes, named: list[str], points: dict[str, tuple]) -> None:
+    """Write names right of their points, where they cover no other of the `points` and stay within the axes."""
+
+    def place(point):  # in 1/72 inch
+        return axes.transData.transform(point) * 72 / axes.figure.dpi
+
+    edge, size = place((axes.get_xlim()[1], 0))[0], 6.5
+    places = {method: place(point) for method, point in points.items()}
+    for method in named:
+        (x, y), label = places.pop(method), row_label(method)
+        end = x + 10 + 0.6 * size * len(label)
+        if end < edge and not any(x - 1 < u < end and abs(v - y) < 9 for u, v in places.values()):
+            axes.annotate(label, points[method], (6, 0), textcoords="offset points", va="center", fontsize=size)
+        places[method] = x, y
+
+
+def family(column: Column, method: str) -> str:
+    """The one of `FAMILIES` that a method belongs to, by its name for ERM and AIM-Fair, by its settings for all others."""
+    name, _, options = method.partition(":")
+    if name in ("erm", "aim-fair"):
+        return {"erm": "ERM", "aim-fair": "AIM-Fair"}[name] + (", other options" if options else "")
+    settings = next(iter(column.runs(method).values()))["settings"]
+    if "biased_model" in settings:
+        return "fine-tuned on synthetic images"
+    return "with synthetic images" if "synthetic_data" in settings else "on real images alone"
 
 
 def groups(column: Column) -> Figure | None:
@@ -124,11 +138,11 @@ def groups(column: Column) -> Figure | None:
 
 def rankings(column: Column) -> Figure | None:
     """Both rankings of the tensors, averaged over seeds, in the network's order; shaded by how often each was chosen."""
-    table = column.sensitivity
-    if table.empty:
+    ranks = column.sensitivity
+    if ranks.empty:
         return None
-    order = table["name"].drop_duplicates().tolist()
-    average = table.groupby("name")[["domain_rank", "bias_rank", "chosen"]].mean().loc[order]
+    order = ranks["name"].drop_duplicates().tolist()
+    average = ranks.groupby("name")[["domain_rank", "bias_rank", "chosen"]].mean().loc[order]
     figure, axes = plt.subplots(figsize=(11, 4.6))
     place = np.arange(len(order))
     for x, share in zip(place, average["chosen"], strict=True):
@@ -186,8 +200,8 @@ def k_sweep(column: Column) -> Figure | None:
 
 def curves(column: Column) -> Figure | None:
     """Accuracy on real val in each epoch: pre-training, then fine-tuning; the band is the range over seeds."""
-    table = column.curves
-    parts = [(m, table[table["method"] == m]) for m in ("erm", "aim-fair")]
+    every = column.curves
+    parts = [(m, every[every["method"] == m]) for m in ("erm", "aim-fair")]
     if any(part.empty for _, part in parts):
         return None
     figure, panels = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)

@@ -1,4 +1,4 @@
-"""Which rows and columns each table of the paper has, under this project's names."""
+"""What each table of the paper consists of, under this project's names: columns, rows, and so the methods to train."""
 
 import json
 import re
@@ -11,28 +11,47 @@ from results.columns import Column
 PAPER = Path(__file__).parent / "paper.json"
 PROTECTED_LABELS = "group-dro"  # trains on protected labels: never marked as the best
 PUBLISHED = {"maple": "MAPLE", "diga": "DiGA"}  # rows of which only the paper's number is known
-BASELINES = ("erm", "cvar-dro", "eiil", "lff", "jtt", "maple", "diga", "aim-fair", PROTECTED_LABELS)
+BASELINES = ("erm", "cvar-dro", "eiil", "lff", "jtt", *PUBLISHED, "aim-fair", PROTECTED_LABELS)
 SHARE = "_real-"  # in the name of a column that trains on a share of the real images
-BLOCKS = ("stem", "1", "2", "3", "4", "fc")
 PAIRS = ("Smiling_Male", "Smiling_Young", "Female_White")
-BEST = {  # rows that choose among others, seed by seed
-    "best random mask": r"random-mask(:.*)?",
-    "best updated block": r"update-block-(stem|[1-4]|fc)|linear-probe",
-    "best frozen block": r"freeze-block-(stem|[1-4]|fc)",
-}
+MASKS = {
+    "random-mask*": tuple(f"random-mask:share={share}" for share in (0.4, 0.55, 0.7, 0.85))
+}  # what such a row runs
+UPDATED = (*(f"update-block-{block}" for block in ("stem", 1, 2, 3, 4)), "linear-probe")
+FROZEN = tuple(f"freeze-block-{block}" for block in ("stem", 1, 2, 3, 4, "fc"))
+# rows that choose among others, seed by seed
+BEST = {"best random mask": tuple(MASKS), "best updated block": UPDATED, "best frozen block": FROZEN}
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its title, the paper's columns, its rows, and a note for its readers.
+    """A table: its title, the paper's columns, its rows, a note for its readers, and what it costs at the paper's size.
 
-    A row that ends in * stands for every method that begins so and has no row of its own.
+    A row that ends in * stands for every method that begins so and has no row of its own. A column is a pair, or a pair,
+    `SHARE` and a percentage of the real images. `cost` is an estimate.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[str, ...]
     note: str = ""
+    cost: str = ""
+
+    @property
+    def pairs(self) -> list[str]:
+        """The pairs of the paper's columns."""
+        return list(dict.fromkeys(column.partition(SHARE)[0] for column in self.columns))
+
+    @property
+    def shares(self) -> list[str]:
+        """The percentages of the real images that it trains on; [""] where it is all of them."""
+        return list(dict.fromkeys(column.partition(SHARE)[2] for column in self.columns))
+
+    @property
+    def methods(self) -> list[str]:
+        """What to train for it: erm always is."""
+        rows = [row for row in self.rows if row != "erm" and row not in PUBLISHED and row not in BEST]
+        return [method for row in rows for method in (MASKS.get(row, ()) if row.endswith("*") else [row])]
 
 
 TABLES = {
@@ -40,53 +59,62 @@ TABLES = {
         "Methods that train on real images alone, and AIM-Fair",
         ("Smiling_Male", "Smiling_Young", "Young_Male"),
         BASELINES,
+        cost="126,000 images to generate (18 to 36 GPU hours, 12 GB), then ten seeds of seven trainings a pair (about 5 "
+        "hours a pair, 4 GB a seed and pair for weights)",
     ),
     "table_2": Table(
-        "With a share of the real images", tuple(f"Smiling_Male{SHARE}{n}" for n in (50, 25, 10)), BASELINES
+        "With a share of the real images",
+        tuple(f"Smiling_Male{SHARE}{n}" for n in (50, 25, 10)),
+        BASELINES,
+        cost="the synthetic images of table 1's Smiling_Male, then about 4 GPU hours",
     ),
     "table_3": Table(
         "Ways to use synthetic images",
         PAIRS,
         ("erm", "synthetic-only", "supplement", "repair", "linear-probe", "full", "aim-fair"),
+        cost="42,000 images a pair to generate (6 to 12 GPU hours, 4 GB), then about 4 hours for ten seeds of a pair",
     ),
     "table_4": Table(
         "Which tensors to fine-tune",
         PAIRS,
         (
             "erm",
-            "random-mask*",
+            *MASKS,
             "best random mask",
-            *(f"update-block-{block}" for block in BLOCKS[:-1]),
-            "linear-probe",
+            *UPDATED,
             "best updated block",
-            *(f"freeze-block-{block}" for block in BLOCKS),
+            *FROZEN,
             "best frozen block",
             "cosine",
             "aim-fair",
         ),
         "A row of random masks takes in all draws of one share: a seed's value is the mean of its draws, the spread is "
         "over draws and seeds. `linear-probe` is the update of the block fc.",
+        "the synthetic images of table 3, then 17 fine-tunings a seed (about 10 GPU hours for ten seeds of a pair)",
     ),
     "table_5": Table(
         "Prompt sets, by training on their images alone",
         ("Smiling_Male", "Smiling_Young"),
         (
-            "synthetic-only:prompt-type=plain",
-            "synthetic-only:prompt-type=contextual-without-pose-25",
+            *(f"synthetic-only:prompt-type={name}" for name in ("plain", "contextual-without-pose-25")),
             "synthetic-only:prompt-type=contextual-without-pose",
             "synthetic-only",
         ),
+        cost="four sets of 42,000 images a pair to generate (24 to 48 GPU hours, 16 GB), then about 2 hours for ten "
+        "seeds of a pair",
     ),
     "table_6": Table(
         "Synthetic images to real ones in the balanced set",
         ("Smiling_Male",),
         ("erm", "aim-fair:ratio=0.5", "aim-fair", "aim-fair:ratio=1.5", "aim-fair:ratio=2.0"),
         "At ratio 2 the paper misprints both group accuracies of target 1; the numbers shown here are not touched by it.",
+        "the synthetic images of table 3, then about 3 GPU hours for ten seeds",
     ),
     "table_7": Table(
         "Bias of the biased synthetic set",
         ("Smiling_Male",),
         ("erm", *(f"aim-fair:bias-degree={d}" for d in ("4/6", "3/7", "2/8")), "aim-fair", "full"),
+        cost="the synthetic images of table 3, then about 3 GPU hours for ten seeds",
     ),
     "table_k": Table(
         "Tensors that each ranking keeps",
@@ -100,12 +128,25 @@ TABLES = {
             "aim-fair:top-k=auto",
         ),
         "The paper's numbers were measured off a figure, to about 0.1; its `aim-fair` keeps 55.",
+        "the synthetic images of table 3, then about 3 GPU hours for ten seeds",
     ),
     "table_blocks": Table(
         "Freezing each block in turn",
         ("Smiling_Male",),
-        ("erm", *(f"freeze-block-{b}" for b in BLOCKS)),
+        ("erm", *FROZEN),
         "The paper's numbers were measured off a figure, to about 0.1; it has none for the stem.",
+        "the synthetic images of table 3, then about 4 GPU hours for ten seeds",
+    ),
+}
+OTHERS = "table_others"  # the page of what the columns hold besides, made from records alone
+PAGES = {
+    **TABLES,
+    OTHERS: Table(
+        "Methods that stand in no table of the paper",
+        (),
+        ("erm", "aim-fair"),
+        "Made from every record that has no row in another table; `erm` and `aim-fair` are there to compare with. Whether "
+        "a method trains on protected labels isn't looked at here.",
     ),
 }
 
@@ -116,22 +157,32 @@ def read_paper() -> dict:
 
 
 def columns_of(table: Table, present: list[str]) -> list[str]:
-    """The columns of a table that are there: the paper's, then those of other pairs."""
-    shares = SHARE in table.columns[0]
-    others = [name for name in sorted(present) if name not in table.columns and (SHARE in name) == shares]
+    """The columns of a table that are there: the paper's, then those of other pairs; of the page of others, all."""
+    others = [name for name in sorted(present) if name not in table.columns]
+    if table.columns:
+        others = [name for name in others if bool(name.partition(SHARE)[2]) == bool(table.shares[0])]
     return [name for name in table.columns if name in present] + others
 
 
 def expand_rows(table: Table, column: Column) -> list[str]:
     """The rows of a table in a column, a pattern replaced by the methods it stands for."""
     found = dict.fromkeys(map(without_draw, column.methods))
+    if table == PAGES[OTHERS]:
+        shown = [t for t in TABLES.values() if columns_of(t, [column.name])]
+        known = {*table.rows, *(row for t in shown for row in expand_rows(t, column))}
+        return [*table.rows, *(method for method in found if method not in known)]
     rows = []
     for row in table.rows:
         if row.endswith("*"):
-            rows += [method for method in found if method.startswith(row[:-1]) and method not in table.rows]
+            rows += [method for method in found if stands_for(row, method) and method not in table.rows]
         else:
             rows.append(row)
     return rows
+
+
+def stands_for(row: str, method: str) -> bool:
+    """Whether a row is a method's, or a pattern that takes it in."""
+    return method.startswith(row[:-1]) if row.endswith("*") else method == row
 
 
 def without_draw(method: str) -> str:
@@ -142,7 +193,7 @@ def without_draw(method: str) -> str:
 def row_runs(row: str, column: Column) -> dict[int, list[dict]]:
     """The records of a row by seed, several where masks were drawn several times; empty where it was not run."""
     if row in BEST:
-        return {seed: [record] for seed, record in best_runs(re.compile(BEST[row]), column).items()}
+        return {seed: [record] for seed, record in best_runs(BEST[row], column).items()}
     runs = {}
     for record in column.records:
         if without_draw(record["method"]) == row:
@@ -150,9 +201,9 @@ def row_runs(row: str, column: Column) -> dict[int, list[dict]]:
     return dict(sorted(runs.items()))
 
 
-def best_runs(pattern: re.Pattern, column: Column) -> dict[int, dict]:
-    """For each seed the record that `models.choice.choose` takes among the methods of a pattern: never by the test set."""
-    methods = [method for method in column.methods if pattern.fullmatch(method)]
+def best_runs(rows: tuple[str, ...], column: Column) -> dict[int, dict]:
+    """For each seed the record that `models.choice.choose` takes among the methods of rows: never by the test set."""
+    methods = [method for method in column.methods if any(stands_for(row, method) for row in rows)]
     chosen = {}
     for seed in sorted({record["seed"] for record in column.records}):
         found = [column.runs(method).get(seed) for method in methods]

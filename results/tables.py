@@ -3,7 +3,7 @@
     python -m results.tables                          the committed records
     python -m results.tables --records results/runs/tables --output results/runs/tables_made
 
---records holds a folder for each data set, and that one for each column, as the table scripts write them. Seconds,
+--records holds a folder for each data set, and that one for each column, as results/table.sh writes them. Seconds,
 without a GPU; the same records give the same bytes.
 """
 
@@ -24,7 +24,7 @@ from results.intervals import (
     pooled,
     statistics,
 )
-from results.rows import PROTECTED_LABELS, TABLES, columns_of, expand_rows, read_paper, row_label, row_runs
+from results.rows import PAGES, PROTECTED_LABELS, columns_of, expand_rows, read_paper, row_label, row_runs
 from utils.errors import UserError, command_line
 from utils.metrics import hardly_learned
 
@@ -62,22 +62,27 @@ class Entry:
 
 def main() -> None:
     """The command line."""
-    args = parse_args()
-    datasets = (
-        [path for path in sorted(args.records.iterdir()) if column_folders(path)] if args.records.is_dir() else []
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=Path, default=Path("results/records/tables"))
+    parser.add_argument("--output", type=Path, default=Path("results/pages"))
+    make_pages(**vars(parser.parse_args()))
+
+
+def make_pages(records: Path, output: Path) -> None:
+    """Write the tables, figures and page of each data set in `records` into `output`. Raises `UserError` without one."""
+    datasets = [path for path in sorted(records.iterdir()) if column_folders(path)] if records.is_dir() else []
     if not datasets:
         raise UserError(
-            f"--records {args.records}: no <dataset>/<column> folder with records; run results/table_3.sh first"
+            f"--records {records}: no <dataset>/<column> folder with records; run bash results/table.sh 3 first"
         )
     for path in datasets:
         columns = {folder.name: read_column(folder) for folder in column_folders(path)}
-        output = args.output / path.name
-        output.mkdir(parents=True, exist_ok=True)
-        tables = write_tables(columns, output)
-        figures = write_figures(columns, output)
-        (output / "README.md").write_text(overview(path.name, columns, tables, figures), encoding="utf-8")
-        print(f"{output}: {len(tables)} tables, {len(figures)} figures")
+        folder = output / path.name
+        folder.mkdir(parents=True, exist_ok=True)
+        tables = write_tables(columns, folder)
+        figures = write_figures(columns, folder)
+        (folder / "README.md").write_text(overview(path.name, columns, tables, figures), encoding="utf-8")
+        print(f"{folder}: {len(tables)} tables, {len(figures)} figures")
 
 
 def write_tables(columns: dict[str, Column], output: Path) -> list[str]:
@@ -85,22 +90,18 @@ def write_tables(columns: dict[str, Column], output: Path) -> list[str]:
     paper = read_paper()
     accuracies = {name: column_accuracies(column) for name, column in columns.items()}
     written = []
-    for name, table in TABLES.items():
+    for name, table in PAGES.items():
         parts = {}
         for key in columns_of(table, list(columns)):
             column = columns[key]
             rows = expand_rows(table, column)
-            entries = make_entries(rows, column, accuracies[key], paper[name].get(key, {}))
+            entries = make_entries(rows, column, accuracies[key], paper.get(name, {}).get(key, {}))
             if any(entry.n and entry.row not in ("erm", "aim-fair") for entry in entries):
                 parts[key] = mark(entries, column, accuracies[key])
         if not parts:
             continue
         warnings = {key: warning(columns[key], entries) for key, entries in parts.items()}
-        texts = {
-            "md": as_markdown(name, table.title, parts, warnings),
-            "csv": as_csv(parts),
-            "tex": as_latex(parts, warnings),
-        }
+        texts = {"md": as_markdown(name, parts, warnings), "csv": as_csv(parts), "tex": as_latex(parts, warnings)}
         for suffix, text in texts.items():
             (output / f"{name}.{suffix}").write_text(text, encoding="utf-8")
         written.append(name)
@@ -111,8 +112,8 @@ def column_accuracies(column: Column) -> GroupAccuracies:
     """The group accuracies of all runs of a column, in the order of its records."""
     names = tuple(column.records[0]["metrics"]["group_accuracy"])
     runs = [run_name(record["method"], record["seed"]) for record in column.records]
-    table = column.predictions
-    return group_accuracies(table["target"].to_numpy(), table["protected"].to_numpy(), table[runs].to_numpy(), names)
+    images = column.predictions
+    return group_accuracies(images["target"].to_numpy(), images["protected"].to_numpy(), images[runs].to_numpy(), names)
 
 
 def make_entries(rows: list[str], column: Column, accuracies: GroupAccuracies, paper: dict) -> list[Entry]:
@@ -168,10 +169,10 @@ def warning(column: Column, entries: list[Entry]) -> str:
     return f"**{hardly} This column shows that its rows run, and says nothing of the methods.**" if hardly else ""
 
 
-def as_markdown(name: str, title: str, parts: dict[str, list[Entry]], warnings: dict[str, str]) -> str:
+def as_markdown(name: str, parts: dict[str, list[Entry]], warnings: dict[str, str]) -> str:
     """A table of each column under its own heading, and what `warning` says of it."""
-    lines = [f"# {name.replace('_', ' ').capitalize()}: {title}"]
-    lines += ["", TABLES[name].note] if TABLES[name].note else []
+    lines = [f"# {name.replace('_', ' ').capitalize()}: {PAGES[name].title}"]
+    lines += ["", PAGES[name].note] if PAGES[name].note else []
     heads = ["method", "n", *(f"{key} [paper]" for key in METRICS), *(f"{key} to ERM" for key in COMPARED)]
     for column, entries in parts.items():
         lines += ["", f"## {column}", *(["", warnings[column]] if warnings.get(column) else [])]
@@ -199,22 +200,10 @@ def as_csv(parts: dict[str, list[Entry]]) -> str:
     for column, entries in parts.items():
         for entry in entries:
             for key in METRICS:
-                value, spread = entry.ours.get(key, (None, None))
-                change = [number(v) for v in entry.change.get(key, (None,) * 3)]
-                paper = entry.paper.get(key, "")
-                writer.writerow(
-                    [
-                        column,
-                        entry.row,
-                        entry.n,
-                        key,
-                        number(value),
-                        number(spread),
-                        paper,
-                        *change,
-                        int(key in entry.marked),
-                    ]
-                )
+                ours = (*entry.ours.get(key, (None, None)), *entry.change.get(key, (None,) * 3))
+                value, spread, *change = map(number, ours)
+                place = [column, entry.row, entry.n, key]
+                writer.writerow([*place, value, spread, entry.paper.get(key, ""), *change, int(key in entry.marked)])
     return buffer.getvalue()
 
 
@@ -239,9 +228,7 @@ def overview(dataset: str, columns: dict[str, Column], tables: list[str], figure
     """The page that names the tables, the figures, and where the records come from."""
     records = [record for column in columns.values() for record in column.records]
     lines = [f"# Tables and figures: {dataset}", "", NOTE, "", "## Tables", ""]
-    lines += [
-        f"- [{name}]({name}.md): {TABLES[name].title} ([CSV]({name}.csv), [LaTeX]({name}.tex))" for name in tables
-    ]
+    lines += [f"- [{name}]({name}.md): {PAGES[name].title} ([CSV]({name}.csv), [LaTeX]({name}.tex))" for name in tables]
     lines += ["", "## Figures", "", *(f"![{name}]({name}.png)" for name in figures), "", "## Records", ""]
     for name, column in columns.items():
         seeds = sorted({record["seed"] for record in column.records})
@@ -285,14 +272,6 @@ def _escape(text: str) -> str:
     signs = {sign: f"\\{sign}" for sign in "_&%#${}"}
     signs |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return text.translate(str.maketrans(signs))
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=Path, default=Path("results/records/tables"))
-    parser.add_argument("--output", type=Path, default=Path("results/pages"))
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,149 @@
+"""Train the rows of tables of the paper, column by column, and remake all pages.
+
+    bash results/table.sh 3                                                   toy faces, Smiling/Male
+    bash results/table.sh 3 --dataset celeba --real-data-path DIR             the paper's CelebA columns
+    bash results/table.sh 3 4 --dataset utkface --real-data-path DIR          UTKFace, Female/White
+    bash results/table.sh 3 --methods MINE                                    a method that stands in no table
+
+Every flag that isn't listed below goes to runner.sh: --real-data-path, --seeds, --model, --weights, --precision ...;
+--methods there takes the place of the table's own. A row that is recorded is not run again, so an interrupted command
+goes on and tables share what they can.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from datasets.real import DATASETS
+from results.rows import SHARE, TABLES, Table
+from results.tables import make_pages
+from utils.errors import UserError, command_line
+from utils.records import ROOT
+
+TOY_SIZE = 1600  # biased real images
+# Far fewer images than the paper's, so smaller batches: it is the number of steps that a network needs. A cell's toy
+# faces are enough for ratio 2 and those held out; draws depend on how many there are, so all tables make the same.
+TOY = (
+    f"--synthetic-data-root {ROOT}/results/runs/toy/synthetic_of_tables --scheduler dpmpp --steps 6 --width 0.25 --batch-size 32 "
+    "--number-balanced-synthetic 400 --number-imbalanced-synthetic 800 --number-held-out-synthetic 200 "
+    "--pre-train-epochs 10 --pre-train-lr 0.02 --fine-tune-epochs 4 --fine-tune-lr 0.03 --precision fp32 --seeds 100 200 300"
+).split()
+TOY_IMAGES, TOY_IMAGES_OF_PROMPT_TYPES = 1000, 400  # to generate of each cell
+
+
+def main() -> None:
+    """Run the tables that the command line names."""
+    names, args, flags = parse_args(sys.argv[1:])
+    for name in names:
+        for call in runner_calls(TABLES[name], args.dataset, args.output, args.pairs, args.real, flags=flags):
+            run(call)
+    records = args.output.resolve().parent
+    make_pages(records, records.with_name(f"{records.name}_made"))
+
+
+def parse_args(arguments: list[str]) -> tuple[list[str], argparse.Namespace, list[str]]:
+    """The tables' names, the flags listed here, and those for runner.sh. Raises `UserError` where a table isn't known."""
+    costs = "\n".join(f"  {short(name):7} {table.title}:\n          {table.cost}" for name, table in TABLES.items())
+    parser = argparse.ArgumentParser(
+        prog="results/table.sh",
+        usage="bash results/table.sh N [N ...] [flags]",
+        description=__doc__,
+        epilog=f"N is one of these, or all. Their cost at the paper's size is an estimate:\n{costs}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--dataset", choices=DATASETS, default="toy", help="where the real images come from (toy)")
+    parser.add_argument("--pairs", nargs="+", metavar="PAIR", help="other columns than the table's own")
+    parser.add_argument(
+        "--output", type=Path, help="the records, a folder for each column (results/runs/tables/<dataset>)"
+    )
+    parser.add_argument(
+        "--number-train-data-real", type=int, metavar="N", dest="real", help=f"train.py's; toy: {TOY_SIZE}"
+    )
+    count = next((i for i, text in enumerate(arguments) if text.startswith("-")), len(arguments))
+    args, flags = parser.parse_known_args(arguments[count:])
+    chosen = list(TABLES) if arguments[:count] == ["all"] else [f"table_{text}" for text in arguments[:count]]
+    unknown = [short(name) for name in chosen if name not in TABLES]
+    if unknown or not chosen:
+        known = ", ".join(map(short, TABLES))
+        raise UserError(
+            f"results/table.sh: {f'no table {unknown[0]}' if unknown else 'name a table first'}: {known} or all"
+        )
+    args.pairs = " ".join(args.pairs or []).split()
+    args.output = args.output or ROOT / "results" / "runs" / "tables" / args.dataset
+    return chosen, args, flags
+
+
+def runner_calls(
+    table: Table, dataset: str, output: Path, pairs: list[str], real: int | None, *, flags: list[str]
+) -> list[list[str]]:
+    """The arguments of runner.sh, once for each column of a table and each prompt type in its rows.
+
+    `real` is the number of real images, None where it is train.py's own. Raises `UserError` where nothing names a pair, or
+    the number that a share is taken of.
+    """
+    calls = []
+    toy = dataset == "toy"
+    real = real or (TOY_SIZE if toy else None)
+    for pair in pairs or own_pairs(table, dataset):
+        for share in table.shares:
+            number = int(share) * whole_size(dataset, real) // 100 if share else real
+            for prompt_type, methods in by_prompt_type(table.methods).items():
+                call = ["--dataset", dataset, "--target-sensitive", pair]
+                call += ["--output", str(output / (f"{pair}{SHARE}{share}" if share else pair))]
+                if toy:
+                    call += ["--images-per-cell", str(TOY_IMAGES_OF_PROMPT_TYPES if prompt_type else TOY_IMAGES)]
+                call += ["--methods", *methods]
+                call += ["--generation-prompt-type", prompt_type] if prompt_type else []
+                call += ["--number-train-data-real", str(number)] if number else []
+                calls.append([*call, *(TOY if toy else []), *flags])
+    return calls
+
+
+def own_pairs(table: Table, dataset: str) -> list[str]:
+    """The pairs of the table's columns that the data set has; where it has none of them, its own.
+
+    Raises `UserError` where it has no pairs of its own.
+    """
+    known = getattr(DATASETS[dataset], "PAIRS", ())
+    if not known:
+        raise UserError(f"--dataset {dataset} has no pairs of its own: name them with --pairs")
+    return [pair for pair in table.pairs if pair in known] or list(known)
+
+
+def whole_size(dataset: str, real: int | None) -> int:
+    """The number of real images that a share is taken of. Raises `UserError` where the paper has none for the data set."""
+    size = real or getattr(DATASETS[dataset], "PAPER_SIZE", None)
+    if not size:
+        raise UserError(f"--dataset {dataset}: say with --number-train-data-real of how many images to take a share")
+    return size
+
+
+def by_prompt_type(methods: list[str]) -> dict[str, list[str]]:
+    """The methods by the prompt type that they name, whose images a run of their own generates; "" where they name none."""
+    found = {}
+    for method in methods:
+        found.setdefault(method.partition("prompt-type=")[2].partition(",")[0], []).append(method)
+    return found
+
+
+def run(call: list[str]) -> None:
+    """Run runner.sh; where it fails, leave with its status. Ctrl-C reaches it too, and is waited for until it has saved."""
+    process = subprocess.Popen(["bash", ROOT / "runner.sh", *call])
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+    if status:
+        sys.exit(status)
+
+
+def short(name: str) -> str:
+    """How the command line calls a table: 3 for table_3."""
+    return name.removeprefix("table_")
+
+
+if __name__ == "__main__":
+    command_line(main)
