@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole of AIM-Fair in one command: data, prompts, synthetic faces, biased training, selective fine-tuning, table.
+# The whole of AIM-Fair in one command: data, prompts, synthetic faces, biased training, selective fine-tuning, summary.
 #
 #   bash runner.sh
 #       drawn toy faces and the small generator of this repository; minutes on two CPU cores
@@ -75,7 +75,7 @@ train=("$PYTHON" "$AIM_FAIR_ROOT/train.py" --dataset "$dataset" ${real_data:+--r
 echo "AIM-Fair on $dataset, $pair"
 echo "  real images       $real_data"
 echo "  synthetic images  $synthetic"
-echo "  records, table    $output"
+echo "  records, summary  $output"
 
 echo; echo "== 1/4 data"
 if [ "$dataset" = toy ] && [ "$real_data" = "$runs/real" ]; then
@@ -89,10 +89,10 @@ if [[ "$synthetic" != *.csv ]]; then "${generate[@]}" --dry-run; fi
 echo; echo "== 3/4 generation"
 if [[ "$synthetic" != *.csv ]]; then "${generate[@]}"; else echo "none: $synthetic takes its place"; fi
 
-echo; echo "== 4/4 training, ranking, fine-tuning, table"
+echo; echo "== 4/4 training, ranking, fine-tuning, summary"
 "${train[@]}"
 
 echo
-echo "Done. Table: $output/summary.md"
+echo "Done. Summary: $output/summary.md"
 echo "Records, rankings of the tensors, weights: $output/<method>/seed_<n>/"
 if [[ "$synthetic" != *.csv ]]; then echo "Synthetic images and contact sheets: $synthetic/<pair>/<prompt type>/"; fi

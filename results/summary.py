@@ -1,4 +1,4 @@
-"""The table over seeds, made from the records alone.
+"""The summary over seeds, made from the records alone.
 
 python -m results.summary --runs DIR
 """
@@ -23,12 +23,12 @@ NOTE = (
 
 
 def write_summary(runs: Path) -> str:
-    """Write `summary.md` from the records under `runs`; returns the table as text for a terminal."""
+    """Write `summary.md` from the records under `runs`; returns it as text for a terminal."""
     by_method = read_metrics(runs)
     groups = list(next(iter(by_method.values()))[0]["group_accuracy"])
     if any(list(m["group_accuracy"]) != groups for metrics in by_method.values() for m in metrics):
         raise UserError(f"{runs}: the records are of different groups; keep each pair's in a folder of its own")
-    columns = table_columns(groups)
+    columns = headings(groups)
     rows = [summary_row(method, metrics) for method, metrics in by_method.items()]
     markdown = [_markdown(columns), _markdown(["---"] * len(columns)), *map(_markdown, rows)]
     said = erm_warning(by_method.get("erm", []))
@@ -56,8 +56,8 @@ def read_metrics(runs: Path) -> dict[str, list[dict]]:
     return {method: [record["metrics"] for record in records if record["method"] == method] for method in methods}
 
 
-def table_columns(groups: list[str]) -> list[str]:
-    """The headings of the table for records of these groups."""
+def headings(groups: list[str]) -> list[str]:
+    """The headings of the summary for records of these groups."""
     spread = ("WST of means", "mean of WST", "STD of means", "mean of STD", "EO max", "EO mean")
     return ["Method", "n", "ACC", *(f"acc {group}" for group in groups), *spread]
 
@@ -81,7 +81,7 @@ def summary_row(method: str, metrics: list[dict]) -> list[str]:
 
 
 def as_text(columns: list[str], rows: list[list[str]]) -> str:
-    """The table for a terminal: a line each metric, or, of many methods, a line each with the metrics of the paper's tables."""
+    """The summary for a terminal: a line each metric, or, of many methods, a line each with the metrics of the paper's tables."""
     if len(rows) <= MANY:
         lines = list(zip(columns, *rows, strict=True))
     else:

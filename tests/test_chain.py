@@ -282,8 +282,8 @@ def test_runner_chains_the_stages_and_skips_them_the_second_time(toy, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "parts"),
     [
-        (["--dataset", "celeba"], ["--real-data-path"]),
-        (["--dataset", "mnist"], ["choose toy, celeba, utkface or csv"]),
+        (["--dataset", "celeba"], ["required: --real-data-path"]),
+        (["--dataset", "mnist"], ["invalid choice: 'mnist'", "csv"]),
         (["--seeds"], ["--seeds needs a value"]),
         (["oops"], ["unexpected argument oops"]),
     ],

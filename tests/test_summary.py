@@ -30,7 +30,7 @@ def put(runs, method, seed, content):
     (folder / "metrics.json").write_text(json.dumps(record))
 
 
-def test_table_tells_the_worst_of_means_from_the_mean_of_worsts(tmp_path):
+def test_the_summary_tells_the_worst_of_means_from_the_mean_of_worsts(tmp_path):
     put(tmp_path, "erm", 100, metrics([0.5, 0.9, 0.9, 0.7]))
     put(tmp_path, "erm", 200, metrics([0.7, 0.9, 0.9, 0.5], odds=(0.4, 0.3)))
     put(tmp_path, "aim-fair", 100, metrics([0.8, 0.8, 0.8, 0.8]))
@@ -154,6 +154,6 @@ def test_every_committed_record_is_whole():
     assert len(folders) > 10 and all(read_record(folder, "settings", "val_metrics.accuracy") for folder in folders)
 
 
-def test_a_table_does_not_wait_for_torch():
-    command = "import sys, results.summary, results.columns; sys.exit('torch' in sys.modules)"
+def test_summary_and_pages_do_not_wait_for_torch():
+    command = "import sys, results.summary, results.tables; sys.exit('torch' in sys.modules)"
     assert run_script(sys.executable, "-c", command).returncode == 0

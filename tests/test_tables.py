@@ -7,17 +7,30 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, assert_one_line_error, run_here, run_script
 
+from datasets.celeba import read_attributes
 from models.choice import choose
-from results import columns, tables
+from results import columns, run_table, tables
 from results.columns import pack_column, read_column
-from results.figures import k_sweep
+from results.figures import accuracy_and_odds, family, k_sweep
 from results.intervals import METRICS, difference
-from results.rows import BEST, PUBLISHED, TABLES, columns_of, expand_rows, read_paper, row_runs
+from results.rows import (
+    BEST,
+    OTHERS,
+    PAGES,
+    PUBLISHED,
+    TABLES,
+    columns_of,
+    expand_rows,
+    read_paper,
+    row_runs,
+    stands_for,
+)
 from results.tables import Entry, as_latex, as_markdown, column_accuracies, make_entries, mark, write_tables
 from utils.errors import UserError
 from utils.metrics import fairness_metrics
@@ -25,7 +38,7 @@ from utils.metrics import fairness_metrics
 TARGET, PROTECTED = np.repeat([0, 0, 1, 1], 25), np.tile(np.repeat([0, 1], 25), 2)
 
 
-def put(column, method, seed, errors, val=0.8, held_out=None, top_k=55):
+def put(column, method, seed, errors, val=0.8, held_out=None, **settings):
     """A record of a made-up run that errs on the first `errors[cell]` images of each cell."""
     right = np.concatenate([np.arange(25) >= n for n in errors])
     prediction = np.where(right, TARGET, 1 - TARGET)
@@ -34,7 +47,7 @@ def put(column, method, seed, errors, val=0.8, held_out=None, top_k=55):
     record = {"method": method, "seed": seed, "metrics": fairness_metrics(TARGET, PROTECTED, prediction)}
     record |= {
         "val_metrics": {"accuracy": val},
-        "settings": {"top_k": top_k},
+        "settings": {"top_k": 55} | settings,
         "command": "python train.py",
         "device": "d",
     }
@@ -69,7 +82,7 @@ def records(tmp_path):
 
 
 def remake(records, output):
-    return run_script(sys.executable, "-m", "results.tables", "--records", records, "--output", output)
+    return run_here(tables.main, "--records", records, "--output", output)
 
 
 @pytest.mark.slow
@@ -109,7 +122,7 @@ def test_packing_keeps_every_record_and_no_weights(records, tmp_path):
 
 
 def test_bad_records_are_named(records, tmp_path):
-    assert_one_line_error(remake(tmp_path / "nowhere", tmp_path / "out"), "nowhere", "results/table_3.sh")
+    assert_one_line_error(remake(tmp_path / "nowhere", tmp_path / "out"), "nowhere", "results/table.sh 3")
     path = records / "toy" / "Smiling_Male" / "full" / "seed_200" / "test_predictions.csv"
     path.write_text(path.read_text().replace("5.jpg", "other.jpg"))
     with pytest.raises(UserError, match=r"full.*seed_200.*images of the other runs"):
@@ -274,7 +287,7 @@ def test_draws_of_a_mask_share_a_row_in_which_a_seed_counts_once(tmp_path):
     assert entry.ours["WST"][0] == pytest.approx((90 + 80) / 2)  # of mean group accuracies, where they do
     assert entry.ours["ACC"][1] == pytest.approx(np.std([95, 95, 80], ddof=1))
     assert entry.change["EO"][0] == pytest.approx(10 - 40)
-    assert "| 2 (3 runs) |" in as_markdown("table_4", "Title", {"Smiling_Male": [entry]}, {})
+    assert "| 2 (3 runs) |" in as_markdown("table_4", {"Smiling_Male": [entry]}, {})
 
 
 def test_every_k_has_a_row_and_a_chosen_one_does_not_stop_the_figure(tmp_path):
@@ -314,14 +327,14 @@ def test_markdown_and_latex():
         ),
         Entry("diga", 0, {}, {"ACC": 88.4}, {}),
     ]  # fmt: skip
-    lines = as_markdown("table_1", "Title", {"Smiling_Male": entries}, {}).splitlines()
-    assert lines[:3] == ["# Table 1: Title", "", "## Smiling_Male"]
+    lines = as_markdown("table_1", {"Smiling_Male": entries}, {}).splitlines()
+    assert lines[:3] == [f"# Table 1: {TABLES['table_1'].title}", "", "## Smiling_Male"]
     assert lines[6:9] == [
         "| erm | 2 | 70.00 ± 1.00 [89.23] | 70.00 ± 1.00 | 70.00 ± 1.00 | 70.00 ± 1.00 | – | – | – |",
         "| aim-fair:top-k=50 | 1 | **80.50** | 80.50 | 80.50 | 80.50 | +10.50 (-1.00 to +20.00) | – | – |",
         "| DiGA (published number) | – | – [88.40] | – | – | – | – | – | – |",
     ]
-    warned = as_markdown("table_1", "Title", {"Smiling_Male": entries}, {"Smiling_Male": "**Look out.**"})
+    warned = as_markdown("table_1", {"Smiling_Male": entries}, {"Smiling_Male": "**Look out.**"})
     assert "## Smiling_Male\n\n**Look out.**\n\n|" in warned
     assert "% Look out." in as_latex({"Smiling_Male": entries}, {"Smiling_Male": "**Look out.**"})
     latex = as_latex({"Smiling_Male": entries}, {})
@@ -362,7 +375,8 @@ def test_rows_stand_for_what_was_run(records):
 
 
 @pytest.mark.slow
-def test_committed_tables_are_remade_byte_for_byte(tmp_path):
+def test_committed_tables_are_remade_byte_for_byte(tmp_path, monkeypatch):
+    monkeypatch.setattr("results.figures.save", lambda figure, *_: plt.close(figure))  # other versions draw other bytes
     if not (ROOT / "results" / "records" / "tables").is_dir():
         pytest.skip("no records in results/records/tables yet")
     done = remake(ROOT / "results" / "records" / "tables", tmp_path)
@@ -377,48 +391,133 @@ def test_committed_tables_are_remade_byte_for_byte(tmp_path):
         assert (ROOT / name).read_bytes() == remade.read_bytes(), name
 
 
+def calls(*arguments):
+    """What results/table.sh would have runner.sh do: the flags of each call, each with its last values."""
+    names, args, flags = run_table.parse_args([*arguments])
+    found = []
+    for name in names:
+        for call in run_table.runner_calls(TABLES[name], args.dataset, args.output, args.pairs, args.real, flags=flags):
+            values, key = {}, None
+            for word in call:
+                if word.startswith("--"):
+                    key, values[word] = word, []
+                else:
+                    values[key].append(word)
+            found.append({key: " ".join(value) for key, value in values.items()})
+    return found
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_row_of_a_table_that_can_be_run_is_run(name):
+    asked = " ".join(call["--methods"] for call in calls(run_table.short(name))).split()
+    asked = methods_that_parse({"erm", *asked})
+    for row in {*TABLES[name].rows} - PUBLISHED.keys() - BEST.keys() - {"aim-fair:top-k=*"}:
+        assert any(stands_for(row, method) for method in asked), row
+
+
+def test_columns_are_the_papers_pairs_that_the_data_set_has():
+    def columns(*arguments):
+        return [Path(call["--output"]).name for call in calls(*arguments)]
+
+    celeba = "Smiling_Male", "Smiling_Young", "Young_Male"
+    assert columns("1", "--dataset", "celeba") == list(celeba) and columns("3", "--dataset", "celeba") == list(
+        celeba[:2]
+    )
+    assert columns("7", "--dataset", "celeba") == columns("1") == ["Smiling_Male"]
+    assert columns("3", "7", "--dataset", "utkface") == ["Female_White"] * 2
+    assert columns("3", "--dataset", "csv", "--pairs", "A_B C_D", "--seeds", "1") == ["A_B", "C_D"]
+    assert len(columns("all")) == 9 + 2 + 3  # table 2 has three shares, table 5 three more prompt types
+    with pytest.raises(UserError, match="--dataset csv has no pairs of its own: name them with --pairs"):
+        calls("3", "--dataset", "csv")
+
+
+def test_shares_and_prompt_types_are_calls_of_their_own():
+    shares = calls("2", "--dataset", "celeba")
+    assert [call["--number-train-data-real"] for call in shares] == ["10000", "5000", "2000"]
+    assert [Path(call["--output"]).name for call in shares] == [f"Smiling_Male_real-{n}" for n in (50, 25, 10)]
+    shares = calls("2", "--dataset", "utkface", "--number-train-data-real", "1000")
+    assert [call["--number-train-data-real"] for call in shares] == ["500", "250", "100"]
+    with pytest.raises(UserError, match="--dataset utkface: say with --number-train-data-real"):  # 20000 are CelebA's
+        calls("2", "--dataset", "utkface")
+    *types, last = calls("5")
+    assert [call["--generation-prompt-type"] for call in types] == [
+        *("plain", "contextual-without-pose-25", "contextual-without-pose"),
+    ]
+    assert {call["--images-per-cell"] for call in types} == {"400"} and last["--images-per-cell"] == "1000"
+    assert all("--images-per-cell" not in call for call in calls("5", "--dataset", "celeba"))
+    assert calls("3", "--seeds", "7", "--methods", "mine")[0].items() >= {"--seeds": "7", "--methods": "mine"}.items()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["3", "--pairs"], "--pairs: expected"),
+        (["9"], "no table 9: 1, 2, 3, 4, 5, 6, 7, k, blocks or all"),
+        (["--seeds", "1"], "name a table first"),
+        (["3", "--dataset", "mnist"], "invalid choice: 'mnist'"),
+    ],
+)
+def test_a_wrong_call_of_the_table_script_is_one_line(arguments, part):
+    assert_one_line_error(run_here(run_table.main, *arguments), part)
+
+
+def test_help_tells_what_each_table_costs():
+    text = run_here(run_table.main, "--help").stdout
+    assert "estimate" in text and all(table.cost and table.cost in text for table in TABLES.values())
+
+
 @pytest.mark.slow
-def test_a_table_script_runs_its_rows_and_remakes_its_table(toy, tmp_path):
+def test_the_table_script_trains_and_makes_the_pages(toy, tmp_path):
+    """One method in place of the table's own; which methods those are, the tests above say."""
     shutil.copytree(toy, tmp_path / "real")
-    script = ["bash", ROOT / "results" / "table_7.sh", "--real-data-path", tmp_path / "real", "--synthetic-data-root"]
-    script += [
-        tmp_path / "synthetic",
-        "--output",
-        tmp_path / "tables" / "toy",
-        "--cache",
-        tmp_path / "cache",
-        "--steps",
-        1,
-    ]
-    script += ["--images-per-cell", 8, "--generation-batch-size", 8, "--image-size", 32, "--number-train-data-real", 40]
-    script += [
-        "--bias-degree",
-        "1/3",
-        "--number-balanced-synthetic",
-        4,
-        "--number-imbalanced-synthetic",
-        16,
-        "--seeds",
-        100,
-    ]
-    script += [
-        "--pre-train-epochs",
-        1,
-        "--fine-tune-epochs",
-        1,
-        "--batch-size",
-        16,
-        "--device",
-        "cpu",
-        "--precision",
-        "fp32",
-    ]
-    first = run_script(*script)
-    assert first.returncode == 0, first.stderr
-    with open(tmp_path / "tables_made" / "toy" / "table_7.csv", newline="") as file:
+    images = read_attributes(toy).gt(0).astype(int)
+    images.index = "img_align_celeba/" + images.index
+    images.to_csv(tmp_path / "real" / "others.csv", index_label="image")
+    done = run_script(
+        *("bash", ROOT / "results" / "table.sh", "3", "--real-data-path", tmp_path / "real"),
+        *("--synthetic-data-root", tmp_path / "real" / "others.csv", "--output", tmp_path / "tables" / "toy"),
+        *("--cache", tmp_path / "cache", "--methods", "full", "--seeds", 100, "--number-train-data-real", 40),
+        *("--bias-degree", "1/3", "--number-balanced-synthetic", 4, "--number-imbalanced-synthetic", 16),
+        *("--image-size", 32, "--pre-train-epochs", 1, "--fine-tune-epochs", 1, "--batch-size", 16, "--device", "cpu"),
+    )
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "tables_made" / "toy" / "table_3.csv", newline="") as file:
         found = {row["row"]: row["n"] for row in csv.DictReader(file)}
-    assert found == dict.fromkeys(TABLES["table_7"].rows, "1")
-    assert (tmp_path / "tables_made" / "toy" / "groups_Smiling_Male.png").exists()
-    second = run_script(*script)
-    assert second.returncode == 0 and second.stdout.count("recorded already") == 6
-    assert_one_line_error(run_script(*script[:2], "--pairs"), "--pairs needs a value")
+    assert found == dict.fromkeys(TABLES["table_3"].rows, "0") | {"erm": "1", "full": "1"}
+
+
+def test_the_table_script_leaves_with_the_status_of_what_failed(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(run_table, "ROOT", Path("nowhere"))  # so bash finds no runner.sh
+        done = run_here(run_table.main, "3")
+    assert done.returncode == 127 and not done.stdout
+
+
+def test_a_method_that_stands_in_no_table_gets_a_page_and_a_place_in_the_figure(records, tmp_path):
+    folder = records / "toy" / "Smiling_Male"
+    assert OTHERS not in write_tables({"Smiling_Male": read_column(folder)}, tmp_path)
+    for seed in (100, 200):
+        put(folder, "mine:strength=2", seed, [2, 2, 2, 2], biased_model={}, synthetic_data="")
+        put(folder, "mixture", seed, [3, 3, 3, 3], synthetic_data="")
+        put(folder, "plain", seed, [4, 4, 4, 4])
+    column = read_column(folder)
+    assert OTHERS in write_tables({"Smiling_Male": column}, tmp_path)
+    with open(tmp_path / f"{OTHERS}.csv", newline="") as file:
+        found = {row["row"]: row["n"] for row in csv.DictReader(file)}
+    assert found == dict.fromkeys(["erm", "aim-fair", "mine:strength=2", "mixture", "plain"], "2")
+    assert "Methods that stand in no table of the paper" in (tmp_path / f"{OTHERS}.md").read_text()
+    assert [family(column, method) for method in ("mine:strength=2", "mixture", "plain", "erm")] == [
+        *("fine-tuned on synthetic images", "with synthetic images", "on real images alone", "ERM"),
+    ]
+    figure = accuracy_and_odds(column)
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert {"fine-tuned on synthetic images", "with synthetic images", "on real images alone"} <= {*legend}
+    assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == len(column.methods)
+
+
+def test_a_method_of_another_table_is_on_the_page_of_others_where_its_column_lacks_it(records):
+    folder = records / "toy" / "Smiling_Male_real-10"
+    put(folder, "erm", 100, [1, 1, 1, 1])
+    put(folder, "jtt", 100, [1, 1, 1, 1])
+    put(folder, "full", 100, [1, 1, 1, 1])  # in table 3, but not in table 2, which has the shares
+    assert expand_rows(PAGES[OTHERS], read_column(folder)) == ["erm", "aim-fair", "full"]
