@@ -119,17 +119,8 @@ def groups(column: Column) -> Figure | None:
         spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
         top = max(top, (values.mean(axis=0) + (0 if spread is None else spread)).max() + 1)
         place = np.arange(len(names)) + offset
-        axes.bar(
-            place,
-            values.mean(axis=0),
-            0.38,
-            yerr=spread,
-            capsize=3,
-            label=label,
-            color=color,
-            hatch=hatch,
-            edgecolor="black",
-        )
+        style = {"capsize": 3, "label": label, "color": color, "hatch": hatch, "edgecolor": "black"}
+        axes.bar(place, values.mean(axis=0), 0.38, yerr=spread, **style)
     axes.set_xticks(range(len(names)), names)
     axes.set(xlabel="group, target_protected", ylabel="accuracy (%), ± sd of seeds", ylim=(0, top), title=column.name)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
@@ -174,21 +165,14 @@ def k_sweep(column: Column) -> Figure | None:
         ks = sorted(swept)
         values = [[100 * r["metrics"][key] for r in column.runs(swept[k]).values()] for k in ks]
         spread = [np.std(v, ddof=1) if len(v) > 1 else 0 for v in values]
-        axes.errorbar(
-            ks, [np.mean(v) for v in values], spread, fmt="o-", color=DARK, capsize=3, label="ours, ± sd of seeds"
-        )
+        style = {"fmt": "o-", "color": DARK, "capsize": 3, "label": "ours, ± sd of seeds"}
+        axes.errorbar(ks, [np.mean(v) for v in values], spread, **style)
         if auto:
-            axes.axhline(
-                mean(column, auto, key), color=LIGHT, linestyle=":", linewidth=2, label="ours, k chosen by itself"
-            )
+            style = {"color": LIGHT, "linestyle": ":", "linewidth": 2, "label": "ours, k chosen by itself"}
+            axes.axhline(mean(column, auto, key), **style)
         if paper:
-            axes.plot(
-                sorted(paper),
-                [paper[k][short] for k in sorted(paper)],
-                "s--",
-                color=GREY,
-                label="paper, measured off its figure (CelebA, 224 pixels)",
-            )
+            style = {"color": GREY, "label": "paper, measured off its figure (CelebA, 224 pixels)"}
+            axes.plot(sorted(paper), [paper[k][short] for k in sorted(paper)], "s--", **style)
         axes.set(xlabel="k", ylabel=f"{short} (%)", xticks=ks)
         axes.grid(alpha=0.3)
     handles, labels = panels[0].get_legend_handles_labels()
