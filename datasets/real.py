@@ -24,9 +24,8 @@ DATASETS = {"celeba": celeba, "utkface": utkface, "csv": custom, "toy": toy}
 def read_real(dataset: str, path: Path, target_sensitive: str, **flags) -> Splits:
     """The lists of a data set. Raises `UserError` for whatever is wrong with them."""
     read = DATASETS[dataset].read
-    return read(
-        path, target_sensitive, **{name: flags[name] for name in inspect.signature(read).parameters if name in flags}
-    )
+    asked = [p.name for p in inspect.signature(read).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    return read(path, target_sensitive, **{name: flags[name] for name in asked if name in flags})
 
 
 def read_lists(settings) -> Splits:
@@ -34,9 +33,8 @@ def read_lists(settings) -> Splits:
 
     Raises `UserError` where a list is wrong, a cell cannot be filled or evaluated, or an image is missing.
     """
-    found = read_real(
-        settings.dataset, settings.real_data_path, settings.target_sensitive, age_limit=settings.age_limit
-    )
+    flags = {**vars(settings)}
+    found = read_real(flags.pop("dataset"), flags.pop("real_data_path"), flags.pop("target_sensitive"), **flags)
     size = settings.number_train_data_real or found.default_size
     train = training_list(found.tables["train"], found.pair, size, settings.bias_degree)
     tables = {**found.tables, "train": train}

@@ -20,7 +20,13 @@ DATA, TRAINING, MACHINE = "data", "training", "machine and output"
 class Settings:
     """The flags of train.py; the defaults are the paper's."""
 
-    real_data_path: Path = flag(None, "folder of the real data; csv: the file", group=DATA, type=Path, required=True)
+    real_data_path: Path = flag(
+        None,
+        "folder of the real data, csv: the file; docs/data.md says where to get them",
+        group=DATA,
+        type=Path,
+        required=True,
+    )
     dataset: str = flag(
         "celeba",
         "toy faces are read from CelebA's layout, csv are your own",

@@ -64,10 +64,10 @@ def test_links_paths_and_commands_lead_somewhere(page):
 
 
 def test_what_the_checks_find():
-    page = "[a](b.md#c) ![d](e.svg) [web](https://x.y)\n`train.py`: `results/table_3.sh --seeds 1` `results/runs/toy` `x.csv`\n"
+    page = "[a](b.md#c) ![d](e.svg) [web](https://x.y)\n`train.py`: `results/table.sh 3 --seeds 1` `results/runs/toy` `x.csv`\n"
     page += "```bash\nbash runner.sh  # [no](link)\npython -m prompts.check prompts/Made_Later.json\n```\n"
     assert links(page) == ["b.md#c", "e.svg"]
-    assert paths(page) == ["train.py", "results/table_3.sh"]
+    assert paths(page) == ["train.py", "results/table.sh"]
     assert scripts(page) == (["runner.sh"], ["prompts.check"])
     assert anchors(ROOT / "docs" / "data.md") >= {"celeba", "check-first", "your-own-images", "generators"}
 

@@ -79,11 +79,9 @@ def test_one_file_and_one_line_in_a_copy_of_the_project(toy, synthetic, tmp_path
     )
     put_line(copy / "models" / "methods" / "__init__.py", "COMPARISONS = {", '    "last-tensors": last_tensors,')
     (copy / "datasets" / "mine.py").write_text(DATASET)
-    lines = (copy / "datasets" / "real.py").read_text()
-    lines = lines.replace(
-        "from datasets import celeba, custom, utkface", "from datasets import celeba, custom, mine, utkface"
-    )
-    (copy / "datasets" / "real.py").write_text(lines.replace('"toy":', '"mine": mine.read, "toy":', 1))
+    real = copy / "datasets" / "real.py"
+    text = real.read_text().replace("from datasets import celeba,", "from datasets import mine, celeba,", 1)
+    real.write_text(text.replace("DATASETS = {", 'DATASETS = {"mine": mine, ', 1))
     flags = [*SMALL, "--seeds", 1, "--width", 0.125, "--methods", "last-tensors", "--cache", tmp_path / "cache"]
     flags.pop(flags.index("--number-train-data-real") + 1)
     flags.remove("--number-train-data-real")

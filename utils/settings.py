@@ -11,7 +11,14 @@ def flag(default, help: str, *, group: str, **options):
 
 def parse(settings: type, description: str, arguments: list[str] | None = None):
     """An instance of a settings class from a command line (by default this process's); lists become tuples."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    required = " ".join(
+        f"--{e.name.replace('_', '-')} {e.name.upper()}" for e in fields(settings) if e.metadata.get("required")
+    )
+    parser = argparse.ArgumentParser(
+        usage=f"%(prog)s {required} [flags]; --help lists them",  # a message must not drown in two screens of flags
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     groups = {}
     for entry in fields(settings):
         options = {key: value for key, value in entry.metadata.items() if key != "group"}
