@@ -6,17 +6,8 @@ from conftest import assert_one_line_error, run_here
 from transformers import CLIPTokenizer
 
 from datasets.pairs import CELLS, cells_of
-from prompts import (
-    TOKENIZER,
-    check,
-    check_prompts,
-    denies,
-    find_prompt_file,
-    prompts_of_type,
-    read_prompts,
-    shipped_files,
-    states,
-)
+from prompts import TOKENIZER, check, find_prompt_file, prompts_of_type, read_prompts, shipped_files
+from prompts.check import check_prompts, denies, states
 from prompts.design import CONTEXTS, neutral_contexts, read_contexts, sentence
 from utils.errors import UserError
 
