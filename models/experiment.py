@@ -47,7 +47,7 @@ class Experiment:
         asked = [parse_method(text, known, self.flags) for text in ("erm", *settings.methods)]
         self.methods = with_candidates(asked, known, self.flags)
         self.lists = read_lists(settings)
-        network = new_classifier(settings.weights, settings.seeds[0], settings.width)
+        network = new_classifier(settings.weights, settings.seeds[0], settings.width, settings.network)
         for k in {method.options.get("top-k") for method in self.methods} - {None, "auto"}:
             check_top_k(k, sum(1 for _ in network.parameters()))
 

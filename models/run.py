@@ -43,11 +43,11 @@ class Run:
 
     def new_network(self, seed: int | None = None) -> nn.Module:
         """A network on the device with the weights where training starts, its last layer drawn by the seed."""
-        return self._network(self.settings.weights, self.seed if seed is None else seed)
+        return self._on_device(self._network(self.settings.weights, self.seed if seed is None else seed))
 
     def biased_model(self) -> nn.Module:
         """A fresh copy of the seed's biased model, on the device. Raises `UserError` where its file is damaged."""
-        model = new_classifier("none", self.seed, self.settings.width)
+        model = self._network("none", self.seed)
         load_tensors(model, self.biased_weights, rerun(self.biased_weights.parent))
         return self._on_device(model)
 
@@ -111,7 +111,7 @@ class Run:
         return self._gradients[key]
 
     def _network(self, weights: str, seed: int) -> nn.Module:
-        return self._on_device(new_classifier(weights, seed, self.settings.width))
+        return new_classifier(weights, seed, self.settings.width, self.settings.network)
 
     def _on_device(self, model: nn.Module) -> nn.Module:
         return model.to(self.settings.compute.device, memory_format=torch.channels_last)

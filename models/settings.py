@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from datasets.real import DATASETS
+from models.classifier import NETWORKS
 from models.options import AUTO_TOP_K, top_k
 from models.training import ACCURACY, WORST_GROUP, Compute, Schedule
 from utils.arguments import choose_device, non_negative_float, positive_float, positive_int, seed_number
@@ -67,8 +68,9 @@ class Settings:
         tuple(range(100, 1001, 100)), "default: 100, 200, ... 1000", group=TRAINING, nargs="+", type=seed_number
     )
     weights: str = flag("imagenet", "where training starts", group=TRAINING, metavar="imagenet|none|FILE")
+    network: str = flag("resnet18", "resnet18 is the paper's", group=TRAINING, choices=NETWORKS)
     width: float = flag(
-        1, "share of ResNet-18's channels in every layer; the paper's is 1", group=TRAINING, type=positive_float
+        1, "share of the network's channels in every layer; the paper's is 1", group=TRAINING, type=positive_float
     )
     pre_train_epochs: int = flag(15, "default: 15", group=TRAINING, type=positive_int)
     pre_train_lr: float = flag(0.01, "default: 0.01", group=TRAINING, type=non_negative_float)
@@ -142,27 +144,13 @@ class Settings:
 
     @property
     def pre_training(self) -> Schedule:
-        """How the biased model is trained."""
-        return Schedule(
-            self.pre_train_epochs,
-            self.pre_train_lr,
-            self.weight_decay,
-            self.milestones,
-            later_wins_ties=True,
-            select_by=SELECT_BY[self.select_by],
-        )
+        """How the biased model is trained: of epochs that tie the later one is kept."""
+        return self._schedule(self.pre_train_epochs, self.pre_train_lr, later_wins_ties=True)
 
     @property
     def fine_tuning(self) -> Schedule:
-        """How it is fine-tuned."""
-        return Schedule(
-            self.fine_tune_epochs,
-            self.fine_tune_lr,
-            self.weight_decay,
-            self.milestones,
-            later_wins_ties=False,
-            select_by=SELECT_BY[self.select_by],
-        )
+        """How it is fine-tuned: of epochs that tie the earlier one is kept."""
+        return self._schedule(self.fine_tune_epochs, self.fine_tune_lr, later_wins_ties=False)
 
     @property
     def cache_folder(self) -> Path:
@@ -182,9 +170,14 @@ class Settings:
             "drop_last": (not self.keep_last_batch, False),
             "crop_scale": (list(self.crop_scale), list(PAPER_CROP_SCALE)),
             "select_by": (self.select_by, "accuracy"),
+            "network": (self.network, "resnet18"),
         }
         return kept | {key: value for key, (value, before) in later.items() if value != before}
 
     def of_fine_tuning(self) -> dict:
         """What fine-tuning depends on besides that and its data."""
         return {"epochs": self.fine_tune_epochs, "lr": self.fine_tune_lr}
+
+    def _schedule(self, epochs: int, lr: float, *, later_wins_ties: bool) -> Schedule:
+        options = {"later_wins_ties": later_wins_ties, "select_by": SELECT_BY[self.select_by]}
+        return Schedule(epochs, lr, self.weight_decay, self.milestones, **options)

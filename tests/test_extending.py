@@ -1,4 +1,4 @@
-"""A method and a data set of one's own: one new file and one line each, in a copy of the project, and everything runs."""
+"""A method, a data set and a network of one's own: one new file and one line each, in a copy of the project."""
 
 import json
 import shutil
@@ -33,6 +33,16 @@ def read(path: Path, target_sensitive: str) -> Splits:
     """Faces in CelebA's layout, all trained on."""
     tables = split_attributes(path)
     return Splits(parse_pair(target_sensitive, tables["train"].columns), image_folder(path), tables, ALL)
+'''
+NETWORK = '''
+from torch import nn
+
+HEAD, PUBLISHED = "4.", None
+
+
+def build(width: float) -> nn.Module:
+    """One convolution."""
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 1))
 '''
 
 
@@ -82,7 +92,11 @@ def test_one_file_and_one_line_in_a_copy_of_the_project(toy, synthetic, tmp_path
     real = copy / "datasets" / "real.py"
     text = real.read_text().replace("from datasets import celeba,", "from datasets import mine, celeba,", 1)
     real.write_text(text.replace("DATASETS = {", 'DATASETS = {"mine": mine, ', 1))
-    flags = [*SMALL, "--seeds", 1, "--width", 0.125, "--methods", "last-tensors", "--cache", tmp_path / "cache"]
+    (copy / "models" / "small.py").write_text(NETWORK)
+    networks = copy / "models" / "classifier.py"
+    networks.write_text(networks.read_text().replace('NETWORKS = ("resnet18",', 'NETWORKS = ("resnet18", "small",', 1))
+    flags = [*SMALL, "--seeds", 1, "--network", "small", "--top-k", 6, "--methods", "last-tensors", "aim-fair"]
+    flags += ["--cache", tmp_path / "cache"]
     flags.pop(flags.index("--number-train-data-real") + 1)
     flags.remove("--number-train-data-real")
     csv = tmp_path / "synthetic.csv"
@@ -100,3 +114,5 @@ def test_one_file_and_one_line_in_a_copy_of_the_project(toy, synthetic, tmp_path
     record = json.loads((tmp_path / "out" / "last-tensors" / "seed_1" / "metrics.json").read_text())
     assert record["settings"]["biased_model"]["dataset"] == "mine"
     assert record["settings"]["biased_model"]["number_train_data_real"] == 160
+    assert record["settings"]["biased_model"]["network"] == "small"
+    assert len((tmp_path / "out" / "aim-fair" / "seed_1" / "sensitivity.csv").read_text().splitlines()) == 1 + 6

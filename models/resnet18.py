@@ -1,7 +1,16 @@
-"""ResNet-18 with fewer channels."""
+"""ResNet-18, in full or with fewer channels: the paper's network."""
 
 from torch import nn
+from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.models.resnet import BasicBlock, ResNet
+
+HEAD = "fc."  # how the names of the last layer's tensors begin
+PUBLISHED = ResNet18_Weights.IMAGENET1K_V1
+
+
+def build(width: float) -> nn.Module:
+    """The network with one logit; `width` is the share of the channels that every layer has."""
+    return resnet18(num_classes=1) if width == 1 else NarrowResNet18(width)
 
 
 class NarrowResNet18(ResNet):
