@@ -18,6 +18,7 @@ def random_boxes(
     height: int,
     width: int,
     generator: torch.Generator,
+    *,
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> torch.Tensor:

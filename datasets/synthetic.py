@@ -98,7 +98,7 @@ class SyntheticImages:
 
     def _pool(self, prompt_type: str, needed: dict[str, int]) -> FaceSet:
         if prompt_type not in self._pools:
-            pool = synthetic_pool(self.root, self.pair, prompt_type, needed, self.cache, self.decode_size)
+            pool = synthetic_pool(self.root, self.pair, prompt_type, needed, self.cache, decode_size=self.decode_size)
             self._pools[prompt_type] = pool.on(self.device)
         check_counts(self.root, self._pools[prompt_type].cell_counts(), needed)
         return self._pools[prompt_type]
@@ -116,7 +116,7 @@ def check_counts(folder: Path, counts: dict[str, int], needed: dict[str, int]) -
 
 
 def synthetic_pool(
-    root: Path, pair: Pair, prompt_type: str, needed: dict[str, int], cache: Path, decode_size: int | None = None
+    root: Path, pair: Pair, prompt_type: str, needed: dict[str, int], cache: Path, *, decode_size: int | None = None
 ) -> FaceSet:
     """All images of the cells, labelled by their folder, sorted by cell and file name.
 

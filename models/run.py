@@ -94,7 +94,7 @@ class Run:
             self.real["val"],
             schedule,
             self.settings.compute,
-            torch_generator(self.seed, stream),
+            generator=torch_generator(self.seed, stream),
             label=label,
             checkpoint=self.unfinished and self.unfinished.checkpoint(label),
             **options,

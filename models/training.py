@@ -52,8 +52,8 @@ def fit(
     val: FaceSet,
     schedule: Schedule,
     compute: Compute,
-    generator: torch.Generator,
     *,
+    generator: torch.Generator,
     trainable: list[str] | None = None,
     objective: Objective = mean_loss,
     sampling: np.ndarray | None = None,
@@ -83,7 +83,7 @@ def fit(
         for epoch in range(done + 1, schedule.epochs + 1):
             lr = training.decay.get_last_lr()[0]
             batches = train_batches(data, compute, generator, sampling=sampling)
-            loss = _train_epoch(network, batches, training.optimizer, objective, compute, bar)
+            loss = _train_epoch(network, batches, training.optimizer, objective, compute=compute, bar=bar)
             if not np.isfinite(loss):
                 raise UserError(f"{label}: the loss is {loss} in epoch {epoch}; lower the learning rate (now {lr})")
             training.end_epoch({"epoch": epoch, "lr": lr, "loss": loss}, evaluate(model, val, compute))
@@ -138,7 +138,7 @@ class _Training:
         self.curve, self.best, self.best_state = found["curve"], found["best"], found["best_state"]
 
 
-def _train_epoch(model, batches, optimizer, objective, compute, bar) -> float:
+def _train_epoch(model, batches, optimizer, objective, *, compute, bar) -> float:
     model.train()
     total, count = torch.zeros((), device=compute.device), 0
     for batch in batches:

@@ -108,7 +108,7 @@ def generate(
             on_gpu = device.type == "cuda"
             batch_size = trial_batch(pipeline, sampling, jobs[0].prompt) if on_gpu else CPU_BATCH
         manifest = Manifest(folder, settings, batch_size, done, process)
-    produce(pipeline, jobs, folder, manifest, sampling, batch_size, process)
+    produce(pipeline, jobs, manifest, sampling)
     return settings
 
 

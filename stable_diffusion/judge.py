@@ -63,7 +63,7 @@ def train_judge(
 
 
 @torch.inference_mode()
-def verdicts(model: nn.Module, pixels: np.ndarray, size: int, device, amp: bool) -> np.ndarray:
+def verdicts(model: nn.Module, pixels: np.ndarray, *, size: int, device, amp: bool) -> np.ndarray:
     """What the judge takes each image for: 0/1 of shape (n, attributes)."""
     parts = []
     for start in range(0, len(pixels), 256):
@@ -94,6 +94,7 @@ def main() -> None:
     """The command line."""
     args = parse_args()
     device, amp = choose_device(args.device), args.precision == "bf16"
+    compute = {"size": args.image_size, "device": device, "amp": amp}
     splits = split_attributes(args.data)
     folder = image_folder(args.data)
     if not args.images.is_dir():
@@ -114,25 +115,25 @@ def main() -> None:
         model = model.to(device, memory_format=torch.channels_last).eval()
     else:
         pixels, labels = labelled("train")
-        settings = {"size": args.image_size, "epochs": args.epochs, "lr": args.lr, "device": device, "amp": amp}
+        settings = {"epochs": args.epochs, "lr": args.lr, **compute}
         model = train_judge(pixels, labels, seed=args.seed, **settings)
         if args.judge:
             args.judge.parent.mkdir(parents=True, exist_ok=True)
             save_file({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}, args.judge)
     pixels, labels = labelled("test")
-    print(f"the judge on labelled test faces, % right\n{show(model, pixels, labels, names, args, device, amp)}\n")
+    print(f"the judge on labelled test faces, % right\n{show(model, pixels, labels, names, **compute)}\n")
 
     pool = synthetic_pool(
         args.images.resolve().parents[1], pair, args.images.name, dict.fromkeys(pair.cells, 1), args.cache
     )
     values = np.array([cell_values(cell) for cell in pair.cells])
     asked = values[pool.target * (len(pair.cells) // 2) + pool.protected]
-    print(f"images of {args.images}, % judged as asked\n{show(model, pool.pixels, asked, names, args, device, amp)}")
+    print(f"images of {args.images}, % judged as asked\n{show(model, pool.pixels, asked, names, **compute)}")
 
 
-def show(model, pixels, labels, names, args, device, amp) -> str:
+def show(model, pixels, labels, names, **compute) -> str:
     """The table of `share_right` as text."""
-    table = share_right(verdicts(model, pixels, args.image_size, device, amp), labels, names)
+    table = share_right(verdicts(model, pixels, **compute), labels, names)
     return table.to_string(float_format="%.1f")
 
 

@@ -42,6 +42,7 @@ class Manifest:
     """
 
     def __init__(self, folder: Path, settings: dict, batch_size: int, done: list[Job], process: Place = ALONE):
+        self.folder, self.batch_size, self.process = folder, batch_size, process
         self.path = folder / (NAME if process.count == 1 else f"manifest.part-{process.rank}-of-{process.count}.jsonl")
         folder.mkdir(parents=True, exist_ok=True)
         noted = {image: line for image, line in _noted_images(self.path).items() if (folder / image).exists()}

@@ -15,7 +15,6 @@ from stable_diffusion.manifest import Job, Manifest
 from stable_diffusion.pipeline import encode_prompts, reduce, render
 from utils.errors import UserError
 from utils.files import whole
-from utils.processes import ALONE, Place
 from utils.progress import progress
 
 WAITING = 2  # batches that wait for the disk at most, so that they never fill the memory
@@ -33,35 +32,21 @@ class Sampling:
     save_size: int
 
 
-def produce(
-    pipeline: StableDiffusionPipeline,
-    jobs: list[Job],
-    folder: Path,
-    manifest: Manifest,
-    sampling: Sampling,
-    batch_size: int,
-    process: Place = ALONE,
-) -> None:
-    """Render every job of which the file is missing from `folder`, and note it in `manifest`.
+def produce(pipeline: StableDiffusionPipeline, jobs: list[Job], manifest: Manifest, sampling: Sampling) -> None:
+    """Render every job of which the file is missing from the manifest's folder, and note it there.
 
     A batch always holds the same images, and is made again where one of them is missing. So a restart computes exactly
     what an unbroken run does; so do several processes, each of which takes every nth batch. Raises `UserError` where a
     single image needs more memory than there is.
     """
+    folder, size, process = manifest.folder, manifest.batch_size, manifest.process
     done = {job.image for job in jobs if (folder / job.image).exists()}
-    batches = [jobs[i : i + batch_size] for i in range(0, len(jobs), batch_size)]
-    batches = batches[process.rank :: process.count]
+    batches = [jobs[i : i + size] for i in range(0, len(jobs), size)][process.rank :: process.count]
     own = [job for batch in batches for job in batch]
     open_batches = [batch for batch in batches if any(job.image not in done for job in batch)]
     if not open_batches:
         return
-    distinct = list(dict.fromkeys(job.prompt for batch in open_batches for job in batch))
-    embeddings = dict(zip(distinct, encode_prompts(pipeline, distinct), strict=True))
-    empty = encode_prompts(pipeline, [""])
-
-    def render_jobs(batch: list[Job]) -> np.ndarray:
-        rows = torch.stack([embeddings[job.prompt] for job in batch])
-        return render_batch(pipeline, rows, empty, [job.seed for job in batch], sampling)
+    render_jobs = renderer(pipeline, [job.prompt for batch in open_batches for job in batch], sampling)
 
     def save(batch: list[Job], pixels: np.ndarray) -> None:
         new = [(job, image) for job, image in zip(batch, pixels, strict=True) if job.image not in done]
@@ -70,8 +55,6 @@ def produce(
         manifest.add([job for job, _ in new])
         bar.update(len(new))
 
-    for job in jobs:
-        (folder / job.image).parent.mkdir(parents=True, exist_ok=True)
     with (
         progress(desc="generating", total=len(own), initial=sum(job.image in done for job in own), unit="image") as bar,
         ThreadPoolExecutor(1) as writer,
@@ -83,6 +66,19 @@ def produce(
                 waiting.popleft().result()  # waits, and raises what went wrong in writing
         for written in waiting:
             written.result()
+
+
+def renderer(pipeline: StableDiffusionPipeline, prompts: list[str], sampling: Sampling) -> Callable[[list], np.ndarray]:
+    """What renders a batch of jobs: each prompt is encoded once, here."""
+    distinct = list(dict.fromkeys(prompts))
+    embeddings = dict(zip(distinct, encode_prompts(pipeline, distinct), strict=True))
+    empty = encode_prompts(pipeline, [""])
+
+    def render_jobs(batch: list[Job]) -> np.ndarray:
+        rows = torch.stack([embeddings[job.prompt] for job in batch])
+        return render_batch(pipeline, rows, empty, [job.seed for job in batch], sampling)
+
+    return render_jobs
 
 
 def render_batch(pipeline, embeddings, empty, seeds, sampling: Sampling) -> np.ndarray:

@@ -214,21 +214,7 @@ def save_pipeline(folder: Path, vae, models, tokenizer) -> None:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with captions.csv")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write the pipeline to")
-    parser.add_argument("--tokenizer", default=str(TOKENIZER), help="folder or hub id of a CLIP tokenizer")
-    parser.add_argument("--size", type=int, default=64, help="pixels a side, a multiple of 16")
-    parser.add_argument("--autoencoder", type=Path, help="folder of an autoencoder to start from")
-    parser.add_argument("--autoencoder-steps", type=int, default=5000)
-    parser.add_argument("--steps", type=int, default=6000, help="steps of text encoder and UNet")
-    parser.add_argument("--autoencoder-batch-size", type=int, default=8)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
-    args = parser.parse_args()
+    args = parse_args()
     device = choose_device(args.device)
     amp = args.precision == "bf16"
     torch.manual_seed(args.seed)
@@ -261,6 +247,25 @@ def main() -> None:
         )
     save_pipeline(args.output, vae, average, tokenizer)
     print(f"wrote {args.output}")
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with captions.csv")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write the pipeline to")
+    parser.add_argument("--tokenizer", default=str(TOKENIZER), help="folder or hub id of a CLIP tokenizer")
+    parser.add_argument("--size", type=int, default=64, help="pixels a side, a multiple of 16")
+    parser.add_argument("--autoencoder", type=Path, help="folder of an autoencoder to start from")
+    parser.add_argument("--autoencoder-steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=6000, help="steps of text encoder and UNet")
+    parser.add_argument("--autoencoder-batch-size", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def stub(monkeypatch):
 
 
 def test_every_image_is_written_and_noted_once(stub, tmp_path):
-    produce(None, jobs(7), tmp_path, Manifest(tmp_path, {}, 3, []), SAMPLING, 3)
+    produce(None, jobs(7), Manifest(tmp_path, {}, 3, []), SAMPLING)
     first, *lines = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert [line["image"] for line in lines] == [job.image for job in jobs(7)]
     assert len(list(tmp_path.glob("0_0/*.png"))) == 7 and noted_batch_size(tmp_path, {}) == 3
@@ -82,7 +82,7 @@ def test_a_failure_to_write_ends_the_run_and_loses_nothing_written(stub, tmp_pat
     monkeypatch.setattr(produced, "save_whole", full_after_four)
     manifest = Manifest(tmp_path, {}, 2, [])
     with pytest.raises(OSError, match="No space left"):
-        produce(None, jobs(40), tmp_path, manifest, SAMPLING, 2)
+        produce(None, jobs(40), manifest, SAMPLING)
     assert len(list(tmp_path.glob("0_0/*.png"))) == 4
     assert len((tmp_path / "manifest.jsonl").read_text().splitlines()) == 1 + 4
 

@@ -65,7 +65,7 @@ def training(kind, *, checkpoint=None, at=None):
         options["sampling"] = 1.0 + data.target
     if kind == "chosen":
         options["trainable"] = ["5.weight", "1.bias"]
-    return model, fit(model, data, data, SCHEDULE, COMPUTE, generator(), **options)
+    return model, fit(model, data, data, SCHEDULE, COMPUTE, generator=generator(), **options)
 
 
 @pytest.mark.parametrize("kind", ["plain", "sampling", "chosen", "lff", "group-dro"])

@@ -41,7 +41,7 @@ def test_only_the_chosen_tensors_move_and_batch_norm_statistics_do_too():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     schedule = Schedule(epochs=2, lr=0.1, weight_decay=0.1, milestones=(5,))
     options = {"trainable": ["5.weight", "1.bias"], "label": "test"}
-    fit(model, data, data, schedule, COMPUTE, generator(), **options)
+    fit(model, data, data, schedule, COMPUTE, generator=generator(), **options)
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == {"5.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked"}
 
@@ -49,7 +49,7 @@ def test_only_the_chosen_tensors_move_and_batch_norm_statistics_do_too():
 def test_learns_and_puts_back_the_best_epoch():
     model, data = small_net(), bright_and_dark()
     schedule = Schedule(epochs=6, lr=0.1, weight_decay=1e-4, milestones=(4,))
-    curve = fit(model, data, data, schedule, COMPUTE, generator(), label="test")
+    curve = fit(model, data, data, schedule, COMPUTE, generator=generator(), label="test")
     best = [row for row in curve if row["best"]]
     assert len(best) == 1
     assert best[0]["val_accuracy"] == max(row["val_accuracy"] for row in curve) > 0.9
@@ -63,7 +63,7 @@ def test_ties(monkeypatch, later, epoch):
     monkeypatch.setattr(training, "evaluate", lambda *_: constant)
     data = bright_and_dark()
     schedule = Schedule(epochs=3, lr=0.01, weight_decay=0, milestones=(9,), later_wins_ties=later)
-    curve = fit(small_net(), data, data, schedule, COMPUTE, generator(), label="test")
+    curve = fit(small_net(), data, data, schedule, COMPUTE, generator=generator(), label="test")
     assert [row["epoch"] for row in curve if row["best"]] == [epoch]
 
 
@@ -73,7 +73,7 @@ def test_same_seed_same_weights():
     states = []
     for seed in (0, 0, 1):
         model = small_net()
-        fit(model, data, data, schedule, COMPUTE, generator(seed), label="test")
+        fit(model, data, data, schedule, COMPUTE, generator=generator(seed), label="test")
         states.append(model.state_dict()["0.weight"])
     assert torch.equal(states[0], states[1]) and not torch.equal(states[0], states[2])
 
@@ -82,7 +82,7 @@ def test_diverging_loss_is_an_error():
     data = bright_and_dark()
     schedule = Schedule(epochs=3, lr=1e30, weight_decay=0, milestones=(9,))
     with pytest.raises(UserError, match="lower the learning rate"):
-        fit(small_net(), data, data, schedule, COMPUTE, generator(), label="test")
+        fit(small_net(), data, data, schedule, COMPUTE, generator=generator(), label="test")
 
 
 def test_an_epoch_shows_every_image_once_but_for_the_last_short_batch():
@@ -108,10 +108,10 @@ def test_a_single_image_is_too_little_for_batch_norm_and_said():
     schedule, keeping = Schedule(1, 0.1, 0, (9,)), replace(COMPUTE, keep_last_batch=True)
     options = {"label": "test"}
     data = bright_and_dark(n=9)
-    assert fit(model, data, data, schedule, COMPUTE, generator(), **options)  # the ninth is left out
+    assert fit(model, data, data, schedule, COMPUTE, generator=generator(), **options)  # the ninth is left out
     for compute, images in ((keeping, data), (COMPUTE, data.subset(np.array([0])))):
         with pytest.raises(UserError, match="--batch-size"):
-            fit(model, images, data, schedule, compute, generator(), **options)
+            fit(model, images, data, schedule, compute, generator=generator(), **options)
 
 
 def test_crop_scale_bounds_the_share_of_an_image_that_is_seen(monkeypatch):
@@ -132,7 +132,7 @@ def test_the_epoch_can_be_chosen_by_the_worst_group(monkeypatch):
     data, schedule = bright_and_dark(), Schedule(epochs=3, lr=0.01, weight_decay=0, milestones=(9,))
     for select_by, epoch in ((training.ACCURACY, 1), (training.WORST_GROUP, 2), (training.LAST_EPOCH, 3)):
         chosen = replace(schedule, select_by=select_by)
-        curve = fit(small_net(), data, data, chosen, COMPUTE, generator(), label="test")
+        curve = fit(small_net(), data, data, chosen, COMPUTE, generator=generator(), label="test")
         assert [row["epoch"] for row in curve if row["best"]] == [epoch]
 
 

@@ -54,7 +54,7 @@ def main() -> None:
                 args.generation_images or (60 if gpu else 8),
                 args.generation_batch_size or (15 if gpu else 4),
             )
-            found = rates(device, number, batch, steps, side, Path(scratch) / "generation")
+            found = rates(device, number, Path(scratch) / "generation", batch_size=batch, steps=steps, size=side)
             rows["generation"] = (*found, f"images/s, {side} pixels, {steps} steps")
             show({"generation": rows["generation"]})
     content = {

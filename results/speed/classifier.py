@@ -140,11 +140,11 @@ class Bench:
     def _plain_seed(self, files: dict[str, Files]) -> dict:
         model = self._model(plain_layout=True)
         val = self._loader("val", train=False, files=files)
-        plain.train(model, self._loader("train", train=True, files=files), val, 3, 0.01, self.device)
+        plain.train(model, self._loader("train", train=True, files=files), val, self.device, epochs=3, lr=0.01)
         chosen = self._plain_ranking(model, files)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in chosen)
-        plain.train(model, self._loader("synthetic", train=True, files=files), val, 2, 0.06, self.device)
+        plain.train(model, self._loader("synthetic", train=True, files=files), val, self.device, epochs=2, lr=0.06)
         return plain.validate(model, self._loader("test", train=False, files=files), self.device)
 
     def _our_seed(self, files: dict[str, Files], cache: Path) -> dict:

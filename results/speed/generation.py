@@ -67,7 +67,7 @@ def prompts(count: int) -> list[str]:
 
 
 @torch.no_grad()
-def plain_loop(pipeline, count: int, batch_size: int, steps: int, size: int, save_size: int, folder: Path) -> None:
+def plain_loop(pipeline, count: int, folder: Path, *, batch_size: int, steps: int, size: int, save_size: int) -> None:
     """Batch by batch: encode, sample, decode, reduce and save, one after the other, as the paper's procedure does."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -97,16 +97,16 @@ def plain_loop(pipeline, count: int, batch_size: int, steps: int, size: int, sav
             )
 
 
-def ours(pipeline, count: int, batch_size: int, steps: int, size: int, save_size: int, folder: Path) -> None:
+def ours(pipeline, count: int, folder: Path, *, batch_size: int, steps: int, size: int, save_size: int) -> None:
     """The same images by `stable_diffusion.produce`."""
     shutil.rmtree(folder, ignore_errors=True)
     jobs = [Job(f"0_0/{i:06d}.png", "0_0", text, i) for i, text in enumerate(prompts(count))]
     manifest = Manifest(folder, {"benchmark": True}, batch_size, [])
-    produce(pipeline, jobs, folder, manifest, Sampling(steps, GUIDANCE, size, save_size), batch_size)
+    produce(pipeline, jobs, manifest, Sampling(steps, GUIDANCE, size, save_size))
 
 
 def rates(
-    device: torch.device, count: int, batch_size: int, steps: int, size: int, folder: Path
+    device: torch.device, count: int, folder: Path, *, batch_size: int, steps: int, size: int
 ) -> tuple[float, float]:
     """Images/s of the plain loop and of ours, with the same sampler, batch size and weights: medians of turns."""
     gpu = device.type == "cuda"
@@ -120,7 +120,8 @@ def rates(
                 pipeline.vae.to(memory_format=layout)
             images, steps_now = (count, steps) if turn else (batch_size, 1)
             start = time.perf_counter()
-            work(pipeline, images, batch_size, steps_now, size, min(size, 224), folder)
+            sizes = {"size": size, "save_size": min(size, 224)}
+            work(pipeline, images, folder, batch_size=batch_size, steps=steps_now, **sizes)
             if turn:
                 found.append(time.perf_counter() - start)
     shutil.rmtree(folder)

@@ -30,7 +30,7 @@ def train_epoch(model: nn.Module, data: FaceSet, compute: Compute) -> None:
     cells = [int(np.flatnonzero((data.target == t) & (data.protected == p))[0]) for t in (0, 1) for p in (0, 1)]
     few = data.subset(np.array(cells))
     schedule = Schedule(1, 0.01, 1e-4, (10,))
-    fit(model, data, few, schedule, compute, torch_generator(0, "benchmark"), label="ours")
+    fit(model, data, few, schedule, compute, generator=torch_generator(0, "benchmark"), label="ours")
 
 
 def seed_run(

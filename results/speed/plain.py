@@ -101,7 +101,7 @@ def choose(real: dict, biased: dict, balanced: dict, top_k: int) -> list[str]:
     return [name for name in real if name in domain[:top_k] and name in bias[:top_k]]
 
 
-def train(model: nn.Module, data: DataLoader, val: DataLoader, epochs: int, lr: float, device: torch.device) -> None:
+def train(model: nn.Module, data: DataLoader, val: DataLoader, device: torch.device, *, epochs: int, lr: float) -> None:
     """Train the parameters that require gradients, and put back the weights of the best epoch on val."""
     moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(moving, lr=lr, momentum=0.9, weight_decay=1e-4)
