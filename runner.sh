@@ -19,7 +19,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/utils/setup.sh"
 
 fail() { echo "error: $*" >&2; exit 2; }
 
-dataset=toy pair=Smiling_Male real_data="" runs="" output="" synthetic="" cache=""
+dry_run="" dataset=toy pair=Smiling_Male real_data="" runs="" output="" synthetic="" cache=""
 both=() generation=() training=()
 while [ $# -gt 0 ]; do
     flag="$1"; shift
@@ -31,7 +31,7 @@ while [ $# -gt 0 ]; do
     fi
     case "$flag" in
         -h|--help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-        --fast|--compile|--deterministic|--keep-last-batch) [ ${#values[@]} -eq 0 ] || fail "$flag takes no value" ;;
+        --fast|--compile|--deterministic|--keep-last-batch|--dry-run) [ ${#values[@]} -eq 0 ] || fail "$flag takes no value" ;;
         --*) [ ${#values[@]} -gt 0 ] || fail "$flag needs a value" ;;
         *) fail "unexpected argument $flag; see bash runner.sh --help" ;;
     esac
@@ -43,6 +43,7 @@ while [ $# -gt 0 ]; do
         --cache) cache="${values[0]}" ;;
         --target-sensitive) pair="${values[0]}"; both+=("$flag" "${values[@]}") ;;
         --prompt-type|--device) both+=("$flag" "${values[@]}") ;;
+        --dry-run) dry_run=1 ;;
         --fast) generation+=("$flag") ;;
         --compile) both+=("$flag") ;;
         --deterministic|--keep-last-batch) training+=("$flag") ;;
@@ -85,6 +86,8 @@ fi
 echo; echo "== 2/4 prompts and settings"
 "${train[@]}" --dry-run
 if [[ "$synthetic" != *.csv ]]; then "${generate[@]}" --dry-run; fi
+
+if [ -n "$dry_run" ]; then exit 0; fi
 
 echo; echo "== 3/4 generation"
 if [[ "$synthetic" != *.csv ]]; then "${generate[@]}"; else echo "none: $synthetic takes its place"; fi

@@ -3,24 +3,26 @@
     python train.py --real-data-path DIR --synthetic-data-root DIR --target-sensitive Smiling_Male --output DIR
 
 The method has four steps:
-    1. A generator draws synthetic faces from prompts, as many of each cell (target x protected attribute): see
+    1. A generator draws synthetic faces from prompts, the same number for each cell (target x protected attribute): see
        stable_diffusion/. Here they are read.
-    2. `erm`: a classifier learns the target from real faces in which it goes with the protected attribute, and learns
-       that bias.
+    2. `erm`: a classifier learns the target from real faces in which it correlates with the protected attribute, and
+       learns that bias.
     3. `selective_mask`: three mean gradients at the biased weights tell which tensors react strongly to the bias and
        weakly to the difference between real and synthetic faces.
     4. `aim_fair`: those alone are fine-tuned on balanced synthetic faces.
 
-The defaults are the paper's. For each seed and method a record goes to <output>/<method>/seed_<n>/, and a table over
-seeds to <output>/summary.md; what is recorded is not run again.
+The defaults are the paper's (models/settings.py): 15 epochs of pre-training and 10 of fine-tuning, k = 55, ten seeds. Of every
+training the epoch with the best accuracy on real val is kept. For each seed and method a record goes to
+<output>/<method>/seed_<n>/, and a table over seeds to <output>/summary.md; what is recorded is not run again.
 
 --methods takes any number of others to compare with, which share a seed's biased model and its gradients:
     real images alone          erm cvar-dro lff jtt eiil, and group-dro, which trains on protected labels
     with synthetic ones        synthetic-only supplement repair
-    fine-tuned on synthetic    linear-probe full update-block-N freeze-block-N (stem, 1, 2, 3, 4, fc) random-mask
-                               cosine aim-fair
-Options follow a colon: aim-fair:top-k=50, aim-fair:ratio=0.5, aim-fair:bias-degree=2/8, random-mask:share=0.4,draw=2,
-synthetic-only:prompt-type=plain, jtt:epochs=2,weight=20.
+    fine-tuned on synthetic    linear-probe full random-mask cosine aim-fair update-block-N freeze-block-N
+                               (N: stem, 1, 2, 3, 4, fc)
+erm always runs: it is the biased model of the others. Options follow a colon: aim-fair:top-k=50, random-mask:share=0.4,draw=2,
+jtt:epochs=2,weight=20. All that draw synthetic images also have ratio (of their number to that of real images) and
+prompt-type: aim-fair:ratio=0.5, synthetic-only:prompt-type=plain.
 """
 
 import pandas as pd
@@ -59,12 +61,18 @@ def selective_mask(run: Run, synthetic: SyntheticSets, top_k: int) -> tuple[list
 def aim_fair(
     run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, top_k: TopK, bias_degree: BiasDegree
 ) -> Outcome:
-    """Step 4: fine-tune the tensors of the mask alone, on balanced synthetic faces (`bias_degree`: of the biased ones)."""
+    """Step 4: fine-tune the tensors of the mask alone, on balanced synthetic faces.
+
+    `bias_degree`, minority to majority, is that of `synthetic.biased`, which is drawn by it before this is called.
+    """
     chosen, sensitivity = selective_mask(run, synthetic, top_k)
     tables = {"sensitivity": sensitivity}
     return run.fine_tune(biased_model, synthetic, only=chosen, label=f"fine-tune, k {top_k}", tables=tables)
 
 
+# A method is a function of a run. It gets what else its parameters name: `biased_model`, a copy of the one that erm has left,
+# and `synthetic`, the synthetic faces. Its keyword arguments are its options; one without a default takes the value of the flag
+# of that name. Your own goes into models/methods/, with a line in its __init__.py.
 METHODS = {"erm": erm, **COMPARISONS, "aim-fair": aim_fair}
 
 
@@ -77,8 +85,8 @@ def main() -> None:
         return
     experiment.load()
     for run in experiment.runs():  # one for each seed
-        for method in experiment.methods:
-            experiment.record(method, run)
+        for method in experiment.methods:  # erm first
+            experiment.record(method, run)  # calls its function, tests the model, writes the record
     print(write_summary(settings.output))
     print(f"records, weights and summary.md: {settings.output}")
 

@@ -115,7 +115,7 @@ def _remedy(folder: Path, name: str) -> str:
     for place in (*below, folder.parent):
         if (place / name).is_file():
             return f"it lies in {place}: move the images from there"
-    return "unzip img_align_celeba.zip there again, or take them out of the lists"
+    return "unpack the images there again (of CelebA: img_align_celeba.zip), or take them out of the lists"
 
 
 def split_attributes(root: Path) -> dict[str, pd.DataFrame]:

@@ -12,7 +12,7 @@ from datasets.bias import largest_biased_size
 from datasets.celeba import biased_subset, cell_names, check_images
 from datasets.images import FaceSet, decode_images
 from datasets.pairs import Pair
-from datasets.splits import ALL, LARGEST, Splits
+from datasets.splits import ALL, LARGEST, Splits, check_splits
 from utils.errors import UserError
 
 # One file a data set, with a function `read(path, target_sensitive)`, and one line here. A keyword argument of the
@@ -35,6 +35,7 @@ def read_lists(settings) -> Splits:
     """
     flags = {**vars(settings)}
     found = read_real(flags.pop("dataset"), flags.pop("real_data_path"), flags.pop("target_sensitive"), **flags)
+    check_splits(found, settings.dataset)
     size = settings.number_train_data_real or found.default_size
     train = training_list(found.tables["train"], found.pair, size, settings.bias_degree)
     tables = {**found.tables, "train": train}

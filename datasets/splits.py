@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from datasets.pairs import Pair
+from utils.errors import UserError
 
 NAMES = ("train", "val", "test")
 ALL, LARGEST = "all", "largest"  # sizes of a training list: all images as they are; the largest biased list there is
@@ -23,3 +24,28 @@ class Splits(NamedTuple):
     folder: Path
     tables: dict[str, pd.DataFrame]
     default_size: int | str
+
+
+def check_splits(found: Splits, name: str) -> None:
+    """Raise `UserError` unless a reader gave what `Splits` says; `name` is that of the data set."""
+    pair, _, tables, size = found
+    fault = ""
+    if list(tables) != list(NAMES):
+        fault = f"the splits are {', '.join(tables)}, not {', '.join(NAMES)}"
+    elif not (size in (ALL, LARGEST) or isinstance(size, int)):
+        fault = f"its default size is {size!r}"
+    for split, table in tables.items() if not fault else ():
+        missing = [column for column in pair.attributes if column not in table.columns]
+        if missing or table.empty:
+            fault = fault or f"{split} has no {f'column {missing[0]}' if missing else 'image'}"
+            continue
+        values = table[list(pair.attributes)]
+        unknown = values.isna()
+        allowed = list(pair.protected) if split == "train" else []  # may be missing
+        if not (values.isin([-1, 0, 1]) | unknown).all(axis=None) or unknown.drop(columns=allowed).any(axis=None):
+            fault = fault or f"{split} has other labels than -1, 0 and 1"
+    names = [image for table in tables.values() for image in table.index]
+    if not fault and len(set(names)) < len(names):
+        fault = "an image is listed twice"
+    if fault:
+        raise UserError(f"--dataset {name}: {fault}; its file in datasets/ must read it as datasets/splits.py says")

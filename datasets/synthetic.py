@@ -41,7 +41,9 @@ class SyntheticSets:
 
     @cached_property
     def biased(self) -> FaceSet:
-        """S1 of the paper: images biased as the real ones are."""
+        """S1 of the paper: images biased as the real ones are. A method has them if `bias_degree` is one of its options."""
+        if not self.biased_sizes:
+            raise ValueError("no biased synthetic images: give the method a keyword argument bias_degree: BiasDegree")
         return draw_cells(self.pool, self.biased_sizes, self._draws("biased"))
 
     @cached_property
@@ -100,18 +102,19 @@ class SyntheticImages:
         if prompt_type not in self._pools:
             pool = synthetic_pool(self.root, self.pair, prompt_type, needed, self.cache, decode_size=self.decode_size)
             self._pools[prompt_type] = pool.on(self.device)
-        check_counts(self.root, self._pools[prompt_type].cell_counts(), needed)
+        check_counts(self.root, prompt_type, self._pools[prompt_type].cell_counts(), needed)
         return self._pools[prompt_type]
 
 
-def check_counts(folder: Path, counts: dict[str, int], needed: dict[str, int]) -> None:
+def check_counts(folder: Path, prompt_type: str, counts: dict[str, int], needed: dict[str, int]) -> None:
     """Raise `UserError` where a cell of the images in `folder` has fewer than needed."""
     short = [f"{cell} has {counts[cell]} of {needed[cell]}" for cell in needed if counts[cell] < needed[cell]]
     if short:
         raise UserError(
             f"too few synthetic images in {folder} (cells target_protected): {', '.join(short)}; generate more "
-            f"(stable_diffusion/generation.sh --images-per-cell {max(needed.values())}) or lower "
-            "--number-balanced-synthetic, --number-imbalanced-synthetic or --number-held-out-synthetic"
+            f"(stable_diffusion/generation.sh --images-per-cell {max(needed.values())}"
+            f"{'' if prompt_type == 'contextual' else f' --prompt-type {prompt_type}'}) or lower the number that is too high: "
+            "--number-balanced-synthetic, --number-imbalanced-synthetic, --number-held-out-synthetic or a method's ratio"
         )
 
 
@@ -130,7 +133,7 @@ def synthetic_pool(
     else:
         folder = pair_folder(root, pair.name) / prompt_type
         files = {cell: image_files(folder / cell) for cell in needed}
-    check_counts(folder, {cell: len(found) for cell, found in files.items()}, needed)
+    check_counts(folder, prompt_type, {cell: len(found) for cell, found in files.items()}, needed)
     paths = [path for cell in needed for path in files[cell]]
     labels = np.array([cell_labels(cell) for cell in needed for _ in files[cell]], dtype=np.int64)
     names = tuple(f"{path.parent.name}/{path.name}" for path in paths)

@@ -42,8 +42,7 @@ class Experiment:
         if settings.deterministic:
             be_deterministic()
         self.settings, self.known, self.device = settings, known, settings.compute.device
-        flags = ("top-k", "prompt-type", "bias-degree")
-        self.flags = {name: getattr(settings, name.replace("-", "_")) for name in flags}
+        self.flags = {name.replace("_", "-"): value for name, value in vars(settings).items()}
         asked = [parse_method(text, known, self.flags) for text in ("erm", *settings.methods)]
         self.methods = with_candidates(asked, known, self.flags)
         self.lists = read_lists(settings)
@@ -128,6 +127,8 @@ class Experiment:
         number = self.settings.number_balanced_synthetic
         if options.get("ratio") is not None:
             number = round(options["ratio"] * len(train) / len(train.cells))
+            if number < 1:
+                raise UserError(f"{method.label}: leaves no synthetic image of a cell for {len(train)} real ones")
         sizes = getattr(method.train, "cell_sizes", lambda data: dict.fromkeys(data.cells, number))(train)
         must_hold_out = options.get("top-k") == "auto"
         return self.images.sets(options["prompt-type"], sizes, options.get("bias-degree"), must_hold_out=must_hold_out)
@@ -136,7 +137,15 @@ class Experiment:
         """All that a method's result depends on, for its record."""
         options, sets = method.recorded(), self.sets[method.label]
         if sets is None:
-            return self.of_erm | ({method.name: options} if options else {})
+            own = {method.name: options} if options else {}
+            if method.fine_tunes:
+                return {"biased_model": self.of_erm} | own | self.settings.of_fine_tuning()
+            return self.of_erm | own
+        taken = self.settings.of_fine_tuning().keys() | (set() if method.fine_tunes else self.of_erm.keys())
+        if clash := taken & options.keys():
+            raise UserError(
+                f"method {method.name}: its option {min(clash)} has the name of a setting; call it otherwise"
+            )
         sizes = sets.balanced_sizes
         options["synthetic_data"] = fingerprint(sets.pool)
         options["number_balanced_synthetic"] = sizes if hasattr(method.train, "cell_sizes") else min(sizes.values())
@@ -178,7 +187,12 @@ def train_method(method: Method, run: Run, sets: SyntheticSets | None) -> Outcom
     if method.fine_tunes:
         needs["biased_model"] = run.biased_model()
     try:
-        return method.train(run, **needs, **method.keywords)
+        outcome = method.train(run, **needs, **method.keywords)
+        if not isinstance(outcome, Outcome):
+            raise TypeError(
+                f"method {method.name} gave a {type(outcome).__name__}, not what run.pre_train or run.fine_tune gives"
+            )
+        return outcome
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"seed {run.seed} {method.label}: out of memory; lower --batch-size (now {run.settings.batch_size}) or pass "

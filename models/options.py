@@ -102,10 +102,16 @@ def options_of(train: Callable) -> dict[str, tuple[object, object]]:
 
     They are the keyword-only arguments of its function. A method that draws synthetic images also has `prompt-type`, the
     folder they come from, and `ratio`, their number to that of real ones, unless its `cell_sizes` says how many it draws.
+    Raises `UserError` for an option without a type.
     """
     types = get_type_hints(train, include_extras=True)
-    parameters = inspect.signature(train).parameters.values()
-    own = {p.name.replace("_", "-"): (types[p.name], p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
+    keywords = [p for p in inspect.signature(train).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    untyped = [p.name for p in keywords if p.name not in types]
+    if untyped:
+        raise UserError(
+            f"method {train.__name__}: write a type beside its option {untyped[0]} (models/options.py has some)"
+        )
+    own = {p.name.replace("_", "-"): (types[p.name], p.default) for p in keywords}
     if "synthetic" in inspect.signature(train).parameters:
         own["prompt-type"] = str, FLAG
         if not hasattr(train, "cell_sizes"):
@@ -120,9 +126,13 @@ def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
     """
     name, _, rest = text.partition(":")
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(known)
-        raise UserError(f"--methods {text}: no method {name}; there are {', '.join(near)}")
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        said, near = ("did you mean", near) if near else ("there are", list(known))
+        raise UserError(f"--methods {text}: no method {name}; {said} {', '.join(near)}")
     options = options_of(known[name])
+    lost = [key for key, (_, default) in options.items() if default is FLAG and key not in flags]
+    if lost:
+        raise UserError(f"method {name}: its option {lost[0]} has no default, and train.py has no flag --{lost[0]}")
     defaults = {key: flags[key] if default is FLAG else default for key, (_, default) in options.items()}
     given = {}
     for part in filter(None, rest.split(",")):
@@ -142,9 +152,12 @@ def read_option(kind, text: str):
     if get_origin(kind) is Annotated:
         return kind.__metadata__[0](text)
     if get_origin(kind) is Literal:
-        if text not in get_args(kind):
-            raise ValueError(f"{text} is none of {', '.join(get_args(kind))}")
-        return text
+        values = {str(value): value for value in get_args(kind)}
+        if text not in values:
+            raise ValueError(f"{text} is none of {', '.join(values)}")
+        return values[text]
+    if kind is bool:
+        return read_option(Literal["true", "false"], text.lower()) == "true"
     inner = [part for part in get_args(kind) if part is not NoneType]
     return read_option(inner[0], text) if inner else kind(text)
 

@@ -63,7 +63,8 @@ class Run:
     ) -> Outcome:
         """Train from the start as the biased model is trained: same schedule, less the `changes`, and same draws.
 
-        `objective` and `sampling` are those of `models.training.fit`.
+        `label` names the training in the progress bar and its checkpoint; `objective` and `sampling` are those of
+        `models.training.fit`.
         """
         network = self.new_network() if network is None else network
         schedule = replace(self.settings.pre_training, **changes)
@@ -71,10 +72,21 @@ class Run:
         return Outcome(network, self._fit(network, data, schedule, "pre-train", label, **options))
 
     def fine_tune(
-        self, model: nn.Module, synthetic: SyntheticSets, *, only: list[str], label: str, tables: dict | None = None
+        self,
+        model: nn.Module,
+        synthetic: SyntheticSets,
+        *,
+        only: list[str],
+        label: str,
+        tables: dict | None = None,
+        **changes,
     ) -> Outcome:
-        """Train the tensors of the biased model that are called `only` so, on balanced synthetic images."""
-        schedule = self.settings.fine_tuning
+        """Train the tensors of the biased model whose names are in `only`, on balanced synthetic images.
+
+        `label` names the training in the progress bar and its checkpoint; `tables` are written beside the record;
+        `changes` are of the schedule (`models.training.Schedule`).
+        """
+        schedule = replace(self.settings.fine_tuning, **changes)
         curve = self._fit(model, synthetic.balanced, schedule, "fine-tune", label, trainable=only)
         return Outcome(model, curve, tables or {}, synthetic.held_out)
 

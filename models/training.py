@@ -1,6 +1,7 @@
 """Training: the loss, the schedule, and one loop that every method shares."""
 
 import copy
+import difflib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -72,6 +73,13 @@ def fit(
 
     Raises `UserError` where the loss is no longer finite, or a batch of one image is too small for batch norm.
     """
+    names = [name for name, _ in model.named_parameters()]
+    unknown = [name for name in trainable or () if name not in names]
+    if unknown or trainable == []:
+        what = f"no tensor {unknown[0]} in the network" if unknown else "no tensor to train"
+        raise UserError(
+            f"{label}: {what}; it has {', '.join(difflib.get_close_matches(str(unknown), names, n=2)) or names[0]}, ..."
+        )
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trainable is None or name in trainable)
     training = _Training(model, schedule, objective, generator, fused=compute.device.type == "cuda")

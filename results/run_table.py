@@ -5,9 +5,8 @@
     bash results/table.sh 3 4 --dataset utkface --real-data-path DIR          UTKFace, Female/White
     bash results/table.sh 3 --methods MINE                                    a method that stands in no table
 
-Every flag that isn't listed below goes to runner.sh: --real-data-path, --seeds, --model, --weights, --precision ...;
---methods there takes the place of the table's own. A row that is recorded is not run again, so an interrupted command
-goes on and tables share what they can.
+Every flag that isn't listed below goes to runner.sh: --real-data-path, --seeds, --model, --weights, --precision ...
+A row that is recorded is not run again, so an interrupted command goes on and tables share what they can.
 """
 
 import argparse
@@ -18,6 +17,7 @@ from pathlib import Path
 from datasets.real import DATASETS
 from results.rows import SHARE, TABLES, Table
 from results.tables import make_pages
+from utils.arguments import positive_int
 from utils.errors import UserError, command_line
 from utils.records import ROOT
 
@@ -36,7 +36,8 @@ def main() -> None:
     """Run the tables that the command line names."""
     names, args, flags = parse_args(sys.argv[1:])
     for name in names:
-        for call in runner_calls(TABLES[name], args.dataset, args.output, args.pairs, args.real, flags=flags):
+        options = {"real": args.real, "methods": args.methods, "flags": flags}
+        for call in runner_calls(TABLES[name], args.dataset, args.output, args.pairs, **options):
             run(call)
     records = args.output.resolve().parent
     make_pages(records, records.with_name(f"{records.name}_made"))
@@ -59,8 +60,9 @@ def parse_args(arguments: list[str]) -> tuple[list[str], argparse.Namespace, lis
         "--output", type=Path, help="the records, a folder for each column (results/runs/tables/<dataset>)"
     )
     parser.add_argument(
-        "--number-train-data-real", type=int, metavar="N", dest="real", help=f"train.py's; toy: {TOY_SIZE}"
+        "--number-train-data-real", type=positive_int, metavar="N", dest="real", help=f"train.py's; toy: {TOY_SIZE}"
     )
+    parser.add_argument("--methods", nargs="+", metavar="METHOD", help="in place of the table's own")
     count = next((i for i, text in enumerate(arguments) if text.startswith("-")), len(arguments))
     args, flags = parser.parse_known_args(arguments[count:])
     chosen = list(TABLES) if arguments[:count] == ["all"] else [f"table_{text}" for text in arguments[:count]]
@@ -68,7 +70,7 @@ def parse_args(arguments: list[str]) -> tuple[list[str], argparse.Namespace, lis
     if unknown or not chosen:
         known = ", ".join(map(short, TABLES))
         raise UserError(
-            f"results/table.sh: {f'no table {unknown[0]}' if unknown else 'name a table first'}: {known} or all"
+            f"results/table.sh: {f'no table {unknown[0]}' if unknown else 'name a table before the flags'}: {known} or all"
         )
     args.pairs = " ".join(args.pairs or []).split()
     args.output = args.output or ROOT / "results" / "runs" / "tables" / args.dataset
@@ -76,7 +78,14 @@ def parse_args(arguments: list[str]) -> tuple[list[str], argparse.Namespace, lis
 
 
 def runner_calls(
-    table: Table, dataset: str, output: Path, pairs: list[str], real: int | None, *, flags: list[str]
+    table: Table,
+    dataset: str,
+    output: Path,
+    pairs: list[str],
+    *,
+    real: int | None,
+    methods: list[str],
+    flags: list[str],
 ) -> list[list[str]]:
     """The arguments of runner.sh, once for each column of a table and each prompt type in its rows.
 
@@ -89,12 +98,12 @@ def runner_calls(
     for pair in pairs or own_pairs(table, dataset):
         for share in table.shares:
             number = int(share) * whole_size(dataset, real) // 100 if share else real
-            for prompt_type, methods in by_prompt_type(table.methods).items():
+            for prompt_type, own in by_prompt_type(methods or table.methods).items():
                 call = ["--dataset", dataset, "--target-sensitive", pair]
                 call += ["--output", str(output / (f"{pair}{SHARE}{share}" if share else pair))]
                 if toy:
                     call += ["--images-per-cell", str(TOY_IMAGES_OF_PROMPT_TYPES if prompt_type else TOY_IMAGES)]
-                call += ["--methods", *methods]
+                call += ["--methods", *own]
                 call += ["--generation-prompt-type", prompt_type] if prompt_type else []
                 call += ["--number-train-data-real", str(number)] if number else []
                 calls.append([*call, *(TOY if toy else []), *flags])

@@ -286,7 +286,7 @@ def test_a_dry_run_counts_the_images_that_are_missing_and_lists_each_folder_once
         (copy / "img_align_celeba" / f"{i:06d}.jpg").unlink()
     (copy / "img_align_celeba" / "000230.jpg").mkdir()
     done = dry_run(copy, tmp_path / "out")
-    assert_one_line_error(done, "40 of 120 listed images are not in", "the first is 000201.jpg", "unzip")
+    assert_one_line_error(done, "40 of 120 listed images are not in", "the first is 000201.jpg", "unpack the images")
     for odd in ("._000001.jpg", ".DS_Store", "Thumbs.db", "desktop.ini"):
         (copy / "img_align_celeba" / odd).touch()
     looked = []

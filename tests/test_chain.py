@@ -241,6 +241,7 @@ def test_other_settings_in_the_same_output_are_refused(trained, toy, synthetic):
         (["--weights", "nowhere.pth"], ["nowhere.pth"]),
         (["--real-data-path", "nowhere"], ["nowhere", "--real-data-path"]),
         (["--methods", "magic"], ["no method magic"]),
+        (["--methods", "synthetic-only:ratio=0.001"], ["leaves no synthetic image"]),
         (["--methods", "aim-fair:k=3"], ["no option 'k'", "top-k"]),
         (["--top-k", "some"], ["--top-k"]),
         (["--crop-scale", 0.8, 0.6], ["--crop-scale 0.8 0.6", "smaller one first"]),

@@ -3,13 +3,17 @@
 import json
 import shutil
 import sys
+from typing import Literal
 
+import pandas as pd
 import pytest
 from conftest import ROOT, assert_one_line_error, run_here, run_script
+from safetensors.torch import load_file
 from test_chain import SMALL, synthetic  # noqa: F401
 
 import train
-from models.options import parse_method
+from datasets import celeba
+from models.options import parse_method, read_option
 
 METHOD = '''
 from models.options import Count, Positive
@@ -116,3 +120,94 @@ def test_one_file_and_one_line_in_a_copy_of_the_project(toy, synthetic, tmp_path
     assert record["settings"]["biased_model"]["number_train_data_real"] == 160
     assert record["settings"]["biased_model"]["network"] == "small"
     assert len((tmp_path / "out" / "aim-fair" / "seed_1" / "sensitivity.csv").read_text().splitlines()) == 1 + 6
+
+
+def call(main_method, toy, synthetic, tmp_path, monkeypatch, name="mine", *more):  # noqa: F811
+    monkeypatch.setitem(train.METHODS, "mine", main_method)
+    base = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", tmp_path, "--width", 0.125]
+    return run_here(train.main, *base, *SMALL, "--seeds", 1, "--methods", name, *more)
+
+
+def untyped(run, *, k=3):
+    pass
+
+
+def unknown_flag(run, *, no_such_flag: float):
+    pass
+
+
+def named_like_a_setting(run, biased_model, synthetic, *, lr: float = 0.1):  # noqa: F811
+    pass
+
+
+def misspelled(run, biased_model, synthetic):  # noqa: F811
+    return run.fine_tune(biased_model, synthetic, only=["bn1.wait"], label="m")
+
+
+def nothing_to_train(run, biased_model, synthetic):  # noqa: F811
+    return run.fine_tune(biased_model, synthetic, only=[], label="m")
+
+
+@pytest.mark.parametrize(
+    ("method", "part"),
+    [
+        (untyped, "write a type beside its option k"),
+        (unknown_flag, "no flag --no-such-flag"),
+        (named_like_a_setting, "its option lr has the name of a setting"),
+        (misspelled, "no tensor bn1.wait in the network; it has bn1.weight"),
+        (nothing_to_train, "no tensor to train"),
+    ],
+)
+def test_a_slip_in_a_method_is_one_line(toy, synthetic, tmp_path, monkeypatch, method, part):  # noqa: F811
+    assert_one_line_error(call(method, toy, synthetic, tmp_path, monkeypatch), part)
+
+
+def test_two_trainings_of_one_label_keep_two_checkpoints(toy, synthetic, tmp_path, monkeypatch):  # noqa: F811
+    def twice(run, biased_model, synthetic):  # noqa: F811
+        run.fine_tune(biased_model, synthetic, only=["conv1.weight"], label="m")
+        return run.fine_tune(run.biased_model(), synthetic, only=["bn1.weight", "bn1.bias"], label="m")
+
+    done = call(twice, toy, synthetic, tmp_path, monkeypatch, "mine", "--checkpoint-seconds", 0)
+    assert done.returncode == 0, done.stderr
+    before, after = (load_file(tmp_path / name / "seed_1" / "model.safetensors") for name in ("erm", "mine"))
+    moved = {n for n in before if not before[n].equal(after[n]) and "running" not in n and "tracked" not in n}
+    assert moved == {"bn1.weight", "bn1.bias"}
+
+
+def test_options_of_every_type():
+    kinds = {"true": (bool, True), "False": (bool, False), "2": (Literal[1, 2], 2), "0.5": (float | None, 0.5)}
+    assert {text: read_option(kind, text) for text, (kind, _) in kinds.items()} == {t: v for t, (_, v) in kinds.items()}
+    with pytest.raises(ValueError, match="none of true, false"):
+        read_option(bool, "yes")
+
+
+def spoil(tables, how):
+    train_table = tables["train"]
+    if how == "a label is missing":
+        train_table["Smiling"] = float("nan")
+    if how == "a split is missing":
+        del tables["val"]
+    if how == "an image is in two splits":
+        tables["test"] = pd.concat([tables["test"], train_table[:1]])
+    if how == "other labels":
+        train_table["Male"] = 7
+    if how == "a column is missing":
+        tables["val"] = tables["val"].drop(columns="Male")
+    return tables
+
+
+@pytest.mark.parametrize(
+    ("how", "part"),
+    [
+        ("a label is missing", "train has other labels"),
+        ("a split is missing", "the splits are train, test"),
+        ("an image is in two splits", "an image is listed twice"),
+        ("other labels", "train has other labels"),
+        ("a column is missing", "val has no column Male"),
+    ],
+)
+def test_a_slip_in_a_reader_is_one_line(toy, synthetic, tmp_path, monkeypatch, how, part):  # noqa: F811
+    read = celeba.read
+    monkeypatch.setattr(celeba, "read", lambda *args: read(*args)._replace(tables=spoil(dict(read(*args).tables), how)))
+    base = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", tmp_path, "--dataset", "celeba"]
+    assert_one_line_error(run_here(train.main, *base, *SMALL, "--dry-run"), "--dataset celeba", part)

@@ -244,7 +244,7 @@ def test_names_and_options_of_methods():
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("aim-fare", "there are aim-fair"),
+        ("aim-fare", "did you mean aim-fair"),
         ("erm:top-k=3", "has no option 'top-k'"),
         ("aim-fair:top-k=many", "top-k=many"),
         ("aim-fair:bias-degree=9", "--bias-degree"),

@@ -396,7 +396,9 @@ def calls(*arguments):
     names, args, flags = run_table.parse_args([*arguments])
     found = []
     for name in names:
-        for call in run_table.runner_calls(TABLES[name], args.dataset, args.output, args.pairs, args.real, flags=flags):
+        for call in run_table.runner_calls(
+            TABLES[name], args.dataset, args.output, args.pairs, real=args.real, methods=args.methods, flags=flags
+        ):
             values, key = {}, None
             for word in call:
                 if word.startswith("--"):
@@ -453,7 +455,7 @@ def test_shares_and_prompt_types_are_calls_of_their_own():
     [
         (["3", "--pairs"], "--pairs: expected"),
         (["9"], "no table 9: 1, 2, 3, 4, 5, 6, 7, k, blocks or all"),
-        (["--seeds", "1"], "name a table first"),
+        (["--seeds", "1"], "name a table before the flags"),
         (["3", "--dataset", "mnist"], "invalid choice: 'mnist'"),
     ],
 )

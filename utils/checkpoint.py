@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import time
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -69,6 +70,7 @@ class Unfinished:
     """The checkpoints of one record's trainings, in a hidden folder beside it."""
 
     def __init__(self, record: Path, settings: dict, seconds: float = SECONDS):
+        self._uses = Counter()
         self.folder, self.seconds = record.with_name(f".{record.name}.unfinished"), seconds
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "settings.json"
@@ -82,8 +84,11 @@ class Unfinished:
             check_settings(found, settings, f"the unfinished run in {self.folder}, which may be removed,")
 
     def checkpoint(self, stage: str) -> Checkpoint:
-        """The checkpoint of one training, by its name."""
-        return Checkpoint(self.folder / f"{re.sub('[^a-z0-9]+', '-', stage.lower())}.pt", self.seconds)
+        """The checkpoint of one training, by its name; of several trainings of one name, by their order."""
+        name = re.sub("[^a-z0-9]+", "-", stage.lower())
+        self._uses[name] += 1
+        number = f"-{self._uses[name]}" if self._uses[name] > 1 else ""
+        return Checkpoint(self.folder / f"{name}{number}.pt", self.seconds)
 
     def remove(self) -> None:
         """Remove the folder."""
