@@ -280,6 +280,7 @@ def test_runner_chains_the_stages_and_skips_them_the_second_time(toy, tmp_path):
     assert files and all(path.stat().st_mtime_ns == time for path, time in files.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "parts"),
     [
@@ -325,6 +326,7 @@ def test_own_images_in_eight_cells(toy, tmp_path):
     assert "acc 1_11" in (tmp_path / "out" / "summary.md").read_text()
 
 
+@pytest.mark.slow
 def test_generator_is_trained_from_a_captioned_folder(toy, tmp_path):
     done = run_here(
         train_generator.main, "--data", toy, "--output", tmp_path / "model", "--size", 32,

@@ -98,6 +98,7 @@ def coverage(scenario, n, rounds, interval=difference, accuracies=group_accuraci
     return 100 * held / rounds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["ERM, fair (celeba_64)", "two fair (toy)"])
 def test_intervals_of_three_seeds_cover(scenario):
     """91 is two standard errors below 94; a percentile bootstrap gets 76 and 86 % for STD."""
