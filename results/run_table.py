@@ -39,6 +39,8 @@ def main() -> None:
         options = {"real": args.real, "methods": args.methods, "flags": flags}
         for call in runner_calls(TABLES[name], args.dataset, args.output, args.pairs, **options):
             run(call)
+    if "--dry-run" in flags:
+        return
     records = args.output.resolve().parent
     make_pages(records, records.with_name(f"{records.name}_made"))
 

@@ -495,6 +495,14 @@ def test_the_table_script_leaves_with_the_status_of_what_failed(monkeypatch):
     assert done.returncode == 127 and not done.stdout
 
 
+def test_a_dry_run_of_the_table_script_makes_no_pages(monkeypatch):
+    seen = []
+    monkeypatch.setattr(run_table, "run", seen.append)
+    done = run_here(run_table.main, "3", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert len(seen) == 1 and seen[0][-1] == "--dry-run"
+
+
 def test_a_method_that_stands_in_no_table_gets_a_page_and_a_place_in_the_figure(records, tmp_path):
     folder = records / "toy" / "Smiling_Male"
     assert OTHERS not in write_tables({"Smiling_Male": read_column(folder)}, tmp_path)
