@@ -114,7 +114,7 @@ class Experiment:
             seconds = {"train": round(time.perf_counter() - start, 2)}
             content, predictions = self._judged(outcome, seconds)
             content = {"method": method.label, "seed": run.seed, **content, "settings": asked}
-            tables = {"curve": pd.DataFrame(outcome.curve), "test_predictions": predictions, **outcome.tables}
+            tables = {"curve": pd.DataFrame(outcome.curve), **predictions, **outcome.tables}
             weights = {name: tensor.cpu().contiguous() for name, tensor in outcome.model.state_dict().items()}
             write_record(folder, content, tables, lambda path: path.write_bytes(safetensors_bytes(weights)))
             run.unfinished.remove()
@@ -156,22 +156,25 @@ class Experiment:
         held_out = {"held_out_synthetic": sets.held_out_size}
         return {"biased_model": self.of_erm} | options | self.settings.of_fine_tuning() | held_out
 
-    def _judged(self, outcome: Outcome, seconds: dict) -> tuple[dict, pd.DataFrame]:
-        """The metrics of a model and where they come from, and its logit of each test image."""
-        test, compute, start = self.real["test"], self.settings.compute, time.perf_counter()
-        logits = predict(outcome.model, test, compute)
-        judged = {"val_metrics": evaluate(outcome.model, self.real["val"], compute)}
+    def _judged(self, outcome: Outcome, seconds: dict) -> tuple[dict, dict[str, pd.DataFrame]]:
+        """The metrics of a model and where they come from, and tables of its logit of each test and val image."""
+        compute, start = self.settings.compute, time.perf_counter()
+        faces = {split: self.real[split] for split in ("test", "val")}
+        logits = {split: predict(outcome.model, data, compute) for split, data in faces.items()}
+        metrics = {
+            split: fairness_metrics(data.target, data.protected, positive(logits[split]), data.cells)
+            for split, data in faces.items()
+        }
+        judged = {"metrics": metrics["test"], "val_metrics": metrics["val"]}
         if outcome.held_out:
             judged["held_out_metrics"] = evaluate(outcome.model, outcome.held_out, compute)
         content = {
-            "metrics": fairness_metrics(test.target, test.protected, positive(logits), test.cells),
             **judged,
             "seconds": {**seconds, "test": round(time.perf_counter() - start, 2)},
             "command": shlex.join(["python", "train.py", *sys.argv[1:]]).replace(f"{ROOT}/", ""),
             **environment(self.device),
         }
-        predictions = {"name": test.names, "target": test.target, "protected": test.protected, "logit": logits}
-        return content, pd.DataFrame(predictions)
+        return content, {f"{split}_predictions": _predictions(faces[split], logits[split]) for split in faces}
 
     def _run(self, seed: int) -> Run:
         erm = record_folder(self.settings.output, "erm", seed)
@@ -211,6 +214,10 @@ def adopt_best(output: Path, choices: list[Method], method: Method, seed: int, s
     content = {**found[best], "method": method.label, "settings": settings, "chosen_top_k": AUTO_TOP_K[best]}
     adopt_record(folders[best], record_folder(output, method.folder, seed), content, {"top_k": table})
     print(f"seed {seed}: top-k {AUTO_TOP_K[best]} chosen")
+
+
+def _predictions(faces: FaceSet, logits: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({"name": faces.names, "target": faces.target, "protected": faces.protected, "logit": logits})
 
 
 def fingerprint(faces: FaceSet) -> str:

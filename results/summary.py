@@ -1,10 +1,12 @@
 """The summary over seeds, made from the records alone.
 
 python -m results.summary --runs DIR
+python -m results.summary --runs DIR --metrics all     a second table, and metrics.csv with every seed's values
 """
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from utils.files import write_whole
 from utils.metrics import hardly_learned
 from utils.records import read_record
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 MANY = 5  # methods beyond which a terminal is too narrow for a column each
 NOTE = (
     "Percent, test split, mean ± sample standard deviation over n seeds. Groups are target_protected. WST: worst-group "
@@ -20,19 +25,34 @@ NOTE = (
     "the paper's tables, and as the mean of the seeds' own values. EO max: equalized odds as max(|TPR gap|, |FPR gap|), "
     "as in the paper's tables; EO mean: the mean of the two gaps, as the paper's published code prints."
 )
+MORE_NOTE = (
+    "Percent, test split, mean ± sample standard deviation over n seeds; ACC to EO mean as above, but each seed's own "
+    "value. BA: balanced accuracy; DP: demographic parity difference; EOpp: equal opportunity difference, the gap in "
+    "TPR, both the largest between any two protected groups; ECE: expected calibration error, 15 equal-width bins of the "
+    "confidence in the predicted class; AUROC: of all images and of each protected group. A method's second row is at "
+    "the threshold (a probability) that gives the best balanced accuracy on val, chosen for each seed without protected "
+    "labels. ECE and AUROC do not depend on it. – : undefined, or no val logits."
+)
+UNDEFINED = "–"
 
 
-def write_summary(runs: Path) -> str:
-    """Write `summary.md` from the records under `runs`; returns it as text for a terminal."""
-    by_method = read_metrics(runs)
+def write_summary(runs: Path, metrics: str = "usual") -> str:
+    """Write `summary.md` from the records under `runs`; returns it as text for a terminal.
+
+    With `metrics` "all" it has a second table, and `metrics.csv` beside it a line for each method, seed and metric, in
+    percent: see `results.more_metrics`. That reads the recorded logits.
+    """
+    records = read_records(runs)
+    by_method = by_methods(records)
     groups = list(next(iter(by_method.values()))[0]["group_accuracy"])
-    if any(list(m["group_accuracy"]) != groups for metrics in by_method.values() for m in metrics):
+    if any(list(m["group_accuracy"]) != groups for found in by_method.values() for m in found):
         raise UserError(f"{runs}: the records are of different groups; keep each pair's in a folder of its own")
     columns = headings(groups)
-    rows = [summary_row(method, metrics) for method, metrics in by_method.items()]
-    markdown = [_markdown(columns), _markdown(["---"] * len(columns)), *map(_markdown, rows)]
+    rows = [summary_row(method, found) for method, found in by_method.items()]
     said = erm_warning(by_method.get("erm", []))
-    write_whole(runs / "summary.md", "\n".join([*markdown, "", *([f"**{said}**", ""] if said else []), NOTE]) + "\n")
+    lines = [*_table(columns, rows), "", *([f"**{said}**", ""] if said else []), NOTE]
+    lines += _write_more(runs, records) if metrics == "all" else []
+    write_whole(runs / "summary.md", "\n".join(lines) + "\n")
     return as_text(columns, rows) + (f"\n{said}" if said else "")
 
 
@@ -43,17 +63,23 @@ def erm_warning(metrics: list[dict]) -> str:
     return hardly_learned(float(np.mean([m["accuracy"] for m in metrics])), metrics[0]["group_count"])
 
 
-def read_metrics(runs: Path) -> dict[str, list[dict]]:
-    """The test metrics of every record under `runs`, by method (erm first) and in the order of the seeds.
+def read_records(runs: Path) -> dict[Path, dict]:
+    """Every record under `runs` by its folder, erm first, then by method, in the order of the seeds.
 
     Raises `UserError` where there is none or one is damaged.
     """
-    records = [read_record(path.parent) for path in runs.glob("*/seed_*/metrics.json")]
+    records = {path.parent: read_record(path.parent) for path in runs.glob("*/seed_*/metrics.json")}
     if not records:
         raise UserError(f"no record (*/seed_*/metrics.json) in {runs}")
-    records.sort(key=lambda record: (record["method"] != "erm", record["method"], record["seed"]))
-    methods = dict.fromkeys(record["method"] for record in records)
-    return {method: [record["metrics"] for record in records if record["method"] == method] for method in methods}
+    return dict(
+        sorted(records.items(), key=lambda item: (item[1]["method"] != "erm", item[1]["method"], item[1]["seed"]))
+    )
+
+
+def by_methods(records: dict[Path, dict]) -> dict[str, list[dict]]:
+    """The test metrics of the records of each method, in their order."""
+    methods = dict.fromkeys(record["method"] for record in records.values())
+    return {method: [r["metrics"] for r in records.values() if r["method"] == method] for method in methods}
 
 
 def headings(groups: list[str]) -> list[str]:
@@ -80,6 +106,41 @@ def summary_row(method: str, metrics: list[dict]) -> list[str]:
     ]
 
 
+def _write_more(runs: Path, records: dict[Path, dict]) -> list[str]:
+    """Write `metrics.csv`; returns the lines of the second table and what is to be said of it."""
+    from results.more_metrics import all_scores  # scikit-learn and fairlearn take a second to load
+
+    scores = all_scores(records)
+    percent = scores.assign(**{key: 100 * scores[key] for key in ("value", "at_chosen_threshold")})
+    write_whole(runs / "metrics.csv", percent.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    metrics = list(dict.fromkeys(scores["metric"]))
+    rows, said = [], []
+    for method in dict.fromkeys(scores["method"]):
+        seeds = scores[scores["method"] == method].pivot(index="seed", columns="metric")[
+            ["value", "at_chosen_threshold"]
+        ]
+        rows.append(_more_row(method, seeds["value"][metrics]))
+        chosen = seeds["at_chosen_threshold"][metrics]
+        without = chosen.index[chosen["threshold"].isna()]
+        rows.append(_more_row(f"{method}, threshold from val", chosen.drop(without)))
+        if len(without):
+            said.append(f"{method} seed {', '.join(map(str, without))}")
+    lines = ["", *_table(["Method", "n", *metrics], rows), ""]
+    if said:
+        lines += [
+            f"**No threshold from val for {'; '.join(said)}: older records lack val_predictions.csv, which a new run "
+            "into another --output writes, or val has one class.**",
+            "",
+        ]
+    return [*lines, MORE_NOTE]
+
+
+def _more_row(name: str, seeds: "pd.DataFrame") -> list[str]:
+    """A row of the second table from a method's values, a line each seed; undefined is what is so for any seed."""
+    cells = [UNDEFINED if seeds[key].isna().any() or seeds.empty else _spread(seeds[key].to_list()) for key in seeds]
+    return [name, str(len(seeds)), *cells]
+
+
 def as_text(columns: list[str], rows: list[list[str]]) -> str:
     """The summary for a terminal: a line each metric, or, of many methods, a line each with the metrics of the paper's tables."""
     if len(rows) <= MANY:
@@ -89,6 +150,10 @@ def as_text(columns: list[str], rows: list[list[str]]) -> str:
         lines = [[line[i] for i in shown] for line in (columns, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> list[str]:
+    return [_markdown(columns), _markdown(["---"] * len(columns)), *map(_markdown, rows)]
 
 
 def _markdown(cells) -> str:
@@ -109,7 +174,11 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True, help="folder with <method>/seed_<n>/metrics.json")
-    print(write_summary(parser.parse_args().runs))
+    parser.add_argument("--metrics", choices=("usual", "all"), default="usual", help="all: also from the logits")
+    args = parser.parse_args()
+    print(write_summary(args.runs, args.metrics))
+    if args.metrics == "all":
+        print(f"the second table: {args.runs / 'summary.md'}; each seed's values: {args.runs / 'metrics.csv'}")
 
 
 if __name__ == "__main__":

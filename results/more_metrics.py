@@ -1,0 +1,134 @@
+"""More metrics of recorded runs, from their logits alone: nothing is trained again.
+
+Each at the usual threshold, where a probability of one half is positive, and at one chosen on val. That one maximizes
+balanced accuracy on val, so that a rare target is not given up for the frequent one. It needs neither the test set nor
+a protected label. AUROC and the calibration error do not depend on it.
+
+The metrics are fractions, by these names:
+
+- ACC, WST, STD, EO max, EO mean: see `utils.metrics.fairness_metrics`;
+- BA: balanced accuracy, the mean of TPR and TNR (scikit-learn);
+- DP: demographic parity difference, the largest gap in the rate of positive predictions between any two protected
+  groups (fairlearn; Agarwal et al., ICML 2018);
+- EOpp: equal opportunity difference, the same for the TPR (fairlearn; Hardt et al., NeurIPS 2016);
+- ECE: expected calibration error, see `calibration_error`;
+- AUROC: area under the ROC curve (scikit-learn), of all images and of each protected group;
+- threshold: the probability from which an image is positive.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from fairlearn.metrics import demographic_parity_difference, equal_opportunity_difference
+from scipy.special import expit
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from results.columns import LABELS, read_csv
+from utils.errors import UserError
+from utils.metrics import fairness_metrics, positive
+from utils.records import rerun
+
+OF_GROUPS = {  # that need an image of every group: our names for those of `fairness_metrics`
+    "WST": "worst_group_accuracy",
+    "STD": "group_accuracy_std",
+    "EO max": "equalized_odds",
+    "EO mean": "equalized_odds_mean",
+}
+BINS = 15
+
+
+def calibration_error(target, logits, bins: int = BINS) -> float:
+    """How far the confidence in the predicted class is from the share of right answers: a fraction.
+
+    The mean of |accuracy - confidence| over equal-width bins of confidence, ((m - 1) / bins, m / bins], weighted by
+    their images: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3. `target`, 0 or 1, and
+    `logits` are arrays (n,). The class is that of `utils.metrics.positive`.
+    """
+    probability = expit(np.asarray(logits, dtype=np.float64))
+    confidence = np.maximum(probability, 1 - probability)
+    right = positive(logits) == np.asarray(target)
+    places = np.ceil(confidence * bins).astype(np.int64)
+    return float(np.abs(np.bincount(places, right - confidence)).sum() / len(confidence))
+
+
+def choose_threshold(target, logits) -> float:
+    """The logit from which images are positive that gives the best balanced accuracy on these images.
+
+    Candidates are the middle between any two neighbouring logits, and 0, the usual threshold. Of equally good ones it
+    is the one nearest to 0. `target`, 0 or 1, and `logits` are arrays (n,). NaN where an image of either class is missing.
+    """
+    target, logits = np.asarray(target), np.asarray(logits, dtype=np.float64)
+    yes, no = np.sort(logits[target == 1]), np.sort(logits[target == 0])
+    if not len(yes) or not len(no):
+        return float("nan")
+    levels = np.unique(logits)
+    candidates = np.append(levels[:-1] + np.diff(levels) / 2, 0.0)
+    hits, rejections = len(yes) - np.searchsorted(yes, candidates), np.searchsorted(no, candidates)
+    value = hits * len(no) + rejections * len(yes)  # balanced accuracy in integers, so that ties are ties
+    best = candidates[value == value.max()]
+    return float(best[np.abs(best).argmin()])
+
+
+def scores(target, protected, logits, groups: tuple[str, ...], threshold: float = 0.0) -> dict[str, float]:
+    """The metrics that the head of this file names, of one run; NaN where one is undefined, as is AUROC of a single class.
+
+    `target`, int 0 or 1, `protected`, int from 0, and `logits`, float, are arrays (n,). `groups` are the names of the
+    groups, as in `fairness_metrics`, which also says what is refused. Positive is a logit from `threshold` on; all is
+    undefined where that is NaN.
+    """
+    target, protected, logits = np.asarray(target), np.asarray(protected), np.asarray(logits, dtype=np.float64)
+    count = len(groups) // 2
+    names = [group.partition("_")[2] for group in groups[:count]]
+    cells = np.bincount(count * target + protected, minlength=len(groups)).reshape(2, count)
+    prediction = positive(logits - threshold).astype(np.int64)
+    arrays, by = (target, prediction), {"sensitive_features": protected}
+    found = fairness_metrics(target, protected, prediction, groups) if cells.all() else {}
+    result = {"threshold": float(expit(threshold)), "ACC": float((target == prediction).mean())}
+    result |= {name: found.get(key, float("nan")) for name, key in OF_GROUPS.items()}
+    result |= {
+        "BA": balanced_accuracy_score(*arrays) if cells.sum(axis=1).all() else float("nan"),
+        "DP": demographic_parity_difference(*arrays, **by) if cells.sum(axis=0).all() else float("nan"),
+        "EOpp": equal_opportunity_difference(*arrays, **by) if cells[1].all() else float("nan"),
+        "ECE": calibration_error(target, logits),
+        "AUROC": _auroc(target, logits),
+    }
+    result |= {f"AUROC {name}": _auroc(target[protected == i], logits[protected == i]) for i, name in enumerate(names)}
+    return result if np.isfinite(threshold) else dict.fromkeys(result, float("nan"))
+
+
+def all_scores(records: dict[Path, dict]) -> pd.DataFrame:
+    """The metrics of records, by folder: a row for each method, seed and metric.
+
+    Its columns are method, seed, metric, value and at_chosen_threshold; NaN where undefined, the last also where a
+    record has no val_predictions.csv, as those from before it was recorded. Raises `UserError` where a file is damaged.
+    """
+    rows = []
+    for folder, record in records.items():
+        groups = tuple(record["metrics"]["group_accuracy"])
+        test = _read(folder / "test_predictions.csv", groups, record["metrics"].get("group_count"))
+        usual = scores(*test, groups)
+        threshold, path = float("nan"), folder / "val_predictions.csv"
+        if path.exists():
+            target, _, logits = _read(path, groups, (record.get("val_metrics") or {}).get("group_count"))
+            threshold = choose_threshold(target, logits)
+        chosen = scores(*test, groups, threshold)
+        place = (record["method"], record["seed"])
+        rows += [(*place, metric, value, chosen[metric]) for metric, value in usual.items()]
+    return pd.DataFrame(rows, columns=["method", "seed", "metric", "value", "at_chosen_threshold"])
+
+
+def _auroc(target: np.ndarray, logits: np.ndarray) -> float:
+    return float(roc_auc_score(target, logits)) if len(np.unique(target)) == 2 else float("nan")
+
+
+def _read(path: Path, groups: tuple[str, ...], counts: dict | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Targets, protected values and logits of a record's file. Raises `UserError` where it does not fit the record."""
+    remedy = rerun(path.parent)
+    table = read_csv(path, [*LABELS, "logit"], remedy, rows=sum(counts.values()) if counts else None)
+    if not np.isfinite(table["logit"]).all():
+        raise UserError(f"{path} is damaged or incomplete (not all logits are finite); {remedy}")
+    for name, limit in (("target", 2), ("protected", len(groups) // 2)):
+        if not table[name].isin(range(limit)).all():
+            raise UserError(f"{path} is damaged or incomplete (not all of {name} are from 0 to {limit - 1}); {remedy}")
+    return table["target"].to_numpy(np.int64), table["protected"].to_numpy(np.int64), table["logit"].to_numpy()
