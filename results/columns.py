@@ -2,7 +2,8 @@
 
     python -m results.columns --runs results/runs/tables/toy --output results/records/tables/toy
 
-packs every column folder below --runs. Weights and images stay behind.
+packs every column folder below --runs. Weights and images stay behind, and so do logits: of a prediction only its sign
+is packed, which is all that the paper's tables need. `results.summary --metrics all` reads the runs themselves.
 """
 
 import argparse

@@ -27,7 +27,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from results.columns import LABELS, read_csv
 from utils.errors import UserError
 from utils.metrics import fairness_metrics, positive
-from utils.records import rerun
+from utils.records import read_record, rerun
 
 OF_GROUPS = {  # that need an image of every group: our names for those of `fairness_metrics`
     "WST": "worst_group_accuracy",
@@ -110,7 +110,8 @@ def all_scores(records: dict[Path, dict]) -> pd.DataFrame:
         usual = scores(*test, groups)
         threshold, path = float("nan"), folder / "val_predictions.csv"
         if path.exists():
-            target, _, logits = _read(path, groups, (record.get("val_metrics") or {}).get("group_count"))
+            key = "val_metrics.group_count"
+            target, _, logits = _read(path, groups, read_record(folder, key)["val_metrics"]["group_count"])
             threshold = choose_threshold(target, logits)
         chosen = scores(*test, groups, threshold)
         place = (record["method"], record["seed"])

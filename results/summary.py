@@ -6,7 +6,6 @@ python -m results.summary --runs DIR --metrics all     a second table, and metri
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +13,6 @@ from utils.errors import UserError, command_line
 from utils.files import write_whole
 from utils.metrics import hardly_learned
 from utils.records import read_record
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MANY = 5  # methods beyond which a terminal is too narrow for a column each
 NOTE = (
@@ -115,16 +111,13 @@ def _write_more(runs: Path, records: dict[Path, dict]) -> list[str]:
     write_whole(runs / "metrics.csv", percent.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
     metrics = list(dict.fromkeys(scores["metric"]))
     rows, said = [], []
-    for method in dict.fromkeys(scores["method"]):
-        seeds = scores[scores["method"] == method].pivot(index="seed", columns="metric")[
-            ["value", "at_chosen_threshold"]
-        ]
-        rows.append(_more_row(method, seeds["value"][metrics]))
-        chosen = seeds["at_chosen_threshold"][metrics]
-        without = chosen.index[chosen["threshold"].isna()]
-        rows.append(_more_row(f"{method}, threshold from val", chosen.drop(without)))
-        if len(without):
-            said.append(f"{method} seed {', '.join(map(str, without))}")
+    for method, found in scores.groupby("method", sort=False):
+        usual, chosen = (found[key].to_numpy().reshape(-1, len(metrics)) for key in ("value", "at_chosen_threshold"))
+        has_val = ~np.isnan(chosen[:, 0])  # the threshold itself
+        rows += [_more_row(method, usual), _more_row(f"{method}, threshold from val", chosen[has_val])]
+        if not has_val.all():
+            seeds = found["seed"].to_numpy().reshape(-1, len(metrics))[~has_val, 0]
+            said.append(f"{method} seed {', '.join(map(str, seeds))}")
     lines = ["", *_table(["Method", "n", *metrics], rows), ""]
     if said:
         lines += [
@@ -135,10 +128,10 @@ def _write_more(runs: Path, records: dict[Path, dict]) -> list[str]:
     return [*lines, MORE_NOTE]
 
 
-def _more_row(name: str, seeds: "pd.DataFrame") -> list[str]:
-    """A row of the second table from a method's values, a line each seed; undefined is what is so for any seed."""
-    cells = [UNDEFINED if seeds[key].isna().any() or seeds.empty else _spread(seeds[key].to_list()) for key in seeds]
-    return [name, str(len(seeds)), *cells]
+def _more_row(name: str, values: np.ndarray) -> list[str]:
+    """A row of the second table from `values`, (seeds, metrics); undefined is what is so for any seed."""
+    defined = [len(column) and not np.isnan(column).any() for column in values.T]
+    return [name, str(len(values)), *(_spread(v) if good else UNDEFINED for v, good in zip(values.T, defined))]
 
 
 def as_text(columns: list[str], rows: list[list[str]]) -> str:

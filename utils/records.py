@@ -90,6 +90,7 @@ KINDS = {  # of the values that are no numbers
     "settings": lambda value: isinstance(value, dict),
     "metrics.group_accuracy": _has_groups,
     "metrics.group_count": _has_groups,
+    "val_metrics.group_count": _has_groups,
 }
 
 
