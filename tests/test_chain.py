@@ -16,6 +16,7 @@ from datasets.pairs import cells_of
 from models import run
 from models.options import parse_method
 from models.settings import Settings
+from results import summary
 from stable_diffusion import generate, train_generator
 from stable_diffusion.train_generator import read_captioned_folder
 from utils.errors import UserError
@@ -63,6 +64,10 @@ def test_records(trained, toy):
             right = (predictions["logit"] > 0) == predictions["target"]
             assert right.mean() == pytest.approx(record["metrics"]["accuracy"])
             assert (predictions["target"].to_numpy() == (read_attributes(toy)["Smiling"][-40:] > 0)).all()
+            val = pd.read_csv(folder / "val_predictions.csv")
+            assert list(val) == list(predictions) and not set(val["name"]) & set(predictions["name"])
+            right = (val["logit"] > 0) == val["target"]
+            assert right.mean() == pytest.approx(record["val_metrics"]["accuracy"])
             assert len(pd.read_csv(folder / "curve.csv")) == 1
         sensitivity = pd.read_csv(fair / "sensitivity.csv")
         assert len(sensitivity) == 62
@@ -80,6 +85,17 @@ def test_summary_lists_both_methods(trained):
         "aim-fair",
     ]
     assert "EO max" in done.stdout
+    assert "AUROC" not in (output / "summary.md").read_text() and not (output / "metrics.csv").exists()
+
+
+def test_more_metrics_come_from_what_was_recorded(trained, tmp_path):
+    runs = shutil.copytree(trained[0], tmp_path / "runs")
+    assert run_here(summary.main, "--runs", runs, "--metrics", "all").returncode == 0
+    table = pd.read_csv(runs / "metrics.csv").set_index(["method", "seed", "metric"])
+    assert len(table) == 2 * 2 * 13 and table["at_chosen_threshold"].notna().all()
+    record = json.loads((runs / "erm" / "seed_100" / "metrics.json").read_text())
+    for metric, key in (("ACC", "accuracy"), ("WST", "worst_group_accuracy"), ("EO max", "equalized_odds")):
+        assert table.loc[("erm", 100, metric), "value"] == pytest.approx(100 * record["metrics"][key], abs=1e-4)
 
 
 def test_again_changes_nothing_and_more_seeds_are_added(trained, toy, synthetic):
