@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from datasets import celeba, custom, toy, utkface
+from datasets import celeba, custom, parquet, toy, utkface
 from datasets.bias import largest_biased_size
 from datasets.celeba import biased_subset, cell_names, check_images
 from datasets.images import FaceSet, decode_images
@@ -18,7 +18,7 @@ from utils.errors import UserError
 # One file a data set, with a function `read(path, target_sensitive)`, and one line here. A keyword argument of the
 # function, such as UTKFace's `age_limit`, takes the value of train.py's flag of that name. A constant `PAIRS` in the file
 # names the pairs that the paper's tables are made of on it; without one, results/table.sh asks for --pairs.
-DATASETS = {"celeba": celeba, "utkface": utkface, "csv": custom, "toy": toy}
+DATASETS = {"celeba": celeba, "utkface": utkface, "csv": custom, "parquet": parquet, "toy": toy}
 
 
 def read_real(dataset: str, path: Path, target_sensitive: str, **flags) -> Splits:

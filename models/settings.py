@@ -30,11 +30,11 @@ class Settings:
     )
     dataset: str = flag(
         "celeba",
-        "toy faces are read from CelebA's layout, csv are your own",
+        "toy faces are read from CelebA's layout, csv are your own, parquet is CelebA or FairFace from the hub",
         group=DATA,
         choices=tuple(DATASETS),
     )
-    age_limit: int = flag(40, "years at which UTKFace's Young ends", group=DATA, type=positive_int)
+    age_limit: int = flag(40, "years at which UTKFace's and FairFace's Young ends", group=DATA, type=positive_int)
     decode_size: int | None = flag(
         None, "pixels a side to which all images are resized on reading", group=DATA, type=positive_int
     )
@@ -49,7 +49,7 @@ class Settings:
     bias_degree: str = flag("1/9", "minority to majority in the biased sets", group=DATA)
     number_train_data_real: int | None = flag(
         None,
-        "biased real images (default: 20000; utkface: as many as possible; csv: all, as they are)",
+        "biased real images (default: 20000; utkface, fairface: as many as possible; csv: all, as they are)",
         group=DATA,
         type=positive_int,
     )
