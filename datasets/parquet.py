@@ -137,7 +137,7 @@ def sort_shards(shards: list[Shard], kind: Kind) -> dict[str, list[Shard]]:
                 f"{folder}: {len(missing)} of {count} files of {split} are missing, the first is "
                 f"{split}-{missing[0]:05}-of-{count:05}; run again, it gets what is missing: {kind.download}"
             )
-    return parts
+    return {split: parts[split] for split in kind.splits}
 
 
 def read_labels(shard: Shard, kind: Kind, age_limit: int) -> pd.DataFrame:
