@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 
 import numpy as np
 import pyarrow as pa
@@ -110,7 +109,6 @@ def test_training_from_parquet_gives_the_same_model(hub_celeba, toy, synthetic, 
         assert done.returncode == 0, done.stderr
         weights.append(load_file(output / "aim-fair" / "seed_1" / "model.safetensors"))
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[1])
-    assert not any(name == "datasets" and "site-packages" in str(m.__file__) for name, m in sys.modules.items())
 
 
 def test_fairface(hub_fairface):
