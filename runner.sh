@@ -6,6 +6,7 @@
 #   bash runner.sh --dataset celeba --real-data-path DIR --target-sensitive Smiling_Male
 #       the paper's experiment: CelebA, Stable Diffusion 2.1-base, ten seeds, on one CUDA GPU
 #   bash runner.sh --dataset utkface --real-data-path DIR --target-sensitive Female_White
+#   bash runner.sh --dataset parquet --real-data-path DIR --target-sensitive Smiling_Male   # CelebA or FairFace from the hub
 #   bash runner.sh --dataset csv --real-data-path FILE.csv --target-sensitive Cat_Bright
 #       other faces, and your own images
 #
