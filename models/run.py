@@ -14,7 +14,7 @@ from datasets.synthetic import SyntheticSets
 from models.classifier import new_classifier
 from models.selection import Gradients, mean_gradients
 from models.settings import Settings
-from models.training import Objective, Schedule, fit, lone_images_named, mean_loss, train_batches
+from models.training import Objective, RateShares, Schedule, fit, lone_images_named, mean_loss, train_batches
 from models.weights import load_tensors
 from utils.checkpoint import Unfinished
 from utils.records import rerun
@@ -79,15 +79,18 @@ class Run:
         only: list[str],
         label: str,
         tables: dict | None = None,
+        rate_shares: RateShares | None = None,
         **changes,
     ) -> Outcome:
         """Train the tensors of the biased model whose names are in `only`, on balanced synthetic images.
 
         `label` names the training in the progress bar and its checkpoint; `tables` are written beside the record;
+        `rate_shares` is that of `models.training.fit`;
         `changes` are of the schedule (`models.training.Schedule`).
         """
         schedule = replace(self.settings.fine_tuning, **changes)
-        curve = self._fit(model, synthetic.balanced, schedule, "fine-tune", label, trainable=only)
+        options = {"trainable": only, "rate_shares": rate_shares}
+        curve = self._fit(model, synthetic.balanced, schedule, "fine-tune", label, **options)
         return Outcome(model, curve, tables or {}, synthetic.held_out)
 
     def three_gradients(self, synthetic: SyntheticSets) -> tuple[Gradients, Gradients, Gradients]:

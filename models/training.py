@@ -40,6 +40,8 @@ class Schedule:
 
 # What to minimise: from the logits, float32 (n, outputs), and their batch to a scalar.
 Objective = Callable[[torch.Tensor, Batch], torch.Tensor]
+# From the model and the number of the epoch that begins, from 1, to each trained tensor's share of the learning rate.
+RateShares = Callable[[nn.Module, int], dict[str, float]]
 
 
 def mean_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -58,6 +60,7 @@ def fit(
     trainable: list[str] | None = None,
     objective: Objective = mean_loss,
     sampling: np.ndarray | None = None,
+    rate_shares: RateShares | None = None,
     label: str,
     checkpoint: Checkpoint | None = None,
 ) -> list[dict]:
@@ -65,7 +68,8 @@ def fit(
 
     Only the parameters named in `trainable` move (all by default); the others get neither gradient nor
     weight decay, while batch norm's running statistics keep moving. `objective` is what is minimised; `sampling`
-    is that of `train_batches`. Returns a row for each epoch: epoch, lr, loss, val_accuracy,
+    is that of `train_batches`; `rate_shares` is asked before every epoch, and must answer the same for the same
+    weights and epoch. Returns a row for each epoch: epoch, lr, loss, val_accuracy,
     val_worst_group_accuracy and val_equalized_odds (for the record, unless selected by), and best.
 
     A `checkpoint` is kept after every epoch. Training continues from it with the result of an unbroken run. An
@@ -82,14 +86,14 @@ def fit(
         )
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trainable is None or name in trainable)
-    training = _Training(model, schedule, objective, generator, fused=compute.device.type == "cuda")
+    training = _Training(model, schedule, objective, generator, rate_shares=rate_shares)
     training.restore(checkpoint.load() if checkpoint else None)
     network = torch.compile(model) if compute.compile else model  # the same parameters
     steps, done = number_of_batches(len(data), compute), len(training.curve)
     bar = progress(desc=label, total=steps * schedule.epochs, initial=steps * done, unit="batch")
     with lone_images_named(), checkpoint or nullcontext(), bar:
         for epoch in range(done + 1, schedule.epochs + 1):
-            lr = training.decay.get_last_lr()[0]
+            lr = training.begin_epoch(epoch)
             batches = train_batches(data, compute, generator, sampling=sampling)
             loss = _train_epoch(network, batches, training.optimizer, objective, compute=compute, bar=bar)
             if not np.isfinite(loss):
@@ -109,16 +113,30 @@ class _Training:
     `curve` has a row for each epoch, `best` is the place in it of the epoch to keep, with the weights `best_state`.
     """
 
-    def __init__(self, model, schedule: Schedule, objective, generator: torch.Generator, *, fused: bool):
-        moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    def __init__(self, model, schedule: Schedule, objective, generator: torch.Generator, *, rate_shares):
+        moving = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        groups = [{"params": [parameter]} for parameter in moving.values()] if rate_shares else moving.values()
         options = {"lr": schedule.lr, "momentum": schedule.momentum, "weight_decay": schedule.weight_decay}
         self.model, self.schedule, self.objective, self.generator = model, schedule, objective, generator
-        self.optimizer = torch.optim.SGD(moving, **options, fused=fused)  # on a CPU it is no faster
+        self.names, self.rate_shares = list(moving), rate_shares
+        fused = next(model.parameters()).device.type == "cuda"  # on a CPU it is no faster
+        self.optimizer = torch.optim.SGD(groups, **options, fused=fused)
         self.decay = torch.optim.lr_scheduler.MultiStepLR(self.optimizer, schedule.milestones, gamma=0.1)
         self.curve, self.best, self.best_state = [], -1, None
 
+    def begin_epoch(self, epoch: int) -> float:
+        """Give each tensor its share of the schedule's learning rate, if they have shares; returns that rate."""
+        lr = self.decay.get_last_lr()[0]
+        if self.rate_shares:
+            shares = self.rate_shares(self.model, epoch)
+            for name, group in zip(self.names, self.optimizer.param_groups, strict=True):
+                group["lr"] = lr * shares[name]
+        return lr
+
     def end_epoch(self, row: dict, val_metrics: dict) -> None:
         """Lower the learning rate where due, add the epoch's row, and keep its weights if it is the best."""
+        for group, lr in zip(self.optimizer.param_groups, self.decay.get_last_lr(), strict=True):
+            group["lr"] = lr  # whole again: the decay multiplies what it finds
         self.decay.step()
         row |= {f"val_{key}": val_metrics[key] for key in ("accuracy", "worst_group_accuracy", "equalized_odds")}
         key = self.schedule.select_by
