@@ -36,6 +36,15 @@ def new_classifier(weights: str, seed: int, width: float = 1, network: str = "re
     return model
 
 
+def linear_head(model: nn.Module, network: str) -> nn.Linear:
+    """The last layer of a network of `NETWORKS`. Raises `UserError` where it is not linear with one output and a bias."""
+    name = importlib.import_module(f"models.{network}").HEAD.rstrip(".")
+    found = model.get_submodule(name)
+    if not isinstance(found, nn.Linear) or found.out_features != 1 or found.bias is None:
+        raise UserError(f"--network {network}: its last layer, {name}, is no nn.Linear with one output and a bias")
+    return found
+
+
 def _published_state(network: str, weights) -> dict[str, torch.Tensor]:
     if weights is None:
         raise UserError(f"--weights imagenet: there are none for {network}; give --weights none or a file")

@@ -7,11 +7,14 @@ arguments, with types (`models.options`); one without a default takes the value 
 
 from models.methods.cvar_dro import cvar_dro
 from models.methods.eiil import eiil
+from models.methods.ffr import ffr
 from models.methods.fine_tuning import BLOCKS, cosine, freeze_block, full, random_mask, update_block
 from models.methods.group_dro import group_dro
 from models.methods.jtt import jtt
+from models.methods.last_layer import last_layer
 from models.methods.lff import lff
 from models.methods.mixtures import repair, supplement, synthetic_only
+from models.methods.surgical import surgical
 
 COMPARISONS = {
     # on real images alone
@@ -24,6 +27,7 @@ COMPARISONS = {
     "synthetic-only": synthetic_only,
     "supplement": supplement,
     "repair": repair,
+    "ffr": ffr,
     # fine-tuned on synthetic ones, from the biased model
     "linear-probe": update_block("fc"),
     "full": full,
@@ -31,4 +35,6 @@ COMPARISONS = {
     **{f"freeze-block-{block}": freeze_block(block) for block in BLOCKS},
     "random-mask": random_mask,
     "cosine": cosine,
+    "surgical": surgical,
+    "last-layer": last_layer,
 }

@@ -1,0 +1,16 @@
+"""FFR, from fake to real: balanced synthetic images first, the real ones after them (Qraitem et al., arXiv 2308.04553).
+
+The two are never mixed, so that the network can't learn whether an image is synthetic as a cue to its label; what it has
+learned from balanced images is where the training on biased ones starts. Of the losses that the paper tries in the second
+step this is plain ERM. Departures: both trainings have ERM's schedule here, where the paper has its own, and each keeps the
+epoch that does best on real val, the first one included.
+"""
+
+from datasets.synthetic import SyntheticSets
+from models.run import Outcome, Run
+
+
+def ffr(run: Run, synthetic: SyntheticSets) -> Outcome:
+    """Train on the balanced synthetic set, and from there on the real images."""
+    first = run.pre_train(synthetic.balanced, label="ffr, synthetic")
+    return run.pre_train(run.real["train"], label="ffr, real", network=first.model)

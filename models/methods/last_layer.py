@@ -1,0 +1,102 @@
+"""Last-layer retraining by logistic regression on balanced images: deep feature reweighting, DFR (Kirichenko et al., ICLR 2023).
+
+What enters the biased model's last layer, under the test transform, is standardised and fitted with an l1 penalty. Its inverse
+strength C is the one of `STRENGTHS` with the best worst-group accuracy on one half of the images after a fit to the other;
+then `fits` fits to balanced subsets are averaged. The weights are brought back to the scale of the features, so the result is
+an ordinary network.
+
+Departures: the balanced images are synthetic, so no label of a real image is used, where the paper takes real ones with their
+groups. Cells are all of one size here, so a balanced subset is half of each cell, drawn anew for every fit, where the paper
+draws as many of each group as the smallest has. Each fit standardises by its own images.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from datasets.images import FaceSet
+from datasets.synthetic import SyntheticSets
+from models.batches import Compute, evaluate, predict
+from models.classifier import linear_head
+from models.options import Count
+from models.run import Outcome, Run
+from utils.errors import UserError
+from utils.metrics import fairness_metrics, positive
+from utils.seeds import derived_seed
+
+STRENGTHS = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
+
+
+def last_layer(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, fits: Count = 10) -> Outcome:
+    """Fit the last layer of the biased model anew to balanced synthetic images, the mean of several fits.
+
+    The record's table last_layer has the worst-group accuracy by which C was chosen. No epoch is trained: the curve is a
+    row of the result.
+    """
+    compute, faces = run.settings.compute, synthetic.balanced
+    head = linear_head(biased_model, run.settings.network)
+    draws = np.random.default_rng(derived_seed(run.seed, "last layer"))
+    inputs = head_inputs(biased_model, head, faces, compute)
+    first, second = halves(faces, draws)
+    accuracies = [worst_group_accuracy(inputs, faces, first, second, strength) for strength in STRENGTHS]
+    best = STRENGTHS[int(np.argmax(accuracies))]
+    chosen = [halves(faces, draws)[0] for _ in range(fits)]
+    fitted = [fit(inputs[places], faces.target[places], best) for places in chosen]
+    with torch.no_grad():
+        head.weight.copy_(torch.from_numpy(np.mean([weight for weight, _ in fitted], axis=0)))
+        head.bias.fill_(float(np.mean([bias for _, bias in fitted])))
+    found = evaluate(biased_model, run.real["val"], compute)
+    row = {f"val_{key}": found[key] for key in ("accuracy", "worst_group_accuracy", "equalized_odds")}
+    table = pd.DataFrame({"strength": STRENGTHS, "worst_group_accuracy": accuracies})
+    tables = {"last_layer": table.assign(chosen=table["strength"] == best)}
+    return Outcome(biased_model, [{"epoch": 1, **row, "best": True}], tables, synthetic.held_out)
+
+
+def head_inputs(model: nn.Module, head: nn.Linear, data: FaceSet, compute: Compute) -> np.ndarray:
+    """What enters the last layer for each image under the test transform: float32 (n, features)."""
+    found = []
+    hook = head.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].float().cpu()))
+    try:
+        predict(model, data, compute)
+    finally:
+        hook.remove()
+    return torch.cat(found).numpy()
+
+
+def halves(faces: FaceSet, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The places of two balanced sets without a common image: each has half of the smallest cell's number of every cell.
+
+    Raises `UserError` where a cell has a single image.
+    """
+    cell = faces.target * (faces.protected.max() + 1) + faces.protected
+    members = [draws.permutation(np.flatnonzero(cell == value)) for value in np.unique(cell)]
+    size = min(map(len, members)) // 2
+    if not size:
+        raise UserError("last-layer: a cell has a single synthetic image; raise --number-balanced-synthetic or ratio")
+    return np.concatenate([m[:size] for m in members]), np.concatenate([m[size : 2 * size] for m in members])
+
+
+def worst_group_accuracy(
+    inputs: np.ndarray, faces: FaceSet, first: np.ndarray, second: np.ndarray, strength: float
+) -> float:
+    """That of a fit to the images at the places `first` on those at `second`."""
+    weight, bias = fit(inputs[first], faces.target[first], strength)
+    judged = faces.subset(second)
+    found = positive(inputs[second] @ weight[0] + bias)
+    return fairness_metrics(judged.target, judged.protected, found, faces.cells)["worst_group_accuracy"]
+
+
+def fit(inputs: np.ndarray, target: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
+    """Weight, float64 (1, features), and bias of a logistic regression with an l1 penalty on the standardised inputs.
+
+    They are for the inputs as they are: w / s and b - sum(w m / s), with the inputs' means m and standard deviations s.
+    """
+    from sklearn.linear_model import LogisticRegression  # takes a second to load
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(inputs.astype(np.float64))
+    model = LogisticRegression(C=strength, l1_ratio=1, solver="liblinear", max_iter=1000, random_state=0)
+    model.fit(scaler.transform(inputs), target)
+    weight = model.coef_ / scaler.scale_
+    return weight, float(model.intercept_[0] - weight[0] @ scaler.mean_)

@@ -1,0 +1,46 @@
+"""Surgical fine-tuning's automatic choice, Auto-RGN: layers move by their relative gradient (Lee et al., ICLR 2023).
+
+Before every epoch the relative gradient norm ||g|| / ||theta|| of each layer, divided by the largest, becomes its share of the
+learning rate. No layer is chosen by hand, and no biased synthetic image is needed. The gradient is the mean over the balanced
+synthetic set at the weights of that moment.
+
+A layer is a parameter tensor here, as for all methods of this project. Departures: the data are synthetic, where the paper
+fine-tunes on a few real images of the target domain, and the schedule is that of the other fine-tunings. Its second
+criterion, Auto-SNR, which freezes layers by a threshold, isn't here.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from datasets.synthetic import SyntheticSets
+from models.batches import train_batches
+from models.methods.fine_tuning import names_of
+from models.run import Outcome, Run
+from models.selection import Gradients, mean_gradients
+from utils.seeds import torch_generator
+
+
+def surgical(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
+    """Fine-tune all tensors, each at the learning rate times its relative gradient norm."""
+    compute = replace(run.settings.compute, keep_last_batch=False)  # a short one would weigh too much
+
+    def shares(model: nn.Module, epoch: int) -> dict[str, float]:
+        # a stream of its own for each epoch: the training's draws stay those of `full`, and a resumed one repeats them
+        batches = train_batches(synthetic.balanced, compute, torch_generator(run.seed, "surgical", epoch))
+        return relative_norms(mean_gradients(model, batches, amp=compute.amp), dict(model.named_parameters()))
+
+    names = names_of(biased_model)
+    return run.fine_tune(biased_model, synthetic, only=names, label="surgical", rate_shares=shares)
+
+
+def relative_norms(gradients: Gradients, parameters: dict[str, torch.Tensor]) -> dict[str, float]:
+    """||gradient|| / ||parameter|| of each tensor, divided by the largest, so from 0 to 1.
+
+    A tensor that is zero throughout has no such ratio: it counts as 1 and not towards the largest.
+    """
+    norms = {name: (gradients[name].norm().item(), parameters[name].detach().norm().item()) for name in parameters}
+    ratios = {name: gradient / size for name, (gradient, size) in norms.items() if size}
+    largest = max(ratios.values(), default=0.0) or 1.0
+    return {name: ratios[name] / largest if name in ratios else 1.0 for name in parameters}
