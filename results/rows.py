@@ -11,7 +11,9 @@ from results.columns import Column
 PAPER = Path(__file__).parent / "paper.json"
 PROTECTED_LABELS = "group-dro"  # trains on protected labels: never marked as the best
 PUBLISHED = {"maple": "MAPLE", "diga": "DiGA"}  # rows of which only the paper's number is known
+RELATIVES = ("ffr", "last-layer", "surgical")  # rows that the paper's tables don't have
 BASELINES = ("erm", "cvar-dro", "eiil", "lff", "jtt", *PUBLISHED, "aim-fair", PROTECTED_LABELS)
+RELATIVES_NOTE = "A row marked as not the paper's is a near relative, from its own paper (`models/methods/`)."
 SHARE = "_real-"  # in the name of a column that trains on a share of the real images
 PAIRS = ("Smiling_Male", "Smiling_Young", "Female_White")
 MASKS = {
@@ -71,8 +73,12 @@ TABLES = {
     "table_3": Table(
         "Ways to use synthetic images",
         PAIRS,
-        ("erm", "synthetic-only", "supplement", "repair", "linear-probe", "full", "aim-fair"),
-        cost="42,000 images a pair to generate (6 to 12 GPU hours, 4 GB), then about 4 hours for ten seeds of a pair",
+        (
+            *("erm", "synthetic-only", "supplement", "repair", "ffr"),
+            *("linear-probe", "last-layer", "full", "surgical", "aim-fair"),
+        ),
+        RELATIVES_NOTE,
+        cost="42,000 images a pair to generate (6 to 12 GPU hours, 4 GB), then about 6 hours for ten seeds of a pair",
     ),
     "table_4": Table(
         "Which tensors to fine-tune",
@@ -86,11 +92,12 @@ TABLES = {
             *FROZEN,
             "best frozen block",
             "cosine",
+            "surgical",
             "aim-fair",
         ),
         "A row of random masks takes in all draws of one share: a seed's value is the mean of its draws, the spread is "
-        "over draws and seeds. `linear-probe` is the update of the block fc.",
-        "the synthetic images of table 3, then 17 fine-tunings a seed (about 10 GPU hours for ten seeds of a pair)",
+        "over draws and seeds. `linear-probe` is the update of the block fc. " + RELATIVES_NOTE,
+        "the synthetic images of table 3, then 18 fine-tunings a seed (about 10 GPU hours for ten seeds of a pair)",
     ),
     "table_5": Table(
         "Prompt sets, by training on their images alone",
@@ -219,4 +226,6 @@ def row_label(row: str) -> str:
     """How a row is called in a table."""
     if row in PUBLISHED:
         return f"{PUBLISHED[row]} (published number)"
+    if row.partition(":")[0] in RELATIVES:
+        return f"{row} (not the paper's)"
     return f"{row} (trains on protected labels)" if row == PROTECTED_LABELS else row
