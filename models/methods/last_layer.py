@@ -3,7 +3,7 @@
 What enters the biased model's last layer, under the test transform, is standardised and fitted with an l1 penalty. Its inverse
 strength C is the one of `STRENGTHS` with the best worst-group accuracy on one half of the images after a fit to the other;
 then `fits` fits to balanced subsets are averaged. The weights are brought back to the scale of the features, so the result is
-an ordinary network.
+an ordinary network. Defaults: ten fits, seven values of C from 1 to 0.01.
 
 Departures: the balanced images are synthetic, so no label of a real image is used, where the paper takes real ones with their
 groups. Cells are all of one size here, so a balanced subset is half of each cell, drawn anew for every fit, where the paper

@@ -4,7 +4,8 @@ Before every epoch the relative gradient norm ||g|| / ||theta|| of each layer, d
 learning rate. No layer is chosen by hand, and no biased synthetic image is needed. The gradient is the mean over the balanced
 synthetic set at the weights of that moment.
 
-A layer is a parameter tensor here, as for all methods of this project. Departures: the data are synthetic, where the paper
+A layer is a parameter tensor here, as for all methods of this project; the paper has the norms lie between 0 and 1, and the
+division by the largest is how they do here. Departures: the data are synthetic, where the paper
 fine-tunes on a few real images of the target domain, and the schedule is that of the other fine-tunings. Its second
 criterion, Auto-SNR, which freezes layers by a threshold, isn't here.
 """
