@@ -11,6 +11,7 @@ from PIL import Image
 from datasets.bias import biased_cell_sizes
 from datasets.celeba import cell_names
 from datasets.custom import binary_columns, check_files, read_lines
+from datasets.faithful import faithful_files
 from datasets.images import FaceSet, decode_images
 from datasets.pairs import Pair, cell_labels, same_pair
 from utils.errors import UserError
@@ -25,7 +26,8 @@ class SyntheticSets:
 
     `balanced_sizes` and `biased_sizes` name the cells of the two sets; `held_out_size` images of each cell, none of
     them in the balanced set, judge a fine-tuned model (0 where none is left). The two sets are drawn independently of
-    each other, so they overlap.
+    each other, so they overlap. `left_out` counts, for each cell, the images that are not faithful enough to be in the
+    pool; None where none was asked to be.
     """
 
     pool: FaceSet
@@ -33,6 +35,7 @@ class SyntheticSets:
     biased_sizes: dict[str, int]
     held_out_size: int
     seed: int = 0
+    left_out: dict[str, int] | None = None
 
     @cached_property
     def balanced(self) -> FaceSet:
@@ -75,10 +78,12 @@ class SyntheticImages:
         number_held_out: int,
         cache: Path,
         decode_size: int | None = None,
+        min_faithfulness: float | None = None,
         device: torch.device,
     ):
         self.root, self.pair, self.cache, self.decode_size, self.device = root, pair, cache, decode_size, device
         self.number_imbalanced, self.number_held_out, self._pools = number_imbalanced, number_held_out, {}
+        self.min_faithfulness = min_faithfulness
 
     def sets(
         self, prompt_type: str, balanced: dict[str, int], bias_degree: str | None, *, must_hold_out: bool
@@ -96,44 +101,75 @@ class SyntheticImages:
         pool = self._pool(prompt_type, needed)
         counts = pool.cell_counts()
         left = min(counts[cell] - size for cell, size in balanced.items())
-        return SyntheticSets(pool, balanced, biased, min(left, self.number_held_out))
+        held_out = min(left, self.number_held_out)
+        return SyntheticSets(pool, balanced, biased, held_out, left_out=self._left_out(prompt_type, counts))
+
+    def _left_out(self, prompt_type: str, kept: dict[str, int]) -> dict[str, int] | None:
+        if self.min_faithfulness is None:
+            return None
+        _, files = cell_files(self.root, self.pair, prompt_type)
+        return {cell: len(found) - kept[cell] for cell, found in files.items()}
 
     def _pool(self, prompt_type: str, needed: dict[str, int]) -> FaceSet:
         if prompt_type not in self._pools:
-            pool = synthetic_pool(self.root, self.pair, prompt_type, needed, self.cache, decode_size=self.decode_size)
+            options = {"decode_size": self.decode_size, "min_faithfulness": self.min_faithfulness}
+            pool = synthetic_pool(self.root, self.pair, prompt_type, needed, self.cache, **options)
             self._pools[prompt_type] = pool.on(self.device)
-        check_counts(self.root, prompt_type, self._pools[prompt_type].cell_counts(), needed)
+        counts = self._pools[prompt_type].cell_counts()
+        check_counts(self.root, prompt_type, counts, needed, min_faithfulness=self.min_faithfulness)
         return self._pools[prompt_type]
 
 
-def check_counts(folder: Path, prompt_type: str, counts: dict[str, int], needed: dict[str, int]) -> None:
+def check_counts(
+    folder: Path,
+    prompt_type: str,
+    counts: dict[str, int],
+    needed: dict[str, int],
+    *,
+    min_faithfulness: float | None = None,
+) -> None:
     """Raise `UserError` where a cell of the images in `folder` has fewer than needed."""
     short = [f"{cell} has {counts[cell]} of {needed[cell]}" for cell in needed if counts[cell] < needed[cell]]
     if short:
+        faithful = "" if min_faithfulness is None else f"that --min-faithfulness {min_faithfulness:g} leaves "
         raise UserError(
-            f"too few synthetic images in {folder} (cells target_protected): {', '.join(short)}; generate more "
+            f"too few synthetic images {faithful}in {folder} (cells target_protected): {', '.join(short)}; generate more "
             f"(stable_diffusion/generation.sh --images-per-cell {max(needed.values())}"
             f"{'' if prompt_type == 'contextual' else f' --prompt-type {prompt_type}'}) or lower the number that is too high: "
             "--number-balanced-synthetic, --number-imbalanced-synthetic, --number-held-out-synthetic or a method's ratio"
         )
 
 
+def cell_files(root: Path, pair: Pair, prompt_type: str) -> tuple[Path, dict[str, list[Path]]]:
+    """The folder (or CSV file) that the images of a prompt type come from, and those of each cell."""
+    if root.suffix == ".csv":
+        return root, listed_files(root, pair)
+    folder = pair_folder(root, pair.name) / prompt_type
+    return folder, {cell: image_files(folder / cell) for cell in pair.cells}
+
+
 def synthetic_pool(
-    root: Path, pair: Pair, prompt_type: str, needed: dict[str, int], cache: Path, *, decode_size: int | None = None
+    root: Path,
+    pair: Pair,
+    prompt_type: str,
+    needed: dict[str, int],
+    cache: Path,
+    *,
+    decode_size: int | None = None,
+    min_faithfulness: float | None = None,
 ) -> FaceSet:
     """All images of the cells, labelled by their folder, sorted by cell and file name.
 
     A `root` that ends in .csv lists other images in their place: columns image and the pair's 0/1 attributes.
 
-    `needed` names the cells and says how many images of each will be drawn. Raises `UserError` where a folder is missing or
-    holds fewer.
+    `needed` names the cells and says how many images of each will be drawn. With `min_faithfulness`, from 0 to 1, images
+    that score less are left out. Raises `UserError` where a folder is missing or holds fewer, or an image has no score.
     """
-    if root.suffix == ".csv":
-        folder, files = root, listed_files(root, pair)
-    else:
-        folder = pair_folder(root, pair.name) / prompt_type
-        files = {cell: image_files(folder / cell) for cell in needed}
-    check_counts(folder, prompt_type, {cell: len(found) for cell, found in files.items()}, needed)
+    folder, files = cell_files(root, pair, prompt_type)
+    if min_faithfulness is not None and any(files.values()):
+        files = faithful_files(folder, files, min_faithfulness)
+    counts = {cell: len(found) for cell, found in files.items()}
+    check_counts(folder, prompt_type, counts, needed, min_faithfulness=min_faithfulness)
     paths = [path for cell in needed for path in files[cell]]
     labels = np.array([cell_labels(cell) for cell in needed for _ in files[cell]], dtype=np.int64)
     names = tuple(f"{path.parent.name}/{path.name}" for path in paths)

@@ -70,6 +70,7 @@ class Experiment:
             number_held_out=settings.number_held_out_synthetic,
             cache=settings.cache_folder,
             decode_size=settings.decode_size,
+            min_faithfulness=settings.min_faithfulness,
             device=self.device,
         )
         self.sets = {method.label: self._sets(method) for method in self.methods}
@@ -151,6 +152,9 @@ class Experiment:
         options["number_balanced_synthetic"] = sizes if hasattr(method.train, "cell_sizes") else min(sizes.values())
         if sets.biased_sizes:
             options["number_imbalanced_synthetic"] = self.settings.number_imbalanced_synthetic
+        if sets.left_out is not None:
+            options["min_faithfulness"] = self.settings.min_faithfulness
+            options["unfaithful_left_out"] = sets.left_out
         if not method.fine_tunes:
             return self.of_erm | options
         held_out = {"held_out_synthetic": sets.held_out_size}

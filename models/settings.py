@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from datasets.faithful import share
 from datasets.real import DATASETS
 from models.classifier import NETWORKS
 from models.options import AUTO_TOP_K, top_k
@@ -60,6 +61,14 @@ class Settings:
         "of each cell, as far as the balanced set leaves that many; they judge fine-tuned models without the test set",
         group=DATA,
         type=positive_int,
+    )
+    min_faithfulness: float | None = flag(
+        None,
+        "leave out synthetic images that score less, 0 to 1, by python -m stable_diffusion.faithfulness (default: none, "
+        "as in the paper)",
+        group=DATA,
+        type=share,
+        metavar="P",
     )
     methods: tuple[str, ...] = flag(
         ("aim-fair",), "see above; erm always runs (default: aim-fair)", group=TRAINING, nargs="+", metavar="METHOD"

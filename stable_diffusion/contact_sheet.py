@@ -15,14 +15,23 @@ def contact_sheet(folder: Path, title: str, size: int) -> Image.Image:
 
     Raises `UserError` for an image that cannot be read.
     """
-    files = image_files(folder)[: COLUMNS * ROWS]
+    return sheet_of(image_files(folder), title, size)
+
+
+def sheet_of(files: list[Path], title: str, size: int, captions: list[str] | None = None) -> Image.Image:
+    """The first of some images in a grid under a title, each `size` pixels a side, with a caption in its corner."""
+    files = files[: COLUMNS * ROWS]
     rows = -(-len(files) // COLUMNS)
     step = size + GAP
     sheet = Image.new("RGB", (COLUMNS * step, TITLE + rows * step), "white")
-    ImageDraw.Draw(sheet).text((4, 4), title, fill="black", font_size=14)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((4, 4), title, fill="black", font_size=14)
     for index, path in enumerate(files):
         tile = read_image(path).resize((size, size), Image.Resampling.LANCZOS)
-        sheet.paste(tile, ((index % COLUMNS) * step, TITLE + (index // COLUMNS) * step))
+        corner = (index % COLUMNS) * step, TITLE + (index // COLUMNS) * step
+        sheet.paste(tile, corner)
+        if captions:
+            draw.text(corner, captions[index], fill="white", stroke_width=1, stroke_fill="black", font_size=11)
     return sheet
 
 

@@ -1,21 +1,19 @@
-"""Do generated faces show what their cell asks for? A classifier trained on labelled faces judges them.
+"""A judge of generated faces: a ResNet-18 with a logit for each attribute of a pair, trained on labelled faces.
 
-    python -m datasets.toy --output results/runs/judge --train 20000 --val 0 --test 2000 --seed 7
-    python -m stable_diffusion.judge --data results/runs/judge --images results/runs/toy/synthetic/Smiling_Male/contextual
-
-One ResNet-18 with a logit for each of the two attributes learns from the whole train split of --data (CelebA's layout;
-unbiased data judge best), and is tested on its test split: trust it on generated images no further than there. It
-prints the share of each cell's images that it judges to be what their cell says. `--judge FILE` saves the trained
-network, or uses one saved before.
+It learns from the whole train split of labelled data (CelebA's layout; unbiased data judge best), and is tested on its
+test split: trust it on generated images no further than there. The command that uses it is
+`python -m stable_diffusion.faithfulness --data DIR`.
 """
 
-import argparse
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save, save_file
 from torch import nn
 from torch.nn import functional as F
 from torchvision.models import resnet18
@@ -23,13 +21,85 @@ from torchvision.models import resnet18
 from datasets.augment import crop_and_resize, random_flips, whole_image_boxes
 from datasets.celeba import check_images, image_folder, split_attributes
 from datasets.images import decode_images
-from datasets.pairs import cell_values, parse_pair
-from datasets.synthetic import synthetic_pool
+from datasets.pairs import parse_pair
 from models.weights import load_tensors
-from utils.arguments import choose_device, positive_int
 from utils.errors import UserError, command_line
+from utils.files import whole
 from utils.progress import progress
 from utils.seeds import torch_generator
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A trained judge: its network, the attributes of its logits, and how images are brought to it."""
+
+    model: nn.Module
+    attributes: tuple[str, ...]
+    size: int
+    device: torch.device
+    amp: bool
+
+    @property
+    def outputs(self) -> int:
+        """The number of its logits."""
+        return self.model.fc.out_features
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """How probable each attribute is in each image, uint8 (n, height, width, 3): float64 (n, attributes)."""
+        return probabilities(self.model, pixels, size=self.size, device=self.device, amp=self.amp)
+
+    def scorer(self, cache: Path) -> tuple[Callable[[list[Path]], np.ndarray], str]:
+        """`probabilities` of image files, and a name that tells judges apart."""
+        digest = hashlib.sha256(save(_weights(self.model)) + f"{self.size} {self.amp}".encode()).hexdigest()[:12]
+        return lambda paths: self.probabilities(decode_images(paths, cache)), f"judge {digest}"
+
+
+class Labelled:
+    """Labelled faces in CelebA's layout, for the attributes of a pair."""
+
+    def __init__(self, root: Path, pair: str, cache: Path):
+        self.root, self.cache = root, cache
+        self.splits, self.folder = split_attributes(root), image_folder(root)
+        self.attributes = parse_pair(pair, self.splits["train"].columns).attributes
+
+    def read(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels, uint8 (n, height, width, 3), and labels, 0/1 (n, attributes), of a split that must not be empty."""
+        table = self.splits[split]
+        if table.empty:
+            raise UserError(f"--data {self.root}: its {split} split is empty; the judge needs train and test")
+        check_images(self.folder, table.index)
+        pixels = decode_images([self.folder / name for name in table.index], self.cache)
+        return pixels, table[list(self.attributes)].gt(0).to_numpy(np.int64)
+
+
+def load_judge(path: Path, size: int, device: torch.device, amp: bool) -> Judge:
+    """A judge that was saved. `size` counts only where an older version wrote the file, which notes none.
+
+    Raises `UserError` for a file that is damaged.
+    """
+    remedy = "remove it to train a judge again, or give another --judge"
+    try:
+        with safe_open(path, framework="numpy") as file:
+            noted = file.metadata() or {}
+            count = file.get_slice("fc.bias").get_shape()[0]
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())[:200]}); {remedy}") from error
+    model = resnet18(num_classes=count)
+    load_tensors(model, path, remedy)
+    model = model.to(device, memory_format=torch.channels_last).eval()
+    attributes = tuple(filter(None, noted.get("attributes", "").split(",")))
+    return Judge(model, attributes, int(noted.get("image_size", size)), device, amp)
+
+
+def save_judge(judge: Judge, path: Path) -> None:
+    """Write a judge to a .safetensors file, whole or not at all."""
+    noted = {"attributes": ",".join(judge.attributes), "image_size": str(judge.size)}
+    with whole(path) as partial:
+        save_file(_weights(judge.model), partial, noted)
+
+
+def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
 
 
 def train_judge(
@@ -63,13 +133,14 @@ def train_judge(
 
 
 @torch.inference_mode()
-def verdicts(model: nn.Module, pixels: np.ndarray, *, size: int, device, amp: bool) -> np.ndarray:
-    """What the judge takes each image for: 0/1 of shape (n, attributes)."""
+def probabilities(model: nn.Module, pixels: np.ndarray, *, size: int, device, amp: bool) -> np.ndarray:
+    """How probable each attribute is in each image: float64 of shape (n, attributes)."""
     parts = []
     for start in range(0, len(pixels), 256):
         rows = np.arange(start, min(start + 256, len(pixels)))
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-            parts.append((model(_inputs(pixels, rows, None, size, device)).sigmoid() >= 0.5).long().cpu())
+            logits = model(_inputs(pixels, rows, None, size, device))
+        parts.append(logits.double().sigmoid().cpu())
     return torch.cat(parts).numpy()
 
 
@@ -78,82 +149,7 @@ def _inputs(pixels, rows, flips, size, device):
     return crop_and_resize(images, whole_image_boxes(len(rows), *pixels.shape[1:3]), flips, size)
 
 
-def share_right(found: np.ndarray, asked: np.ndarray, attributes: tuple[str, ...]) -> pd.DataFrame:
-    """For each cell of `asked`, the percentage of images whose verdict is right: a column each attribute, and all.
-
-    Both arrays are 0/1 of shape (n, attributes), the target first.
-    """
-    right = found == asked
-    cell = ["".join(map(str, values)) for values in asked]
-    table = pd.DataFrame(right, columns=list(attributes)).assign(all=right.all(axis=1), cell=cell)
-    table["cell"] = table["cell"].str[0] + "_" + table["cell"].str[1:]
-    return (100 * table.groupby("cell").mean()).assign(images=table["cell"].value_counts())
-
-
-def main() -> None:
-    """The command line."""
-    args = parse_args()
-    device, amp = choose_device(args.device), args.precision == "bf16"
-    compute = {"size": args.image_size, "device": device, "amp": amp}
-    splits = split_attributes(args.data)
-    folder = image_folder(args.data)
-    if not args.images.is_dir():
-        raise UserError(f"--images {args.images}: no such folder; give <outdir>/<pair>/<prompt type>")
-    pair = parse_pair(args.images.resolve().parent.name, splits["train"].columns)
-    names = pair.attributes
-
-    def labelled(split):
-        table = splits[split]
-        if table.empty:
-            raise UserError(f"--data {args.data}: its {split} split is empty; the judge needs train and test")
-        check_images(folder, table.index)
-        return decode_images([folder / n for n in table.index], args.cache), table[list(names)].gt(0).to_numpy(np.int64)
-
-    if args.judge and args.judge.exists():
-        model = resnet18(num_classes=len(names))
-        load_tensors(model, args.judge, "remove it to train a judge again, or give another --judge")
-        model = model.to(device, memory_format=torch.channels_last).eval()
-    else:
-        pixels, labels = labelled("train")
-        settings = {"epochs": args.epochs, "lr": args.lr, **compute}
-        model = train_judge(pixels, labels, seed=args.seed, **settings)
-        if args.judge:
-            args.judge.parent.mkdir(parents=True, exist_ok=True)
-            save_file({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}, args.judge)
-    pixels, labels = labelled("test")
-    print(f"the judge on labelled test faces, % right\n{show(model, pixels, labels, names, **compute)}\n")
-
-    pool = synthetic_pool(
-        args.images.resolve().parents[1], pair, args.images.name, dict.fromkeys(pair.cells, 1), args.cache
-    )
-    values = np.array([cell_values(cell) for cell in pair.cells])
-    asked = values[pool.target * (len(pair.cells) // 2) + pool.protected]
-    print(f"images of {args.images}, % judged as asked\n{show(model, pool.pixels, asked, names, **compute)}")
-
-
-def show(model, pixels, labels, names, **compute) -> str:
-    """The table of `share_right` as text."""
-    table = share_right(verdicts(model, pixels, **compute), labels, names)
-    return table.to_string(float_format="%.1f")
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="labelled faces in CelebA's layout")
-    parser.add_argument("--images", type=Path, required=True, help="<outdir>/<pair>/<prompt type> of a generation")
-    parser.add_argument("--judge", type=Path, help="file of the trained judge (.safetensors): used, or written")
-    parser.add_argument("--epochs", type=positive_int, default=3)
-    parser.add_argument("--lr", type=float, default=0.1)
-    parser.add_argument("--image-size", type=positive_int, default=64, help="pixels a side")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument(
-        "--cache", type=Path, default=Path("results/runs/judge_cache"), help="folder for decoded images"
-    )
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
+    from stable_diffusion.faithfulness import main  # the command has moved there
+
     command_line(main)

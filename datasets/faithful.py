@@ -1,0 +1,75 @@
+"""How faithful generated images are to their prompts, as `stable_diffusion.faithfulness` noted it, and those to leave out."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from datasets.custom import read_lines
+from utils.errors import UserError
+from utils.files import digests
+
+FILE, SCORE, SCORER, CONTENT = "faithfulness.csv", "faithfulness", "scorer", "content"
+
+
+def share(text: str) -> float:
+    """An argparse type: a number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def read_scores(path: Path, columns: tuple[str, ...], remedy: str) -> pd.DataFrame:
+    """The rows of a file of scores, indexed by image; `columns` are float64 from 0 to 1, all others text.
+
+    Raises `UserError`, ending in the remedy, for a file, a column or a number that is not there or can't be right.
+    """
+    table = read_lines(path, ("image", *columns), remedy)
+    for name in columns:
+        values = pd.to_numeric(table[name], errors="coerce")
+        wrong = table.index[~values.between(0, 1)]
+        if len(wrong):
+            line, value = wrong[0], table[name][wrong[0]] or "empty"
+            raise UserError(f"{path}: line {line}: {name} is no number from 0 to 1 ({value}); {remedy}")
+        table[name] = values
+    twice = table.index[table["image"].duplicated()]
+    if len(twice):
+        raise UserError(f"{path}: line {twice[0]}: {table['image'][twice[0]]} is listed a second time; {remedy}")
+    return table.set_index("image")
+
+
+def faithful_files(folder: Path, files: dict[str, list[Path]], minimum: float) -> dict[str, list[Path]]:
+    """Of the images of each cell those that score `minimum` or more.
+
+    `folder` holds the cells and their scores, or is a CSV file of images with a column faithfulness. Raises `UserError`
+    where an image has no score, or has changed since it was scored.
+    """
+    listed, remedy = folder.suffix == ".csv", f"`python -m stable_diffusion.faithfulness --images {folder}` makes it"
+    if listed:
+        remedy = f"--min-faithfulness needs a column {SCORE} in it, from 0 to 1"
+    scores = read_scores(folder if listed else folder / FILE, (SCORE,), remedy)
+    known = {(folder.parent if listed else folder) / name: value for name, value in scores[SCORE].items()}
+    paths = [path for found in files.values() for path in found]
+    missing = [path for path in paths if path not in known]
+    if missing:
+        raise UserError(f"{folder / FILE} lacks {len(missing)} images, the first {missing[0]}; {remedy}")
+    if CONTENT in scores and not listed:
+        check_unchanged(folder, scores[CONTENT], paths, remedy)
+    return {cell: [path for path in found if known[path] >= minimum] for cell, found in files.items()}
+
+
+def check_unchanged(folder: Path, noted: pd.Series, paths: list[Path], remedy: str) -> None:
+    """Raise `UserError` where an image is no longer the one that was scored."""
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    changed = noted[names].to_numpy() != np.array(short_digests(paths), dtype=object)
+    if changed.any():
+        raise UserError(
+            f"{folder / FILE} is of other images: {changed.sum()} have changed, the first {names[changed.argmax()]}; {remedy}"
+        )
+
+
+def short_digests(paths: list[Path]) -> list[str]:
+    """What tells an image's content from another's: 12 digits of its SHA-256."""
+    return [digest[:12] for digest in digests(paths)]

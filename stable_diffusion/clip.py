@@ -1,0 +1,95 @@
+"""Zero-shot CLIP: how probable each attribute of a pair is in an image, from the words of the prompt file alone."""
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datasets.reading import read_image
+from prompts import Prompts
+from stable_diffusion.source import HUB_ID, first_line, refuse_full_disk
+from utils.errors import UserError
+
+BATCH = 64
+
+
+def clip_scorer(
+    model: str, prompts: Prompts, template: str, *, device: torch.device, amp: bool
+) -> tuple[Callable[[list[Path]], np.ndarray], str]:
+    """A function from images to the probability, float64 (n, attributes), that each attribute is present; and its name.
+
+    An attribute's two values are the means of the normalised embeddings of their words, each put into the template and
+    the mean normalised again; the probability is the softmax over both, with the model's own logit scale (Radford et
+    al. 2021, section 3.1). The name tells apart models, texts and precisions. Raises `UserError` for a model that can't
+    be had.
+    """
+    if template.count("{}") != 1:
+        raise UserError(f"--template {template}: must hold {{}} once, where the word goes")
+    clip, tokenizer, processor = load_clip(model)
+    clip = clip.to(device).eval()
+    words = [prompts.words[name] for name in (prompts.target, *prompts.protected)]
+    texts = [[[template.replace("{}", word) for word in two[value]] for value in "01"] for two in words]
+    with torch.inference_mode():
+        values = torch.stack([torch.stack([_direction(clip, tokenizer, each) for each in two]) for two in texts])
+        scale = clip.logit_scale.exp()
+
+    @torch.inference_mode()
+    def score(paths: list[Path]) -> np.ndarray:
+        parts = []
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(paths), BATCH):
+                images = list(pool.map(read_image, paths[start : start + BATCH]))
+                pixels = processor(images=images, return_tensors="pt")["pixel_values"].to(device)
+                with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+                    found = clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output)
+                logits = scale * torch.einsum("nd,avd->nav", _unit(found.float()), values)
+                parts.append(logits.double().softmax(-1)[..., 1].cpu().numpy())
+        return np.concatenate(parts)
+
+    digest = hashlib.sha256(repr((texts, amp)).encode())
+    for layer in (clip.visual_projection, clip.text_projection):  # no two models have the same
+        digest.update(layer.weight.detach().float().cpu().numpy().tobytes())
+    return score, f"clip {Path(model).name} {digest.hexdigest()[:12]}"
+
+
+def load_clip(model: str):
+    """A CLIP in fp32, its tokenizer and its image processor, from the hub or a folder in transformers' format."""
+    from transformers import AutoConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
+
+    folder = Path(model).expanduser()
+    remedy = (
+        "give --clip the hub id of a CLIP or a folder that `hf download ID --local-dir DIR` filled where there is a "
+        "network, or leave it out and judge by labelled faces: --data DIR"
+    )
+    if not folder.is_dir() and not HUB_ID.fullmatch(model):
+        raise UserError(f"--clip {model}: no such folder, and no hub id (owner/name); {remedy}")
+    source = str(folder) if folder.is_dir() else model
+    try:
+        kind = AutoConfig.from_pretrained(source).model_type
+        if kind != "clip":
+            raise UserError(f"--clip {model}: it is of the kind {kind}, not a whole CLIP; {remedy}")
+        clip, info = CLIPModel.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+        tokenizer = CLIPTokenizerFast.from_pretrained(source)
+        processor = CLIPImageProcessor.from_pretrained(source)
+    except UserError:
+        raise
+    except Exception as error:  # of the hub, its client, the network, a file that is cut off: they share no class
+        refuse_full_disk(error)
+        raise UserError(f"--clip {model}: can't be had ({first_line(error)}); {remedy}") from error
+    if lacking := info["missing_keys"] or info["mismatched_keys"]:
+        raise UserError(f"--clip {model}: {len(lacking)} tensors are missing or of another shape; {remedy}")
+    return clip, tokenizer, processor
+
+
+def _direction(clip, tokenizer, texts: list[str]) -> torch.Tensor:
+    """The one direction that several texts share: float32 (d,) of length 1."""
+    tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(clip.device)
+    found = clip.text_projection(clip.text_model(**tokens).pooler_output)
+    return _unit(_unit(found.float()).mean(0))
+
+
+def _unit(vectors: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.normalize(vectors, dim=-1)

@@ -1,0 +1,246 @@
+"""Do generated images show what their cell asks for? A score for each image, a share for each cell.
+
+    python -m stable_diffusion.faithfulness --images results/runs/synthetic/Smiling_Male/contextual
+
+CLIP scores the images by the words of the prompt file (--clip: a hub id or a folder), or, with --data or --judge, a
+classifier trained on labelled faces does:
+
+    python -m datasets.toy --output results/runs/judge --train 20000 --val 0 --test 2000 --seed 7
+    python -m stable_diffusion.faithfulness --data results/runs/judge --images results/runs/toy/synthetic/Smiling_Male/contextual
+
+faithfulness.csv in the folder gets a line an image: for each attribute the probability of the value that its cell asks
+for, and the smallest of them as `faithfulness`, which train.py --min-faithfulness reads. Started again, it scores what
+is new or has changed. It prints the share of each cell that shows what it should (probability 0.5 or more), says
+where the cells differ more than by chance, which is a bias too, and draws the images that most clearly don't in
+faithfulness_worst.png.
+"""
+
+import argparse
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from datasets.faithful import CONTENT, FILE, SCORE, SCORER, read_scores, short_digests
+from datasets.pairs import cell_values, cells_of, plain_name, same_pair
+from datasets.synthetic import image_files
+from prompts import find_prompt_file, read_prompts
+from stable_diffusion.choices import DEFAULT_CLIP, TEMPLATE
+from utils.arguments import choose_device, positive_float, positive_int, seed_number
+from utils.errors import UserError, command_line
+from utils.files import write_whole
+from utils.progress import progress
+
+CHUNK = 1000  # images between two writes of the file: what a kill costs
+CHANCE = 0.01
+SHEET = "faithfulness_worst.png"
+Scorer = tuple[tuple[str, ...], Callable[[list[Path]], np.ndarray], str]  # attributes, probabilities, name
+
+
+def main() -> None:
+    """The command line."""
+    args = parse_args()
+    folder = args.images.resolve()
+    if not folder.is_dir():
+        raise UserError(f"--images {args.images}: no such folder; give <outdir>/<pair>/<prompt type>")
+    device = choose_device(args.device)
+    attributes, score, name = (by_judge if args.data or args.judge else by_clip)(args, folder.parent.name, device)
+    files = {cell: image_files(folder / cell) for cell in cells_of(len(attributes) - 1)}
+    if not any(files.values()):
+        raise UserError(f"--images {args.images}: no image in {', '.join(files)}; give <outdir>/<pair>/<prompt type>")
+    table = score_all(folder, files, attributes, score=score, name=name)
+    shares = share_right(table, attributes)
+    print(f"images of {args.images}, % judged as asked, by {name}\n{shares.to_string(float_format='%.1f')}")
+    print("\n".join(differences(shares)))
+    draw_worst(folder, table, name)
+
+
+def by_clip(args: argparse.Namespace, pair: str, device: torch.device) -> Scorer:
+    """Zero-shot CLIP, by the words of the pair's prompt file."""
+    from stable_diffusion.clip import clip_scorer
+
+    prompts = read_prompts(args.prompts or find_prompt_file(pair))
+    if not same_pair(prompts.pair, pair):
+        raise UserError(f"--prompts {args.prompts} is for {prompts.pair}, the images are of {pair}")
+    score, name = clip_scorer(args.clip, prompts, args.template, device=device, amp=args.precision == "bf16")
+    return (prompts.target, *prompts.protected), score, name
+
+
+def by_judge(args: argparse.Namespace, pair: str, device: torch.device) -> Scorer:
+    """A judge: the one that --judge keeps, else one that learns from --data; with --data, how well it does there."""
+    from stable_diffusion.judge import Judge, Labelled, save_judge, train_judge
+
+    how = {"device": device, "amp": args.precision == "bf16"}
+    data = Labelled(args.data, pair, args.cache) if args.data else None
+    judge = kept_judge(args, pair, data.attributes if data else (), **how)
+    if judge is None:
+        settings = {"size": args.image_size, "epochs": args.epochs, "lr": args.lr, "seed": args.seed}
+        judge = Judge(train_judge(*data.read("train"), **settings, **how), data.attributes, args.image_size, **how)
+        if args.judge:
+            save_judge(judge, args.judge)
+    if data:
+        pixels, labels = data.read("test")
+        right = pd.DataFrame(as_asked(judge.probabilities(pixels), labels), columns=list(judge.attributes))
+        right["cell"] = [f"{values[0]}_{''.join(map(str, values[1:]))}" for values in labels]
+        shares = share_right(right, judge.attributes)
+        print(f"the judge on labelled test faces, % right\n{shares.to_string(float_format='%.1f')}\n")
+    return judge.attributes, *judge.scorer(args.cache)
+
+
+def kept_judge(args: argparse.Namespace, pair: str, attributes: tuple[str, ...], *, device, amp: bool):
+    """The judge in the file of --judge; None where there is none but data to train one.
+
+    `attributes` are those of the data, () without data. Raises `UserError` for a judge of other ones.
+    """
+    from stable_diffusion.judge import load_judge
+
+    if not (args.judge and args.judge.exists()):
+        if not attributes:
+            raise UserError(f"--judge {args.judge}: no such file; with --data DIR one is trained and saved there")
+        return None
+    judge = load_judge(args.judge, args.image_size, device, amp)
+    if not judge.attributes and not attributes:
+        raise UserError(f"--judge {args.judge}: an older version wrote it, without its attributes; give --data DIR too")
+    judge = replace(judge, attributes=judge.attributes or attributes)  # the older ones have those of their pair
+    if plain_name("".join(judge.attributes)) != plain_name(pair) or judge.outputs != len(judge.attributes):
+        raise UserError(
+            f"--judge {args.judge}: it judges {', '.join(judge.attributes)}, the images are of {pair}; give another file"
+        )
+    return judge
+
+
+def as_asked(probabilities: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """The probability of the value asked for, 0 or 1, from that of 1; all of shape (n, attributes)."""
+    return np.where(asked == 1, probabilities, 1 - probabilities)
+
+
+def score_all(
+    folder: Path, files: dict[str, list[Path]], attributes: tuple[str, ...], *, score: Callable, name: str
+) -> pd.DataFrame:
+    """The table of scores, a row an image, after it has been brought up to date in the folder's file."""
+    paths = [path for found in files.values() for path in found]
+    if odd := [path for path in paths if not str(path).isprintable()]:
+        raise UserError(f"{odd[0].parent}: the name {odd[0].name!r} can't stand in a text file; rename the image")
+    asked = np.array([cell_values(cell) for cell, found in files.items() for _ in found])
+    table = pd.DataFrame({"image": [path.relative_to(folder).as_posix() for path in paths]}).set_index("image")
+    columns = [*attributes, SCORE]
+    table[columns], table[SCORER] = np.nan, name
+    table[CONTENT], table["cell"] = short_digests(paths), [path.parent.name for path in paths]
+    old = earlier(folder / FILE, tuple(columns), name)
+    if old is not None:
+        same = table.index.intersection(old.index)
+        same = same[table.loc[same, CONTENT] == old.loc[same, CONTENT]]
+        table.loc[same, columns] = old.loc[same, columns]
+    new = np.flatnonzero(table[SCORE].isna())
+    print(f"{len(table) - len(new)} of {len(table)} images are scored by {name}", flush=True)
+    with progress(desc="scoring", total=len(new), unit="image") as bar:
+        for start in range(0, len(new), CHUNK):
+            rows = new[start : start + CHUNK]
+            found = as_asked(score([paths[row] for row in rows]), asked[rows])
+            if not np.isfinite(found).all():
+                raise UserError(f"{name}: its probabilities are not finite; its weights are damaged, take another")
+            table.loc[table.index[rows], columns] = np.column_stack([found, found.min(1)]).round(6)
+            write(folder / FILE, table)
+            bar.update(len(rows))
+    if not len(new) and len(old) != len(table):
+        write(folder / FILE, table)  # without images that are gone
+    return table
+
+
+def write(path: Path, table: pd.DataFrame) -> None:
+    """Write what is scored yet, whole or not at all."""
+    write_whole(path, table[table[SCORE].notna()].drop(columns="cell").to_csv())
+
+
+def earlier(path: Path, columns: tuple[str, ...], name: str) -> pd.DataFrame | None:
+    """The scores that a file holds already; those of another scorer are kept under another name."""
+    if not path.exists():
+        return None
+    remedy = "remove it to score all images again"
+    text = read_scores(path, (), remedy)
+    found = text[SCORER].unique() if SCORER in text else ["unknown"]
+    if list(found) != [name] or CONTENT not in text:
+        digest = hashlib.sha256(" ".join(found).encode()).hexdigest()[:8]
+        aside = path.with_name(f"{path.stem}_{digest}{path.suffix}")
+        os.replace(path, aside)
+        print(f"{path.name} was by {', '.join(found)}: it is {aside.name} now")
+        return None
+    return read_scores(path, columns, remedy)
+
+
+def share_right(table: pd.DataFrame, attributes: tuple[str, ...]) -> pd.DataFrame:
+    """For each cell the number of images and the percentage with a probability of 0.5 or more: each attribute's, and all.
+
+    `table` has the column cell and, for each attribute, the probability of the value asked for.
+    """
+    right = table[list(attributes)] >= 0.5
+    right = right.assign(all=right.all(axis=1))
+    return (100 * right.groupby(table["cell"]).mean()).assign(images=table["cell"].value_counts())
+
+
+def differences(shares: pd.DataFrame) -> list[str]:
+    """A sentence for each column of `share_right` whose cells differ more than by chance (chi-square), or one for all."""
+    from scipy.stats import chi2_contingency
+
+    sentences = []
+    for name in shares.columns.drop("images"):
+        right = (shares[name] * shares["images"] / 100).round()
+        counts = np.array([right, shares["images"] - right])
+        if counts.shape[1] < 2 or not counts.sum(1).all() or (p := chi2_contingency(counts).pvalue) >= CHANCE:
+            continue
+        low, high = shares[name].idxmin(), shares[name].idxmax()
+        gap, (one, other) = shares.loc[high, name] - shares.loc[low, name], right[[low, high]] + 1
+        n, m = (
+            shares.loc[[low, high], "images"] + 2
+        )  # an image more of each kind, so that 0 and 100 % have an error too
+        error = 100 * np.sqrt(one / n * (1 - one / n) / n + other / m * (1 - other / m) / m)
+        sentences.append(
+            f"{name}: {shares.loc[high, name]:.1f} % of {high} but {shares.loc[low, name]:.1f} % of {low} are as asked, "
+            f"{gap:.1f} points apart (standard error {error:.1f}; chi-square over the cells, p = {p:.1g}): this is a bias "
+            "of the generated data itself"
+        )
+    return sentences or [f"the shares of the cells differ no more than by chance (chi-square, p >= {CHANCE})"]
+
+
+def draw_worst(folder: Path, table: pd.DataFrame, name: str) -> None:
+    """A sheet of the images that most clearly don't show what their cell asks for; none where all do."""
+    from stable_diffusion.contact_sheet import sheet_of
+
+    worst = table[table[SCORE] < 0.5].sort_values(SCORE, kind="stable")
+    if worst.empty:
+        (folder / SHEET).unlink(missing_ok=True)
+        return
+    title = f"{folder.parent.name} {folder.name}: least faithful of {len(worst)} below 0.5, by {name}"
+    captions = [f"{cell} {value:.2f}" for cell, value in zip(worst["cell"], worst[SCORE])]
+    sheet_of([folder / image for image in worst.index], title, 96, captions).save(folder / SHEET)
+    print(f"{len(worst)} images do not show what they should (below 0.5), the clearest: {folder / SHEET}")
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, required=True, help="<outdir>/<pair>/<prompt type> of a generation")
+    clip = parser.add_argument_group("CLIP")
+    clip.add_argument("--clip", default=DEFAULT_CLIP, help="hub id, or folder in transformers' format")
+    clip.add_argument("--prompts", type=Path, metavar="FILE", help="prompt file (default: prompts/<pair>.json)")
+    clip.add_argument("--template", default=TEMPLATE, help="the text around a word of the prompt file ({})")
+    judge = parser.add_argument_group("a judge in place of CLIP")
+    judge.add_argument("--data", type=Path, help="labelled faces in CelebA's layout, to train and test the judge")
+    judge.add_argument("--judge", type=Path, help="file of the trained judge (.safetensors): used, or written")
+    judge.add_argument("--epochs", type=positive_int, default=3)
+    judge.add_argument("--lr", type=positive_float, default=0.1)
+    judge.add_argument("--image-size", type=positive_int, default=64, help="pixels a side")
+    judge.add_argument("--seed", type=seed_number, default=0)
+    judge.add_argument("--cache", type=Path, default=Path("results/runs/judge_cache"), help="folder for decoded images")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    command_line(main)
