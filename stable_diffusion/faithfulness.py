@@ -48,6 +48,8 @@ def main() -> None:
     folder = args.images.resolve()
     if not folder.is_dir():
         raise UserError(f"--images {args.images}: no such folder; give <outdir>/<pair>/<prompt type>")
+    if args.clip and (args.data or args.judge):
+        raise UserError(f"--clip {args.clip} and a judge are both given: leave out --clip, or --data and --judge")
     device = choose_device(args.device)
     attributes, score, name = (by_judge if args.data or args.judge else by_clip)(args, folder.parent.name, device)
     files = {cell: image_files(folder / cell) for cell in cells_of(len(attributes) - 1)}
@@ -67,7 +69,9 @@ def by_clip(args: argparse.Namespace, pair: str, device: torch.device) -> Scorer
     prompts = read_prompts(args.prompts or find_prompt_file(pair))
     if not same_pair(prompts.pair, pair):
         raise UserError(f"--prompts {args.prompts} is for {prompts.pair}, the images are of {pair}")
-    score, name = clip_scorer(args.clip, prompts, args.template, device=device, amp=args.precision == "bf16")
+    score, name = clip_scorer(
+        args.clip or DEFAULT_CLIP, prompts, args.template, device=device, amp=args.precision == "bf16"
+    )
     return (prompts.target, *prompts.protected), score, name
 
 
@@ -226,7 +230,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, help="<outdir>/<pair>/<prompt type> of a generation")
     clip = parser.add_argument_group("CLIP")
-    clip.add_argument("--clip", default=DEFAULT_CLIP, help="hub id, or folder in transformers' format")
+    clip.add_argument("--clip", help=f"hub id, or folder in transformers' format (default: {DEFAULT_CLIP})")
     clip.add_argument("--prompts", type=Path, metavar="FILE", help="prompt file (default: prompts/<pair>.json)")
     clip.add_argument("--template", default=TEMPLATE, help="the text around a word of the prompt file ({})")
     judge = parser.add_argument_group("a judge in place of CLIP")

@@ -6,6 +6,7 @@ test split: trust it on generated images no further than there. The command that
 """
 
 import hashlib
+import runpy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from datasets.celeba import check_images, image_folder, split_attributes
 from datasets.images import decode_images
 from datasets.pairs import parse_pair
 from models.weights import load_tensors
-from utils.errors import UserError, command_line
+from utils.errors import UserError
 from utils.files import whole
 from utils.progress import progress
 from utils.seeds import torch_generator
@@ -150,6 +151,4 @@ def _inputs(pixels, rows, flips, size, device):
 
 
 if __name__ == "__main__":
-    from stable_diffusion.faithfulness import main  # the command has moved there
-
-    command_line(main)
+    runpy.run_module("stable_diffusion.faithfulness", run_name="__main__")  # the command has moved there

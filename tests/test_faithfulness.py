@@ -107,7 +107,7 @@ def test_what_is_scored_is_kept_and_what_is_new_or_changed_is_added(clip, made):
     again = read(made)
     assert gone not in again.index and "0_0/new.png" in again.index
     assert again.loc[same, "Smiling"] == 0.123456 != again.loc[changed, "Smiling"]
-    other = score(made, "--clip", clip, "--template", "a face, {}")
+    other = score(made, "--clip", clip, "--template", "a face, {}", "--precision", "bf16")
     assert "0 of 24 images are scored" in other.stdout
     [aside] = made.glob("faithfulness_*.csv")
     assert pd.read_csv(aside, index_col="image").equals(again) and aside.name in other.stdout
@@ -186,6 +186,7 @@ def test_shares_and_what_they_differ_by():
         (["--clip", "no/such/folder"], ["no such folder", "hf download"]),
         (["--clip", TOKENIZER.parent / "text_encoder"], ["clip_text_model, not a whole CLIP"]),
         (["--clip", TOKENIZER.parent], ["can't be had"]),
+        (["--data", "faces"], ["both given"]),
         (["--template", "a photo"], ["--template a photo", "{}"]),
         (["--prompts", find_prompt_file("Smiling_Young")], ["is for Smiling_Young"]),
     ],
