@@ -220,7 +220,7 @@ def draw_worst(folder: Path, table: pd.DataFrame, name: str) -> None:
         (folder / SHEET).unlink(missing_ok=True)
         return
     title = f"{folder.parent.name} {folder.name}: least faithful of {len(worst)} below 0.5, by {name}"
-    captions = [f"{cell} {value:.2f}" for cell, value in zip(worst["cell"], worst[SCORE])]
+    captions = [f"{cell}: {value:.2f}" for cell, value in zip(worst["cell"], worst[SCORE])]
     sheet_of([folder / image for image in worst.index], title, 96, captions).save(folder / SHEET)
     print(f"{len(worst)} images do not show what they should (below 0.5), the clearest: {folder / SHEET}")
 

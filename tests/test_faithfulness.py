@@ -141,6 +141,23 @@ def test_a_cell_that_is_spoiled_is_found(toy, made, monkeypatch):
     assert not (made / "faithfulness_worst.png").exists() and len(read(made)) == 18
 
 
+def test_what_a_kill_leaves_is_gone_on_with(made, monkeypatch):
+    calls = []
+
+    def scores(paths):
+        calls.append(len(paths))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return np.full((len(paths), 2), np.nan if len(calls) == 4 else 0.25)
+
+    monkeypatch.setattr(faithfulness, "CHUNK", 5)
+    monkeypatch.setattr(faithfulness, "by_clip", lambda *_: (("Smiling", "Male"), scores, "a scorer"))
+    assert score(made).returncode == 130 and len(read(made)) == 10
+    assert_one_line_error(score(made), "a scorer: its probabilities are not finite")
+    assert "10 of 24 images are scored" in score(made).stdout and calls[4:] == [5, 5, 4]
+    assert read(made)["faithfulness"].tolist() == [0.75] * 6 + [0.25] * 18
+
+
 def test_a_judge_learns_from_labelled_faces_and_is_kept(toy, made, tmp_path):
     flags = ["--image-size", 32, "--cache", tmp_path / "cache", "--judge", tmp_path / "judge.safetensors"]
     assert_one_line_error(score(made, *flags), "judge.safetensors", "--data DIR")
@@ -258,7 +275,7 @@ def test_listed_images_are_left_out_by_their_column(toy, made, tmp_path):
     table = noted(made, 1).reset_index()
     table["Smiling"], table["Male"] = table["image"].str[0], table["image"].str[2]
     table.to_csv(made / "other.csv", index=False)
-    done = run_train(toy, made / "other.csv", tmp_path / "out", "--min-faithfulness", 0.5)
+    done = run_train(toy, made / "other.csv", tmp_path / "out", "--min-faithfulness", 0.9)
     assert done.returncode == 0, done.stderr
     settings = json.loads((tmp_path / "out/aim-fair/seed_1/metrics.json").read_text())["settings"]
     assert settings["unfaithful_left_out"] == {"0_0": 0, "0_1": 0, "1_0": 1, "1_1": 0}
