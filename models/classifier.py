@@ -1,57 +1,93 @@
-"""The networks there are, each with one logit, and where their weights come from."""
+"""The networks, each with one logit, and where their weights come from."""
 
 import importlib
-import urllib.error
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from models.registry import build_registered, check_size, head_of, no_weights, published_state
 from models.weights import load_backbone, read_tensors
 from utils.errors import UserError
 
-# One file of models/ a network, and its name here. It has `build(width)`, which gives the network with one logit, `HEAD`, how
+# Networks of one's own: one file of models/, and its name here; others are torchvision's or timm's. A file has `build(width)`, which gives the network with one logit, `HEAD`, how
 # the names of its last layer's tensors begin, and `PUBLISHED`, torchvision's ImageNet weights or None. A file is imported
 # when it is used: torchvision takes seconds to load.
 NETWORKS = ("resnet18",)
 
 
-def new_classifier(weights: str, seed: int, width: float = 1, network: str = "resnet18") -> nn.Module:
+def new_classifier(
+    weights: str, seed: int, width: float = 1, network: str = "resnet18", image_size: int = 224
+) -> nn.Module:
     """A network with one logit, its last layer drawn by `seed`.
 
     `weights` is "imagenet" (the published ones, downloaded once), "none" (all layers drawn by `seed`) or a file of weights
     of the same width, in any of the forms of `models.weights`, of which the last layer is left out. `width` is the share of
-    the channels that every layer has, in ResNet-18 to the nearest multiple of 8; the paper's is 1.
+    the channels that every layer has, in ResNet-18 to the nearest multiple of 8; the paper's is 1. `image_size`, pixels a
+    side, matters to a network that is built for one size, as a ViT is.
     Raises `UserError` where the weights cannot be had or do not fit.
     """
     if weights == "imagenet" and width != 1:
         raise UserError(f"--width {width:g}: the ImageNet weights are of width 1; give --weights none or a file")
-    kind = importlib.import_module(f"models.{network}")
     torch.manual_seed(seed)
-    model = kind.build(width)
+    model = _build(network, width, image_size)
     if weights == "imagenet":
-        load_backbone(model, _published_state(network, kind.PUBLISHED), "imagenet", kind.HEAD)
+        load_backbone(model, _published_state(network, image_size), "imagenet", head_names(model, network))
     elif weights != "none":
-        load_backbone(model, read_tensors(Path(weights)), weights, kind.HEAD)
+        load_backbone(model, read_tensors(Path(weights)), weights, head_names(model, network))
     return model
 
 
+def outline(network: str, width: float, image_size: int) -> nn.Module:
+    """The network without values, on the meta device, to see what tensors it has.
+
+    Raises `UserError` where there is no such network, or where it doesn't make a logit of an image of that size.
+    """
+    with torch.device("meta" if network == "resnet18" else "cpu"):  # some networks can't be built without values
+        model = _build(network, width, image_size).to("meta")
+    if network not in NETWORKS:
+        check_size(model, network, image_size)
+    return model
+
+
+def head_names(model: nn.Module, network: str) -> tuple[str, ...]:
+    """How the names of the last layer's tensors begin."""
+    return (_file_of(network).HEAD,) if network in NETWORKS else head_of(model)
+
+
 def linear_head(model: nn.Module, network: str) -> nn.Linear:
-    """The last layer of a network of `NETWORKS`. Raises `UserError` where it is not linear with one output and a bias."""
-    name = importlib.import_module(f"models.{network}").HEAD.rstrip(".")
+    """The last layer of a network. Raises `UserError` where it is not linear with one output and a bias."""
+    name = head_names(model, network)[0].rstrip(".")
     found = model.get_submodule(name)
     if not isinstance(found, nn.Linear) or found.out_features != 1 or found.bias is None:
         raise UserError(f"--network {network}: its last layer, {name}, is no nn.Linear with one output and a bias")
     return found
 
 
-def _published_state(network: str, weights) -> dict[str, torch.Tensor]:
-    if weights is None:
-        raise UserError(f"--weights imagenet: there are none for {network}; give --weights none or a file")
+def _file_of(network: str):
+    return importlib.import_module(f"models.{network}")
+
+
+def _build(network: str, width: float, image_size: int) -> nn.Module:
+    if network in NETWORKS:
+        return _file_of(network).build(width)
+    if width != 1:
+        raise UserError(f"--width {width:g}: {network} has no other width than its own; leave the flag out")
+    return build_registered(network, image_size)
+
+
+def _published_state(network: str, image_size: int) -> dict[str, torch.Tensor]:
+    weights = _file_of(network).PUBLISHED if network in NETWORKS else None
+    if network in NETWORKS and weights is None:
+        raise no_weights(network)
     try:
-        return weights.get_state_dict(progress=True, check_hash=True)
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        return (
+            weights.get_state_dict(progress=True, check_hash=True) if weights else published_state(network, image_size)
+        )
+    except UserError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"cannot download the ImageNet weights ({error}); fetch {weights.url} elsewhere and pass --weights FILE, "
-            "or pass --weights none to train from scratch"
+            f"cannot get the ImageNet weights of {network} ({' '.join(str(error).split())}); fetch "
+            f"{weights.url if weights else 'them'} elsewhere and pass --weights FILE, or pass --weights none to train from scratch"
         ) from error

@@ -18,8 +18,9 @@ from datasets.real import load_faces, read_lists
 from datasets.synthetic import SyntheticImages, SyntheticSets
 from models.batches import evaluate, predict
 from models.choice import choose
-from models.classifier import new_classifier
-from models.options import AUTO_TOP_K, Method, candidates, parse_method, with_candidates
+from models.classifier import head_names, new_classifier, outline
+from models.methods import of_network
+from models.options import Method, candidates, count_of, counted, parse_method, with_candidates
 from models.run import Outcome, Run
 from models.selection import check_top_k
 from models.settings import Settings
@@ -41,14 +42,29 @@ class Experiment:
     def __init__(self, settings: Settings, known: dict[str, Callable]):
         if settings.deterministic:
             be_deterministic()
-        self.settings, self.known, self.device = settings, known, settings.compute.device
+        self.settings, self.device = settings, settings.compute.device
+        network = outline(settings.network, settings.width, settings.image_size)
+        self.known = (
+            known
+            if settings.network == "resnet18"
+            else of_network(known, network, head_names(network, settings.network))
+        )
+        self.tensors = sum(1 for _ in network.parameters())
         self.flags = {name.replace("_", "-"): value for name, value in vars(settings).items()}
-        asked = [parse_method(text, known, self.flags) for text in ("erm", *settings.methods)]
-        self.methods = with_candidates(asked, known, self.flags)
+        self.flags["top-k"] = count_of(settings.top_k, self.tensors)
+        texts = [counted(text, self.tensors) for text in ("erm", *settings.methods)]
+        asked = [parse_method(text, self.known, self.flags) for text in texts]
+        self.methods = with_candidates(asked, self.known, self.flags, self.tensors)
         self.lists = read_lists(settings)
-        network = new_classifier(settings.weights, settings.seeds[0], settings.width, settings.network)
-        for k in {method.options.get("top-k") for method in self.methods} - {None, "auto"}:
-            check_top_k(k, sum(1 for _ in network.parameters()))
+        new_classifier(settings.weights, settings.seeds[0], settings.width, settings.network, settings.image_size)
+        ks = {method.options["top-k"] for method in self.methods if "top-k" in method.options} - {"auto"}
+        for k in ks:
+            check_top_k(k, self.tensors)
+        if ks and settings.top_k is None and settings.network != "resnet18":
+            print(
+                f"{settings.network}: --top-k {self.flags['top-k']} of {self.tensors} tensors, the paper's share",
+                flush=True,
+            )
 
     def describe(self) -> str:
         """What a dry run says, after a look at some of the images."""
@@ -106,7 +122,7 @@ class Experiment:
             check_settings(found["settings"], asked, folder)
             print(f"{folder} is recorded already")
         elif method.options.get("top-k") == "auto":
-            choices = candidates(method, self.known, self.flags)
+            choices = candidates(method, self.known, self.flags, self.tensors)
             adopt_best(self.settings.output, choices, method, run.seed, asked)
         else:
             run.unfinished = Unfinished(folder, asked, self.settings.checkpoint_seconds)
@@ -214,10 +230,11 @@ def adopt_best(output: Path, choices: list[Method], method: Method, seed: int, s
     accuracy = [record["val_metrics"]["accuracy"] for record in found]
     odds = [record["held_out_metrics"]["equalized_odds"] for record in found]
     best = choose(accuracy, odds)
-    table = pd.DataFrame({"top_k": AUTO_TOP_K, "val_accuracy": accuracy, "held_out_equalized_odds": odds})
-    content = {**found[best], "method": method.label, "settings": settings, "chosen_top_k": AUTO_TOP_K[best]}
+    ks = [choice.options["top-k"] for choice in choices]
+    table = pd.DataFrame({"top_k": ks, "val_accuracy": accuracy, "held_out_equalized_odds": odds})
+    content = {**found[best], "method": method.label, "settings": settings, "chosen_top_k": ks[best]}
     adopt_record(folders[best], record_folder(output, method.folder, seed), content, {"top_k": table})
-    print(f"seed {seed}: top-k {AUTO_TOP_K[best]} chosen")
+    print(f"seed {seed}: top-k {ks[best]} chosen")
 
 
 def _predictions(faces: FaceSet, logits: np.ndarray) -> pd.DataFrame:

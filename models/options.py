@@ -16,12 +16,33 @@ from datasets.bias import parse_bias_degree
 from utils.arguments import non_negative_float, positive_float, positive_int
 from utils.errors import UserError
 
+PAPER_TOP_K, PAPER_TENSORS = 55, 62  # of ResNet-18
 AUTO_TOP_K = (40, 45, 50, 55, 60)  # the values of the paper's figure, among which top-k=auto chooses
 
 
 def top_k(text: str) -> int | str:
-    """A number of tensors, or "auto"."""
+    """A number of tensors, their share such as "89%", or "auto"."""
+    if text.endswith("%"):
+        share(text[:-1], whole=100)
+        return text
     return text if text == "auto" else int(text)
+
+
+def count_of(k: int | str | None, tensors: int) -> int | str:
+    """What a `top_k` means for a network of so many tensors: a number, or "auto"; None is the paper's share."""
+    if k is None:
+        return round(PAPER_TOP_K * tensors / PAPER_TENSORS)
+    return round(float(k[:-1]) * tensors / 100) if isinstance(k, str) and k.endswith("%") else k
+
+
+def counted(text: str, tensors: int) -> str:
+    """A method with its top-k as a number, where it is a share: "aim-fair:top-k=89%" is "aim-fair:top-k=55" of 62."""
+    return re.sub(r"(?<=[:,]top-k=)\d+(?:\.\d+)?%", lambda found: str(count_of(found[0], tensors)), text)
+
+
+def auto_top_k(tensors: int) -> list[int]:
+    """`AUTO_TOP_K`, or the same shares of another network's tensors."""
+    return list(dict.fromkeys(max(1, round(k * tensors / PAPER_TENSORS)) for k in AUTO_TOP_K))
 
 
 def bias_degree(text: str) -> str:
@@ -30,11 +51,11 @@ def bias_degree(text: str) -> str:
     return text
 
 
-def share(text: str) -> float:
-    """A number above 0 and at most 1."""
+def share(text: str, whole: int = 1) -> float:
+    """A number above 0 and at most `whole`."""
     value = float(text)
-    if not 0 < value <= 1:
-        raise ValueError(f"{text} is not above 0 and at most 1")
+    if not 0 < value <= whole:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {whole}")
     return value
 
 
@@ -126,7 +147,9 @@ def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
     """
     name, _, rest = text.partition(":")
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        family = re.match("(update|freeze)-block-", name)
+        near = [other for other in known if family and other.startswith(family[0])]  # the network's blocks, all of them
+        near = near or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         said, near = ("did you mean", near) if near else ("there are", list(known))
         raise UserError(f"--methods {text}: no method {name}; {said} {', '.join(near)}")
     options = options_of(known[name])
@@ -162,21 +185,24 @@ def read_option(kind, text: str):
     return read_option(inner[0], text) if inner else kind(text)
 
 
-def with_candidates(methods: list[Method], known: dict[str, Callable], flags: dict) -> list[Method]:
+def with_candidates(
+    methods: list[Method], known: dict[str, Callable], flags: dict, tensors: int = PAPER_TENSORS
+) -> list[Method]:
     """The methods with, before each of top-k "auto", the candidates it chooses among; each once, in order."""
     expanded = []
     for method in methods:
         if method.options.get("top-k") == "auto":
-            expanded += candidates(method, known, flags)
+            expanded += candidates(method, known, flags, tensors)
         expanded.append(method)
     return list({method.label: method for method in expanded}.values())
 
 
-def candidates(method: Method, known: dict[str, Callable], flags: dict) -> list[Method]:
-    """The same method with each top-k of `AUTO_TOP_K` in place of "auto"."""
+def candidates(method: Method, known: dict[str, Callable], flags: dict, tensors: int = PAPER_TENSORS) -> list[Method]:
+    """The same method with each of `auto_top_k` in place of "auto"."""
     _, _, rest = method.label.partition(":")
     others = [part for part in rest.split(",") if part and not part.startswith("top-k=")]
-    return [parse_method(f"{method.name}:{','.join([f'top-k={k}', *others])}", known, flags) for k in AUTO_TOP_K]
+    texts = [",".join([f"top-k={k}", *others]) for k in auto_top_k(tensors)]
+    return [parse_method(f"{method.name}:{text}", known, flags) for text in texts]
 
 
 def _underscored(name: str) -> str:

@@ -120,13 +120,15 @@ class Run:
         key = name, id(data.pixels), data.rows.tobytes()
         if key not in self._gradients:
             compute = replace(self.settings.compute, keep_last_batch=False)  # a short one would weigh too much
-            batches = train_batches(data, compute, torch_generator(self.seed, f"gradient {name}"))
+            generator = torch_generator(self.seed, f"gradient {name}")
+            torch.manual_seed(generator.initial_seed())  # for a network with dropout
+            batches = train_batches(data, compute, generator)
             with lone_images_named():
                 self._gradients[key] = mean_gradients(self.biased_model(), batches, amp=compute.amp)
         return self._gradients[key]
 
     def _network(self, weights: str, seed: int) -> nn.Module:
-        return new_classifier(weights, seed, self.settings.width, self.settings.network)
+        return new_classifier(weights, seed, self.settings.width, self.settings.network, self.settings.image_size)
 
     def _on_device(self, model: nn.Module) -> nn.Module:
         return model.to(self.settings.compute.device, memory_format=torch.channels_last)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from datasets.faithful import share
 from datasets.real import DATASETS
-from models.classifier import NETWORKS
-from models.options import AUTO_TOP_K, top_k
+from models.options import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, top_k
 from models.training import ACCURACY, WORST_GROUP, Compute, Schedule
 from utils.arguments import choose_device, non_negative_float, positive_float, positive_int, seed_number
 from utils.errors import UserError
@@ -77,7 +76,12 @@ class Settings:
         tuple(range(100, 1001, 100)), "default: 100, 200, ... 1000", group=TRAINING, nargs="+", type=seed_number
     )
     weights: str = flag("imagenet", "where training starts", group=TRAINING, metavar="imagenet|none|FILE")
-    network: str = flag("resnet18", "resnet18 is the paper's", group=TRAINING, choices=NETWORKS)
+    network: str = flag(
+        "resnet18",
+        "resnet18 is the paper's; any classification network of torchvision, timm:NAME, or your own",
+        group=TRAINING,
+        metavar="NAME",
+    )
     width: float = flag(
         1, "share of the network's channels in every layer; the paper's is 1", group=TRAINING, type=positive_float
     )
@@ -110,10 +114,11 @@ class Settings:
         group=TRAINING,
         choices=tuple(SELECT_BY),
     )
-    top_k: int | str = flag(
-        55,
-        f"tensors kept by each of the two rankings, or auto: the best of {', '.join(map(str, AUTO_TOP_K))}, chosen by "
-        "accuracy on real val and equalized odds on held-out synthetic images",
+    top_k: int | str | None = flag(
+        None,
+        f"tensors kept by each of the two rankings, or their share, as in 89%% (default: {PAPER_TOP_K} of "
+        f"{PAPER_TENSORS}, or that share of another network's); or auto: the best of {', '.join(map(str, AUTO_TOP_K))}, or "
+        "those shares, chosen by accuracy on real val and equalized odds on held-out synthetic images",
         group=TRAINING,
         type=top_k,
     )

@@ -40,8 +40,8 @@ def read_tensors(path: Path) -> Mapping:
     return found
 
 
-def load_backbone(model: nn.Module, content: Mapping, origin: str, head: str = "fc.") -> None:
-    """Put the tensors of `content` into `model`, all but the last layer, whose names begin with `head`.
+def load_backbone(model: nn.Module, content: Mapping, origin: str, head: str | tuple[str, ...] = "fc.") -> None:
+    """Put the tensors of `content` into `model`, all but the last layer, whose names begin with (one of) `head`.
 
     `content` is a state dict, or holds one in a dict of dicts (a checkpoint of Lightning, timm or torchvision's
     scripts). Its names may have a prefix (`module.`, `model.`, `backbone.`, ...) or be the numbers of an nn.Sequential
@@ -58,11 +58,14 @@ def load_backbone(model: nn.Module, content: Mapping, origin: str, head: str = "
         for place, state in _state_dicts(content)
         for prefix, named in _renamed(state, needed, children)
     ]
-    misses = [_misfit(named, own, needed, children) for _, _, named in candidates]
+    misses = [
+        _misfit({n: t for n, t in named.items() if not n.startswith(head)}, own, needed, children)
+        for _, _, named in candidates
+    ]
     fits = sorted((i for i, miss in enumerate(misses) if not miss), key=lambda i: candidates[i][0] not in USUAL)
     if not fits:
         why = misses[0] if misses else f"no tensor is called {needed[0]}, with any prefix"
-        raise UserError(f"--weights {origin}: not weights of this network (see --width): {why}")
+        raise UserError(f"--weights {origin}: not weights of this network (see --network, --width): {why}")
     place, prefix, named = candidates[fits[0]]
     kept = {name: tensor for name, tensor in named.items() if name in own}
     model.load_state_dict(kept, strict=False)
@@ -107,6 +110,8 @@ def _renamed(state: State, needed: list[str], children: list[str]) -> Iterator[t
         if key == first or key.endswith(f".{first}"):
             prefix = key.removesuffix(first)
             yield prefix, {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
+    if first.split(".")[0] not in children:  # a tensor of the network itself, such as a ViT's class token
+        return
     numbered = f"{children.index(first.split('.')[0])}.{first.partition('.')[2]}"  # in nn.Sequential(*model.children())
     for key in state:
         if key == numbered or key.endswith(f".{numbered}"):
@@ -125,7 +130,7 @@ def _misfit(named: State, own: State, needed: list[str], children: list[str]) ->
             return f"{name} is missing"
         if named[name].shape != own[name].shape:
             return f"{name} is {tuple(named[name].shape)} there and {tuple(own[name].shape)} here"
-        if fault := _unusable(named[name]):
+        if own[name].is_floating_point() and (fault := _unusable(named[name])):  # others are tables of places
             return f"{name} is {fault}"
     blocks = {name.split(".")[0] for name in own}
     more = [n for n in named if n not in own and n.split(".")[0] in blocks & set(children) and not n.endswith(COUNTER)]

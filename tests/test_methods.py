@@ -12,7 +12,7 @@ from datasets.images import FaceSet, MixedSet
 from models.batches import Batch, Compute, train_batches
 from models.methods.cvar_dro import WorstShareLoss, worst_share_mean
 from models.methods.eiil import infer_environments, invariance_penalty, logit_slopes
-from models.methods.fine_tuning import BLOCKS, in_block, random_tensors
+from models.methods.fine_tuning import BLOCKS, random_tensors, within
 from models.methods.group_dro import GroupLoss, cell_groups, equal_chances, group_means, raised_weights
 from models.methods.jtt import error_weights, errors, with_copies
 from models.methods.lff import FailureLoss, TwoNetworks, generalised_cross_entropy, relative_difficulty
@@ -194,8 +194,8 @@ def test_blocks_part_the_network_and_masks_follow_their_draw():
     from models.classifier import new_classifier
 
     names = [name for name, _ in new_classifier("none", 0).named_parameters()]
-    assert sorted(name for block in BLOCKS for name in in_block(names, block)) == sorted(names)
-    assert in_block(names, "fc") == ["fc.weight", "fc.bias"] and len(in_block(names, "stem")) == 3
+    assert sorted(name for begin in BLOCKS.values() for name in within(names, begin)) == sorted(names)
+    assert within(names, BLOCKS["fc"]) == ["fc.weight", "fc.bias"] and len(within(names, BLOCKS["stem"])) == 3
     mask = random_tensors(names, 0.4, 100, 1)
     assert len(mask) == round(0.4 * 62) and mask == random_tensors(names, 0.4, 100, 1)
     assert mask != random_tensors(names, 0.4, 100, 2) and mask != random_tensors(names, 0.4, 200, 1)

@@ -5,10 +5,14 @@ fine-tune, and for `synthetic`, the synthetic images (`datasets.synthetic.Synthe
 arguments, with types (`models.options`); one without a default takes the value of train.py's flag of that name.
 """
 
+from collections.abc import Callable
+
+from torch import nn
+
 from models.methods.cvar_dro import cvar_dro
 from models.methods.eiil import eiil
 from models.methods.ffr import ffr
-from models.methods.fine_tuning import BLOCKS, cosine, freeze_block, full, random_mask, update_block
+from models.methods.fine_tuning import BLOCKS, block_methods, blocks_of, cosine, full, random_mask, update_block
 from models.methods.group_dro import group_dro
 from models.methods.jtt import jtt
 from models.methods.last_layer import last_layer
@@ -29,12 +33,18 @@ COMPARISONS = {
     "repair": repair,
     "ffr": ffr,
     # fine-tuned on synthetic ones, from the biased model
-    "linear-probe": update_block("fc"),
+    "linear-probe": update_block("fc", BLOCKS["fc"]),
     "full": full,
-    **{f"update-block-{block}": update_block(block) for block in BLOCKS},
-    **{f"freeze-block-{block}": freeze_block(block) for block in BLOCKS},
+    **block_methods(BLOCKS),
     "random-mask": random_mask,
     "cosine": cosine,
     "surgical": surgical,
     "last-layer": last_layer,
 }
+
+
+def of_network(known: dict[str, Callable], network: nn.Module, head: tuple[str, ...]) -> dict[str, Callable]:
+    """The methods with the blocks of a network other than ResNet-18, whose last layer's names begin with `head`."""
+    others = {name: train for name, train in known.items() if name not in block_methods(BLOCKS)}
+    probe = update_block(head[0].rstrip("."), head)
+    return others | {"linear-probe": probe} | block_methods(blocks_of(network))

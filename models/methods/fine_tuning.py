@@ -11,6 +11,7 @@ from models.run import Outcome, Run
 from models.selection import choose_tensors, sensitivity_table
 from utils.seeds import derived_seed
 
+# of ResNet; another network's are its own (`blocks_of`)
 BLOCKS = {
     "stem": ("conv1.", "bn1."),
     "1": ("layer1.",),
@@ -26,21 +27,46 @@ def full(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome
     return run.fine_tune(biased_model, synthetic, only=names_of(biased_model), label="full")
 
 
-def update_block(block: str) -> Callable[..., Outcome]:
-    """The tensors of one block; that of "fc" alone is linear probing."""
+def block_methods(blocks: dict[str, tuple[str, ...]]) -> dict[str, Callable[..., Outcome]]:
+    """A method that updates and one that freezes each of the blocks, which say how the names of their tensors begin."""
+    update = {f"update-block-{block}": update_block(block, names) for block, names in blocks.items()}
+    return update | {f"freeze-block-{block}": freeze_block(block, names) for block, names in blocks.items()}
+
+
+def blocks_of(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """The blocks of any network, in its order: its children and tensors of its own.
+
+    A child that holds nine tenths of all tensors is parted into its children in turn, or it would say nothing.
+    """
+    names, blocks = names_of(model), [""]
+    while wide := [b for b in blocks if len(within(names, (b,))) >= 0.9 * len(names) and has_children(model, b)]:
+        at = blocks.index(wide[0])
+        depth = wide[0].count(".") + 1
+        inner = dict.fromkeys(".".join(name.split(".")[:depth]) for name in within(names, (wide[0],)))
+        blocks[at : at + 1] = [name if name in names else f"{name}." for name in inner]
+    return {block.rstrip("."): (block,) for block in blocks}
+
+
+def has_children(model: nn.Module, block: str) -> bool:
+    """Whether a block, as its names begin, is a module of modules."""
+    return block not in names_of(model) and any(True for _ in model.get_submodule(block.rstrip(".")).children())
+
+
+def update_block(block: str, begin: tuple[str, ...]) -> Callable[..., Outcome]:
+    """The tensors of one block, whose names begin so; that of the last layer alone is linear probing."""
 
     def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
-        chosen = in_block(names_of(biased_model), block)
+        chosen = within(names_of(biased_model), begin)
         return run.fine_tune(biased_model, synthetic, only=chosen, label=f"update {block}")
 
     return train
 
 
-def freeze_block(block: str) -> Callable[..., Outcome]:
+def freeze_block(block: str, begin: tuple[str, ...]) -> Callable[..., Outcome]:
     """All tensors but those of one block."""
 
     def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
-        frozen = in_block(names_of(biased_model), block)
+        frozen = within(names_of(biased_model), begin)
         chosen = [name for name in names_of(biased_model) if name not in frozen]
         return run.fine_tune(biased_model, synthetic, only=chosen, label=f"freeze {block}")
 
@@ -70,9 +96,9 @@ def names_of(model: nn.Module) -> list[str]:
     return [name for name, _ in model.named_parameters()]
 
 
-def in_block(names: list[str], block: str) -> list[str]:
-    """Those of the tensors that belong to a block of a ResNet."""
-    return [name for name in names if name.startswith(BLOCKS[block])]
+def within(names: list[str], begin: tuple[str, ...]) -> list[str]:
+    """Those of the tensors whose names begin so."""
+    return [name for name in names if name.startswith(begin)]
 
 
 def random_tensors(names: list[str], share: float, seed: int, draw: int) -> list[str]:

@@ -1,0 +1,142 @@
+"""Networks by the registries of torchvision and timm, with one logit in place of their classes.
+
+torchvision and timm are imported when they are used: they take seconds to load.
+"""
+
+import difflib
+import warnings
+
+import torch
+from torch import nn
+
+from utils.errors import UserError
+
+TIMM = "timm:"  # before a name of timm's
+# Both rescale their inputs from ImageNet's statistics to those of their weights; it has to be there when a trained one is
+# read again, so always. Their auxiliary heads are training's, and give outputs that nothing here looks at.
+INCEPTIONS = {"aux_logits": False, "transform_input": True, "init_weights": True}
+
+
+def build_registered(name: str, image_size: int) -> nn.Module:
+    """The network of that name for images of so many pixels a side, untrained, with one logit.
+
+    Raises `UserError` for an unknown name, with the nearest, and for a size that the network can't have.
+    """
+    try:
+        return _of_timm(name, image_size) if name.startswith(TIMM) else _of_torchvision(name, image_size)
+    except UserError:
+        raise
+    except (ValueError, AssertionError) as error:
+        raise _wrong_size(name, image_size, error) from error
+
+
+def head_of(model: nn.Module) -> tuple[str, ...]:
+    """How the names of the last layer's tensors begin: timm says it; else the last linear layer or convolution."""
+    if names := getattr(model, "pretrained_cfg", {}).get("classifier"):
+        return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+    layers = [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
+    return (f"{layers[-1]}.",)
+
+
+def published_state(name: str, image_size: int) -> dict:
+    """The default ImageNet weights of a network, as the registry gives them; downloaded once.
+
+    The positions of a ViT are interpolated to `image_size`. Raises `UserError` where there are none, and OSError or
+    RuntimeError where they are out of reach.
+    """
+    if name.startswith(TIMM):
+        import timm
+
+        if not timm.is_model_pretrained(name.removeprefix(TIMM)):
+            raise no_weights(name)
+        options = _timm_options(timm, name, image_size)
+        return timm.create_model(name.removeprefix(TIMM), pretrained=True, **options).state_dict()
+    from torchvision.models import get_model_weights, vision_transformer
+
+    state = dict(get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True))
+    if name.startswith("vit_"):
+        patch = state["conv_proj.weight"].shape[-1]
+        state = vision_transformer.interpolate_embeddings(image_size, patch, state)
+    return state
+
+
+def no_weights(name: str) -> UserError:
+    """The error for a network without published weights."""
+    return UserError(f"--weights imagenet: there are none for {name}; give --weights none or a file")
+
+
+def check_size(model: nn.Module, name: str, image_size: int) -> None:
+    """Raise `UserError` unless a network on the meta device makes one logit of images of so many pixels a side."""
+    try:
+        shape = tuple(model.train()(torch.empty(2, 3, image_size, image_size, device="meta")).shape)
+    except (ValueError, AssertionError, RuntimeError) as error:
+        raise _wrong_size(name, image_size, error) from error
+    if shape != (2, 1):
+        raise UserError(f"--network {name}: gives an output of shape {shape} for two images, not a logit each")
+
+
+def _of_torchvision(name: str, image_size: int) -> nn.Module:
+    from torchvision import models
+
+    known = models.list_models(module=models)  # the classification networks
+    if name not in known:
+        raise unknown(name, known)
+    options = {}
+    if name.startswith("vit_"):
+        options = {"image_size": image_size}
+    if name.startswith("maxvit_"):
+        options = {"input_size": (image_size, image_size)}
+    if name in ("googlenet", "inception_v3"):
+        options = INCEPTIONS
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = models.get_model(name, weights=None, **options)
+    return _with_one_logit(model)
+
+
+def _with_one_logit(model: nn.Module) -> nn.Module:
+    parent_name, _, name = head_of(model)[0][:-1].rpartition(".")
+    parent = model.get_submodule(parent_name)
+    layer = getattr(parent, name)
+    bias = layer.bias is not None
+    if isinstance(layer, nn.Conv2d):
+        new = nn.Conv2d(layer.in_channels, 1, layer.kernel_size, bias=bias)
+    else:
+        new = nn.Linear(layer.in_features, 1, bias=bias)
+    setattr(parent, name, new)
+    later = list(parent.named_children())
+    for after, module in later[[key for key, _ in later].index(name) :]:
+        if isinstance(module, nn.ReLU):  # SqueezeNet's: a logit that can't be negative would call every image positive
+            setattr(parent, after, nn.Identity())
+    return model
+
+
+def _of_timm(name: str, image_size: int) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise UserError(
+            f"--network {name}: timm is not installed; pip install timm, or name one of torchvision"
+        ) from error
+    if not timm.is_model(name.removeprefix(TIMM)):
+        raise unknown(name, [f"{TIMM}{other}" for other in timm.list_models()])
+    return timm.create_model(name.removeprefix(TIMM), num_classes=1, **_timm_options(timm, name, image_size))
+
+
+def _timm_options(timm, name: str, image_size: int) -> dict:
+    found = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+    return {"img_size": image_size} if found is not None and found.fixed_input_size else {}
+
+
+def unknown(name: str, known: list[str]) -> UserError:
+    """The error for a network that isn't there, with the nearest names."""
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    said = f"did you mean {', '.join(near)}" if near else "name a classification network of torchvision, or timm:NAME"
+    return UserError(f"--network {name}: there is none; {said}")
+
+
+def _wrong_size(name: str, image_size: int, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:150]
+    return UserError(
+        f"--network {name}: takes no images of --image-size {image_size} ({reason}); pass another, such as 224"
+    )
