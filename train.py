@@ -18,8 +18,8 @@ training the epoch with the best accuracy on real val is kept. For each seed and
 --methods takes any number of others to compare with, which share a seed's biased model and its gradients:
     real images alone          erm cvar-dro lff jtt eiil, and group-dro, which trains on protected labels
     with synthetic ones        synthetic-only supplement repair ffr
-    fine-tuned on synthetic    linear-probe full random-mask cosine aim-fair update-block-N freeze-block-N
-                               (N: stem, 1, 2, 3, 4, fc) surgical last-layer
+    fine-tuned on synthetic    linear-probe full random-mask cosine surgical last-layer aim-fair update-block-N freeze-block-N
+                               (N: stem, 1, 2, 3, 4, fc; of another --network its own children: docs/networks.md)
 erm always runs: it is the biased model of the others. Options follow a colon: aim-fair:top-k=50, random-mask:share=0.4,draw=2,
 jtt:epochs=2,weight=20. All that draw synthetic images also have ratio (of their number to that of real images) and
 prompt-type: aim-fair:ratio=0.5, synthetic-only:prompt-type=plain.

@@ -18,7 +18,7 @@ from models.training import Objective, RateShares, Schedule, fit, lone_images_na
 from models.weights import load_tensors
 from utils.checkpoint import Unfinished
 from utils.records import rerun
-from utils.seeds import torch_generator
+from utils.seeds import derived_seed, torch_generator
 
 
 class Outcome(NamedTuple):
@@ -121,10 +121,10 @@ class Run:
         if key not in self._gradients:
             compute = replace(self.settings.compute, keep_last_batch=False)  # a short one would weigh too much
             generator = torch_generator(self.seed, f"gradient {name}")
-            torch.manual_seed(generator.initial_seed())  # for a network with dropout
-            batches = train_batches(data, compute, generator)
+            batches, model = train_batches(data, compute, generator), self.biased_model()
+            torch.manual_seed(derived_seed(self.seed, "gradient"))  # dropout's draws, the same for all sets
             with lone_images_named():
-                self._gradients[key] = mean_gradients(self.biased_model(), batches, amp=compute.amp)
+                self._gradients[key] = mean_gradients(model, batches, amp=compute.amp)
         return self._gradients[key]
 
     def _network(self, weights: str, seed: int) -> nn.Module:

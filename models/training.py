@@ -94,7 +94,7 @@ def fit(
     with lone_images_named(), checkpoint or nullcontext(), bar:
         for epoch in range(done + 1, schedule.epochs + 1):
             lr = training.begin_epoch(epoch)
-            torch.manual_seed(generator.initial_seed() + epoch)  # for dropout: a checkpoint is after an epoch
+            torch.manual_seed(generator.initial_seed() + epoch)  # for dropout, so that an epoch can be run alone
             batches = train_batches(data, compute, generator, sampling=sampling)
             loss = _train_epoch(network, batches, training.optimizer, objective, compute=compute, bar=bar)
             if not np.isfinite(loss):

@@ -1,0 +1,198 @@
+"""Networks by the registries of torchvision and timm, from one end to the other at small sizes; and the program of own_model.md."""
+
+import contextlib
+import io
+import json
+import re
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import ROOT, assert_one_line_error, run_here
+from safetensors.torch import save_file
+from test_chain import SMALL, synthetic  # noqa: F401
+from test_resume import assert_same_results
+from torchvision import models
+from torchvision.models._api import BUILTIN_MODELS
+from torchvision.models.convnext import CNBlockConfig
+
+import train
+from models import training
+from models.classifier import head_names, new_classifier, outline
+from models.methods.fine_tuning import blocks_of, names_of
+from models.options import auto_top_k, count_of, counted
+
+
+def vit_mini(*, weights=None, image_size=224, **options):
+    """A relative of vit_b_16 with two layers."""
+    sizes = {"patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
+    return models.VisionTransformer(image_size, **sizes, **options)
+
+
+def convnext_mini(*, weights=None, **options):
+    """A relative of convnext_tiny, with its stochastic depth."""
+    blocks = [CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 2)]
+    return models.ConvNeXt(blocks, stochastic_depth_prob=0.5, **options)
+
+
+@pytest.fixture(autouse=True)
+def relatives(monkeypatch):
+    for build in (vit_mini, convnext_mini):
+        monkeypatch.setattr(build, "__module__", "torchvision.models.mini")
+        monkeypatch.setitem(BUILTIN_MODELS, build.__name__, build)
+
+
+def start(toy, synthetic, output, network, *more):  # noqa: F811
+    base = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", output, "--seeds", 1]
+    return run_here(train.main, *base, *SMALL, "--network", network, *more)
+
+
+def broken_off(monkeypatch, at):
+    """Ctrl-C in the validation of one epoch."""
+    left, evaluate = [at], training.evaluate
+
+    def pulled(*arguments):
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(training, "evaluate", pulled)
+
+
+CASES = {
+    "mobilenet_v3_small": (None, 142),
+    "vit_mini": ("encoder", 32),
+    "convnext_mini": ("features", 39),
+    "timm:test_vit": ("blocks.0", None),
+    "timm:test_efficientnet": ("blocks", None),
+}
+
+
+@pytest.mark.parametrize("network", CASES)
+def test_from_one_end_to_the_other_and_resumed(toy, synthetic, tmp_path, monkeypatch, network):  # noqa: F811
+    if network.startswith("timm:"):
+        pytest.importorskip("timm")
+    block, tensors = CASES[network]
+    flags = ["--pre-train-epochs", 2, "--fine-tune-epochs", 2, "--checkpoint-seconds", 0]
+    flags += ["--methods", "aim-fair", *([f"update-block-{block}", "linear-probe"] if block else [])]
+    whole = start(toy, synthetic, tmp_path / "whole", network, *flags)
+    assert whole.returncode == 0, whole.stderr
+    with monkeypatch.context() as patch:
+        broken_off(patch, 4)  # in the second epoch of aim-fair, after two of erm
+        assert start(toy, synthetic, tmp_path / "again", network, *flags).returncode == 130
+    assert start(toy, synthetic, tmp_path / "again", network, *flags).returncode == 0
+    assert_same_results(tmp_path / "again", tmp_path / "whole")
+    for name in ("curve.csv", "sensitivity.csv"):  # dropout's draws too
+        of_both = [(tmp_path / run / "aim-fair" / "seed_1" / name).read_bytes() for run in ("whole", "again")]
+        assert of_both[0] == of_both[1]
+    settings = json.loads((tmp_path / "whole" / "aim-fair" / "seed_1" / "metrics.json").read_text())["settings"]
+    assert settings["biased_model"]["network"] == network
+    rows = (tmp_path / "whole" / "aim-fair" / "seed_1" / "sensitivity.csv").read_text().splitlines()[1:]
+    assert tensors in (None, len(rows)) and settings["top_k"] == round(55 / 62 * len(rows))
+    assert f"--top-k {settings['top_k']} of {len(rows)} tensors" in whole.stdout
+
+
+@pytest.mark.parametrize(
+    ("network", "head", "tensors"),
+    [
+        ("resnet50", "fc.", 161),
+        ("convnext_tiny", "classifier.2.", 182),
+        ("vit_b_16", "heads.head.", 152),
+        ("regnet_y_400mf", "fc.", 225),
+        ("squeezenet1_1", "classifier.1.", 52),
+        ("inception_v3", "fc.", 284),
+    ],
+)
+def test_any_network_has_one_logit_and_blocks_that_part_it(network, head, tensors, monkeypatch):
+    for name in ("trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_"):
+        monkeypatch.setattr(
+            torch.nn.init, name, lambda tensor, *_, **__: tensor
+        )  # values don't matter, and cost seconds
+    model = outline(network, 1, 96)
+    names = names_of(model)
+    assert head_names(model, network) == (head,) and len(names) == tensors
+    blocks = blocks_of(model)
+    assert len(blocks) > 4
+    assert sorted(name for begin in blocks.values() for name in names if name.startswith(begin)) == sorted(names)
+
+
+def test_a_logit_of_squeezenet_can_be_negative():
+    logits = new_classifier("none", 1, network="squeezenet1_1").eval()(torch.randn(16, 3, 32, 32))
+    model = new_classifier("none", 1, network="squeezenet1_1")
+    torch.nn.init.constant_(model.classifier[1].bias, -5.0)
+    assert logits.shape == (16, 1) and (model.eval()(torch.zeros(1, 3, 32, 32)) < 0).all()
+
+
+@pytest.mark.parametrize("network", ["mobilenet_v3_small", "swin_t", "vit_mini"])
+def test_the_registrys_imagenet_weights_are_read_but_for_the_head(network, monkeypatch):
+    """swin_t keeps tables of places among its tensors; vit_mini's positions are of 32 pixels, and 64 asked."""
+    options = {"image_size": 32} if network == "vit_mini" else {}
+    model = models.get_model(network, weights=None, **options)
+    state = {n: torch.randn_like(t) if t.is_floating_point() else t for n, t in model.state_dict().items()}
+    published = SimpleNamespace(DEFAULT=SimpleNamespace(get_state_dict=lambda **_: dict(state)))
+    monkeypatch.setattr(models, "get_model_weights", lambda name: published)
+    new = new_classifier("imagenet", 1, network=network, image_size=64)
+    [head] = head_names(new, network)
+    for name, tensor in new.state_dict().items():
+        if not name.startswith(head) and name != "encoder.pos_embedding":
+            assert torch.equal(tensor, state[name]), name
+    assert new.state_dict()[f"{head}weight"].shape[0] == 1
+
+
+def test_top_k_as_a_share_is_the_same_as_its_count():
+    assert [count_of(k, 62) for k in (None, "89%", 50, "auto")] == [55, 55, 50, "auto"]
+    assert [count_of(k, 142) for k in (None, "89%", "100%")] == [126, 126, 142]
+    assert counted("aim-fair:ratio=0.5,top-k=89%", 62) == "aim-fair:ratio=0.5,top-k=55"
+    assert auto_top_k(62) == [40, 45, 50, 55, 60] and auto_top_k(6) == [4, 5, 6]
+
+
+def test_a_share_for_resnet18_leaves_the_record_as_it_is(toy, synthetic, tmp_path):  # noqa: F811
+    flags = ["--width", 0.125, "--methods", "aim-fair:top-k=89%"]
+    done = start(toy, synthetic, tmp_path, "resnet18", *flags)
+    assert done.returncode == 0 and "of 62 tensors" not in done.stdout
+    settings = json.loads((tmp_path / "aim-fair" / "seed_1" / "metrics.json").read_text())["settings"]
+    assert settings["top_k"] == 55 and "network" not in settings["biased_model"]
+    assert "recorded already" in start(toy, synthetic, tmp_path, "resnet18", "--width", 0.125, "--top-k", "89%").stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (["--network", "mobilnet_v3_smal"], ["no", "did you mean mobilenet_v3_small"]),
+        (["--network", "fasterrcnn_resnet50_fpn"], ["resnet50"]),
+        (["--network", ""], ["torchvision"]),
+        (["--network", "timm:x"], ["timm is not installed", "pip install timm"]),
+        (["--width", 0.5], ["--width 0.5"]),
+        (["--network", "vit_mini", "--image-size", 33], ["--image-size 33", "pass another"]),
+        (["--network", "alexnet"], ["--image-size 32"]),
+        (["--top-k", 143], ["--top-k 143", "1 to 142", "89%"]),
+        (["--methods", "aim-fair:top-k=0.1%"], ["--top-k 0", "1 to 142"]),
+        (["--top-k", "0%"], ["--top-k"]),
+        (["--methods", "aim-fair:top-k=x%"], ["top-k=x%"]),
+        (["--methods", "update-block-3"], ["update-block-features.0", "update-block-classifier"]),
+        (["--weights", "OTHER"], ["not weights of this network", "--network"]),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_trained(toy, synthetic, tmp_path, monkeypatch, flags, parts):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "timm", None)
+    other = tmp_path / "other.safetensors"
+    save_file(convnext_mini().state_dict(), other)
+    flags = [other if flag == "OTHER" else flag for flag in flags]
+    failed = start(toy, synthetic, tmp_path / "out", "mobilenet_v3_small", *flags)
+    assert_one_line_error(failed, *parts)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_program_of_the_page_runs():
+    [program] = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "own_model.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert len([line for line in program.splitlines() if line.strip()]) <= 20
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(program, "own_model.md", "exec"), found := {})
+    assert len(found["table"]) == 6 and 0 < len(found["chosen"]) < 6
+    assert [n for n, p in found["model"].named_parameters() if p.requires_grad] == found["chosen"]
+    assert out.getvalue().count("weight") >= 3
