@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from models.registry import build_registered, check_size, head_of, no_weights, published_state
+from models.registry import build_registered, check_size, head_of, no_weights, published_state, published_url
 from models.weights import load_backbone, read_tensors
 from utils.errors import UserError
 
@@ -77,17 +77,19 @@ def _build(network: str, width: float, image_size: int) -> nn.Module:
 
 
 def _published_state(network: str, image_size: int) -> dict[str, torch.Tensor]:
-    weights = _file_of(network).PUBLISHED if network in NETWORKS else None
-    if network in NETWORKS and weights is None:
+    own = network in NETWORKS
+    weights = _file_of(network).PUBLISHED if own else None
+    if own and weights is None:
         raise no_weights(network)
     try:
-        return (
-            weights.get_state_dict(progress=True, check_hash=True) if weights else published_state(network, image_size)
-        )
+        if own:
+            return weights.get_state_dict(progress=True, check_hash=True)
+        return published_state(network, image_size)
     except UserError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
+        reason, url = " ".join(str(error).split()), weights.url if own else published_url(network)
         raise UserError(
-            f"cannot get the ImageNet weights of {network} ({' '.join(str(error).split())}); fetch "
-            f"{weights.url if weights else 'them'} elsewhere and pass --weights FILE, or pass --weights none to train from scratch"
+            f"cannot get the ImageNet weights of {network} ({reason}); fetch {url} elsewhere and pass --weights FILE, "
+            "or pass --weights none to train from scratch"
         ) from error

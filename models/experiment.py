@@ -44,11 +44,9 @@ class Experiment:
             be_deterministic()
         self.settings, self.device = settings, settings.compute.device
         network = outline(settings.network, settings.width, settings.image_size)
-        self.known = (
-            known
-            if settings.network == "resnet18"
-            else of_network(known, network, head_names(network, settings.network))
-        )
+        self.known = known
+        if settings.network != "resnet18":
+            self.known = of_network(known, network, head_names(network, settings.network))
         self.tensors = sum(1 for _ in network.parameters())
         self.flags = {name.replace("_", "-"): value for name, value in vars(settings).items()}
         self.flags["top-k"] = count_of(settings.top_k, self.tensors)
@@ -61,10 +59,8 @@ class Experiment:
         for k in ks:
             check_top_k(k, self.tensors)
         if ks and settings.top_k is None and settings.network != "resnet18":
-            print(
-                f"{settings.network}: --top-k {self.flags['top-k']} of {self.tensors} tensors, the paper's share",
-                flush=True,
-            )
+            k = self.flags["top-k"]
+            print(f"{settings.network}: --top-k {k} of {self.tensors} tensors, the paper's share", flush=True)
 
     def describe(self) -> str:
         """What a dry run says, after a look at some of the images."""

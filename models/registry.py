@@ -60,6 +60,15 @@ def published_state(name: str, image_size: int) -> dict:
     return state
 
 
+def published_url(name: str) -> str:
+    """Where those weights are; timm has no one address."""
+    if name.startswith(TIMM):
+        return "them"
+    from torchvision.models import get_model_weights
+
+    return get_model_weights(name).DEFAULT.url
+
+
 def no_weights(name: str) -> UserError:
     """The error for a network without published weights."""
     return UserError(f"--weights imagenet: there are none for {name}; give --weights none or a file")

@@ -65,7 +65,9 @@ def load_backbone(model: nn.Module, content: Mapping, origin: str, head: str | t
     fits = sorted((i for i, miss in enumerate(misses) if not miss), key=lambda i: candidates[i][0] not in USUAL)
     if not fits:
         why = misses[0] if misses else f"no tensor is called {needed[0]}, with any prefix"
-        raise UserError(f"--weights {origin}: not weights of this network (see --network, --width): {why}")
+        raise UserError(
+            f"--weights {origin}: not weights of this network (see --network, --width, --image-size): {why}"
+        )
     place, prefix, named = candidates[fits[0]]
     kept = {name: tensor for name, tensor in named.items() if name in own}
     model.load_state_dict(kept, strict=False)

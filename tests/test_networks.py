@@ -22,6 +22,7 @@ from models import training
 from models.classifier import head_names, new_classifier, outline
 from models.methods.fine_tuning import blocks_of, names_of
 from models.options import auto_top_k, count_of, counted
+from utils.errors import UserError
 
 
 def vit_mini(*, weights=None, image_size=224, **options):
@@ -139,6 +140,15 @@ def test_the_registrys_imagenet_weights_are_read_but_for_the_head(network, monke
         if not name.startswith(head) and name != "encoder.pos_embedding":
             assert torch.equal(tensor, state[name]), name
     assert new.state_dict()[f"{head}weight"].shape[0] == 1
+
+
+def test_weights_out_of_reach_say_where_they_are(monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(models.MobileNet_V3_Small_Weights, "get_state_dict", unreachable)
+    with pytest.raises(UserError, match=r"mobilenet_v3_small \(no route to host\); fetch https://.*--weights FILE"):
+        new_classifier("imagenet", 1, network="mobilenet_v3_small")
 
 
 def test_top_k_as_a_share_is_the_same_as_its_count():
