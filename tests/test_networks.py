@@ -158,6 +158,16 @@ def test_top_k_as_a_share_is_the_same_as_its_count():
     assert auto_top_k(62) == [40, 45, 50, 55, 60] and auto_top_k(6) == [4, 5, 6]
 
 
+def test_auto_tries_the_same_shares_of_another_network(toy, synthetic, tmp_path):  # noqa: F811
+    flags = ["--methods", "aim-fair:top-k=auto", "--number-held-out-synthetic", 2]
+    done = start(toy, synthetic, tmp_path, "vit_mini", *flags)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "aim-fair_top-k=auto" / "seed_1"
+    tried = [int(row.split(",")[0]) for row in (folder / "top_k.csv").read_text().splitlines()[1:]]
+    assert tried == [21, 23, 26, 28, 31] == [round(32 * k / 62) for k in (40, 45, 50, 55, 60)]
+    assert json.loads((folder / "metrics.json").read_text())["chosen_top_k"] in tried
+
+
 def test_a_share_for_resnet18_leaves_the_record_as_it_is(toy, synthetic, tmp_path):  # noqa: F811
     flags = ["--width", 0.125, "--methods", "aim-fair:top-k=89%"]
     done = start(toy, synthetic, tmp_path, "resnet18", *flags)
