@@ -71,7 +71,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("network", CASES)
+@pytest.mark.parametrize(
+    "network", [pytest.param(n, marks=pytest.mark.slow if n == "mobilenet_v3_small" else ()) for n in CASES]
+)
 def test_from_one_end_to_the_other_and_resumed(toy, synthetic, tmp_path, monkeypatch, network):  # noqa: F811
     if network.startswith("timm:"):
         pytest.importorskip("timm")
