@@ -28,24 +28,27 @@ class Splits(NamedTuple):
 
 def check_splits(found: Splits, name: str) -> None:
     """Raise `UserError` unless a reader gave what `Splits` says; `name` is that of the data set."""
+    fault = _fault(found)
+    if fault:
+        raise UserError(f"--dataset {name}: {fault}; its file in datasets/ must read it as datasets/splits.py says")
+
+
+def _fault(found: Splits) -> str:
     pair, _, tables, size = found
-    fault = ""
     if list(tables) != list(NAMES):
-        fault = f"the splits are {', '.join(tables)}, not {', '.join(NAMES)}"
-    elif not (size in (ALL, LARGEST) or isinstance(size, int)):
-        fault = f"its default size is {size!r}"
-    for split, table in tables.items() if not fault else ():
+        return f"the splits are {', '.join(tables)}, not {', '.join(NAMES)}"
+    if not (size in (ALL, LARGEST) or isinstance(size, int)):
+        return f"its default size is {size!r}"
+    for split, table in tables.items():
         missing = [column for column in pair.attributes if column not in table.columns]
-        if missing or table.empty:
-            fault = fault or f"{split} has no {f'column {missing[0]}' if missing else 'image'}"
-            continue
+        if missing:
+            return f"{split} has no column {missing[0]}"
+        if table.empty:
+            return f"{split} has no image"
         values = table[list(pair.attributes)]
         unknown = values.isna()
         allowed = list(pair.protected) if split == "train" else []  # may be missing
         if not (values.isin([-1, 0, 1]) | unknown).all(axis=None) or unknown.drop(columns=allowed).any(axis=None):
-            fault = fault or f"{split} has other labels than -1, 0 and 1"
+            return f"{split} has other labels than -1, 0 and 1"
     names = [image for table in tables.values() for image in table.index]
-    if not fault and len(set(names)) < len(names):
-        fault = "an image is listed twice"
-    if fault:
-        raise UserError(f"--dataset {name}: {fault}; its file in datasets/ must read it as datasets/splits.py says")
+    return "an image is listed twice" if len(set(names)) < len(names) else ""

@@ -10,9 +10,9 @@ from models.registry import build_registered, check_size, head_of, no_weights, p
 from models.weights import load_backbone, read_tensors
 from utils.errors import UserError
 
-# Networks of one's own: one file of models/, and its name here; others are torchvision's or timm's. A file has `build(width)`, which gives the network with one logit, `HEAD`, how
-# the names of its last layer's tensors begin, and `PUBLISHED`, torchvision's ImageNet weights or None. A file is imported
-# when it is used: torchvision takes seconds to load.
+# Networks of one's own: one file of models/, and its name here; others are torchvision's or timm's. A file has
+# `build(width)`, which gives the network with one logit, `HEAD`, how the names of its last layer's tensors begin, and
+# `PUBLISHED`, torchvision's ImageNet weights or None. It is imported when it is used: torchvision takes seconds to load.
 NETWORKS = ("resnet18",)
 
 
