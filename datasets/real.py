@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from datasets import celeba, custom, parquet, toy, utkface
 from datasets.bias import largest_biased_size
@@ -47,12 +46,11 @@ def read_lists(settings) -> Splits:
 def load_faces(lists: Splits, settings) -> dict[str, FaceSet]:
     """The images of each split, on the GPU where it has room. Val and test are resized once, to what is evaluated."""
     sizes = dict.fromkeys(lists.tables, settings.decode_size or settings.image_size) | {"train": settings.decode_size}
-    device = torch.device(settings.compute.device)
     faces = {
         split: real_faces(lists.folder, table, lists.pair, settings.cache_folder, sizes[split])
         for split, table in lists.tables.items()
     }
-    return {split: images.on(device) for split, images in faces.items()}
+    return {split: images.on(settings.compute.device) for split, images in faces.items()}
 
 
 def training_list(train: pd.DataFrame, pair: Pair, size: int | str, bias_degree: str) -> pd.DataFrame:

@@ -75,17 +75,9 @@ def fit(
     A `checkpoint` is kept after every epoch. Training continues from it with the result of an unbroken run. An
     objective that learns has its tensors in `state()` and takes them back in `restore(state)`.
 
-    Raises `UserError` where the loss is no longer finite, or a batch of one image is too small for batch norm.
+    Raises `UserError` where `trainable` is empty or names no tensor, the loss is no longer finite, or a batch of one image is too small for batch norm.
     """
-    names = [name for name, _ in model.named_parameters()]
-    unknown = [name for name in trainable or () if name not in names]
-    if unknown or trainable == []:
-        what = f"no tensor {unknown[0]} in the network" if unknown else "no tensor to train"
-        raise UserError(
-            f"{label}: {what}; it has {', '.join(difflib.get_close_matches(str(unknown), names, n=2)) or names[0]}, ..."
-        )
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(trainable is None or name in trainable)
+    _let_move(model, trainable, label)
     training = _Training(model, schedule, objective, generator, rate_shares=rate_shares)
     training.restore(checkpoint.load() if checkpoint else None)
     network = torch.compile(model) if compute.compile else model  # the same parameters
@@ -106,6 +98,17 @@ def fit(
     model.load_state_dict(training.best_state)
     model.requires_grad_(True)
     return [{**row, "best": place == training.best} for place, row in enumerate(training.curve)]
+
+
+def _let_move(model: nn.Module, trainable: list[str] | None, label: str) -> None:
+    names = [name for name, _ in model.named_parameters()]
+    unknown = [name for name in trainable or () if name not in names]
+    if unknown or trainable == []:
+        what = f"no tensor {unknown[0]} in the network" if unknown else "no tensor to train"
+        near = difflib.get_close_matches(str(unknown), names, n=2) or names[:1]
+        raise UserError(f"{label}: {what}; it has {', '.join(near)}, ...")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(trainable is None or name in trainable)
 
 
 class _Training:
