@@ -75,7 +75,8 @@ def fit(
     A `checkpoint` is kept after every epoch. Training continues from it with the result of an unbroken run. An
     objective that learns has its tensors in `state()` and takes them back in `restore(state)`.
 
-    Raises `UserError` where `trainable` is empty or names no tensor, the loss is no longer finite, or a batch of one image is too small for batch norm.
+    Raises `UserError` where `trainable` is empty or names what is no tensor, the loss is no longer finite, or a batch of
+    one image is too small for batch norm.
     """
     _let_move(model, trainable, label)
     training = _Training(model, schedule, objective, generator, rate_shares=rate_shares)
