@@ -12,7 +12,7 @@
 #
 # Flags of train.py and of stable_diffusion/generate.py pass through: --target-sensitive, --prompt-type, --device and
 # --compile go to both; --model, --prompts, --images-per-cell, --steps, --guidance-scale, --scheduler, --prediction, --fast,
-# --size, --save-size and, as --generation-batch-size, --generation-seed and --generation-precision, to generation; every other one to training.
+# --size, --save-size, --offload, --vae-slicing, --vae-tiling and, as --generation-batch-size, --generation-seed and --generation-precision, to generation; every other one to training.
 # With --synthetic-data-root FILE.csv nothing is generated: the images that the file lists take the synthetic ones' place.
 # Finished stages are skipped; nothing is overwritten.
 set -euo pipefail
@@ -32,7 +32,7 @@ while [ $# -gt 0 ]; do
     fi
     case "$flag" in
         -h|--help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-        --fast|--compile|--deterministic|--keep-last-batch|--dry-run) [ ${#values[@]} -eq 0 ] || fail "$flag takes no value" ;;
+        --fast|--vae-slicing|--vae-tiling|--compile|--deterministic|--keep-last-batch|--dry-run) [ ${#values[@]} -eq 0 ] || fail "$flag takes no value" ;;
         --*) [ ${#values[@]} -gt 0 ] || fail "$flag needs a value" ;;
         *) fail "unexpected argument $flag; see bash runner.sh --help" ;;
     esac
@@ -45,10 +45,10 @@ while [ $# -gt 0 ]; do
         --target-sensitive) pair="${values[0]}"; both+=("$flag" "${values[@]}") ;;
         --prompt-type|--device) both+=("$flag" "${values[@]}") ;;
         --dry-run) dry_run=1 ;;
-        --fast) generation+=("$flag") ;;
+        --fast|--vae-slicing|--vae-tiling) generation+=("$flag") ;;
         --compile) both+=("$flag") ;;
         --deterministic|--keep-last-batch) training+=("$flag") ;;
-        --model|--prompts|--images-per-cell|--steps|--guidance-scale|--scheduler|--prediction|--size|--save-size)
+        --model|--prompts|--images-per-cell|--steps|--guidance-scale|--scheduler|--prediction|--size|--save-size|--offload)
             generation+=("$flag" "${values[@]}") ;;
         --generation-*) generation+=("--${flag#--generation-}" "${values[@]}") ;;
         *) training+=("$flag" "${values[@]}") ;;

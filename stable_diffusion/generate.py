@@ -9,8 +9,6 @@ cell beside them. Started again, it continues where it stopped; a larger --image
 """
 
 import argparse
-import hashlib
-import json
 from pathlib import Path
 
 import torch
@@ -18,29 +16,43 @@ import torch
 from datasets.pairs import same_pair
 from prompts import Prompts, find_prompt_file, prompts_of_type, read_prompts
 from prompts.check import check_prompts
-from stable_diffusion.choices import DEFAULT_MODEL, FAST_SAMPLER, PAPER_SAMPLER, PREDICTIONS, SCHEDULERS
+from stable_diffusion.choices import (
+    DEFAULT_MODEL,
+    FAST_SAMPLER,
+    OFFLOADS,
+    PAPER_GUIDANCE,
+    PAPER_SAMPLER,
+    PAPER_SIZE,
+    PREDICTIONS,
+    SCHEDULERS,
+)
 from stable_diffusion.contact_sheet import write_contact_sheets
 from stable_diffusion.flat import remove_flat
-from stable_diffusion.folder import check_folder
 from stable_diffusion.manifest import (
     Job,
     Manifest,
     check_manifest,
     merge_parts,
     noted_batch_size,
-    noted_settings,
     notes_all,
     plan,
 )
-from stable_diffusion.single_file import check_single_file
-from stable_diffusion.source import Unreachable, find_source
+from stable_diffusion.settings import (
+    OWN,
+    check_size,
+    kind_of,
+    learn,
+    noted_by_model,
+    noted_kind,
+    settings_of,
+)
+from stable_diffusion.source import Unreachable
 from utils.arguments import PRECISIONS, choose_device, non_negative_float, positive_int, seed_number
 from utils.errors import UserError, command_line
 from utils.files import locked
 from utils.processes import Place, place
 
 CPU_BATCH = 15  # the paper's
-TRAINED_STEPS = 1000
 
 
 def main() -> None:
@@ -56,16 +68,15 @@ def main() -> None:
     texts = prompts_of_type(prompts, args.prompt_type)
     folder = args.outdir / prompts.pair / args.prompt_type
     jobs = plan(texts, args.images_per_cell, args.seed)
-    settings = settings_of(args, texts, device) | learned(folder)
-    if args.prediction:
-        settings["prediction"] = args.prediction
+    if args.offload != "none" and device.type == "cpu":
+        raise UserError(f"--offload {args.offload}: keeps a GPU's memory free, and there is none; leave it out")
+    complete = len(existing(jobs, folder)) == len(jobs)
+    kind = noted_kind(folder) if complete else look_at(args.model, folder, args.dry_run)
+    settings = noted_by_model(settings_of(args, texts, device, kind), folder)
     check_manifest(folder, settings)
+    print(f"{folder}: {len(jobs)} images asked for; {args.model}, {describe(settings)}", flush=True)
     if args.dry_run:
         check_prompts(prompt_file)
-        if len(existing(jobs, folder)) < len(jobs):
-            check_model(args.model)
-        how = f"{settings['scheduler']}, {settings['steps']} steps"
-        print(f"{folder}: {len(jobs)} images asked for; {args.model}, {how}")
         return
     run(args, settings, jobs, folder, heads=titles(prompts), device=device)
 
@@ -94,81 +105,34 @@ def generate(
     from stable_diffusion.pipeline import load_pipeline
     from stable_diffusion.produce import Sampling, produce, trial_batch
 
-    sampling = Sampling(settings["steps"], args.guidance_scale, args.size, args.save_size)
-    options = {"compile_unet": args.compile, "prediction": settings.get("prediction")}
-    pipeline = load_pipeline(args.model, settings["scheduler"], device, settings["precision"], **options)
-    check_size(args.size, pipeline)
-    asked = {key: value for key, value in settings.items() if key != "schedule"}
-    settings = asked | learn(args.model, pipeline.scheduler.config)
+    scheduler = None if settings["scheduler"] == OWN else settings["scheduler"]
+    memory = {"offload": args.offload, "vae_slicing": args.vae_slicing, "vae_tiling": args.vae_tiling}
+    options = {"compile_denoiser": args.compile, "prediction": settings.get("prediction"), **memory}
+    pipeline = load_pipeline(args.model, scheduler, device, settings["precision"], **options)
+    settings = learn(settings, pipeline, args.size)
+    check_size(settings["size"], pipeline)
+    sampling = Sampling(settings["steps"], settings["guidance_scale"], settings["size"], args.save_size)
     check_manifest(folder, settings)  # an older version may have begun the set without knowing
     done = existing(jobs, folder) if process.count == 1 else []
     with locked(folder / ".start.lock", wait=True):  # so that all processes take the batch size of the first
         batch_size = args.batch_size or noted_batch_size(folder, settings)
         if batch_size is None:
             on_gpu = device.type == "cuda"
-            batch_size = trial_batch(pipeline, sampling, jobs[0].prompt) if on_gpu else CPU_BATCH
+            batch_size = trial_batch(pipeline, sampling, jobs[0], device) if on_gpu else CPU_BATCH
         manifest = Manifest(folder, settings, batch_size, done, process)
     produce(pipeline, jobs, manifest, sampling)
     return settings
 
 
-def settings_of(args: argparse.Namespace, texts: dict[str, list[str]], device: torch.device) -> dict:
-    """What decides how an image looks, as the manifest keeps it."""
-    scheduler, steps = sampler(args.scheduler, args.steps, args.fast)
-    return {
-        "model": args.model,
-        "prompts": hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:12],
-        "scheduler": scheduler,
-        "steps": steps,
-        "guidance_scale": args.guidance_scale,
-        "size": args.size,
-        "save_size": args.save_size,
-        "seed": args.seed,
-        "precision": args.precision or ("fp32" if device.type == "cpu" else "fp16"),
-    }
-
-
-def learn(model: str, scheduler: dict) -> dict:
-    """The unusual settings in the configuration of a loaded model's scheduler.
-
-    Usual ones are not recorded, so the manifests of older sets still match.
-    """
-    from stable_diffusion.pipeline import own_schedule
-
-    found = {"schedule": own_schedule(scheduler)}
-    if Path(model).expanduser().is_file() and scheduler["prediction_type"] != "epsilon":
-        found["prediction"] = scheduler["prediction_type"]
-    return {key: value for key, value in found.items() if value}
-
-
-def learned(folder: Path) -> dict:
-    """What `learn` found when the set was begun, so that a finished set is recognised without loading the model."""
-    noted = noted_settings(folder)
-    return {key: noted[key] for key in ("prediction", "schedule") if key in noted}
-
-
-def check_model(model: str) -> None:
-    """Raise `UserError` for a model that isn't supported, by its small files; say where those can't be fetched."""
+def look_at(model: str, folder: Path, dry_run: bool) -> dict:
+    """`kind_of` a model; a dry run that can't find out says so, and takes it for what the set was begun with."""
     try:
-        source = find_source(model)
+        return kind_of(model)
     except Unreachable as error:
+        if not dry_run:
+            raise
         print(f"not checked: {error}")
-        return
-    if source.single_file:
-        check_single_file(model, source.path)
-    else:
-        check_folder(source)
-
-
-def check_size(size: int, pipeline) -> None:
-    """Raise `UserError` for a size that the model can't draw; print a note for one that it was not trained for."""
-    from stable_diffusion.pipeline import native_size
-
-    if size % (2 * pipeline.vae_scale_factor):
-        raise UserError(f"--size {size}: must be a multiple of {2 * pipeline.vae_scale_factor} for this model")
-    native = native_size(pipeline)
-    if native and native != size:
-        print(f"note: the model was trained to draw {native} pixels, --size is {size}", flush=True)
+        return noted_kind(folder)
 
 
 def existing(jobs: list[Job], folder: Path) -> list[Job]:
@@ -188,15 +152,12 @@ def finish(folder: Path, jobs: list[Job], settings: dict, heads: dict[str, str],
         print(f"contact sheet: {path}")
 
 
-def sampler(scheduler: str | None, steps: int | None, fast: bool) -> tuple[str, int]:
-    """The scheduler and its steps: those given, else the paper's or, with `fast`, a modern solver's.
-
-    Raises `UserError` for more steps than the model was trained with.
-    """
-    default_scheduler, default_steps = FAST_SAMPLER if fast else PAPER_SAMPLER
-    if steps and steps > TRAINED_STEPS:
-        raise UserError(f"--steps {steps}: the model knows {TRAINED_STEPS} steps; the paper takes {PAPER_SAMPLER[1]}")
-    return scheduler or default_scheduler, steps or default_steps
+def describe(settings: dict) -> str:
+    """The settings that a model may bring itself, in words."""
+    own = f"the scheduler of its {settings.get('pipeline')}"
+    scheduler = own if settings["scheduler"] == OWN else settings["scheduler"]
+    size = f"{settings['size']} pixels" if settings["size"] else "its own size"
+    return f"{scheduler}, {settings['steps']} steps, guidance {settings['guidance_scale']}, {size}"
 
 
 def titles(prompts: Prompts) -> dict[str, str]:
@@ -223,9 +184,10 @@ def parse_args() -> argparse.Namespace:
         type=positive_int,
         help=f"images at once (default: as many as the GPU holds; on a CPU {CPU_BATCH})",
     )
-    parser.add_argument("--steps", type=positive_int, help=f"default: {PAPER_SAMPLER[1]}")
-    parser.add_argument("--guidance-scale", type=non_negative_float, default=9.0)
-    parser.add_argument("--scheduler", choices=tuple(SCHEDULERS), help=f"default: {PAPER_SAMPLER[0]}")
+    own = "; of a model that is not Stable Diffusion 1.x or 2.x its own"
+    parser.add_argument("--steps", type=positive_int, help=f"default: {PAPER_SAMPLER[1]}{own}")
+    parser.add_argument("--guidance-scale", type=non_negative_float, help=f"default: {PAPER_GUIDANCE:g}{own}")
+    parser.add_argument("--scheduler", choices=tuple(SCHEDULERS), help=f"default: {PAPER_SAMPLER[0]}{own}")
     parser.add_argument(
         "--fast", action="store_true", help=f"a modern solver in fewer steps: {FAST_SAMPLER[0]}, {FAST_SAMPLER[1]}"
     )
@@ -234,8 +196,18 @@ def parse_args() -> argparse.Namespace:
         choices=PREDICTIONS,
         help="what the model's UNet predicts (default: what its folder says; of a single file it is measured)",
     )
-    parser.add_argument("--compile", action="store_true", help="compile the UNet: minutes at the start, faster after")
-    parser.add_argument("--size", type=positive_int, default=512, help="pixels a side the model draws")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the UNet or transformer: minutes at the start, faster after"
+    )
+    parser.add_argument(
+        "--offload",
+        choices=OFFLOADS,
+        default="none",
+        help="keep in main memory what the GPU doesn't need just now: the model's parts, or each layer (slow)",
+    )
+    parser.add_argument("--vae-slicing", action="store_true", help="decode one image at a time: less memory")
+    parser.add_argument("--vae-tiling", action="store_true", help="decode in tiles: less memory for large images")
+    parser.add_argument("--size", type=positive_int, help=f"pixels a side the model draws (default: {PAPER_SIZE}{own})")
     parser.add_argument("--save-size", type=positive_int, default=224, help="pixels a side of the saved images")
     parser.add_argument("--seed", type=seed_number, default=42)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")

@@ -1,19 +1,18 @@
-"""Load a Stable Diffusion pipeline, encode its prompts, and turn noise into images."""
+"""Load a text-to-image pipeline: Stable Diffusion 1.x and 2.x as the paper has it, any other as diffusers does."""
 
-from functools import cache
+import json
 
 import diffusers
-import numpy as np
 import torch
 import transformers
-from diffusers import DDIMScheduler, StableDiffusionPipeline
-from PIL import Image
+from diffusers import AutoPipelineForText2Image, DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
 from prompts import TOKENIZER
-from stable_diffusion.choices import SCHEDULERS
+from stable_diffusion.choices import PAPER_PIPELINE, SCHEDULERS
 from stable_diffusion.folder import check_folder
 from stable_diffusion.prediction import decide_prediction, similarity_to_noise
+from stable_diffusion.render import denoiser_name, guard_decoder
 from stable_diffusion.single_file import CONFIGS, check_single_file, reading_checkpoints
 from stable_diffusion.source import Source, find_source, first_line, refuse_full_disk
 from utils.arguments import PRECISIONS
@@ -28,40 +27,80 @@ PADDING = {"sd1": "<|endoftext|>", "sd2": "!"}  # how each was trained: 2.x fill
 
 def load_pipeline(
     model: str,
-    scheduler: str,
+    scheduler: str | None,
     device: torch.device,
     precision: str,
     *,
-    compile_unet: bool = False,
+    compile_denoiser: bool = False,
     prediction: str | None = None,
-) -> StableDiffusionPipeline:
+    offload: str = "none",
+    vae_slicing: bool = False,
+    vae_tiling: bool = False,
+) -> DiffusionPipeline:
     """The pipeline of a hub id, a local diffusers folder or a single .safetensors or .ckpt file.
 
-    The scheduler is set explicitly: with Stable Diffusion's betas, or with the betas, the zero terminal SNR and the
-    trailing steps of a folder's own. What the UNet predicts is measured, unless `prediction` gives it. Attention is
-    diffusers' default, torch's scaled_dot_product_attention; with `compile_unet` the UNet is compiled on its first
-    call.
+    `scheduler` is a key of `SCHEDULERS`, None for the pipeline's own, which Stable Diffusion 1.x and 2.x never keep:
+    theirs has Stable Diffusion's betas, or the betas, the zero terminal SNR and the trailing steps of a folder's own. What
+    their UNet predicts is measured, unless `prediction` gives it. With `compile_denoiser` the UNet or transformer is
+    compiled on its first call. `offload`, `vae_slicing` and `vae_tiling` need less memory.
 
     Raises `UserError` where the model cannot be fetched, is not supported, or predicts something else than its folder
-    says.
+    says, and for a scheduler that doesn't fit it.
     """
     source = find_source(model)
     pipeline = _loaded(source, getattr(torch, PRECISIONS[precision]))
     _check_parts(model, pipeline)
-    said = None if source.single_file else pipeline.scheduler.config.get("prediction_type", "epsilon")
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.to(device)
-    if device.type == "cuda":  # the layout that its convolutions are fastest in
+    _place(pipeline, device, offload, vae_slicing=vae_slicing, vae_tiling=vae_tiling)
+    if type(pipeline).__name__ == PAPER_PIPELINE:
+        said = None if source.single_file else pipeline.scheduler.config.get("prediction_type", "epsilon")
+        prediction = prediction or decide_prediction(model, said, similarity_to_noise(pipeline, device))
+        pipeline.scheduler = _paper_scheduler(scheduler, pipeline.scheduler.config, prediction)
+    elif scheduler:
+        pipeline.scheduler = other_scheduler(model, scheduler, pipeline.scheduler)
+    guard_decoder(pipeline)
+    if compile_denoiser:
+        name = denoiser_name(pipeline)
+        setattr(pipeline, name, torch.compile(getattr(pipeline, name)))
+    return pipeline
+
+
+def _place(pipeline, device: torch.device, offload: str, *, vae_slicing: bool, vae_tiling: bool) -> None:
+    """Put a pipeline on a device, by diffusers' own helpers where memory is short."""
+    if offload == "none":
+        pipeline.to(device)
+    elif offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=device)
+    vae = getattr(pipeline, "vae", None)
+    for asked, name in ((vae_slicing, "enable_slicing"), (vae_tiling, "enable_tiling")):
+        if asked and not hasattr(vae, name):
+            raise UserError(f"--vae-{name.removeprefix('enable_')}: this model's decoder has no such thing")
+        if asked:
+            getattr(vae, name)()
+    if device.type == "cuda" and hasattr(pipeline, "unet"):  # the layout that its convolutions are fastest in
         pipeline.unet.to(memory_format=torch.channels_last)
-        pipeline.vae.to(memory_format=torch.channels_last)
-    prediction = prediction or decide_prediction(model, said, similarity_to_noise(pipeline))
+        if vae is not None:
+            vae.to(memory_format=torch.channels_last)
+
+
+def _paper_scheduler(scheduler: str, config: dict, prediction: str):
     cls = getattr(diffusers, SCHEDULERS[scheduler])
     specific = DDIM_ONLY if cls is DDIMScheduler else {}
     usual = {**BETAS, **SPACING, **specific}
-    pipeline.scheduler = cls(**{**usual, **own_schedule(pipeline.scheduler.config)}, prediction_type=prediction)
-    if compile_unet:
-        pipeline.unet = torch.compile(pipeline.unet)
-    return pipeline
+    return cls(**{**usual, **own_schedule(config)}, prediction_type=prediction)
+
+
+def other_scheduler(model: str, scheduler: str, own):
+    """The scheduler of that name with the settings of a pipeline's own. Raises `UserError` where it can't replace it."""
+    cls, was = getattr(diffusers, SCHEDULERS[scheduler]), type(own).__name__
+    flows = own.config.get("use_flow_sigmas") or own.config.get("prediction_type") == "flow_prediction"
+    if cls not in own.compatibles or (flows and "use_flow_sigmas" not in cls().config):
+        raise UserError(
+            f"--scheduler {scheduler}: can't replace the {was} that {model} was made for; leave the flag out"
+        )
+    return cls.from_config(own.config)
 
 
 def own_schedule(config: dict) -> dict:
@@ -80,23 +119,34 @@ def own_schedule(config: dict) -> dict:
     return own
 
 
-def native_size(pipeline: StableDiffusionPipeline) -> int | None:
+def whole_schedule(scheduler) -> dict:
+    """All settings of a scheduler, as JSON has them."""
+    return {key: value for key, value in json.loads(scheduler.to_json_string()).items() if not key.startswith("_")}
+
+
+def native_size(pipeline: DiffusionPipeline) -> int | None:
     """The pixels a side that a model was trained at; None where its configuration doesn't say."""
-    side = pipeline.unet.config.sample_size
-    return side * pipeline.vae_scale_factor if isinstance(side, int) else None
+    side = getattr(pipeline, "default_sample_size", None)
+    side = side or getattr(pipeline, denoiser_name(pipeline)).config.get("sample_size")
+    return side * getattr(pipeline, "vae_scale_factor", 1) if isinstance(side, int) else None
 
 
-def _loaded(source: Source, dtype: torch.dtype) -> StableDiffusionPipeline:
-    """The pipeline on the CPU, with its own scheduler and without a safety checker, which paints images black."""
+def _loaded(source: Source, dtype: torch.dtype) -> DiffusionPipeline:
+    """The pipeline on the CPU, with its own scheduler and without a safety checker or a watermark, which change images."""
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     kind = check_single_file(source.name, source.path) if source.single_file else None
-    variant = None if source.single_file else check_folder(source)
-    options = {"safety_checker": None, "requires_safety_checker": False}
+    name, variant = (PAPER_PIPELINE, None) if source.single_file else check_folder(source)
+    options = {"safety_checker": None, "requires_safety_checker": False} if name == PAPER_PIPELINE else {}
     try:
         if kind is None:
             place = source.name if source.hub else str(source.path)
-            return StableDiffusionPipeline.from_pretrained(place, dtype=dtype, variant=variant, **options)
+            cls = StableDiffusionPipeline if name == PAPER_PIPELINE else AutoPipelineForText2Image
+            pipeline = cls.from_pretrained(place, dtype=dtype, variant=variant, **options)
+            for part in ("safety_checker", "watermark"):
+                if getattr(pipeline, part, None) is not None:
+                    setattr(pipeline, part, None)
+            return pipeline
         options |= {"tokenizer": CLIPTokenizer.from_pretrained(TOKENIZER, pad_token=PADDING[kind])}
         options |= {"scheduler": DDIMScheduler(**BETAS, **SPACING, **DDIM_ONLY), "torch_dtype": dtype}  # not dtype here
         with reading_checkpoints():
@@ -107,137 +157,30 @@ def _loaded(source: Source, dtype: torch.dtype) -> StableDiffusionPipeline:
         raise UserError(f"--model {source.name}: cannot be loaded ({first_line(error)}); {remedy}") from error
 
 
-def _check_parts(model: str, pipeline: StableDiffusionPipeline) -> None:
+def _check_parts(model: str, pipeline: DiffusionPipeline) -> None:
     """Raise `UserError` for weights that were not in the file, and for a tokenizer that the text encoder doesn't fit.
 
-    The tokenizer's limit becomes the text encoder's where that is lower: some tokenizers give no limit.
+    A tokenizer's limit becomes the text encoder's where that is lower: some tokenizers give no limit.
     """
-    for name in ("unet", "vae", "text_encoder"):
-        lacking = [key for key, tensor in getattr(pipeline, name).named_parameters() if tensor.is_meta]
+    for name, part in pipeline.components.items():
+        lacking = [key for key, tensor in part.named_parameters() if tensor.is_meta] if _is_network(part) else []
         if lacking:
             raise UserError(
                 f"--model {model}: {len(lacking)} tensors of its {name} are missing, {lacking[0]} the first"
             )
-    tokenizer, text = pipeline.tokenizer, pipeline.text_encoder.config
-    if len(tokenizer) > text.vocab_size:
-        raise UserError(
-            f"--model {model}: its tokenizer knows {len(tokenizer)} tokens, its text encoder {text.vocab_size}: they are of "
-            "different models"
-        )
-    tokenizer.model_max_length = min(tokenizer.model_max_length, text.max_position_embeddings)
+    for name, tokenizer in pipeline.components.items():
+        text = pipeline.components.get(name.replace("tokenizer", "text_encoder")) if "tokenizer" in name else None
+        known = getattr(getattr(text, "config", None), "vocab_size", None)
+        if known is None or tokenizer is None:
+            continue
+        if len(tokenizer) > known:
+            raise UserError(
+                f"--model {model}: its {name} knows {len(tokenizer)} tokens, its text encoder {known}: they are of "
+                "different models"
+            )
+        read = getattr(text.config, "max_position_embeddings", None)
+        tokenizer.model_max_length = min(tokenizer.model_max_length, read or tokenizer.model_max_length)
 
 
-def encode_prompts(pipeline: StableDiffusionPipeline, prompts: list[str]) -> torch.Tensor:
-    """The text embeddings (n, tokens, width) of the prompts, one at a time: a batch would change their rounding.
-
-    Raises `UserError` for a prompt of more tokens than the model reads: the rest would be dropped silently.
-    """
-    limit = pipeline.tokenizer.model_max_length
-    for text in prompts:
-        count = len(pipeline.tokenizer(text).input_ids)
-        if count > limit:
-            raise UserError(f"the prompt {text!r} has {count} tokens, the model reads {limit}; shorten it")
-    with torch.inference_mode():
-        parts = [
-            pipeline.encode_prompt(prompt, pipeline.device, 1, do_classifier_free_guidance=False)[0]
-            for prompt in prompts
-        ]
-    return torch.cat(parts)
-
-
-def initial_noise(pipeline: StableDiffusionPipeline, seeds: list[int], size: int) -> torch.Tensor:
-    """The noise (n, channels, height, width) each image starts from, drawn on the CPU to be the same everywhere."""
-    side = size // pipeline.vae_scale_factor
-    shape = (pipeline.unet.config.in_channels, side, side)
-    noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return torch.stack(noise).to(pipeline.device, pipeline.unet.dtype)
-
-
-@torch.inference_mode()
-def render(
-    pipeline: StableDiffusionPipeline,
-    embeddings: torch.Tensor,
-    empty: torch.Tensor,
-    seeds: list[int],
-    *,
-    steps: int,
-    guidance_scale: float,
-    size: int,
-) -> np.ndarray:
-    """One image for each embedding and seed, eta 0, uint8 RGB of shape (n, size, size, 3).
-
-    `embeddings` is (n, tokens, width), `empty` (1, tokens, width) that of the empty negative prompt.
-    """
-    latents = pipeline(
-        prompt_embeds=embeddings,
-        negative_prompt_embeds=empty.expand(len(embeddings), -1, -1) if guidance_scale > 1 else None,
-        latents=initial_noise(pipeline, seeds, size),
-        num_inference_steps=steps,
-        guidance_scale=guidance_scale,
-        height=size,
-        width=size,
-        eta=0.0,
-        output_type="latent",
-    ).images
-    if not torch.isfinite(latents).all():
-        raise UserError(
-            f"the UNet gives numbers that are not finite in {_precision(pipeline.unet)}: {_remedy(pipeline)}"
-        )
-    return decode(pipeline, latents)
-
-
-def decode(pipeline: StableDiffusionPipeline, latents: torch.Tensor) -> np.ndarray:
-    """The images of finite latents, uint8 RGB of shape (n, height, width, 3).
-
-    Images at which the VAE overflows in half precision are decoded again in fp32: the same ones in every run, so a
-    restart makes the same bytes. Raises `UserError` where an image is not finite or of one colour even so.
-    """
-    pixels, broken = _decode(pipeline, latents)
-    if broken.any() and pipeline.vae.dtype != torch.float32:
-        _say_once(f"the VAE overflows in {_precision(pipeline.vae)}: those images are decoded in fp32")
-        half, cast = pipeline.vae.dtype, torch.nn.Module.to  # diffusers' own would warn at every batch
-        cast(pipeline.vae, torch.float32)
-        try:
-            pixels[broken], again = _decode(pipeline, latents[torch.from_numpy(broken).to(latents.device)].float())
-        finally:
-            cast(pipeline.vae, half)  # exact: its numbers came from there
-        broken[broken] = again
-    if broken.any():
-        raise UserError(
-            f"the VAE makes {broken.sum()} of {len(broken)} images of one colour or none: {_remedy(pipeline)}"
-        )
-    return pixels
-
-
-def _decode(pipeline: StableDiffusionPipeline, latents: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The images, and which of them, bool (n,), are not finite or of one colour."""
-    decoded = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor, return_dict=False)[0]
-    finite = torch.isfinite(decoded).flatten(1).all(dim=1)  # before 8 bits make black of it
-    images = pipeline.image_processor.postprocess(decoded, output_type="pt", do_denormalize=[True] * len(decoded))
-    # to 8 bits on the device: a quarter of the bytes to fetch
-    pixels = (images.float() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    flat = (pixels == pixels[:, :1, :1]).all(axis=(1, 2, 3))
-    return pixels, flat | ~finite.cpu().numpy()
-
-
-def _precision(module: torch.nn.Module) -> str:
-    return next(name for name, dtype in PRECISIONS.items() if dtype == str(module.dtype).removeprefix("torch."))
-
-
-def _remedy(pipeline: StableDiffusionPipeline) -> str:
-    """What helps against numbers that are not finite. Precision is one of a set's settings."""
-    wider = {"fp16": "bf16 or fp32", "bf16": "fp32"}.get(_precision(pipeline.unet))
-    if wider is None:
-        return "in full precision the model itself is at fault: its files may be damaged, fetch them again"
-    return f"pass --precision {wider} (in another --outdir if this one holds images); none of these were written"
-
-
-@cache
-def _say_once(text: str) -> None:
-    print(text, flush=True)
-
-
-def reduce(pixels: np.ndarray, size: int) -> Image.Image:
-    """An image of `size` pixels a side, by Lanczos as in the paper."""
-    image = Image.fromarray(pixels)
-    return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.LANCZOS)
+def _is_network(part: object) -> bool:
+    return isinstance(part, torch.nn.Module)

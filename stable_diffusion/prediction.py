@@ -8,7 +8,7 @@ from utils.errors import UserError
 NOISE, OTHER = 0.9, 0.5  # similarity above which it is the noise, and below which it is not
 
 
-def similarity_to_noise(pipeline) -> float:
+def similarity_to_noise(pipeline, device: torch.device) -> float:
     """The cosine between pure noise and what the UNet predicts for it at the last training step.
 
     A UNet that predicts noise (epsilon) returns it, since there is nothing else in its input: near 1. The velocity is
@@ -20,8 +20,8 @@ def similarity_to_noise(pipeline) -> float:
     noise = torch.randn((1, unet.config.in_channels, side, side), generator=torch.Generator().manual_seed(0))
     last = pipeline.scheduler.config.num_train_timesteps - 1
     with torch.inference_mode():
-        text = pipeline.encode_prompt("", pipeline.device, 1, do_classifier_free_guidance=False)[0]
-        said = unet(noise.to(pipeline.device, unet.dtype), last, encoder_hidden_states=text).sample
+        text = pipeline.encode_prompt("", device, 1, do_classifier_free_guidance=False)[0]
+        said = unet(noise.to(device, unet.dtype), last, encoder_hidden_states=text).sample
     return cosine_similarity(said.float().cpu().flatten(), noise.flatten(), dim=0).item()
 
 

@@ -3,16 +3,16 @@
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from PIL import Image
 
 from stable_diffusion.manifest import Job, Manifest
-from stable_diffusion.pipeline import encode_prompts, reduce, render
+from stable_diffusion.render import check_lengths, reduce, render
 from utils.errors import UserError
 from utils.files import whole
 from utils.progress import progress
@@ -27,17 +27,17 @@ class Sampling:
     """How an image is sampled, and the pixels a side at which it is drawn and saved."""
 
     steps: int
-    guidance_scale: float
+    guidance_scale: float | None
     size: int
     save_size: int
 
 
-def produce(pipeline: StableDiffusionPipeline, jobs: list[Job], manifest: Manifest, sampling: Sampling) -> None:
+def produce(pipeline: DiffusionPipeline, jobs: list[Job], manifest: Manifest, sampling: Sampling) -> None:
     """Render every job of which the file is missing from the manifest's folder, and note it there.
 
     A batch always holds the same images, and is made again where one of them is missing. So a restart computes exactly
     what an unbroken run does; so do several processes, each of which takes every nth batch. Raises `UserError` where a
-    single image needs more memory than there is.
+    single image needs more memory than there is, and for a prompt that is too long.
     """
     folder, size, process = manifest.folder, manifest.batch_size, manifest.process
     done = {job.image for job in jobs if (folder / job.image).exists()}
@@ -46,7 +46,10 @@ def produce(pipeline: StableDiffusionPipeline, jobs: list[Job], manifest: Manife
     open_batches = [batch for batch in batches if any(job.image not in done for job in batch)]
     if not open_batches:
         return
-    render_jobs = renderer(pipeline, [job.prompt for batch in open_batches for job in batch], sampling)
+    check_lengths(pipeline, list(dict.fromkeys(job.prompt for batch in open_batches for job in batch)))
+
+    def render_jobs(batch: list[Job]) -> np.ndarray:
+        return render_batch(pipeline, batch, sampling)
 
     def save(batch: list[Job], pixels: np.ndarray) -> None:
         new = [(job, image) for job, image in zip(batch, pixels, strict=True) if job.image not in done]
@@ -68,23 +71,11 @@ def produce(pipeline: StableDiffusionPipeline, jobs: list[Job], manifest: Manife
             written.result()
 
 
-def renderer(pipeline: StableDiffusionPipeline, prompts: list[str], sampling: Sampling) -> Callable[[list], np.ndarray]:
-    """What renders a batch of jobs: each prompt is encoded once, here."""
-    distinct = list(dict.fromkeys(prompts))
-    embeddings = dict(zip(distinct, encode_prompts(pipeline, distinct), strict=True))
-    empty = encode_prompts(pipeline, [""])
-
-    def render_jobs(batch: list[Job]) -> np.ndarray:
-        rows = torch.stack([embeddings[job.prompt] for job in batch])
-        return render_batch(pipeline, rows, empty, [job.seed for job in batch], sampling)
-
-    return render_jobs
-
-
-def render_batch(pipeline, embeddings, empty, seeds, sampling: Sampling) -> np.ndarray:
-    """`stable_diffusion.pipeline.render` with a `Sampling`."""
+def render_batch(pipeline: DiffusionPipeline, batch: list[Job], sampling: Sampling) -> np.ndarray:
+    """`stable_diffusion.render.render` with jobs and a `Sampling`."""
+    prompts, seeds = [job.prompt for job in batch], [job.seed for job in batch]
     options = {"steps": sampling.steps, "guidance_scale": sampling.guidance_scale, "size": sampling.size}
-    return render(pipeline, embeddings, empty, seeds, **options)
+    return render(pipeline, prompts, seeds, **options)
 
 
 def halving(render_jobs: Callable[[list], np.ndarray], batch: list) -> np.ndarray:
@@ -97,7 +88,8 @@ def halving(render_jobs: Callable[[list], np.ndarray], batch: list) -> np.ndarra
     except torch.OutOfMemoryError as error:
         if len(batch) == 1:
             raise UserError(
-                "not enough memory for a single image: lower --size, or pass --precision fp16 (bf16 on a CPU)"
+                "not enough memory for a single image: pass --offload model (or sequential, slower) and --vae-tiling, "
+                "--precision fp16 (bf16 on a CPU), or a lower --size"
             ) from error
     torch.cuda.empty_cache()
     half = len(batch) // 2
@@ -118,15 +110,10 @@ def largest_batch(render_count: Callable[[int], object], device: torch.device) -
     return int(min(LARGEST_BATCH, max(1, SHARE_OF_MEMORY * free // each)))
 
 
-def trial_batch(pipeline: StableDiffusionPipeline, sampling: Sampling, prompt: str) -> int:
-    """`largest_batch` for a pipeline, tried with a prompt and two steps."""
-    row, empty = encode_prompts(pipeline, [prompt]), encode_prompts(pipeline, [""])
-    trial = Sampling(2, sampling.guidance_scale, sampling.size, sampling.save_size)
-
-    def render_count(count: int) -> np.ndarray:
-        return render_batch(pipeline, row.expand(count, -1, -1), empty, list(range(count)), trial)
-
-    return largest_batch(render_count, pipeline.device)
+def trial_batch(pipeline: DiffusionPipeline, sampling: Sampling, job: Job, device: torch.device) -> int:
+    """`largest_batch` for a pipeline on a GPU, tried with a job and few steps."""
+    trial = replace(sampling, steps=min(2, sampling.steps))
+    return largest_batch(lambda count: render_batch(pipeline, [job] * count, trial), device)
 
 
 def save_whole(image: Image.Image, path: Path) -> None:

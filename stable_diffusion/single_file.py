@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from models.weights import why_unreadable
-from stable_diffusion.folder import SUPPORTED, check_unet, check_whole
+from stable_diffusion.folder import check_unet
+from stable_diffusion.source import check_whole
 from utils.errors import UserError
 
 CONFIGS = Path(__file__).parent / "configs"  # of Stable Diffusion 1.x and 2.x: a file doesn't hold its own
@@ -16,6 +17,9 @@ TEXT_ENCODERS = {  # a tensor by which each is known
 }
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 CONV_IN = UNET + "input_blocks.0.0.weight"
+SUPPORTED = (
+    "a single file must be of Stable Diffusion 1.x or 2.x; give others as a folder in diffusers' format or a hub id"
+)
 PART = "give the whole model, as one file or as the folder with model_index.json"
 ADDITIONS = {  # part of a tensor's name: what has it
     "lora_": "LoRA weights, an addition to a model",

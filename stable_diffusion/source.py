@@ -1,5 +1,6 @@
 """Where a generator is: a folder, a single file or a model of the hub; and the hub's errors, each in one line."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,32 @@ def hub_error(model: str, error: Exception) -> UserError:
     return Unreachable(
         f"--model {model}: the hub can't be reached ({first_line(error)}) and no copy is in its cache: try again, {here}"
     )
+
+
+def read_json(source: Source, name: str) -> dict:
+    """A JSON object of the source. Raises `UserError` for anything else."""
+    try:
+        content = json.loads((source.path / name).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"--model {source.name}: {name} is not JSON ({error}); fetch it again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"--model {source.name}: {name} is not a JSON object; fetch it again")
+    return content
+
+
+def check_whole(model: str, path: Path) -> None:
+    """Raise `UserError` for a file that is cut off, or that git-lfs has not fetched."""
+    with open(path, "rb") as file:
+        if file.read(23) == b"version https://git-lfs":
+            raise UserError(f"--model {model}: {path} only points to the weights: run `git lfs pull` in that folder")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except SafetensorError as error:
+            raise UserError(f"--model {model}: {path} is cut off or damaged ({error}); fetch it again") from error
 
 
 def first_line(error: Exception) -> str:

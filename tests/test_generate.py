@@ -17,7 +17,8 @@ from PIL import Image
 from stable_diffusion import generate
 from stable_diffusion.flat import remove_flat
 from stable_diffusion.manifest import Job, plan
-from stable_diffusion.pipeline import encode_prompts, load_pipeline, render
+from stable_diffusion.pipeline import load_pipeline
+from stable_diffusion.render import check_lengths, render
 from utils.errors import UserError
 from utils.files import locked
 
@@ -170,13 +171,10 @@ def pipeline():
 
 
 def test_batch_size_changes_no_image_but_by_rounding(pipeline):
-    embeddings = encode_prompts(
-        pipeline, ["Portrait face photo of a smiling woman", "Portrait face photo of a serious man"]
-    )
-    empty = encode_prompts(pipeline, [""])
+    prompts = ["Portrait face photo of a smiling woman", "Portrait face photo of a serious man"]
     options = {"steps": 3, "guidance_scale": 3.0, "size": 64}
-    together = render(pipeline, embeddings, empty, [1, 2], **options)
-    alone = [render(pipeline, embeddings[i : i + 1], empty, [seed], **options)[0] for i, seed in enumerate((1, 2))]
+    together = render(pipeline, prompts, [1, 2], **options)
+    alone = [render(pipeline, [prompt], [seed], **options)[0] for prompt, seed in zip(prompts, (1, 2), strict=True)]
     assert np.abs(together.astype(int) - np.stack(alone)).max() <= 1
 
 
@@ -188,14 +186,13 @@ def test_paper_timesteps(pipeline):
 
 
 def test_no_guidance_is_the_plain_conditional_model(pipeline):
-    embeddings, empty = encode_prompts(pipeline, ["Portrait face photo of a man"]), encode_prompts(pipeline, [""])
-    images = render(pipeline, embeddings, empty, [1], steps=2, guidance_scale=1.0, size=64)
+    images = render(pipeline, ["Portrait face photo of a man"], [1], steps=2, guidance_scale=1.0, size=64)
     assert images.shape == (1, 64, 64, 3) and images.dtype == np.uint8
 
 
 def test_prompt_too_long_for_the_model_is_refused(pipeline):
     with pytest.raises(UserError, match="the model reads 77"):
-        encode_prompts(pipeline, ["a face " * 60])
+        check_lengths(pipeline, ["a face " * 60])
 
 
 def test_a_single_file_executes_nothing(tmp_path):

@@ -14,7 +14,6 @@ import pytest
 import torch
 from conftest import SHARED, assert_one_line_error, run_here
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.image_processor import VaeImageProcessor
 from diffusers.loaders import single_file_utils
 from huggingface_hub import constants
 from ldm_layout import named_unet, named_vae, open_clip, single_file
@@ -27,19 +26,17 @@ from stable_diffusion import single_file as single_files
 from stable_diffusion.pipeline import (
     BETAS,
     PADDING,
-    _say_once,
-    decode,
-    encode_prompts,
     load_pipeline,
     own_schedule,
-    render,
 )
 from stable_diffusion.prediction import NOISE, OTHER, decide_prediction, similarity_to_noise
+from stable_diffusion.render import _say_once, check_lengths, guard_decoder, render
+from stable_diffusion.settings import kind_of
 from utils.errors import UserError
 
 CPU = torch.device("cpu")
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
-SUPPORTED = "supported are Stable Diffusion 1.x and 2.x"
+SUPPORTED = "must be of Stable Diffusion 1.x or 2.x"
 
 
 def tiny_pipeline(kind):
@@ -76,8 +73,7 @@ def configs(folder, kind, pipeline):
 
 
 def drawn(pipeline):
-    rows = encode_prompts(pipeline, ["Portrait face photo of a smiling woman"])
-    return render(pipeline, rows, encode_prompts(pipeline, [""]), [1], steps=2, guidance_scale=3.0, size=32)
+    return render(pipeline, ["Portrait face photo of a smiling woman"], [1], steps=2, guidance_scale=3.0, size=32)
 
 
 @pytest.fixture
@@ -89,7 +85,7 @@ def own_tiny(tmp_path):
 def refused(model, *parts):
     """The model is refused in one line, by its small files alone."""
     with pytest.raises(UserError) as caught:
-        generate.check_model(str(model))
+        kind_of(str(model))
     assert len(str(caught.value).splitlines()) == 1
     for part in (model, *parts):
         assert str(part) in str(caught.value)
@@ -281,9 +277,9 @@ def edit(folder, name, **changes):
 
 
 FOLDERS = {
-    "SDXL": (
-        lambda f: edit(f, "model_index.json", _class_name="StableDiffusionXLPipeline"),
-        "StableDiffusionXLPipeline",
+    "SDXL's refiner": (
+        lambda f: edit(f, "model_index.json", _class_name="StableDiffusionXLImg2ImgPipeline"),
+        "a StableDiffusionXLImg2ImgPipeline does not draw an image from a text alone",
     ),
     "inpainting": (
         lambda f: edit(f, "model_index.json", _class_name="StableDiffusionInpaintPipeline"),
@@ -333,10 +329,10 @@ def test_both_the_run_and_its_dry_run_refuse_before_anything_is_loaded(flags, ow
     monkeypatch.setattr("stable_diffusion.pipeline.StableDiffusionPipeline", None)
     path = tmp_path / "sd-v1-5-inpainting.safetensors"
     save_file({name: torch.zeros(shape, dtype=torch.float16) for name, shape in whole(9, 768, "sd1").items()}, path)
-    edit(own_tiny, "model_index.json", _class_name="StableDiffusionXLPipeline")
-    for model, part in ((path, "an inpainting model"), (own_tiny, "StableDiffusionXLPipeline")):
+    edit(own_tiny, "model_index.json", _class_name="StableVideoDiffusionPipeline")
+    for model, part in ((path, "an inpainting model"), (own_tiny, "a StableVideoDiffusionPipeline does not draw")):
         process = run_here(generate.main, *command(tmp_path / "out", "--model", model, *flags))
-        assert_one_line_error(process, model, part, SUPPORTED)
+        assert_one_line_error(process, model, part)
     assert not images(tmp_path / "out")
 
 
@@ -392,9 +388,9 @@ def test_a_tokenizer_without_a_limit_takes_the_text_encoders(own_tiny):
     del config["model_max_length"]
     path.write_text(json.dumps(config))
     pipeline = load_pipeline(str(own_tiny), "ddim", CPU, "fp32")
-    assert pipeline.tokenizer.model_max_length == 77 and encode_prompts(pipeline, [""]).shape[1] == 77
+    assert pipeline.tokenizer.model_max_length == 77
     with pytest.raises(UserError, match="the model reads 77"):
-        encode_prompts(pipeline, ["a face " * 60])
+        check_lengths(pipeline, ["a face " * 60])
 
 
 def test_a_tokenizer_of_another_model_is_refused(own_tiny):
@@ -409,7 +405,7 @@ def test_a_tokenizer_of_another_model_is_refused(own_tiny):
 
 
 def test_the_noise_is_told_from_the_velocity_by_what_the_unet_makes_of_noise(own_tiny, tmp_path):
-    assert similarity_to_noise(load_pipeline(str(TINY), "ddim", CPU, "fp32")) < OTHER / 2
+    assert similarity_to_noise(load_pipeline(str(TINY), "ddim", CPU, "fp32"), CPU) < OTHER / 2
     edit(own_tiny, "scheduler/scheduler_config.json", prediction_type="epsilon")
     process = run_here(generate.main, *command(tmp_path / "out", "--model", own_tiny))
     assert_one_line_error(
@@ -427,7 +423,7 @@ def test_the_noise_is_told_from_the_velocity_by_what_the_unet_makes_of_noise(own
 )
 def test_a_trained_model_that_predicts_the_noise_hands_it_back(tmp_path):
     real = SHARED / "models" / "celeba-sd-64"
-    assert similarity_to_noise(load_pipeline(str(real), "ddim", CPU, "bf16")) > (1 + NOISE) / 2
+    assert similarity_to_noise(load_pipeline(str(real), "ddim", CPU, "bf16"), CPU) > (1 + NOISE) / 2
     copy = tmp_path / "model"
     copy.mkdir()
     for part in real.iterdir():
@@ -576,7 +572,7 @@ def test_a_model_that_was_withdrawn_is_taken_from_the_cache(tmp_path, hub):
 
 
 def test_a_hub_model_of_another_kind_is_refused_before_its_weights_are_fetched(tmp_path, monkeypatch, own_tiny):
-    edit(own_tiny, "model_index.json", _class_name="FluxPipeline")
+    edit(own_tiny, "model_index.json", _class_name="FluxFillPipeline")
     listing = [SimpleNamespace(rfilename=str(path.relative_to(own_tiny))) for path in own_tiny.rglob("*.*")]
     asked = []
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_: SimpleNamespace(siblings=listing))
@@ -584,7 +580,7 @@ def test_a_hub_model_of_another_kind_is_refused_before_its_weights_are_fetched(t
         "huggingface_hub.snapshot_download", lambda _, allow_patterns: asked.append(allow_patterns) or own_tiny
     )
     process = run_here(generate.main, *command(tmp_path / "out", "--model", "someone/flux", "--dry-run"))
-    assert_one_line_error(process, "someone/flux", "FluxPipeline", SUPPORTED)
+    assert_one_line_error(process, "someone/flux", "FluxFillPipeline", "FluxPipeline")
     assert len(asked) == 1 and all(pattern.endswith(".json") for pattern in asked[0])
 
 
@@ -649,12 +645,12 @@ def test_an_image_that_is_none_is_never_written(part, name, factor, precision, p
 
 
 class SpottyVae(torch.nn.Module):
-    """Decodes latents to themselves, but for one number of the second image in the given precisions."""
+    """Decodes latents to themselves, but for one number of the last image in the given precisions."""
 
     def __init__(self, value, spoils):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(1, dtype=torch.float16))
-        self.config, self.value, self.spoils, self.counts = SimpleNamespace(scaling_factor=1.0), value, spoils, []
+        self.value, self.spoils, self.counts = value, spoils, []
 
     @property
     def dtype(self):
@@ -669,14 +665,13 @@ class SpottyVae(torch.nn.Module):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_single_number_that_is_not_finite_is_enough(value):
-    latents = torch.linspace(-1, 1, 2 * 3 * 16).reshape(2, 3, 4, 4).half()
+@pytest.mark.parametrize("shape", [(2, 3, 4, 4), (2, 3, 1, 4, 4)], ids=["images", "videos of one frame"])
+def test_a_single_number_that_is_not_finite_is_enough(value, shape):
+    latents = torch.linspace(-1, 1, 2 * 3 * 16).reshape(shape).half()
     vae = SpottyVae(value, [torch.float16])
-    pipeline = SimpleNamespace(vae=vae, unet=vae, image_processor=VaeImageProcessor())
-    whole_vae = SpottyVae(value, [])
-    expected = decode(SimpleNamespace(vae=whole_vae, unet=whole_vae, image_processor=VaeImageProcessor()), latents)
-    assert abs(decode(pipeline, latents).astype(int) - expected).max() <= 1
+    guard_decoder(SimpleNamespace(vae=vae, unet=vae))
+    assert (vae.decode(latents, return_dict=False)[0] == latents.float()).all()
     assert vae.counts == [2, 1] and vae.dtype == torch.float16  # the second image alone, once more
+    assert torch.isfinite(vae.decode(latents).sample).all()
     vae.spoils.append(torch.float32)
-    with pytest.raises(UserError, match="1 of 2 images"):
-        decode(pipeline, latents)
+    assert not torch.isfinite(vae.decode(latents).sample).all()  # render refuses it

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from stable_diffusion import produce as produced
-from stable_diffusion.generate import sampler
+from stable_diffusion.family import PAPER
 from stable_diffusion.manifest import Job, Manifest, noted_batch_size
 from stable_diffusion.produce import Sampling, halving, largest_batch, produce
+from stable_diffusion.settings import sampler
 from utils.errors import UserError
 
 SAMPLING = Sampling(steps=1, guidance_scale=1.0, size=8, save_size=8)
@@ -56,11 +57,11 @@ def jobs(count):
 @pytest.fixture
 def stub(monkeypatch):
     """Rendering that paints each image in the grey of its seed."""
-    monkeypatch.setattr(produced, "encode_prompts", lambda _, prompts: torch.zeros(len(prompts), 1, 1))
+    monkeypatch.setattr(produced, "check_lengths", lambda *_: None)
     monkeypatch.setattr(
         produced,
         "render",
-        lambda _, rows, empty, seeds, **options: np.stack([np.full((8, 8, 3), seed, np.uint8) for seed in seeds]),
+        lambda _, prompts, seeds, **options: np.stack([np.full((8, 8, 3), seed, np.uint8) for seed in seeds]),
     )
 
 
@@ -89,10 +90,10 @@ def test_a_failure_to_write_ends_the_run_and_loses_nothing_written(stub, tmp_pat
 
 def test_more_steps_than_the_model_knows_are_refused():
     with pytest.raises(UserError, match="--steps 1001"):
-        sampler("ddim", 1001, False)
+        sampler("ddim", 1001, False, PAPER)
 
 
 def test_fast_changes_only_what_is_not_given():
-    assert sampler(None, None, False) == ("ddim", 50)
-    assert sampler(None, None, True) == ("dpmpp", 20)
-    assert sampler("euler", None, True) == ("euler", 20) and sampler(None, 30, True) == ("dpmpp", 30)
+    assert sampler(None, None, False, PAPER) == ("ddim", 50)
+    assert sampler(None, None, True, PAPER) == ("dpmpp", 20)
+    assert sampler("euler", None, True, PAPER) == ("euler", 20) and sampler(None, 30, True, PAPER) == ("dpmpp", 30)

@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from stable_diffusion.manifest import Job, Manifest
-from stable_diffusion.pipeline import BETAS, DDIM_ONLY, SPACING, initial_noise
+from stable_diffusion.pipeline import BETAS, DDIM_ONLY, SPACING
 from stable_diffusion.produce import Sampling, produce
 
 TOKENIZER = Path(__file__).resolve().parents[2] / "stable_diffusion" / "tiny" / "tokenizer"
@@ -81,7 +81,10 @@ def plain_loop(pipeline, count: int, folder: Path, *, batch_size: int, steps: in
     for start in range(0, count, batch_size):
         batch = texts[start : start + batch_size]
         context = torch.cat([encode([""] * len(batch)), encode(batch)])
-        latents = initial_noise(pipeline, list(range(start, start + len(batch))), size)
+        side = size // pipeline.vae_scale_factor
+        shape = (1, pipeline.unet.config.in_channels, side, side)
+        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(start + i)) for i in range(len(batch))]
+        latents = torch.cat(noise).to(device, dtype)
         scheduler.set_timesteps(steps)
         for moment in scheduler.timesteps:
             noise = pipeline.unet(torch.cat([latents] * 2), moment, encoder_hidden_states=context).sample

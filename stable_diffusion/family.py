@@ -1,0 +1,108 @@
+"""The text-to-image pipelines of diffusers, and what each asks for where nothing is given: its own defaults."""
+
+import difflib
+import inspect
+from dataclasses import dataclass
+
+from stable_diffusion.choices import PAPER_GUIDANCE, PAPER_PIPELINE, PAPER_SAMPLER, PAPER_SIZE
+from stable_diffusion.source import Source, read_json
+from utils.errors import UserError
+
+GUIDANCE = (
+    "guidance_scale",
+    "true_cfg_scale",
+    "prior_guidance_scale",
+)  # how pipelines call it; Qwen-Image has the second
+SCHNELL_STEPS = 4  # FLUX.1-schnell is distilled, which only its transformer's configuration says
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a pipeline draws with where nothing else is asked for; None is left to the loaded model.
+
+    `precision` is the one for a GPU: models trained in bf16 overflow in fp16.
+    """
+
+    scheduler: str | None
+    steps: int | None
+    guidance_scale: float | None
+    size: int | None
+    precision: str
+
+
+PAPER = Defaults(*PAPER_SAMPLER, PAPER_GUIDANCE, PAPER_SIZE, "fp16")
+
+
+def text_to_image_classes() -> dict[str, type]:
+    """diffusers' pipelines that need a text and nothing else to draw an image, by the name of their class."""
+    from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING as known
+
+    def needs_text_alone(cls: type) -> bool:
+        names = inspect.signature(cls.__call__).parameters
+        return "prompt" in names and "num_frames" not in names and "Control" not in cls.__name__
+
+    return {cls.__name__: cls for cls in known.values() if needs_text_alone(cls)}
+
+
+def check_class(model: str, name: object) -> str:
+    """The name of a supported pipeline, as `model_index.json` has it. Raises `UserError` for any other."""
+    if name == PAPER_PIPELINE:
+        return name
+    if not isinstance(name, str):
+        raise UserError(f"--model {model}: its pipeline is code of its own ({name}), which is not run")
+    import diffusers
+
+    known = text_to_image_classes()
+    if name in known:
+        return name
+    if hasattr(diffusers, name):
+        raise UserError(f"--model {model}: a {name} does not draw an image from a text alone; {_others(name, known)}")
+    raise UserError(
+        f"--model {model}: diffusers {diffusers.__version__} knows no {name}; {_others(name, known)}; a newer diffusers may "
+        "know it"
+    )
+
+
+def _others(name: str, known: dict[str, type]) -> str:
+    return f"models that do are of the class {', '.join(difflib.get_close_matches(name, known, 3, 0.3))}"
+
+
+def defaults(name: str, *, distilled: bool = False) -> Defaults:
+    """The defaults of a pipeline's class: the paper's for Stable Diffusion 1.x and 2.x, else those that diffusers gives it."""
+    if name == PAPER_PIPELINE:
+        return PAPER
+    asked = inspect.signature(text_to_image_classes()[name].__call__).parameters
+    key = guidance_key(name)
+    side = asked["height"].default if "height" in asked else None
+    steps = SCHNELL_STEPS if distilled else asked["num_inference_steps"].default
+    return Defaults(None, steps, asked[key].default if key else None, side, "bf16")
+
+
+def is_distilled(name: str, source: Source) -> bool:
+    """Whether a model draws in few steps. Only FLUX's configuration says so; of others their page does."""
+    path = "transformer/config.json"
+    told = name == "FluxPipeline" and path in source.files
+    return told and not read_json(source, path).get("guidance_embeds", True)
+
+
+def guidance_key(name: str) -> str | None:
+    """The argument that guides a pipeline by its prompt; None where it has none that is one number."""
+    if name == PAPER_PIPELINE:
+        return GUIDANCE[0]
+    asked = inspect.signature(text_to_image_classes()[name].__call__).parameters
+    return next((key for key in GUIDANCE if key in asked and isinstance(asked[key].default, (int, float))), None)
+
+
+def call_options(pipeline, guidance_scale: float | None) -> dict:
+    """What a pipeline is called with beside prompts, seeds, steps and size, so that nothing depends on what is installed.
+
+    Captions stay as written, and an image has the size that is asked for, not the nearest in a table.
+    """
+    asked, key = inspect.signature(pipeline.__call__).parameters, guidance_key(type(pipeline).__name__)
+    fixed = {"clean_caption": False, "use_resolution_binning": False, "eta": 0.0}
+    options = {name: value for name, value in fixed.items() if name in asked}
+    if key and guidance_scale is not None:
+        options[key] = guidance_scale
+        if key == "true_cfg_scale" and guidance_scale > 1:
+            options["negative_prompt"] = " "  # without one these pipelines draw unguided
+    return options
