@@ -14,6 +14,8 @@ from utils.errors import UserError
 # `build(width)`, which gives the network with one logit, `HEAD`, how the names of its last layer's tensors begin, and
 # `PUBLISHED`, torchvision's ImageNet weights or None. It is imported when it is used: torchvision takes seconds to load.
 NETWORKS = ("resnet18",)
+# Weights of this repository to start from: their name, file, and the width of ResNet-18 that they are of.
+START = {"toy": (Path(__file__).parent / "start" / "toy.safetensors", 0.25)}
 
 
 def new_classifier(
@@ -21,20 +23,25 @@ def new_classifier(
 ) -> nn.Module:
     """A network with one logit, its last layer drawn by `seed`.
 
-    `weights` is "imagenet" (the published ones, downloaded once), "none" (all layers drawn by `seed`) or a file of weights
-    of the same width, in any of the forms of `models.weights`, of which the last layer is left out. `width` is the share of
-    the channels that every layer has, in ResNet-18 to the nearest multiple of 8; the paper's is 1. `image_size`, pixels a
-    side, matters to a network that is built for one size, as a ViT is.
+    `weights` is "imagenet" (the published ones, downloaded once), "toy" (those of models/start/, for toy faces), "none" (all
+    layers drawn by `seed`) or a file of weights of the same width, in any of the forms of `models.weights`, of which the last
+    layer is left out. `width` is the share of the channels that every layer has, in ResNet-18 to the nearest multiple of 8;
+    the paper's is 1. `image_size`, pixels a side, matters to a network that is built for one size, as a ViT is.
     Raises `UserError` where the weights cannot be had or do not fit.
     """
     if weights == "imagenet" and width != 1:
         raise UserError(f"--width {width:g}: the ImageNet weights are of width 1; give --weights none or a file")
+    path, own_width = START.get(weights, (Path(weights), width))
+    if weights in START and (network, width) != ("resnet18", own_width):
+        raise UserError(
+            f"--weights {weights} is of --network resnet18 --width {own_width:g} alone; give --weights none or a file"
+        )
     torch.manual_seed(seed)
     model = _build(network, width, image_size)
     if weights == "imagenet":
         load_backbone(model, _published_state(network, image_size), "imagenet", head_names(model, network))
     elif weights != "none":
-        load_backbone(model, read_tensors(Path(weights)), weights, head_names(model, network))
+        load_backbone(model, read_tensors(path), weights, head_names(model, network))
     return model
 
 

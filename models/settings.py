@@ -75,7 +75,12 @@ class Settings:
     seeds: tuple[int, ...] = flag(
         tuple(range(100, 1001, 100)), "default: 100, 200, ... 1000", group=TRAINING, nargs="+", type=seed_number
     )
-    weights: str = flag("imagenet", "where training starts", group=TRAINING, metavar="imagenet|none|FILE")
+    weights: str = flag(
+        "imagenet",
+        "where training starts; toy: a quarter of ResNet-18's width for toy faces, see models/start/README.md",
+        group=TRAINING,
+        metavar="imagenet|toy|none|FILE",
+    )
     network: str = flag(
         "resnet18",
         "resnet18 is the paper's; any classification network of torchvision, timm:NAME, or your own",
