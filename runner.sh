@@ -83,7 +83,7 @@ echo "  records, summary  $output"
 
 echo; echo "== 1/4 data"
 if [ "$dataset" = toy ] && [ "$real_data" = "$runs/real" ]; then
-    "$PYTHON" -m datasets.toy --output "$real_data" --train 2600 --val 800 --test 1600
+    "$PYTHON" -m datasets.toy --output "$real_data" --train 7600 --val 800 --test 1600
 fi
 
 echo; echo "== 2/4 prompts and settings"

@@ -22,8 +22,9 @@ from utils.errors import UserError, command_line
 from utils.records import ROOT
 
 TOY_SIZE = 1600  # biased real images
-# Far fewer images than the paper's, so smaller batches: it is the number of steps that a network needs. A cell's toy
-# faces are enough for ratio 2 and those held out; draws depend on how many there are, so all tables make the same.
+# What isn't here is as in runner.sh, such as the start weights and the crops. Far fewer images than the paper's, so smaller
+# batches: it is the number of steps that a network needs, above all with a tenth of the real images. A cell's toy faces
+# are enough for ratio 2 and those held out; draws depend on how many there are, so all tables make the same.
 TOY = (
     f"--synthetic-data-root {ROOT}/results/runs/toy/synthetic_of_tables --scheduler dpmpp --steps 6 --width 0.25 --batch-size 32 "
     "--number-balanced-synthetic 400 --number-imbalanced-synthetic 800 --number-held-out-synthetic 200 "

@@ -33,11 +33,11 @@ def drawn(seed, n):
 
 @pytest.mark.slow
 def test_a_few_steps_from_the_start_weights_learn_more_than_from_none():
-    data, val = drawn(7, 320), drawn(8, 16)
+    data, val = drawn(7, 320), drawn(8, 64)
 
     def last_loss(weights):
         model = new_classifier(weights, 1, WIDTH).to(memory_format=torch.channels_last)
-        schedule = Schedule(5, 0.02, 1e-4, (9,))
+        schedule = Schedule(4, 0.02, 1e-4, (9,))
         return fit(model, data, val, schedule, COMPUTE, generator=torch_generator(1), label=weights)[-1]["loss"]
 
     assert last_loss("toy") < last_loss("none") - 0.1
