@@ -21,16 +21,16 @@ from utils.arguments import positive_int
 from utils.errors import UserError, command_line
 from utils.records import ROOT
 
-TOY_SIZE = 1600  # biased real images
+TOY_SIZE = 1200  # biased real images
 # What isn't here is as in runner.sh, such as the start weights and the crops. Far fewer images than the paper's, so smaller
 # batches: it is the number of steps that a network needs, above all with a tenth of the real images. A cell's toy faces
 # are enough for ratio 2 and those held out; draws depend on how many there are, so all tables make the same.
 TOY = (
-    f"--synthetic-data-root {ROOT}/results/runs/toy/synthetic_of_tables --scheduler dpmpp --steps 6 --width 0.25 --batch-size 32 "
-    "--number-balanced-synthetic 400 --number-imbalanced-synthetic 800 --number-held-out-synthetic 200 "
-    "--pre-train-epochs 10 --pre-train-lr 0.02 --fine-tune-epochs 4 --fine-tune-lr 0.03 --precision fp32 --seeds 100 200 300"
+    f"--synthetic-data-root {ROOT}/results/runs/toy/synthetic_of_tables --scheduler dpmpp --steps 6 --batch-size 16 "
+    "--number-balanced-synthetic 300 --number-imbalanced-synthetic 800 --number-held-out-synthetic 200 "
+    "--pre-train-epochs 8 --pre-train-lr 0.03 --milestones 7 --fine-tune-epochs 4 --fine-tune-lr 0.02 --precision fp32 --seeds 100 200 300"
 ).split()
-TOY_IMAGES, TOY_IMAGES_OF_PROMPT_TYPES = 1000, 400  # to generate of each cell
+TOY_IMAGES, TOY_IMAGES_OF_PROMPT_TYPES = 800, 400  # to generate of each cell
 
 
 def main() -> None:

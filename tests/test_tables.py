@@ -445,7 +445,7 @@ def test_shares_and_prompt_types_are_calls_of_their_own():
     assert [call["--generation-prompt-type"] for call in types] == [
         *("plain", "contextual-without-pose-25", "contextual-without-pose"),
     ]
-    assert {call["--images-per-cell"] for call in types} == {"400"} and last["--images-per-cell"] == "1000"
+    assert {call["--images-per-cell"] for call in types} == {"400"} and last["--images-per-cell"] == "800"
     assert all("--images-per-cell" not in call for call in calls("5", "--dataset", "celeba"))
     assert calls("3", "--seeds", "7", "--methods", "mine")[0].items() >= {"--seeds": "7", "--methods": "mine"}.items()
 
