@@ -20,7 +20,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/utils/setup.sh"
 
 fail() { echo "error: $*" >&2; exit 2; }
 
-dry_run="" dataset=toy pair=Smiling_Male real_data="" runs="" output="" synthetic="" cache=""
+dry_run="" dataset=toy network="" pair=Smiling_Male real_data="" runs="" output="" synthetic="" cache=""
 both=() generation=() training=()
 while [ $# -gt 0 ]; do
     flag="$1"; shift
@@ -42,6 +42,7 @@ while [ $# -gt 0 ]; do
         --synthetic-data-root) synthetic="${values[0]}" ;;
         --output) output="${values[0]}" ;;
         --cache) cache="${values[0]}" ;;
+        --network) network="${values[0]}"; training+=("$flag" "${values[@]}") ;;
         --target-sensitive) pair="${values[0]}"; both+=("$flag" "${values[@]}") ;;
         --prompt-type|--device) both+=("$flag" "${values[@]}") ;;
         --dry-run) dry_run=1 ;;
@@ -64,7 +65,9 @@ if [ "$dataset" = toy ]; then
     precision=fp32
     if grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo; then precision=bf16; fi
     # small images and few of them: a narrow network that has seen such faces, crops that keep the mouth, smaller batches
-    training=(--weights toy --width 0.25 --image-size 48 --crop-scale 0.6 1 --number-train-data-real 1200
+    start=(--weights toy --width 0.25)
+    if [ -n "$network" ] && [ "$network" != resnet18 ]; then start=(--weights none); fi
+    training=("${start[@]}" --image-size 48 --crop-scale 0.6 1 --number-train-data-real 1200
         --number-balanced-synthetic 200 --number-imbalanced-synthetic 400 --batch-size 64 --pre-train-epochs 7
         --pre-train-lr 0.02 --milestones 6 --fine-tune-epochs 5 --fine-tune-lr 0.02 --seeds 100 200
         --precision $precision ${training[@]+"${training[@]}"})
