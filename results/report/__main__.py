@@ -1,0 +1,49 @@
+"""A report of a run as one HTML file, made from its records: it opens in any browser, without a network.
+
+    python -m results.report --runs results/runs/toy/train/Smiling_Male
+    python -m results.report --runs DIR --synthetic DIR --real DIR     with sheets of the faces
+
+--runs holds <method>/seed_<n>/metrics.json, as train.py writes them, or the same packed by results.columns. The same
+records and images give the same bytes.
+"""
+
+import argparse
+from pathlib import Path
+
+from results.columns import read_column
+from results.report.page import Pictures, check_output, make_page
+from utils.errors import UserError, command_line
+from utils.files import write_whole
+
+
+def main() -> None:
+    """The command line."""
+    args = parse_args()
+    output = args.output or args.runs / "report.html"
+    check_output(output)
+    if not args.runs.is_dir():
+        raise UserError(f"--runs {args.runs}: no such folder; give the --output of train.py")
+    page = make_page(read_column(args.runs), args.runs, Pictures(args.synthetic, args.real, args.show_real))
+    write_whole(output, page)
+    print(f"report: {output} ({len(page.encode()) / 1e6:.1f} MB)")
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the records")
+    parser.add_argument("--output", type=Path, help="the file (default: report.html in --runs)")
+    parser.add_argument(
+        "--synthetic", type=Path, help="the --synthetic-data-root of the run, for a sheet of each cell's images"
+    )
+    parser.add_argument("--real", type=Path, help="its --real-data-path, for a sheet of each cell's test images")
+    parser.add_argument(
+        "--show-real",
+        action="store_true",
+        help="show real faces of other data than toy and csv too: CelebA's may not be passed on, and neither may the report then",
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    command_line(main)

@@ -1,0 +1,93 @@
+"""What the numbers say, in three sentences: whether the gap closed, at what cost, and how far that can be trusted."""
+
+from results.columns import Column
+from results.report.drawings import label_of
+from results.rows import PROTECTED_LABELS
+from results.summary import erm_warning
+from results.tables import Entry
+
+
+def sentences(column: Column, entries: dict[str, Entry], method: str | None) -> list[str]:
+    """Three sentences on `method` against ERM; where there is no such method (None), on ERM alone.
+
+    `entries` are the rows by name, in percent.
+    """
+    erm = entries.get("erm")
+    if method is None or erm is None:
+        return _alone(column, next(iter(entries.values())))
+    after = entries[method]
+    return [_odds(erm, after), _accuracy(erm, after), _trust(column, entries, method)]
+
+
+def warning(column: Column) -> str:
+    """Where ERM has hardly learned its task: what `results.summary` says, and what follows; else ""."""
+    said = erm_warning([record["metrics"] for record in column.runs("erm").values()])
+    return f"{said} So the numbers below show that the software runs, and say nothing of the methods." if said else ""
+
+
+def _odds(erm: Entry, after: Entry) -> str:
+    name, before, now = label_of(after.row), erm.ours["EO"][0], after.ours["EO"][0]
+    what = "equalized odds, the larger gap in error rates between the groups,"
+    values = f"from {before:.1f} % to {now:.1f} %"
+    if "EO" not in after.change:
+        return f"With {name} {what} went {values}; there is no interval for that (no seed in common, or a group of one image)."
+    _, low, high = after.change["EO"]
+    if high < 0:
+        return f"{name} lowered {what} {values} ({_interval(after, 'EO')})."
+    if low > 0:
+        return f"{name} did not help: it raised {what} {values} ({_interval(after, 'EO')})."
+    return (
+        f"{name} did not measurably change {what} {values} ({_interval(after, 'EO')}): the interval holds 0, so these runs "
+        "don't show that it helped."
+    )
+
+
+def _accuracy(erm: Entry, after: Entry) -> str:
+    values = f"{erm.ours['ACC'][0]:.1f} % to {after.ours['ACC'][0]:.1f} %"
+    worst = f"that of the worst group from {erm.ours['WST'][0]:.1f} % to {after.ours['WST'][0]:.1f} %"
+    if "ACC" not in after.change:
+        return f"Accuracy went from {values}, and {worst}."
+    _, low, high = after.change["ACC"]
+    verdict = "rose" if low > 0 else "fell" if high < 0 else "did not measurably change,"
+    told = f" ({_interval(after, 'WST')})" if "WST" in after.change else ""
+    return f"Accuracy {verdict} from {values} ({_interval(after, 'ACC')}), and {worst}{told}."
+
+
+def _trust(column: Column, entries: dict[str, Entry], method: str) -> str:
+    images = sum(column.records[0]["metrics"]["group_count"].values())
+    seeds = entries[method].n
+    if said := erm_warning([record["metrics"] for record in column.runs("erm").values()]):
+        return f"Neither says anything of the method, because {said}"
+    if seeds == 1:
+        return (
+            f"This is one training (one seed) tested on {images:,} images, so the intervals speak of other test images "
+            "alone and not of other trainings: run more seeds before you believe it."
+        )
+    basis = f"over {seeds} seeds and {images:,} test images"
+    rivals = {r: e.ours["EO"][0] for r, e in entries.items() if e.ours and r not in ("erm", PROTECTED_LABELS)}
+    if len(rivals) < 2:
+        return f"This was measured {basis}, with no other method beside it, so it doesn't say what a simpler repair would do."
+    best = min(rivals, key=rivals.get)
+    rank = sorted(rivals.values()).index(rivals[method]) + 1
+    if best == method:
+        return f"Of the {len(rivals)} repairs compared {basis}, it has the lowest equalized odds."
+    return (
+        f"Of the {len(rivals)} repairs compared {basis}, {label_of(best)} has the lowest equalized odds "
+        f"({rivals[best]:.1f} %), and {label_of(method)} is number {rank}."
+    )
+
+
+def _alone(column: Column, entry: Entry) -> list[str]:
+    images = sum(column.records[0]["metrics"]["group_count"].values())
+    name = label_of(entry.row)
+    said = erm_warning([record["metrics"] for record in column.runs("erm").values()])
+    return [
+        f"{name} is right in {entry.ours['ACC'][0]:.1f} % of {images:,} test images (mean over seeds: {entry.n}), and in "
+        f"{entry.ours['WST'][0]:.1f} % of its worst group.",
+        f"Its equalized odds, the larger gap in error rates between the groups, are {entry.ours['EO'][0]:.1f} %.",
+        said or "There is nothing here to compare it with: records of ERM and of a repair in one folder show what that changes.",
+    ]
+
+
+def _interval(entry: Entry, key: str) -> str:
+    return "{:+.1f} points, 95 % interval {:+.1f} to {:+.1f}".format(*entry.change[key])

@@ -1,0 +1,187 @@
+"""Everything the page of a report shows, gathered from the records and put into its template."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from results.columns import Column, read_csv
+from results.report import asked, drawings, meaning
+from results.report.drawings import label_of
+from results.rows import without_draw
+from results.summary import NOTE, headings, summary_row
+from results.tables import Entry, column_accuracies, make_entries
+from utils.errors import UserError
+from utils.records import read_record, rerun
+
+GENERATOR = "AIM-Fair results.report"  # marks a file as one of ours, which may be written over
+OWN_TERMS = ("toy", "csv")  # data whose faces may be shown: drawn, or the user's own
+TILES = {"EO": ("Equalized odds", "lower is fairer"), "WST": ("Worst group", "higher is better")}
+TILES |= {"ACC": ("Accuracy", "higher is better")}
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Where the faces lie, None for none, and whether to show real ones whatever their terms."""
+
+    synthetic: Path | None = None
+    real: Path | None = None
+    show_real: bool = False
+
+
+def make_page(column: Column, runs: Path, pictures: Pictures) -> str:
+    """The page of a column of records that lies in `runs`. Raises `UserError` for what is damaged or doesn't fit."""
+    method = main_method(column.methods)
+    pair = asked.pair_of(column)
+    words = asked.cell_words(pair)
+    entries = row_entries(column)
+    by_row = {entry.row: entry for entry in entries}
+    real = asked.real_settings(column)
+    faces, train = face_sheets(column, method, pictures)
+    groups = method and column.runs("erm") and drawings.groups_chart(column, method, words)
+    methods = [entry.row for entry in entries]
+    content = {
+        "generator": GENERATOR,
+        "pair": pair,
+        "words": words,
+        "data": asked.DATASETS.get(real.get("dataset"), real.get("dataset", "")),
+        "dataset": real.get("dataset"),
+        "seeds": sorted({record["seed"] for record in column.records}),
+        "methods": [label_of(name) for name in column.methods],
+        "method": method and label_of(method),
+        "tiles": tiles(by_row, method),
+        "sentences": meaning.sentences(column, by_row, method and without_draw(method)),
+        "warning": meaning.warning(column),
+        "counts": asked.counts(column, method, pair, train),
+        "settings": asked.settings_tables(column, method),
+        "faces": faces,
+        "curves": drawings.curve_charts(column, order(column.methods)),
+        "panels": drawings.PANELS,
+        "rankings": drawings.rankings_chart(column),
+        "tensor_shares": column.sensitivity.empty or column.sensitivity.groupby("seed")["chosen"].sum().to_dict(),
+        "top_k": column.runs("aim-fair") and next(iter(column.runs("aim-fair").values()))["settings"]["top_k"],
+        "auto": auto_choices(runs),
+        "auto_packed": {
+            f"{label_of(r['method'])}, seed {r['seed']}": r["chosen_top_k"] for r in column.records if "chosen_top_k" in r
+        },
+        "k_charts": drawings.k_charts(column),
+        "groups": groups or None,
+        "odds": drawings.odds_chart(column, entries),
+        "families": drawings.families_key(column, entries),
+        "many": drawings.MANY,
+        "changes": changes(entries),
+        "summary": summary_table(column, methods),
+        "note": NOTE,
+        "minutes": asked.training_minutes(column.records),
+        "environment": asked.environment(column.records),
+    }
+    return template().render(content)
+
+
+def template():
+    """The template of the page; everything that goes into it is escaped."""
+    folder = FileSystemLoader(Path(__file__).parent, encoding="utf-8")
+    options = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=folder, **options)
+    return environment.get_template("report.html.j2")
+
+
+def check_output(path: Path) -> None:
+    """Raise `UserError` where a file is there that is no report, so that nothing else is written over."""
+    if path.is_dir() or (path.exists() and GENERATOR.encode() not in path.read_bytes()[:2000]):
+        raise UserError(f"--output {path}: there is something else than a report of this program; name another file")
+
+
+def order(methods: list[str]) -> list[str]:
+    """The methods as the page lists them: ERM, AIM-Fair, its variants, then all others."""
+    return sorted(methods, key=lambda name: (name != "erm", name != "aim-fair", not name.startswith("aim-fair"), name))
+
+
+def main_method(methods: list[str]) -> str | None:
+    """The method that the page is about: AIM-Fair or a variant of it, else the first that isn't ERM; None without one."""
+    return next((name for name in order(methods) if name != "erm"), None)
+
+
+def row_entries(column: Column) -> list[Entry]:
+    """A row of `results.tables` for each method, draws of one random mask in one row."""
+    try:
+        accuracies = column_accuracies(column)
+    except (ValueError, IndexError) as error:
+        raise UserError(f"the test predictions of {column.name} don't fit its records ({error}); run it again") from error
+    rows = list(dict.fromkeys(map(without_draw, order(column.methods))))
+    return make_entries(rows, column, accuracies, {})
+
+
+def tiles(entries: dict[str, Entry], method: str | None) -> list[dict]:
+    """The three numbers at the top: before, after, and the change with its interval."""
+    erm, after = entries.get("erm"), entries.get(without_draw(method)) if method else None
+    if not erm or not after:
+        return []
+    found = []
+    for key, (name, better) in TILES.items():
+        change = after.change.get(key)
+        interval = "{:+.1f} points ({:+.1f} to {:+.1f})".format(*change) if change else ""
+        clear = bool(change) and (change[1] > 0 or change[2] < 0)
+        good = clear and (change[0] < 0) == (key == "EO")
+        verdict = ("better" if good else "worse") if clear else "no clear change" if change else "no interval"
+        found.append({"name": name, "better": better, "before": f"{erm.ours[key][0]:.1f}", "after": f"{after.ours[key][0]:.1f}"})
+        found[-1] |= {"interval": interval, "verdict": verdict}
+    return found
+
+
+def changes(entries: list[Entry]) -> list[list[str]]:
+    """The rows with what each changes against ERM, as text, the heading first."""
+    rows = [["method", "seeds", "accuracy", "equalized odds", "accuracy, to ERM", "worst group, to ERM", "equalized odds, to ERM"]]
+    for entry in entries:
+        told = [
+            "{:+.1f} ({:+.1f} to {:+.1f})".format(*entry.change[key]) if key in entry.change else "–"
+            for key in ("ACC", "WST", "EO")
+        ]
+        rows.append([label_of(entry.row), str(entry.n), *(f"{entry.ours[k][0]:.1f}" for k in ("ACC", "EO")), *told])
+    return rows
+
+
+def summary_table(column: Column, rows: list[str]) -> list[list[str]]:
+    """The summary of `results.summary`, its heading first, in the order of the page."""
+    names = list(column.records[0]["metrics"]["group_accuracy"])
+    methods = sorted(column.methods, key=lambda method: rows.index(without_draw(method)))
+    found = [summary_row(method, [r["metrics"] for r in column.runs(method).values()]) for method in methods]
+    return [headings(names), *found]
+
+
+def auto_choices(runs: Path) -> dict[str, list[list[str]]]:
+    """For each run whose k chose itself the candidates as rows, from its top_k.csv; none where the records are packed."""
+    found = {}
+    for path in sorted(runs.glob("*/seed_*/top_k.csv")):
+        record = read_record(path.parent, "chosen_top_k")
+        table = read_csv(path, ["top_k", "val_accuracy", "held_out_equalized_odds"], rerun(path.parent))
+        found[record["method"], record["seed"]] = drawings.k_rows(table)
+    return {f"{label_of(method)}, seed {seed}": rows for (method, seed), rows in sorted(found.items())}
+
+
+def face_sheets(column: Column, method: str | None, pictures: Pictures) -> tuple[dict, dict[str, int] | None]:
+    """The sheets of real and synthetic faces by cell, with a line where there are none; the cells of the training list, if known."""
+    found = {"real": {}, "synthetic": {}, "real_said": "", "synthetic_said": "", "real_shown": ""}
+    pair, real = asked.pair_of(column), asked.real_settings(column)
+    own, train = asked.method_settings(column, method), None
+    if pictures.synthetic:
+        from results.report.faces import synthetic_sheets  # torch comes with it, which takes seconds to load
+
+        found["synthetic"] = synthetic_sheets(pictures.synthetic, pair, own.get("prompt_type", "contextual"))
+    else:
+        found["synthetic_said"] = "Synthetic faces: none shown, --synthetic DIR adds them."
+    dataset = real.get("dataset", "")
+    if not pictures.real:
+        found["real_said"] = "Real faces: none shown, --real DIR adds them."
+    elif dataset not in OWN_TERMS and not pictures.show_real:
+        name = asked.DATASETS.get(dataset, dataset)
+        found["real_said"] = f"Real faces: left out, since the terms of {name} may not allow to pass them on."
+    if pictures.real and (dataset == "csv" or not found["real_said"]):
+        from datasets.real import read_real
+        from results.report.faces import real_sheets
+
+        lists = read_real(dataset, pictures.real, pair.name)
+        train = asked.training_cells(lists.tables["train"], pair, real["number_train_data_real"])
+        found["real"] = real_sheets(lists, column.predictions, pair)
+        found["real_shown"] = dataset
+    return found, train
