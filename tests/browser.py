@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import time
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync --disable-dev-shm-usage --hide-scrollbars --remote-debugging-pipe"
-).split()
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars"),
+    "--remote-debugging-pipe",
+]
 PATIENCE = 60  # seconds for an answer
 
 
@@ -25,7 +26,7 @@ class Browser:
     def __init__(self, program, profile):
         read, self.to_browser = os.pipe()  # the browser reads from its descriptor 3 and writes to 4
         self.from_browser, write = os.pipe()
-        command = 'exec "$0" "$@" 3<&%d 4>&%d' % (read, write)
+        command = f'exec "$0" "$@" 3<&{read} 4>&{write}'
         arguments = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
         options = {"pass_fds": (read, write), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(["bash", "-c", command, *arguments], **options)

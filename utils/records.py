@@ -105,9 +105,12 @@ def write_record(
 
 
 def adopt_record(source: Path, folder: Path, metrics: dict, tables: dict[str, "pd.DataFrame"]) -> None:
-    """Copy the record in `source` to `folder`, with these `metrics` instead of its own, and more `tables`."""
+    """Copy the record in `source` to `folder`, with these `metrics` instead of its own, and more `tables`.
+
+    A model card stays behind: it names the other method, and may have been edited.
+    """
     with whole(folder) as partial:
-        shutil.copytree(source, partial)
+        shutil.copytree(source, partial, ignore=shutil.ignore_patterns("README.md"))
         _write_tables(partial, metrics, tables)
 
 

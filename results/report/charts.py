@@ -47,6 +47,10 @@ class Chart:
         d = "M" + "L".join(f"{_short(x)},{_short(y)}" for x, y in points)
         self.add("path", kind, tip=tip, d=d)
 
+    def box(self, corner: tuple, size: tuple, kind: str, tip: str = "", **more) -> None:
+        """A rectangle by its upper left corner and (width, height)."""
+        self.add("rect", kind, tip=tip, x=corner[0], y=corner[1], width=size[0], height=size[1], **more)
+
     def write(self, place: tuple, text: str, kind: str = "label", anchor: str = "start", turn: bool = False) -> None:
         """Text at a place; with `turn` it reads upwards."""
         more = {"transform": f"rotate(-90 {_short(place[0])} {_short(place[1])})"} if turn else {}
@@ -55,13 +59,8 @@ class Chart:
     def mark(self, place: tuple, shape: str, kind: str, tip: str = "", scale: float = 1) -> None:
         """One of `SHAPES` at a place."""
         more = f" scale({_short(scale)})" if scale != 1 else ""
-        self.add(
-            "path",
-            f"mark {kind}",
-            tip=tip,
-            d=SHAPES[shape],
-            transform=f"translate({_short(place[0])} {_short(place[1])}){more}",
-        )
+        place = f"translate({_short(place[0])} {_short(place[1])}){more}"
+        self.add("path", f"mark {kind}", tip=tip, d=SHAPES[shape], transform=place)
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class Axes:
 
     def grid_y(self, chart: Chart, label: str = "", labelled: bool = True) -> None:
         """Lines across at round values, with their numbers on the left."""
-        for value in ticks(self.y_range, max(2, int(self.height // 40))):
+        for value in ticks(self.y_range, max(3, int(self.height // 30))):
             chart.line((self.left, self.y(value)), (self.right, self.y(value)), "grid")
             if labelled:
                 chart.write((self.left - 6, self.y(value) + 4), f"{value:g}", "tick", "end")
@@ -106,7 +105,7 @@ class Axes:
 
     def grid_x(self, chart: Chart, label: str = "", whole: bool = False, lines: bool = True) -> None:
         """Lines upwards at round values, with their numbers below; `whole`: at whole numbers alone."""
-        for value in ticks(self.x_range, max(2, int(self.width // 55)), whole):
+        for value in ticks(self.x_range, max(3, int(self.width // 42)), whole):
             if lines:
                 chart.line((self.x(value), self.top), (self.x(value), self.bottom), "grid")
             chart.write((self.x(value), self.bottom + 16), f"{value:g}", "tick", "middle")
@@ -141,14 +140,27 @@ def place_labels(points: list[tuple], labels: list[str], axes: Axes, size: float
             (x - 9, y + 4, "end"): (x - 10 - width, y - 6, x - 8, y + 6),
             (x, y - 10, "middle"): (x - width / 2, y - 20, x + width / 2, y - 8),
             (x, y + 18, "middle"): (x - width / 2, y + 8, x + width / 2, y + 20),
+            (x + 7, y - 9, "start"): (x + 6, y - 19, x + 8 + width, y - 7),
+            (x + 7, y + 16, "start"): (x + 6, y + 6, x + 8 + width, y + 18),
+            (x - 7, y - 9, "end"): (x - 8 - width, y - 19, x - 6, y - 7),
+            (x - 7, y + 16, "end"): (x - 8 - width, y + 6, x - 6, y + 18),
         }
-        free = [
-            place for place, box in options.items() if _inside(box, axes) and not any(_meet(box, t) for t in taken)
-        ]
+        free = [place for place, box in options.items() if _inside(box, axes) and not any(_meet(box, t) for t in taken)]
         found.append(free[0] if free else None)
         if free:
             taken.append(options[free[0]])
     return found
+
+
+def key(chart: Chart, entries: list[tuple[str, str, str]], x: float, y: float) -> None:
+    """Write what marks mean, side by side from (x, y): (shape or "rect", class, text) each."""
+    for shape, kind, text in entries:
+        if shape == "rect":
+            chart.box((x, y - 9), (14, 11), kind)
+        else:
+            chart.mark((x + 7, y - 4), shape, kind)
+        chart.write((x + 20, y), text, "label")
+        x += 34 + 6.4 * len(text)
 
 
 def _inside(box: tuple, axes: Axes) -> bool:

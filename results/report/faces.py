@@ -38,7 +38,9 @@ def synthetic_sheets(root: Path, pair: Pair, prompt_type: str) -> dict[str, Shee
     """A sheet of the synthetic images of each cell. Raises `UserError` where there is no folder, or no image in it."""
     folder, files = cell_files(root, pair, prompt_type)
     if not any(files.values()):
-        raise UserError(f"--synthetic {root}: no image in {folder}; give the folder that holds <pair>/<prompt type>/<cell>")
+        raise UserError(
+            f"--synthetic {root}: no image in {folder}; give the folder that holds <pair>/<prompt type>/<cell>"
+        )
     faithful = _faithful(folder, files) if root.suffix != ".csv" else {}
     return {cell: _sheet(found, len(pair.cells), faithful.get(cell, "")) for cell, found in files.items()}
 
@@ -51,7 +53,9 @@ def real_sheets(lists: Splits, test: pd.DataFrame, pair: Pair) -> dict[str, Shee
     known, names = set(map(str, lists.tables["test"].index)), test["name"].astype(str)
     strangers = [name for name in names if name not in known or not is_inside(name)]
     if strangers:
-        raise UserError(f"--real: {lists.folder} has no test image {strangers[0]!r}; give the data that the runs were tested on")
+        raise UserError(
+            f"--real: {lists.folder} has no test image {strangers[0]!r}; give the data that the runs were tested on"
+        )
     cell = test["target"].to_numpy() * (len(pair.cells) // 2) + test["protected"].to_numpy()
     return {
         pair.cells[i]: _sheet([lists.folder / name for name in names[cell == i]], len(pair.cells))
@@ -71,7 +75,9 @@ def _sheet(files: list[Path], cells: int, faithful: str = "") -> Sheet:
         picture.paste(tile, (index % COLUMNS * side, index // COLUMNS * side))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
-    return Sheet(f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", len(shown), len(files), faithful)
+    return Sheet(
+        f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", len(shown), len(files), faithful
+    )
 
 
 def _faithful(folder: Path, files: dict[str, list[Path]]) -> dict[str, str]:
@@ -86,5 +92,7 @@ def _faithful(folder: Path, files: dict[str, list[Path]]) -> dict[str, str]:
         own = scores.loc[scores.index.isin([file.relative_to(folder).as_posix() for file in found])]
         if len(own):
             by = f", by {', '.join(sorted(own[SCORER].unique()))}" if SCORER in own else ""
-            said[cell] = f"{100 * (own[SCORE] >= 0.5).mean():.1f} % of {len(own):,} scored images show what they should{by}"
+            said[cell] = (
+                f"{100 * (own[SCORE] >= 0.5).mean():.1f} % of {len(own):,} scored images show what they should{by}"
+            )
     return said

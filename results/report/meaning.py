@@ -37,8 +37,8 @@ def _odds(erm: Entry, after: Entry) -> str:
     if low > 0:
         return f"{name} did not help: it raised {what} {values} ({_interval(after, 'EO')})."
     return (
-        f"{name} did not measurably change {what} {values} ({_interval(after, 'EO')}): the interval holds 0, so these runs "
-        "don't show that it helped."
+        f"With {name} {what} went {values} ({_interval(after, 'EO')}), but the interval holds 0: these runs alone don't show "
+        "that it helped."
     )
 
 
@@ -48,7 +48,7 @@ def _accuracy(erm: Entry, after: Entry) -> str:
     if "ACC" not in after.change:
         return f"Accuracy went from {values}, and {worst}."
     _, low, high = after.change["ACC"]
-    verdict = "rose" if low > 0 else "fell" if high < 0 else "did not measurably change,"
+    verdict = "rose" if low > 0 else "fell" if high < 0 else "shows no clear change,"
     told = f" ({_interval(after, 'WST')})" if "WST" in after.change else ""
     return f"Accuracy {verdict} from {values} ({_interval(after, 'ACC')}), and {worst}{told}."
 
@@ -56,8 +56,8 @@ def _accuracy(erm: Entry, after: Entry) -> str:
 def _trust(column: Column, entries: dict[str, Entry], method: str) -> str:
     images = sum(column.records[0]["metrics"]["group_count"].values())
     seeds = entries[method].n
-    if said := erm_warning([record["metrics"] for record in column.runs("erm").values()]):
-        return f"Neither says anything of the method, because {said}"
+    if erm_warning([record["metrics"] for record in column.runs("erm").values()]):
+        return "Neither says anything of the method, because ERM, which it starts from, has hardly learned its task."
     if seeds == 1:
         return (
             f"This is one training (one seed) tested on {images:,} images, so the intervals speak of other test images "
@@ -85,9 +85,15 @@ def _alone(column: Column, entry: Entry) -> list[str]:
         f"{name} is right in {entry.ours['ACC'][0]:.1f} % of {images:,} test images (mean over seeds: {entry.n}), and in "
         f"{entry.ours['WST'][0]:.1f} % of its worst group.",
         f"Its equalized odds, the larger gap in error rates between the groups, are {entry.ours['EO'][0]:.1f} %.",
-        said or "There is nothing here to compare it with: records of ERM and of a repair in one folder show what that changes.",
+        said
+        or "There is nothing here to compare it with: records of ERM and of a repair in one folder show what that changes.",
     ]
 
 
+def change(entry: Entry, key: str, form: str = "{} ({} to {})") -> str:
+    """A row's change against ERM and its interval, in points, put into `form`."""
+    return form.format(*(f"{value:+.1f}".replace("-", "−") for value in entry.change[key]))
+
+
 def _interval(entry: Entry, key: str) -> str:
-    return "{:+.1f} points, 95 % interval {:+.1f} to {:+.1f}".format(*entry.change[key])
+    return change(entry, key, "{} points, 95 % interval {} to {}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from results.columns import Column, read_csv
-from results.report import asked, drawings, meaning
+from results.report import asked, drawings, meaning, tensors
 from results.report.drawings import label_of
 from results.rows import without_draw
 from results.summary import NOTE, headings, summary_row
@@ -31,51 +31,61 @@ class Pictures:
 
 def make_page(column: Column, runs: Path, pictures: Pictures) -> str:
     """The page of a column of records that lies in `runs`. Raises `UserError` for what is damaged or doesn't fit."""
-    method = main_method(column.methods)
-    pair = asked.pair_of(column)
-    words = asked.cell_words(pair)
-    entries = row_entries(column)
-    by_row = {entry.row: entry for entry in entries}
-    real = asked.real_settings(column)
+    method, entries = main_method(column.methods), row_entries(column)
     faces, train = face_sheets(column, method, pictures)
-    groups = method and column.runs("erm") and drawings.groups_chart(column, method, words)
-    methods = [entry.row for entry in entries]
-    content = {
-        "generator": GENERATOR,
+    content = {"generator": GENERATOR, "faces": faces, "note": NOTE, "many": drawings.MANY, "panels": drawings.PANELS}
+    content |= what_was_asked(column, method, train) | what_came_out(column, method, entries) | of_tensors(column, runs)
+    return template().render(content)
+
+
+def what_was_asked(column: Column, method: str | None, train: dict[str, int] | None) -> dict:
+    """The parts of the page on the pair, the data, the settings and the machine."""
+    pair, real = asked.pair_of(column), asked.real_settings(column)
+    return {
         "pair": pair,
-        "words": words,
+        "words": asked.cell_words(pair),
         "data": asked.DATASETS.get(real.get("dataset"), real.get("dataset", "")),
         "dataset": real.get("dataset"),
         "seeds": sorted({record["seed"] for record in column.records}),
-        "methods": [label_of(name) for name in column.methods],
+        "methods": [label_of(name) for name in order(column.methods)],
         "method": method and label_of(method),
-        "tiles": tiles(by_row, method),
-        "sentences": meaning.sentences(column, by_row, method and without_draw(method)),
-        "warning": meaning.warning(column),
         "counts": asked.counts(column, method, pair, train),
         "settings": asked.settings_tables(column, method),
-        "faces": faces,
-        "curves": drawings.curve_charts(column, order(column.methods)),
-        "panels": drawings.PANELS,
-        "rankings": drawings.rankings_chart(column),
-        "tensor_shares": column.sensitivity.empty or column.sensitivity.groupby("seed")["chosen"].sum().to_dict(),
-        "top_k": column.runs("aim-fair") and next(iter(column.runs("aim-fair").values()))["settings"]["top_k"],
-        "auto": auto_choices(runs),
-        "auto_packed": {
-            f"{label_of(r['method'])}, seed {r['seed']}": r["chosen_top_k"] for r in column.records if "chosen_top_k" in r
-        },
-        "k_charts": drawings.k_charts(column),
-        "groups": groups or None,
-        "odds": drawings.odds_chart(column, entries),
-        "families": drawings.families_key(column, entries),
-        "many": drawings.MANY,
-        "changes": changes(entries),
-        "summary": summary_table(column, methods),
-        "note": NOTE,
         "minutes": asked.training_minutes(column.records),
         "environment": asked.environment(column.records),
     }
-    return template().render(content)
+
+
+def what_came_out(column: Column, method: str | None, entries: list[Entry]) -> dict:
+    """The parts of the page on the results."""
+    by_row = {entry.row: entry for entry in entries}
+    words = asked.cell_words(asked.pair_of(column))
+    compared = method is not None and column.runs("erm")
+    return {
+        "tiles": tiles(by_row, method),
+        "sentences": meaning.sentences(column, by_row, method and without_draw(method)),
+        "warning": meaning.warning(column),
+        "curves": drawings.curve_charts(column, order(column.methods)),
+        "groups": drawings.groups_chart(column, method, words) if compared else None,
+        "odds": drawings.odds_chart(column, entries),
+        "families": drawings.families_key(column, entries),
+        "changes": changes(entries),
+        "summary": summary_table(column, [entry.row for entry in entries]),
+    }
+
+
+def of_tensors(column: Column, runs: Path) -> dict:
+    """The parts of the page on the rankings and on k."""
+    fair = next(iter(column.runs("aim-fair").values()), {"settings": {}})
+    chosen = [record for record in column.records if "chosen_top_k" in record]
+    return {
+        "rankings": tensors.rankings_chart(column),
+        "blocks": [] if column.sensitivity.empty else tensors.block_rows(column),
+        "top_k": fair["settings"].get("top_k"),
+        "auto": auto_choices(runs),
+        "auto_packed": {f"{label_of(r['method'])}, seed {r['seed']}": r["chosen_top_k"] for r in chosen},
+        "k_charts": tensors.k_charts(column),
+    }
 
 
 def template():
@@ -107,7 +117,9 @@ def row_entries(column: Column) -> list[Entry]:
     try:
         accuracies = column_accuracies(column)
     except (ValueError, IndexError) as error:
-        raise UserError(f"the test predictions of {column.name} don't fit its records ({error}); run it again") from error
+        raise UserError(
+            f"the test predictions of {column.name} don't fit its records ({error}); run it again"
+        ) from error
     rows = list(dict.fromkeys(map(without_draw, order(column.methods))))
     return make_entries(rows, column, accuracies, {})
 
@@ -119,24 +131,33 @@ def tiles(entries: dict[str, Entry], method: str | None) -> list[dict]:
         return []
     found = []
     for key, (name, better) in TILES.items():
-        change = after.change.get(key)
-        interval = "{:+.1f} points ({:+.1f} to {:+.1f})".format(*change) if change else ""
-        clear = bool(change) and (change[1] > 0 or change[2] < 0)
-        good = clear and (change[0] < 0) == (key == "EO")
-        verdict = ("better" if good else "worse") if clear else "no clear change" if change else "no interval"
-        found.append({"name": name, "better": better, "before": f"{erm.ours[key][0]:.1f}", "after": f"{after.ours[key][0]:.1f}"})
+        known = after.change.get(key)
+        interval = meaning.change(after, key, "{} points ({} to {})") if known else ""
+        clear = bool(known) and (known[1] > 0 or known[2] < 0)
+        good = clear and (known[2] < 0) == (key == "EO")
+        verdict = ("better" if good else "worse") if clear else "no clear change" if known else "no interval"
+        found.append(
+            {"name": name, "better": better, "before": f"{erm.ours[key][0]:.1f}", "after": f"{after.ours[key][0]:.1f}"}
+        )
         found[-1] |= {"interval": interval, "verdict": verdict}
     return found
 
 
 def changes(entries: list[Entry]) -> list[list[str]]:
     """The rows with what each changes against ERM, as text, the heading first."""
-    rows = [["method", "seeds", "accuracy", "equalized odds", "accuracy, to ERM", "worst group, to ERM", "equalized odds, to ERM"]]
-    for entry in entries:
-        told = [
-            "{:+.1f} ({:+.1f} to {:+.1f})".format(*entry.change[key]) if key in entry.change else "–"
-            for key in ("ACC", "WST", "EO")
+    rows = [
+        [
+            "method",
+            "seeds",
+            "accuracy",
+            "equalized odds",
+            "accuracy, to ERM",
+            "worst group, to ERM",
+            "equalized odds, to ERM",
         ]
+    ]
+    for entry in entries:
+        told = [meaning.change(entry, key) if key in entry.change else "–" for key in ("ACC", "WST", "EO")]
         rows.append([label_of(entry.row), str(entry.n), *(f"{entry.ours[k][0]:.1f}" for k in ("ACC", "EO")), *told])
     return rows
 
@@ -145,7 +166,7 @@ def summary_table(column: Column, rows: list[str]) -> list[list[str]]:
     """The summary of `results.summary`, its heading first, in the order of the page."""
     names = list(column.records[0]["metrics"]["group_accuracy"])
     methods = sorted(column.methods, key=lambda method: rows.index(without_draw(method)))
-    found = [summary_row(method, [r["metrics"] for r in column.runs(method).values()]) for method in methods]
+    found = [summary_row(label_of(method), [r["metrics"] for r in column.runs(method).values()]) for method in methods]
     return [headings(names), *found]
 
 
@@ -155,7 +176,7 @@ def auto_choices(runs: Path) -> dict[str, list[list[str]]]:
     for path in sorted(runs.glob("*/seed_*/top_k.csv")):
         record = read_record(path.parent, "chosen_top_k")
         table = read_csv(path, ["top_k", "val_accuracy", "held_out_equalized_odds"], rerun(path.parent))
-        found[record["method"], record["seed"]] = drawings.k_rows(table)
+        found[record["method"], record["seed"]] = tensors.k_rows(table)
     return {f"{label_of(method)}, seed {seed}": rows for (method, seed), rows in sorted(found.items())}
 
 

@@ -1,0 +1,222 @@
+"""A model card beside the weights of a run, README.md in the hub's form, made from its record alone.
+
+    python -m results.card --run results/runs/toy/train/Smiling_Male/aim-fair/seed_100
+    python -m results.card --runs results/runs/toy/train/Smiling_Male                     for every run that has weights
+
+A README.md that is there and reads otherwise, because someone has edited it, is kept: --overwrite replaces it.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from scipy.stats import binomtest
+
+from datasets.pairs import Pair, cell_values
+from results.rows import PROTECTED_LABELS
+from utils.errors import UserError, command_line
+from utils.files import write_whole
+from utils.metrics import hardly_learned
+from utils.records import read_record
+
+NAME, WEIGHTS = "README.md", "model.safetensors"
+NEEDED = ("settings", "metrics.group_count")
+CELEBA = ("celeba-non-commercial-research", "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html")
+UTKFACE = ("utkface-non-commercial-research", "https://susanqq.github.io/UTKFace/")
+FAIRFACE = ("fairface-terms", "https://github.com/joojs/fairface")
+NON_COMMERCIAL = "may be used for **non-commercial research only**, and so may weights that were trained on it"
+# what the weights were trained on: its name, the licence for the hub with its page (None: this code's), what to say of it
+DATA = {
+    "toy": (
+        "toy faces drawn by code",
+        None,
+        "Nothing but drawings and images generated from them went in: as the code, MIT.",
+    ),
+    "celeba": ("CelebA", CELEBA, f"CelebA {NON_COMMERCIAL}. Its images may not be passed on."),
+    "utkface": ("UTKFace", UTKFACE, f"UTKFace {NON_COMMERCIAL}."),
+    "fairface": ("FairFace", FAIRFACE, "The terms of FairFace apply: read them on its page, and name it."),
+    "csv": (
+        "images of its maker's own",
+        ("to-be-stated", None),
+        "**To be stated by whoever publishes this**: the terms of the images bind the weights. Where they are CelebA's or "
+        "UTKFace's, the weights are for non-commercial research only.",
+    ),
+}
+
+
+def main() -> None:
+    """The command line."""
+    args = parse_args()
+    if args.run:
+        print(write_card(args.run, args.overwrite))
+        return
+    folders = sorted(path.parent for path in args.runs.glob(f"*/seed_*/{WEIGHTS}"))
+    if not folders:
+        raise UserError(f"--runs {args.runs}: no */seed_*/{WEIGHTS} in it; give the --output of train.py")
+    kept = []
+    for folder in folders:
+        try:
+            write_card(folder, args.overwrite)
+        except Edited as error:
+            kept.append(str(error))
+    print("\n".join([f"model cards: {len(folders) - len(kept)} in {args.runs}/<method>/seed_<n>/{NAME}", *kept]))
+
+
+class Edited(UserError):
+    """There is a card already that reads otherwise."""
+
+
+def write_card(folder: Path, overwrite: bool = False) -> str:
+    """Write the card of the run in `folder`; returns a line about it.
+
+    Raises `Edited` where one is there that reads otherwise, unless `overwrite`, and `UserError` where the record is
+    missing or damaged.
+    """
+    record = read_record(folder, *NEEDED)
+    if record is None:
+        raise UserError(f"--run {folder}: no metrics.json; give <output>/<method>/seed_<n> of train.py")
+    path, card = folder / NAME, make_card(record)
+    if path.exists() and not overwrite:
+        if path.read_bytes() != card.encode():
+            raise Edited(f"{path} is not what its record gives, and kept; --overwrite replaces it")
+        return f"model card: {path}, as it was"
+    write_whole(path, card)
+    return f"model card: {path}"
+
+
+def make_card(record: dict) -> str:
+    """The card of a record, as Markdown with YAML front matter; the same text for the same record."""
+    settings = record["settings"]
+    real = settings.get("biased_model", settings)
+    try:
+        pair = Pair(str(real["target"]), tuple(map(str, real["protected"])))
+        size, network = int(real["image_size"]), str(real.get("network", "resnet18"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"the record of {record['method']}, seed {record['seed']} has no {error} of its pair or network; run it again"
+        ) from error
+    name, licence, terms = DATA.get(
+        data_of(real, pair), (str(real.get("dataset")), ("to-be-stated", None), DATA["csv"][2])
+    )
+    metrics = record["metrics"]
+    content = {
+        "record": record,
+        "metrics": metrics,
+        "real": real,
+        "trainings": trainings(settings),
+        "balanced": settings.get("number_balanced_synthetic"),
+        "labels": protected_labels(record["method"], real),
+        "pair": pair,
+        "data": name,
+        "terms": terms,
+        "size": size,
+        "network": network,
+        "plain": network == "resnet18" and real.get("width", 1) == 1,
+        "groups": group_rows(metrics, pair),
+        "all": interval(metrics["accuracy"], sum(metrics["group_count"].values())),
+        "images": sum(metrics["group_count"].values()),
+        "hardly": hardly_learned(metrics["accuracy"], metrics["group_count"]).replace("ERM", "This model", 1),
+    }
+    body = template().render(content)
+    return f"---\n{front_matter(record, pair, name, licence).to_yaml()}\n---\n\n{body}"
+
+
+def trainings(settings: dict) -> dict[str, dict]:
+    """The settings of the biased model and of what was done to it, by a title; of one training where there was one."""
+    if "biased_model" not in settings:
+        return {"Settings": settings}
+    own = {key: value for key, value in settings.items() if key != "biased_model"}
+    return {"Settings of the biased model": settings["biased_model"], "Settings of its fine-tuning": own}
+
+
+def protected_labels(method: str, real: dict) -> str:
+    """What protected labels of real images did in the training, where that is known."""
+    if method.split(":")[0] == PROTECTED_LABELS:
+        return "the method trains on them."
+    if real.get("select_by") == "worst-group":
+        return "those of val chose the epoch, by the worst group."
+    return "not trained on." if method.split(":")[0] in ("erm", "aim-fair") else ""
+
+
+def front_matter(record: dict, pair: Pair, data: str, licence: tuple[str, str | None] | None) -> ModelCardData:
+    """What the hub shows and searches."""
+    metrics = record["metrics"]
+    shown = {
+        "accuracy": ("accuracy", metrics["accuracy"]),
+        "equalized_odds": ("equalized odds, larger gap", metrics["equalized_odds"]),
+        "worst_group_accuracy": ("worst-group accuracy", min(metrics["group_accuracy"].values())),
+    }
+    about = {
+        "task_type": "image-classification",
+        "dataset_type": re.sub(r"[^a-z0-9]+", "-", data.lower()).strip("-"),
+        "dataset_name": data,
+        "dataset_split": "test",
+    }
+    results = [
+        EvalResult(metric_type=k, metric_name=n, metric_value=round(v, 4), **about) for k, (n, v) in shown.items()
+    ]
+    own = {"license": "mit"}
+    if licence:
+        own = {"license": "other", "license_name": licence[0]} | ({"license_link": licence[1]} if licence[1] else {})
+    return ModelCardData(
+        **own,
+        library_name="pytorch",
+        pipeline_tag="image-classification",
+        tags=["fairness", "bias", "face-attributes", "aim-fair"],
+        metrics=["accuracy"],
+        model_name=f"{record['method']} {pair.name}, seed {record['seed']}",
+        eval_results=results,
+    )
+
+
+def data_of(real: dict, pair: Pair) -> str:
+    """The data set whose terms hold: of the hub's parquet files the pair tells which, as CelebA has no Female and no race."""
+    if real.get("dataset") != "parquet":
+        return str(real.get("dataset"))
+    from datasets.parquet import RACES
+
+    known = {"Female", *(race.replace(" ", "_") for race in RACES)}
+    return "fairface" if known & set(pair.attributes) else "celeba"
+
+
+def group_rows(metrics: dict, pair: Pair) -> list[tuple]:
+    """For each group (cell, what it is, images, accuracy in percent, low, high)."""
+    rows = []
+    for cell, accuracy in metrics["group_accuracy"].items():
+        words = [name if value else f"not {name}" for name, value in zip(pair.attributes, cell_values(cell))]
+        count = int(metrics["group_count"][cell])
+        rows.append((cell, ", ".join(words), count, *interval(accuracy, count)))
+    return rows
+
+
+def interval(share: float, count: int) -> tuple[float, float, float]:
+    """A share of `count` images and its 95 % interval, Wilson's (JASA 22, 209, 1927), all in percent."""
+    found = binomtest(round(share * count), count).proportion_ci(0.95, method="wilson")
+    return 100 * share, 100 * found.low, 100 * found.high
+
+
+def template():
+    """The template of the card; names go into it with Markdown's signs escaped."""
+    options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"), **options)
+    environment.filters["plain"] = lambda value: re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(str(value).split()))
+    environment.filters["code"] = lambda value: " ".join(str(value).replace("`", "'").split())
+    return environment.get_template("card.md.j2")
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--run", type=Path, metavar="DIR", help="<output>/<method>/seed_<n>: a card for this run")
+    where.add_argument(
+        "--runs", type=Path, metavar="DIR", help="the --output of train.py: a card for every run with weights"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace cards that someone has edited")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    command_line(main)
