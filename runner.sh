@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole of AIM-Fair in one command: data, prompts, synthetic faces, biased training, selective fine-tuning, summary.
+# The whole of AIM-Fair in one command: data, prompts, synthetic faces, biased training, selective fine-tuning, report.
 #
 #   bash runner.sh
 #       drawn toy faces and the small generator of this repository; minutes on two CPU cores
@@ -84,24 +84,29 @@ echo "  real images       $real_data"
 echo "  synthetic images  $synthetic"
 echo "  records, summary  $output"
 
-echo; echo "== 1/4 data"
+echo; echo "== 1/5 data"
 if [ "$dataset" = toy ] && [ "$real_data" = "$runs/real" ]; then
     "$PYTHON" -m datasets.toy --output "$real_data" --train 7600 --val 800 --test 1600
 fi
 
-echo; echo "== 2/4 prompts and settings"
+echo; echo "== 2/5 prompts and settings"
 "${train[@]}" --dry-run
 if [[ "$synthetic" != *.csv ]]; then "${generate[@]}" --dry-run; fi
 
 if [ -n "$dry_run" ]; then exit 0; fi
 
-echo; echo "== 3/4 generation"
+echo; echo "== 3/5 generation"
 if [[ "$synthetic" != *.csv ]]; then "${generate[@]}"; else echo "none: $synthetic takes its place"; fi
 
-echo; echo "== 4/4 training, ranking, fine-tuning, summary"
+echo; echo "== 4/5 training, ranking, fine-tuning, summary"
 "${train[@]}"
 
+echo; echo "== 5/5 report, model cards"
+"$PYTHON" -m results.report --runs "$output" --synthetic "$synthetic" ${real_data:+--real "$real_data"}
+"$PYTHON" -m results.card --runs "$output"
+
 echo
-echo "Done. Summary: $output/summary.md"
-echo "Records, rankings of the tensors, weights: $output/<method>/seed_<n>/"
+echo "Done. Report, for a browser: $output/report.html"
+echo "Summary: $output/summary.md"
+echo "Records, rankings of the tensors, weights with a model card: $output/<method>/seed_<n>/"
 if [[ "$synthetic" != *.csv ]]; then echo "Synthetic images and contact sheets: $synthetic/<pair>/<prompt type>/"; fi

@@ -166,7 +166,7 @@ def front_matter(record: dict, pair: Pair, data: str, licence: tuple[str, str | 
         pipeline_tag="image-classification",
         tags=["fairness", "bias", "face-attributes", "aim-fair"],
         metrics=["accuracy"],
-        model_name=f"{record['method']} {pair.name}, seed {record['seed']}",
+        model_name=" ".join(f"{record['method']} {pair.name}, seed {record['seed']}".split()),
         eval_results=results,
     )
 

@@ -13,6 +13,7 @@ from utils.errors import UserError
 DATASETS = {"toy": "toy faces", "csv": "your own images", "celeba": "CelebA", "utkface": "UTKFace"}
 DATASETS |= {"parquet": "CelebA or FairFace from the hub"}
 LATER = ("data", "target", "protected", "dataset", "biased_model")  # shown elsewhere
+BIASED = ("toy", "celeba", "utkface", "parquet")  # data whose training list is always drawn by the bias degree
 UNKNOWN = "–"
 
 
@@ -54,10 +55,10 @@ def counts(column: Column, method: str | None, pair: Pair, train: dict[str, int]
     """The images of each cell in each set, as rows of text, the heading first; `train`: those of the training list, if known."""
     real, own = real_settings(column), method_settings(column, method)
     record = next(iter(column.runs(method or "erm").values()), column.records[0])
-    if train is None and real.get("dataset") != "csv":
-        train = biased_cell_sizes(real["number_train_data_real"], real["bias_degree"], pair.cells)
+    if train is None and real.get("dataset") in BIASED:
+        train = biased_list(real["number_train_data_real"], real["bias_degree"], pair)
     sets = {
-        "real, train": train or {"all": real["number_train_data_real"]},
+        "real, train": train or {"": real["number_train_data_real"]},
         "real, val": record["val_metrics"].get("group_count"),
         "real, test": record["metrics"]["group_count"],
     }
@@ -108,14 +109,26 @@ def training_minutes(records: Iterable[dict]) -> float:
     return sum(value for value in seconds if isinstance(value, (int, float))) / 60
 
 
-def training_cells(table: pd.DataFrame, pair: Pair, number: int) -> dict[str, int] | None:
-    """The cells of a training list that holds all of `table`; None where it holds only some, or lacks protected labels."""
+def training_cells(table: pd.DataFrame, pair: Pair, real: dict) -> dict[str, int] | None:
+    """The cells of the training list of recorded settings `real`, drawn from `table`; None where labels are missing."""
     from datasets.celeba import cell_names
 
-    if len(table) != number or table[list(pair.protected)].isna().any(axis=None):
+    if table[list(pair.protected)].isna().any(axis=None):
         return None
+    if len(table) != real["number_train_data_real"]:
+        return biased_list(real["number_train_data_real"], real["bias_degree"], pair)
     found = cell_names(table, pair.target, pair.protected).value_counts()
     return {cell: int(found.get(cell, 0)) for cell in pair.cells}
+
+
+def biased_list(number: int, bias_degree: str, pair: Pair) -> dict[str, int] | None:
+    """The cells of a biased list that holds `number` images; None where no list of that degree does.
+
+    Its cells were rounded down, so the size that was asked for may be larger by less than one a cell. No cell of a larger
+    list is smaller, so lists of the same number are the same.
+    """
+    sizes = (biased_cell_sizes(size, bias_degree, pair.cells) for size in range(number, number + len(pair.cells) + 1))
+    return next((cells for cells in sizes if sum(cells.values()) == number), None)
 
 
 def _values(values: Iterable) -> list[str]:

@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 from datasets.faithful import FILE, SCORE, SCORER, read_scores
-from datasets.pairs import Pair
+from datasets.pairs import Pair, same_pair
 from datasets.reading import read_image
 from datasets.splits import Splits
 from datasets.synthetic import cell_files
@@ -35,12 +35,17 @@ class Sheet:
 
 
 def synthetic_sheets(root: Path, pair: Pair, prompt_type: str) -> dict[str, Sheet]:
-    """A sheet of the synthetic images of each cell. Raises `UserError` where there is no folder, or no image in it."""
+    """A sheet of the synthetic images of each cell; empty where `root` has none of the pair and prompt type.
+
+    Raises `UserError` where there is no `root`, or an image or a file of scores is damaged.
+    """
+    if not root.exists():
+        raise UserError(f"--synthetic {root}: no such folder or file; give the --synthetic-data-root of the run")
+    if root.suffix != ".csv" and not any(same_pair(folder.name, pair.name) for folder in root.iterdir()):
+        return {}
     folder, files = cell_files(root, pair, prompt_type)
     if not any(files.values()):
-        raise UserError(
-            f"--synthetic {root}: no image in {folder}; give the folder that holds <pair>/<prompt type>/<cell>"
-        )
+        return {}
     faithful = _faithful(folder, files) if root.suffix != ".csv" else {}
     return {cell: _sheet(found, len(pair.cells), faithful.get(cell, "")) for cell, found in files.items()}
 

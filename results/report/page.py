@@ -181,28 +181,28 @@ def auto_choices(runs: Path) -> dict[str, list[list[str]]]:
 
 
 def face_sheets(column: Column, method: str | None, pictures: Pictures) -> tuple[dict, dict[str, int] | None]:
-    """The sheets of real and synthetic faces by cell, with a line where there are none; the cells of the training list, if known."""
-    found = {"real": {}, "synthetic": {}, "real_said": "", "synthetic_said": "", "real_shown": ""}
+    """The sheets of faces by cell, with a line where there are none; the cells of the training list, if known."""
     pair, real = asked.pair_of(column), asked.real_settings(column)
-    own, train = asked.method_settings(column, method), None
+    found = {"real": {}, "synthetic": {}, "real_said": "", "real_shown": ""}
+    prompt_type = asked.method_settings(column, method).get("prompt_type", "contextual")
+    found["synthetic_said"] = "Synthetic faces: none shown; --synthetic DIR adds them."
     if pictures.synthetic:
         from results.report.faces import synthetic_sheets  # torch comes with it, which takes seconds to load
 
-        found["synthetic"] = synthetic_sheets(pictures.synthetic, pair, own.get("prompt_type", "contextual"))
-    else:
-        found["synthetic_said"] = "Synthetic faces: none shown, --synthetic DIR adds them."
+        found["synthetic"] = synthetic_sheets(pictures.synthetic, pair, prompt_type)
+        none = f"Synthetic faces: none found of {pair.name}, {prompt_type}."
+        found["synthetic_said"] = "" if found["synthetic"] else none
     dataset = real.get("dataset", "")
+    name = asked.DATASETS.get(dataset, dataset)
     if not pictures.real:
-        found["real_said"] = "Real faces: none shown, --real DIR adds them."
+        found["real_said"] = "Real faces: none shown; --real DIR adds them."
     elif dataset not in OWN_TERMS and not pictures.show_real:
-        name = asked.DATASETS.get(dataset, dataset)
         found["real_said"] = f"Real faces: left out, since the terms of {name} may not allow to pass them on."
-    if pictures.real and (dataset == "csv" or not found["real_said"]):
-        from datasets.real import read_real
-        from results.report.faces import real_sheets
+    if found["real_said"]:
+        return found, None
+    from datasets.real import read_real
+    from results.report.faces import real_sheets
 
-        lists = read_real(dataset, pictures.real, pair.name)
-        train = asked.training_cells(lists.tables["train"], pair, real["number_train_data_real"])
-        found["real"] = real_sheets(lists, column.predictions, pair)
-        found["real_shown"] = dataset
-    return found, train
+    lists = read_real(dataset, pictures.real, pair.name)
+    found |= {"real": real_sheets(lists, column.predictions, pair), "real_shown": dataset}
+    return found, asked.training_cells(lists.tables["train"], pair, real)
