@@ -290,8 +290,12 @@ def test_runner_chains_the_stages_and_skips_them_the_second_time(toy, tmp_path):
     assert first.returncode == 0, first.stdout + first.stderr
     assert "AIM-Fair on toy" in first.stdout and str(tmp_path / "train" / "summary.md") in first.stdout
     assert len(list((tmp_path / "synthetic" / "Smiling_Male" / "contextual").glob("*/*.png"))) == 24
+    report, card = tmp_path / "train" / "report.html", tmp_path / "train" / "aim-fair" / "seed_100" / "README.md"
+    page = report.read_text()
+    assert page.count("data:image/jpeg") == 8 and "AIM-Fair" in page and "seed 100" in page and card.exists()
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*/seed_*/*")}
     second = runner(tmp_path)
+    assert report.read_text() == page
     assert second.returncode == 0 and second.stdout.count("recorded already") == 2
     assert files and all(path.stat().st_mtime_ns == time for path, time in files.items())
 
@@ -340,6 +344,9 @@ def test_own_images_in_eight_cells(toy, tmp_path):
     assert list(record["metrics"]["group_accuracy"]) == list(cells_of(2))
     assert record["settings"]["biased_model"]["number_train_data_real"] == 160
     assert "acc 1_11" in (tmp_path / "out" / "summary.md").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("data:image/jpeg") == 16 and "not Smiling, Male, not Young" in page and "your own images" in page
+    assert '<th scope="row">real, train</th>' + 8 * "<td>–</td>" + "<td>160</td>" in page  # Young is unknown there
 
 
 @pytest.mark.slow

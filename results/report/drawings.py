@@ -27,6 +27,11 @@ def label_of(method: str) -> str:
     return NAMES.get(method, method)
 
 
+def quoted(method: str) -> str:
+    """How a sentence calls a method."""
+    return NAMES.get(method, f"“{method}”")
+
+
 def groups_chart(column: Column, method: str, words: dict[str, str]) -> Chart:
     """The accuracy of each group before (ERM) and after (`method`), with the standard deviation over seeds.
 
@@ -39,8 +44,8 @@ def groups_chart(column: Column, method: str, words: dict[str, str]) -> Chart:
     ]  # (seeds, groups) each
     means = [part.mean(axis=0) for part in values]
     said = "; ".join(f"{words[n]}: {means[0][i]:.1f} % before, {means[1][i]:.1f} % after" for i, n in enumerate(names))
-    chart = Chart("groups", "Accuracy of each group, before and after", said, WIDTH, 300)
-    axes = Axes(48, 34, WIDTH - 60, 214, (-0.5, len(names) - 0.5), (0, 100))
+    chart = Chart("groups", "Accuracy of each group, before and after", said, WIDTH, 312)
+    axes = Axes(48, 46, WIDTH - 60, 214, (-0.5, len(names) - 0.5), (0, 100))
     axes.grid_y(chart, "accuracy on test (%)")
     bar = min(34, axes.width / len(names) * 0.36)
     chart.rows = [["group", "ERM", label_of(method)]]

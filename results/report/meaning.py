@@ -1,7 +1,7 @@
 """What the numbers say, in three sentences: whether the gap closed, at what cost, and how far that can be trusted."""
 
 from results.columns import Column
-from results.report.drawings import label_of
+from results.report.drawings import quoted
 from results.rows import PROTECTED_LABELS
 from results.summary import erm_warning
 from results.tables import Entry
@@ -26,7 +26,7 @@ def warning(column: Column) -> str:
 
 
 def _odds(erm: Entry, after: Entry) -> str:
-    name, before, now = label_of(after.row), erm.ours["EO"][0], after.ours["EO"][0]
+    name, before, now = quoted(after.row), erm.ours["EO"][0], after.ours["EO"][0]
     what = "equalized odds, the larger gap in error rates between the groups,"
     values = f"from {before:.1f} % to {now:.1f} %"
     if "EO" not in after.change:
@@ -72,14 +72,14 @@ def _trust(column: Column, entries: dict[str, Entry], method: str) -> str:
     if best == method:
         return f"Of the {len(rivals)} repairs compared {basis}, it has the lowest equalized odds."
     return (
-        f"Of the {len(rivals)} repairs compared {basis}, {label_of(best)} has the lowest equalized odds "
-        f"({rivals[best]:.1f} %), and {label_of(method)} is number {rank}."
+        f"Of the {len(rivals)} repairs compared {basis}, {quoted(best)} has the lowest equalized odds "
+        f"({rivals[best]:.1f} %), and {quoted(method)} is number {rank}."
     )
 
 
 def _alone(column: Column, entry: Entry) -> list[str]:
     images = sum(column.records[0]["metrics"]["group_count"].values())
-    name = label_of(entry.row)
+    name = quoted(entry.row)
     said = erm_warning([record["metrics"] for record in column.runs("erm").values()])
     return [
         f"{name} is right in {entry.ours['ACC'][0]:.1f} % of {images:,} test images (mean over seeds: {entry.n}), and in "
