@@ -49,6 +49,7 @@ def load_pipeline(
     """
     source = find_source(model)
     pipeline = _loaded(source, getattr(torch, PRECISIONS[precision]))
+    check_precision(model, pipeline, precision)
     _check_parts(model, pipeline)
     pipeline.set_progress_bar_config(disable=True)
     _place(pipeline, device, offload, vae_slicing=vae_slicing, vae_tiling=vae_tiling)
@@ -100,7 +101,9 @@ def other_scheduler(model: str, scheduler: str, own):
         raise UserError(
             f"--scheduler {scheduler}: can't replace the {was} that {model} was made for; leave the flag out"
         )
-    return cls.from_config(own.config)
+    # what a model's own scheduler doesn't know it doesn't do; DDIM would clip what it expects of the image to -1 ... 1
+    unclipped = {"clip_sample": False} if cls is DDIMScheduler and "clip_sample" not in own.config else {}
+    return cls.from_config(own.config, **unclipped)
 
 
 def own_schedule(config: dict) -> dict:
@@ -155,6 +158,16 @@ def _loaded(source: Source, dtype: torch.dtype) -> DiffusionPipeline:
         refuse_full_disk(error)
         remedy = "run it again: what is fetched is kept" if source.hub else "fetch it again"
         raise UserError(f"--model {source.name}: cannot be loaded ({first_line(error)}); {remedy}") from error
+
+
+def check_precision(model: str, pipeline: DiffusionPipeline, precision: str) -> None:
+    """Raise `UserError` where what draws is not in the precision asked for: the manifest would record what isn't so."""
+    drawing = getattr(pipeline, denoiser_name(pipeline))
+    if not any(weight.dtype == getattr(torch, PRECISIONS[precision]) for weight in drawing.parameters()):
+        raise UserError(
+            f"--model {model}: loaded in {drawing.dtype}, not in {precision}, by diffusers {diffusers.__version__}; "
+            "`pip install -r requirements.txt` brings one that obeys, or give --precision as it is loaded"
+        )
 
 
 def _check_parts(model: str, pipeline: DiffusionPipeline) -> None:
