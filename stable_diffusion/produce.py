@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 from stable_diffusion.manifest import Job, Manifest
-from stable_diffusion.render import check_lengths, reduce, render
+from stable_diffusion.render import DecoderOutOfMemory, check_lengths, reduce, render
 from utils.errors import UserError
 from utils.files import whole
 from utils.progress import progress
@@ -85,7 +85,7 @@ def halving(render_jobs: Callable[[list], np.ndarray], batch: list) -> np.ndarra
     """
     try:
         return render_jobs(batch)
-    except torch.OutOfMemoryError as error:
+    except (torch.OutOfMemoryError, DecoderOutOfMemory) as error:
         if len(batch) == 1:
             raise UserError(
                 "not enough memory for a single image: pass --offload model (or sequential, slower) and --vae-tiling, "

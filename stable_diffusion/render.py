@@ -13,6 +13,13 @@ from utils.arguments import PRECISIONS
 from utils.errors import UserError
 
 DENOISERS = {"unet": "UNet", "transformer": "transformer"}
+# tokens that these read, whatever their tokenizer says: numbers in diffusers' code
+READ = {"IFPipeline": 77, "HunyuanDiTPipeline": 256, "HunyuanDiTPAGPipeline": 256, "Kandinsky3Pipeline": 128}
+ONE_BY_ONE = ("GlmImagePipeline",)  # its language model samples a whole batch from the first image's seed
+
+
+class DecoderOutOfMemory(RuntimeError):
+    """The VAE needs more memory than there is: Sana's pipelines catch torch's own error, and then fail of another."""
 
 
 def check_lengths(pipeline, prompts: list[str]) -> None:
@@ -20,20 +27,32 @@ def check_lengths(pipeline, prompts: list[str]) -> None:
 
     A model of several text encoders, such as Stable Diffusion 3, reads as far as the one that reads furthest.
     """
-    longest = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
-    named = [(name, part) for name, part in pipeline.components.items() if "tokenizer" in name and part is not None]
-    limits = {
-        name: part.model_max_length if "CLIP" in type(part).__name__ or not longest or not longest.default
-        else min(part.model_max_length, longest.default)
-        for name, part in named
-    }  # fmt: skip
-    if not limits:
+    furthest = max(_readers(pipeline), key=lambda reader: reader[1], default=None)
+    if furthest is None:
         return
-    name = max(limits, key=limits.get)
+    tokenizer, limit = furthest
+    told = [getattr(pipeline, name, None) for name in ("system_prompt", "system_message")]  # Lumina 2, FLUX.2
+    lead = "".join(f"{text} <Prompt Start> " for text in told if isinstance(text, str))
+    limit -= len(tokenizer(lead).input_ids) if lead else 0
     for text in prompts:
-        count = len(getattr(pipeline, name)(text).input_ids)
-        if count > limits[name]:
-            raise UserError(f"the prompt {text!r} has {count} tokens, the model reads {limits[name]}; shorten it")
+        count = len(tokenizer(text).input_ids)
+        if count > limit:
+            raise UserError(f"the prompt {text!r} has {count} tokens, the model reads {limit}; shorten it")
+
+
+def _readers(pipeline) -> list[tuple]:
+    """The tokenizer of each text encoder, and how many tokens it reads: its own limit, or the pipeline's where that is less."""
+    asked, parts = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length"), pipeline.components
+    longest = call_options(pipeline, None).get("max_sequence_length") or (asked.default if asked else None)
+    longest, found = longest or READ.get(type(pipeline).__name__), []
+    for name, part in parts.items():
+        encoder = name.replace("tokenizer", "text_encoder")
+        if "tokenizer" not in name or part is None or parts.get(encoder, part) is None:  # left out, as SD 3's T5 may be
+            continue
+        part = getattr(part, "tokenizer", part)  # FLUX.2's is a processor around one
+        own = part.model_max_length
+        found.append((part, own if "CLIP" in type(part).__name__ or not longest else min(own, longest)))
+    return found
 
 
 @torch.inference_mode()
@@ -45,6 +64,9 @@ def render(
     Each image has a generator of its own on the CPU, so the same seed starts from the same noise on every device, in
     every batch. Raises `UserError` where an image is not finite or of one colour, and for what the pipeline refuses.
     """
+    if type(pipeline).__name__ in ONE_BY_ONE and len(prompts) > 1:
+        options = {"steps": steps, "guidance_scale": guidance_scale, "size": size}
+        return np.concatenate([render(pipeline, [prompts[i]], [seed], **options) for i, seed in enumerate(seeds)])
     try:
         images = pipeline(
             prompt=prompts,
@@ -86,7 +108,10 @@ def guard_decoder(pipeline) -> None:
             raise UserError(
                 f"the {DENOISERS[denoiser_name(pipeline)]} gives numbers that are not finite in {_precision(vae)}: {_remedy(pipeline)}"
             )
-        images = decode(latents, *args, return_dict=False, **options)[0]
+        try:
+            images = decode(latents, *args, return_dict=False, **options)[0]
+        except torch.OutOfMemoryError as error:
+            raise DecoderOutOfMemory(str(error)) from error
         broken = _broken(images)
         if broken.any() and vae.dtype != torch.float32 and not any(weight.is_meta for weight in vae.parameters()):
             _say_once(f"the VAE overflows in {_precision(vae)}: those images are decoded in fp32")

@@ -3,13 +3,17 @@
 import shutil
 from types import SimpleNamespace
 
+import diffusers
 import pytest
 import sentencepiece
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from tiny_pipelines import save
 
+from stable_diffusion.manifest import Job
 from stable_diffusion.pipeline import check_precision, load_pipeline, other_scheduler
+from stable_diffusion.produce import Sampling, halving, render_batch
+from stable_diffusion.render import check_lengths, guard_decoder, render
 from utils.errors import UserError
 
 CPU = torch.device("cpu")
@@ -35,6 +39,69 @@ def test_a_model_that_is_loaded_in_another_precision_is_refused():
     check_precision("m", pipeline, "fp32")
     with pytest.raises(UserError, match="loaded in torch.float32, not in fp16"):
         check_precision("m", pipeline, "fp16")
+
+
+def test_a_decoder_that_runs_out_of_memory_has_its_batch_halved(saved):
+    pipeline = load_pipeline(str(saved("Sana")), None, CPU, "fp32")  # catches torch's own error, and fails of another
+    decode = type(pipeline.vae).decode
+
+    def small(latents, **options):
+        if len(latents) > 1:
+            raise torch.OutOfMemoryError("too many")
+        return decode(pipeline.vae, latents, **options)
+
+    pipeline.vae.decode = small
+    guard_decoder(pipeline)
+    jobs = [Job("0_0/000000.png", "0_0", "a man", 1), Job("0_0/000001.png", "0_0", "a woman", 2)]
+    assert halving(lambda batch: render_batch(pipeline, batch, Sampling(2, 3.0, 32, 32)), jobs).shape == (2, 32, 32, 3)
+
+
+def read_by(cls, **parts):
+    """A pipeline that has tokenizers and nothing else; each letter is a token."""
+    components = {name: Letters(part) if "tokenizer" in name else part for name, part in parts.items()}
+    return type(cls.__name__, (), {"__call__": cls.__call__, "components": components})()
+
+
+class Letters:
+    """A tokenizer of letters."""
+
+    def __init__(self, limit):
+        self.model_max_length = limit
+
+    def __call__(self, text):
+        return SimpleNamespace(input_ids=list(text))
+
+
+def reads(pipeline):
+    with pytest.raises(UserError, match="the model reads") as caught:
+        check_lengths(pipeline, ["x" * 10**5])
+    return int(str(caught.value).split("the model reads ")[1].split(";")[0])
+
+
+def test_a_prompt_is_as_long_as_what_the_pipeline_itself_reads():
+    assert reads(read_by(diffusers.IFPipeline, tokenizer=512, text_encoder=1)) == 77
+    assert reads(read_by(diffusers.Kandinsky3Pipeline, tokenizer=10**30, text_encoder=1)) == 128
+    both = {"tokenizer": 77, "text_encoder": 1, "tokenizer_3": 512}
+    assert reads(read_by(diffusers.StableDiffusion3Pipeline, **both, text_encoder_3=1)) == 256
+    assert reads(read_by(diffusers.StableDiffusion3Pipeline, **both, text_encoder_3=None)) == 77  # T5 left out
+    processor = read_by(diffusers.Flux2Pipeline, text_encoder=1)
+    processor.components["tokenizer"] = SimpleNamespace(tokenizer=Letters(10**6))
+    assert reads(processor) == 512
+    processor.system_message = "y" * 100
+    assert reads(processor) < 412
+
+
+def test_a_pipeline_that_seeds_a_batch_by_its_first_image_draws_them_one_by_one():
+    asked = []
+
+    class GlmImagePipeline:
+        def __call__(self, prompt, generator, num_inference_steps, height, width, output_type):
+            asked.append((prompt, [one.initial_seed() for one in generator]))
+            noise = torch.rand((len(prompt), height, width, 3), generator=generator[0])
+            return SimpleNamespace(images=noise.numpy())
+
+    assert render(GlmImagePipeline(), ["a", "b"], [5, 6], steps=2, guidance_scale=None, size=8).shape == (2, 8, 8, 3)
+    assert asked == [(["a"], [5]), (["b"], [6])]
 
 
 def test_a_tokenizer_of_a_sentencepiece_model_alone_is_read(saved, tmp_path):
