@@ -2,7 +2,9 @@
 
 import difflib
 import inspect
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from stable_diffusion.choices import PAPER_GUIDANCE, PAPER_PIPELINE, PAPER_SAMPLER, PAPER_SIZE
 from stable_diffusion.source import Source, read_json
@@ -13,7 +15,11 @@ GUIDANCE = (
     "true_cfg_scale",
     "prior_guidance_scale",
 )  # how pipelines call it; Qwen-Image has the second
-SCHNELL_STEPS = 4  # FLUX.1-schnell is distilled, which only its transformer's configuration says
+NOT_ALONE = ("Control", "Combined")  # wants an image; is never what a model_index.json names
+SCHNELL_STEPS, SCHNELL_TOKENS = 4, 256  # FLUX.1-schnell is distilled, which only its transformer's configuration says
+# 512 to 4096 pixels: the loaded model says which, not the class, with 1024
+OF_SEVERAL_SIZES = ("SanaPipeline", "SanaPAGPipeline")
+DISTILLED = re.compile(r"turbo|lightning|hyper-?sd|sprint|distill|dmd|klein", re.IGNORECASE)  # in a model's name
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ def text_to_image_classes() -> dict[str, type]:
 
     def needs_text_alone(cls: type) -> bool:
         names = inspect.signature(cls.__call__).parameters
-        return "prompt" in names and "num_frames" not in names and "Control" not in cls.__name__
+        return "prompt" in names and "num_frames" not in names and not any(word in cls.__name__ for word in NOT_ALONE)
 
     return {cls.__name__: cls for cls in known.values() if needs_text_alone(cls)}
 
@@ -56,7 +62,10 @@ def check_class(model: str, name: object) -> str:
     if name in known:
         return name
     if hasattr(diffusers, name):
-        raise UserError(f"--model {model}: a {name} does not draw an image from a text alone; {_others(name, known)}")
+        raise UserError(
+            f"--model {model}: a {name} does not draw an image from a text alone, or is none of diffusers' automatic "
+            f"pipelines; {_others(name, known)}"
+        )
     raise UserError(
         f"--model {model}: diffusers {diffusers.__version__} knows no {name}; {_others(name, known)}; a newer diffusers may "
         "know it"
@@ -71,11 +80,15 @@ def defaults(name: str, *, distilled: bool = False) -> Defaults:
     """The defaults of a pipeline's class: the paper's for Stable Diffusion 1.x and 2.x, else those that diffusers gives it."""
     if name == PAPER_PIPELINE:
         return PAPER
-    asked = inspect.signature(text_to_image_classes()[name].__call__).parameters
-    key = guidance_key(name)
-    side = asked["height"].default if "height" in asked else None
+    asked, key = _arguments(name), guidance_key(name)
+    side = asked["height"].default if "height" in asked and name not in OF_SEVERAL_SIZES else None
     steps = SCHNELL_STEPS if distilled else asked["num_inference_steps"].default
     return Defaults(None, steps, asked[key].default if key else None, side, "bf16")
+
+
+def looks_distilled(model: str) -> bool:
+    """Whether a model's name has a word of those that draw in few steps."""
+    return DISTILLED.search(Path(model).name) is not None
 
 
 def is_distilled(name: str, source: Source) -> bool:
@@ -85,11 +98,24 @@ def is_distilled(name: str, source: Source) -> bool:
     return told and not read_json(source, path).get("guidance_embeds", True)
 
 
+def _arguments(name: str) -> dict:
+    """What a pipeline is called with, by name. Raises `UserError` where the installed diffusers lacks it."""
+    import diffusers
+
+    known = text_to_image_classes()
+    if name not in known:
+        raise UserError(
+            f"the set was made with a {name}, which diffusers {diffusers.__version__} does not draw with: install the "
+            "diffusers that it was made with, or choose another --outdir"
+        )
+    return inspect.signature(known[name].__call__).parameters
+
+
 def guidance_key(name: str) -> str | None:
     """The argument that guides a pipeline by its prompt; None where it has none that is one number."""
     if name == PAPER_PIPELINE:
         return GUIDANCE[0]
-    asked = inspect.signature(text_to_image_classes()[name].__call__).parameters
+    asked = _arguments(name)
     return next((key for key in GUIDANCE if key in asked and isinstance(asked[key].default, (int, float))), None)
 
 
@@ -101,6 +127,9 @@ def call_options(pipeline, guidance_scale: float | None) -> dict:
     asked, key = inspect.signature(pipeline.__call__).parameters, guidance_key(type(pipeline).__name__)
     fixed = {"clean_caption": False, "use_resolution_binning": False, "eta": 0.0}
     options = {name: value for name, value in fixed.items() if name in asked}
+    transformer = getattr(pipeline, "transformer", None)
+    if type(pipeline).__name__ == "FluxPipeline" and transformer and not transformer.config.guidance_embeds:
+        options["max_sequence_length"] = SCHNELL_TOKENS  # padding beyond it is what a schnell never saw
     if key and guidance_scale is not None:
         options[key] = guidance_scale
         if key == "true_cfg_scale" and guidance_scale > 1:

@@ -18,6 +18,7 @@ PAPER_PARTS = {  # of Stable Diffusion 1.x and 2.x, and what each must hold, its
     "scheduler": "scheduler_config.json",
 }
 NOT_LOADED = ("safety_checker", "feature_extractor")  # the first paints images black, the second serves it
+LIGHT = ("scheduler", "tokenizer", "processor", "image_processor")  # no weights, even beside a config.json
 OTHER_SAMPLERS = ("FlowMatch", "EDM", "LCM", "TCD")  # how their schedulers' classes begin: not a diffusion ours can run
 OTHER_INPUTS = {
     5: "a depth-to-image model",
@@ -45,7 +46,7 @@ def check_folder(source: Source) -> tuple[str, str | None]:
         raise UserError(f"--model {source.name}: {', '.join(missing)} is missing; fetch the whole model again")
     if name == PAPER_PIPELINE:
         _check_paper_model(source)
-    heavy = [part for part in parts if f"{part}/config.json" in source.files and part != "scheduler"]
+    heavy = [part for part in parts if f"{part}/config.json" in source.files and not part.startswith(LIGHT)]
     variant = weights_variant(source, heavy)
     if not source.hub:
         for part in heavy:

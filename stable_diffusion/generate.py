@@ -27,6 +27,7 @@ from stable_diffusion.choices import (
     SCHEDULERS,
 )
 from stable_diffusion.contact_sheet import write_contact_sheets
+from stable_diffusion.family import looks_distilled
 from stable_diffusion.flat import remove_flat
 from stable_diffusion.manifest import (
     Job,
@@ -75,6 +76,8 @@ def main() -> None:
     settings = noted_by_model(settings_of(args, texts, device, kind), folder)
     check_manifest(folder, settings)
     print(f"{folder}: {len(jobs)} images asked for; {args.model}, {describe(settings)}", flush=True)
+    if args.steps is None and looks_distilled(args.model):
+        print("note: by its name the model is distilled: it wants the --steps and --guidance-scale of its page")
     if args.dry_run:
         check_prompts(prompt_file)
         return

@@ -7,13 +7,17 @@ import diffusers
 import pytest
 import sentencepiece
 import torch
+from conftest import run_here
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from tiny_pipelines import save
 
+from stable_diffusion import generate
+from stable_diffusion.family import call_options, defaults
 from stable_diffusion.manifest import Job
 from stable_diffusion.pipeline import check_precision, load_pipeline, other_scheduler
 from stable_diffusion.produce import Sampling, halving, render_batch
 from stable_diffusion.render import check_lengths, guard_decoder, render
+from stable_diffusion.settings import kind_of, learn
 from utils.errors import UserError
 
 CPU = torch.device("cpu")
@@ -54,6 +58,24 @@ def test_a_decoder_that_runs_out_of_memory_has_its_batch_halved(saved):
     guard_decoder(pipeline)
     jobs = [Job("0_0/000000.png", "0_0", "a man", 1), Job("0_0/000001.png", "0_0", "a woman", 2)]
     assert halving(lambda batch: render_batch(pipeline, batch, Sampling(2, 3.0, 32, 32)), jobs).shape == (2, 32, 32, 3)
+
+
+def test_sana_draws_at_the_size_it_was_trained_for(saved):
+    pipeline = load_pipeline(str(saved("Sana")), None, CPU, "fp32")
+    assert (
+        defaults("SanaPipeline").size is None and learn({"model": "m"}, pipeline, None)["size"] == 64
+    )  # 32 latents a side, two pixels each
+
+
+@pytest.mark.slow
+def test_a_schnell_reads_what_it_was_trained_with(tmp_path):
+    few, many = [
+        load_pipeline(str(save("FLUX", tmp_path / str(d), distilled=d)), None, CPU, "fp32") for d in (True, False)
+    ]
+    assert call_options(few, 0.0)["max_sequence_length"] == 256 and "max_sequence_length" not in call_options(many, 3.5)
+    check_lengths(many, ["a face, " * 50])
+    with pytest.raises(UserError, match="the model reads 256"):
+        check_lengths(few, ["a face, " * 50])
 
 
 def read_by(cls, **parts):
@@ -104,6 +126,12 @@ def test_a_pipeline_that_seeds_a_batch_by_its_first_image_draws_them_one_by_one(
     assert asked == [(["a"], [5]), (["b"], [6])]
 
 
+def test_a_tokenizer_beside_a_configuration_needs_no_weights(saved, tmp_path):
+    folder = shutil.copytree(saved("PixArt"), tmp_path / "model")
+    (folder / "tokenizer" / "config.json").write_text("{}")
+    assert kind_of(str(folder)) == {"pipeline": "PixArtSigmaPipeline"}
+
+
 def test_a_tokenizer_of_a_sentencepiece_model_alone_is_read(saved, tmp_path):
     """PixArt's and HunyuanDiT's repositories hold no tokenizer.json."""
     folder = shutil.copytree(saved("PixArt"), tmp_path / "model")
@@ -122,3 +150,15 @@ def test_a_tokenizer_of_a_sentencepiece_model_alone_is_read(saved, tmp_path):
     )
     pipeline = load_pipeline(str(folder), None, CPU, "fp32")
     assert pipeline.tokenizer.decode(pipeline.tokenizer("a face").input_ids, skip_special_tokens=True) == "a face"
+
+
+def test_a_name_that_tells_of_few_steps_is_noted(saved, tmp_path):
+    folder = shutil.copytree(saved("PixArt"), tmp_path / "PixArt-Turbo")
+    arguments = ["--model", folder, "--outdir", tmp_path / "out", "--device", "cpu", "--dry-run"]
+    assert "by its name the model is distilled" in run_here(generate.main, *arguments).stdout
+    assert "distilled" not in run_here(generate.main, *arguments, "--steps", 4).stdout
+
+
+def test_a_set_of_a_pipeline_that_diffusers_lost_is_one_line():
+    with pytest.raises(UserError, match="the set was made with a GonePipeline"):
+        defaults("GonePipeline")
