@@ -133,7 +133,7 @@ def test_a_tokenizer_beside_a_configuration_needs_no_weights(saved, tmp_path):
 
 
 def test_a_tokenizer_of_a_sentencepiece_model_alone_is_read(saved, tmp_path):
-    """PixArt's and HunyuanDiT's repositories hold no tokenizer.json."""
+    """T5's in PixArt's folders comes as a spiece.model, without a tokenizer.json."""
     folder = shutil.copytree(saved("PixArt"), tmp_path / "model")
     tokenizer = folder / "tokenizer"
     shutil.rmtree(tokenizer)
