@@ -67,6 +67,7 @@ def render(
     if type(pipeline).__name__ in ONE_BY_ONE and len(prompts) > 1:
         options = {"steps": steps, "guidance_scale": guidance_scale, "size": size}
         return np.concatenate([render(pipeline, [prompts[i]], [seed], **options) for i, seed in enumerate(seeds)])
+    torch.manual_seed(seeds[0])  # a few schedulers draw from torch's own generator
     try:
         images = pipeline(
             prompt=prompts,
