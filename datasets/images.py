@@ -18,6 +18,7 @@ from utils.errors import UserError
 from utils.files import whole
 from utils.progress import progress
 
+WHOLE = (0.0, 0.0, 1.0, 1.0)  # left, top, right and bottom of a box, as shares of an image's width and height
 GPU_RESERVE = 8 * 2**30  # bytes of a GPU's memory that images leave for the network
 
 
@@ -104,12 +105,15 @@ def upload(pixels: np.ndarray, device: torch.device, chunk: int = 4096) -> torch
     return result
 
 
-def decode_images(paths: list[Path], cache: Path, size: int | None = None) -> np.ndarray:
+def decode_images(
+    paths: list[Path], cache: Path, size: int | None = None, box: tuple[float, ...] = WHOLE
+) -> np.ndarray:
     """The images as uint8 RGB of shape (N, height, width, 3), memory-mapped from a file in `cache`.
 
     Its name is made from what it depends on (paths, sizes, times of change, the version of the reading), so it is used
-    again as long as none of that changes. It is written under another name and then renamed. With `size` every image
-    is resized to that many pixels a side (bilinear, aspect not kept). Raises `UserError` for an image that cannot be
+    again as long as none of that changes. It is written under another name and then renamed. Of every image the part
+    in `box` is kept (shares of its width and height), and with `size` resized to that many pixels a side (bilinear, aspect
+    not kept). Raises `UserError` for an image that cannot be
     read or has another size than the first.
     """
     try:
@@ -117,35 +121,35 @@ def decode_images(paths: list[Path], cache: Path, size: int | None = None) -> np
     except OSError as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
     files = [[str(p.resolve()), s.st_size, s.st_mtime_ns] for p, s in zip(paths, stats, strict=True)]
-    key = json.dumps([VERSION, size, files])
+    key = json.dumps([VERSION, size, files] + ([box] if box != WHOLE else []))
     target = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
     try:
         return np.load(target, mmap_mode="r")
     except (FileNotFoundError, ValueError, EOFError):  # not there, or cut off
         with warnings.catch_warnings():  # here, for it must not be entered by several threads
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `read_image` refuses such a file
-            _write_pixels(paths, target, size)
+            _write_pixels(paths, target, size, box)
     return np.load(target, mmap_mode="r")
 
 
-def check_some(paths: list[Path], size: int | None = None, number: int = 32) -> None:
+def check_some(paths: list[Path], size: int | None = None, box: tuple[float, ...] = WHOLE, number: int = 32) -> None:
     """Read a few of the images, evenly spread, as `decode_images` will read all, and raise as it does.
 
     So a dry run finds a fault that most of them share, before hours are spent on something else.
     """
     chosen = [paths[i] for i in dict.fromkeys(np.linspace(0, len(paths) - 1, number, dtype=int))] if paths else []
-    images = [(path, _read(path, size)) for path in chosen]
+    images = [(path, _read(path, size, box)) for path in chosen]
     for path, image in images[1:]:
         _check_shape(path, image, *images[0])
 
 
-def _write_pixels(paths: list[Path], target: Path, size: int | None) -> None:
-    first = _read(paths[0], size)
+def _write_pixels(paths: list[Path], target: Path, size: int | None, box: tuple[float, ...]) -> None:
+    first = _read(paths[0], size, box)
     shape = (len(paths), *first.shape)
     print(f"decoding {len(paths)} images once into {target} ({np.prod(shape) / 1e9:.2f} GB)")
 
     def fill(index):
-        image = _read(paths[index], size)
+        image = _read(paths[index], size, box)
         _check_shape(paths[index], image, paths[0], first)
         pixels[index] = image
 
@@ -167,6 +171,8 @@ def _check_shape(path: Path, image: np.ndarray, first_path: Path, first: np.ndar
         raise UserError(f"{path} is {w}x{h} pixels, {first_path} is {w0}x{h0}; --decode-size N gives all one size")
 
 
-def _read(path: Path, size: int | None) -> np.ndarray:
+def _read(path: Path, size: int | None, box: tuple[float, ...]) -> np.ndarray:
     image = read_image(path)
+    if box != WHOLE:
+        image = image.crop([round(share * side) for share, side in zip(box, image.size * 2, strict=True)])
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR) if size else image)

@@ -9,7 +9,7 @@ import pandas as pd
 from datasets import celeba, custom, parquet, toy, utkface
 from datasets.bias import largest_biased_size
 from datasets.celeba import biased_subset, cell_names, check_images
-from datasets.images import FaceSet, decode_images
+from datasets.images import WHOLE, FaceSet, decode_images
 from datasets.pairs import Pair
 from datasets.splits import ALL, LARGEST, Splits, check_splits
 from utils.errors import UserError
@@ -47,7 +47,7 @@ def load_faces(lists: Splits, settings) -> dict[str, FaceSet]:
     """The images of each split, on the GPU where it has room. Val and test are resized once, to what is evaluated."""
     sizes = dict.fromkeys(lists.tables, settings.decode_size or settings.image_size) | {"train": settings.decode_size}
     faces = {
-        split: real_faces(lists.folder, table, lists.pair, settings.cache_folder, sizes[split])
+        split: real_faces(lists.folder, table, lists.pair, settings.cache_folder, sizes[split], box=settings.real_crop)
         for split, table in lists.tables.items()
     }
     return {split: images.on(settings.compute.device) for split, images in faces.items()}
@@ -71,14 +71,25 @@ def training_list(train: pd.DataFrame, pair: Pair, size: int | str, bias_degree:
     return biased_subset(train, pair.target, pair.protected, size, bias_degree)
 
 
-def real_faces(folder: Path, table: pd.DataFrame, pair: Pair, cache: Path, decode_size: int | None = None) -> FaceSet:
-    """The images that an attribute table lists, in its order, with the labels of a pair; the group -1 where it is unknown."""
+def real_faces(
+    folder: Path,
+    table: pd.DataFrame,
+    pair: Pair,
+    cache: Path,
+    decode_size: int | None = None,
+    *,
+    box: tuple[float, ...] = WHOLE,
+) -> FaceSet:
+    """The images that an attribute table lists, in its order, with the labels of a pair; the group -1 where it is unknown.
+
+    Decoded as `datasets.images.decode_images` does with that size and box.
+    """
     target = table[pair.target].gt(0).to_numpy(np.int64)
     group = np.zeros(len(table), np.int64)
     for name in pair.protected:
         group = 2 * group + table[name].gt(0).to_numpy(np.int64)
     group[table[list(pair.protected)].isna().any(axis=1).to_numpy()] = -1
-    pixels = decode_images([folder / name for name in table.index], cache, decode_size)
+    pixels = decode_images([folder / name for name in table.index], cache, decode_size, box)
     return FaceSet(pixels, np.arange(len(table)), target, group, tuple(map(str, table.index)), pair.cells)
 
 

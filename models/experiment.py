@@ -65,7 +65,9 @@ class Experiment:
     def describe(self) -> str:
         """What a dry run says, after a look at some of the images."""
         lists, settings = self.lists, self.settings
-        check_some([lists.folder / name for name in lists.tables["train"].index], settings.decode_size)
+        check_some(
+            [lists.folder / name for name in lists.tables["train"].index], settings.decode_size, settings.real_crop
+        )
         counts = ", ".join(f"{len(table)} {split}" for split, table in lists.tables.items())
         labels = ", ".join(method.label for method in self.methods)
         seeds = list(settings.seeds)

@@ -1,6 +1,7 @@
 """What the methods of one seed share: the data, the biased model, the gradients at its weights, and how to train."""
 
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,9 +9,11 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from datasets.images import FaceSet, MixedSet
 from datasets.synthetic import SyntheticSets
+from models.batches import Compute
 from models.classifier import new_classifier
 from models.selection import Gradients, mean_gradients
 from models.settings import Settings
@@ -19,6 +22,8 @@ from models.weights import load_tensors
 from utils.checkpoint import Unfinished
 from utils.records import rerun
 from utils.seeds import derived_seed, torch_generator
+
+STATISTICS_BATCHES = 20  # of real images that batch norm's statistics are estimated on
 
 
 class Outcome(NamedTuple):
@@ -89,7 +94,12 @@ class Run:
         `changes` are of the schedule (`models.training.Schedule`).
         """
         schedule = replace(self.settings.fine_tuning, **changes)
-        options = {"trainable": only, "rate_shares": rate_shares}
+        batch_norm = self.settings.batch_norm
+        options = {"trainable": only, "rate_shares": rate_shares, "hold_statistics": batch_norm == "hold"}
+        if batch_norm == "real":
+            options["before_val"] = self._real_statistics
+        if self.settings.fine_tune_batch_size:
+            options["compute"] = replace(self.settings.compute, batch_size=self.settings.fine_tune_batch_size)
         curve = self._fit(model, synthetic.balanced, schedule, "fine-tune", label, **options)
         return Outcome(model, curve, tables or {}, synthetic.held_out)
 
@@ -101,14 +111,29 @@ class Run:
             self._mean_gradients("balanced", synthetic.balanced),
         )
 
-    def _fit(self, model: nn.Module, data, schedule: Schedule, stream: str, label: str, **options) -> list[dict]:
+    def _real_statistics(self, model: nn.Module) -> None:
+        """Batch norm's running statistics become means over real training images; the same images every time."""
+        batches = train_batches(self.real["train"], self.settings.compute, torch_generator(self.seed, "statistics"))
+        update_bn((batch.inputs for batch in islice(batches, STATISTICS_BATCHES)), model)
+
+    def _fit(
+        self,
+        model: nn.Module,
+        data,
+        schedule: Schedule,
+        stream: str,
+        label: str,
+        *,
+        compute: Compute | None = None,
+        **options,
+    ) -> list[dict]:
         label = f"seed {self.seed} {label}"
         return fit(
             model,
             data,
             self.real["val"],
             schedule,
-            self.settings.compute,
+            compute or self.settings.compute,
             generator=torch_generator(self.seed, stream),
             label=label,
             checkpoint=self.unfinished and self.unfinished.checkpoint(label),

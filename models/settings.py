@@ -5,9 +5,10 @@ from functools import cached_property
 from pathlib import Path
 
 from datasets.faithful import share
+from datasets.images import WHOLE
 from datasets.real import DATASETS
 from models.options import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, top_k
-from models.training import ACCURACY, WORST_GROUP, Compute, Schedule
+from models.training import ACCURACY, BATCH_NORM, WORST_GROUP, Compute, Schedule
 from utils.arguments import choose_device, non_negative_float, positive_float, positive_int, seed_number
 from utils.errors import UserError
 from utils.settings import flag
@@ -37,6 +38,15 @@ class Settings:
     age_limit: int = flag(40, "years at which UTKFace's and FairFace's Young ends", group=DATA, type=positive_int)
     decode_size: int | None = flag(
         None, "pixels a side to which all images are resized on reading", group=DATA, type=positive_int
+    )
+    real_crop: tuple[float, float, float, float] = flag(
+        WHOLE,
+        "left, top, right and bottom, as shares of width and height, of the part of every real image that is used; for "
+        "synthetic images that show less around the face (default: 0 0 1 1, the whole)",
+        group=DATA,
+        nargs=4,
+        type=share,
+        metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"),
     )
     synthetic_data_root: Path = flag(
         Path("results/runs/synthetic"),
@@ -95,6 +105,16 @@ class Settings:
     fine_tune_epochs: int = flag(10, "default: 10", group=TRAINING, type=positive_int)
     fine_tune_lr: float = flag(0.06, "default: 0.06", group=TRAINING, type=non_negative_float)
     batch_size: int = flag(128, "default: 128", group=TRAINING, type=positive_int)
+    fine_tune_batch_size: int | None = flag(
+        None, "of fine-tuning alone (default: --batch-size, as in the paper)", group=TRAINING, type=positive_int
+    )
+    batch_norm: str = flag(
+        "follow",
+        "running statistics of batch norm in fine-tuning: follow the synthetic images, as in the paper; hold, as "
+        "pre-training left them; or real, estimated anew on real training images after every epoch",
+        group=TRAINING,
+        choices=BATCH_NORM,
+    )
     keep_last_batch: bool = flag(
         False,
         "train on an epoch's last short batch, which the paper leaves out",
@@ -145,11 +165,16 @@ class Settings:
 
     @cached_property
     def compute(self) -> Compute:
-        """Where and how the network runs. Raises `UserError` for an impossible device or crop scale."""
+        """Where and how the network runs. Raises `UserError` for an impossible device or crop."""
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             raise UserError(
                 f"--crop-scale {low:g} {high:g}: expected two numbers above 0 and at most 1, the smaller one first"
+            )
+        left, top, right, bottom = self.real_crop
+        if left >= right or top >= bottom:
+            raise UserError(
+                f"--real-crop {left:g} {top:g} {right:g} {bottom:g}: expected LEFT below RIGHT and TOP below BOTTOM, from 0 to 1"
             )
         return Compute(
             choose_device(self.device),
@@ -190,12 +215,18 @@ class Settings:
             "crop_scale": (list(self.crop_scale), list(PAPER_CROP_SCALE)),
             "select_by": (self.select_by, "accuracy"),
             "network": (self.network, "resnet18"),
+            "real_crop": (list(self.real_crop), list(WHOLE)),
         }
         return kept | {key: value for key, (value, before) in later.items() if value != before}
 
     def of_fine_tuning(self) -> dict:
         """What fine-tuning depends on besides that and its data."""
-        return {"epochs": self.fine_tune_epochs, "lr": self.fine_tune_lr}
+        kept = {"epochs": self.fine_tune_epochs, "lr": self.fine_tune_lr}
+        later = {
+            "batch_norm": (self.batch_norm, "follow"),
+            "fine_tune_batch_size": (self.fine_tune_batch_size, None),
+        }
+        return kept | {key: value for key, (value, before) in later.items() if value != before}
 
     def _schedule(self, epochs: int, lr: float, *, later_wins_ties: bool) -> Schedule:
         options = {"later_wins_ties": later_wins_ties, "select_by": SELECT_BY[self.select_by]}

@@ -19,6 +19,7 @@ from utils.progress import progress
 
 # What chooses the epoch whose weights are kept: a column of the curve.
 ACCURACY, WORST_GROUP, LAST_EPOCH = "val_accuracy", "val_worst_group_accuracy", "epoch"
+BATCH_NORM = ("follow", "hold", "real")  # what its running statistics do in fine-tuning
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,16 @@ def fit(
     objective: Objective = mean_loss,
     sampling: np.ndarray | None = None,
     rate_shares: RateShares | None = None,
+    hold_statistics: bool = False,
+    before_val: Callable[[nn.Module], None] | None = None,
     label: str,
     checkpoint: Checkpoint | None = None,
 ) -> list[dict]:
     """Train in place, then put back the weights of the epoch that does best on `val`, as the schedule says.
 
     Only the parameters named in `trainable` move (all by default); the others get neither gradient nor
-    weight decay, while batch norm's running statistics keep moving. `objective` is what is minimised; `sampling`
+    weight decay, while batch norm's running statistics keep moving, unless `hold_statistics`: then its layers work as they do
+    in a test. `before_val` may change the model after every epoch, before it is judged. `objective` is what is minimised; `sampling`
     is that of `train_batches`; `rate_shares` is asked before every epoch, and must answer the same for the same
     weights and epoch. Returns a row for each epoch: epoch, lr, loss, val_accuracy,
     val_worst_group_accuracy and val_equalized_odds (for the record, unless selected by), and best.
@@ -89,9 +93,14 @@ def fit(
             lr = training.begin_epoch(epoch)
             torch.manual_seed(generator.initial_seed() + epoch)  # for dropout, so that an epoch can be run alone
             batches = train_batches(data, compute, generator, sampling=sampling)
+            network.train()
+            if hold_statistics:
+                _hold_statistics(network)
             loss = _train_epoch(network, batches, training.optimizer, objective, compute=compute, bar=bar)
             if not np.isfinite(loss):
                 raise UserError(f"{label}: the loss is {loss} in epoch {epoch}; lower the learning rate (now {lr})")
+            if before_val:
+                before_val(model)
             training.end_epoch({"epoch": epoch, "lr": lr, "loss": loss}, evaluate(model, val, compute))
             if checkpoint:
                 checkpoint.keep(training.state())
@@ -110,6 +119,13 @@ def _let_move(model: nn.Module, trainable: list[str] | None, label: str) -> None
         raise UserError(f"{label}: {what}; it has {', '.join(near)}, ...")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trainable is None or name in trainable)
+
+
+def _hold_statistics(model: nn.Module) -> None:
+    """Batch norm normalises by its running statistics and leaves them as they are."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 class _Training:
@@ -170,7 +186,6 @@ class _Training:
 
 
 def _train_epoch(model, batches, optimizer, objective, *, compute, bar) -> float:
-    model.train()
     total, count = torch.zeros((), device=compute.device), 0
     for batch in batches:
         with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.amp):
