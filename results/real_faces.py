@@ -138,7 +138,7 @@ class Evidence:
 
 def folder_of(method: str) -> str:
     """The folder that train.py gives a method."""
-    return method.replace(":", "_").replace("=", "_")
+    return method.replace(":", "_", 1)
 
 
 def adopt(source: Path, folder: Path) -> None:
