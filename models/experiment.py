@@ -24,6 +24,7 @@ from models.options import Method, candidates, count_of, counted, parse_method, 
 from models.run import Outcome, Run
 from models.selection import check_top_k
 from models.settings import Settings
+from models.tensorboard import check_tensorboard
 from utils.arguments import be_deterministic
 from utils.checkpoint import Unfinished
 from utils.errors import UserError
@@ -42,6 +43,8 @@ class Experiment:
     def __init__(self, settings: Settings, known: dict[str, Callable]):
         if settings.deterministic:
             be_deterministic()
+        if settings.tensorboard:
+            check_tensorboard()
         self.settings, self.device = settings, settings.compute.device
         network = outline(settings.network, settings.width, settings.image_size)
         self.known = known

@@ -17,6 +17,7 @@ from models.batches import Compute
 from models.classifier import new_classifier
 from models.selection import Gradients, mean_gradients
 from models.settings import Settings
+from models.tensorboard import curve_log
 from models.training import Objective, RateShares, Schedule, fit, lone_images_named, mean_loss, train_batches
 from models.weights import load_tensors
 from utils.checkpoint import Unfinished
@@ -128,17 +129,19 @@ class Run:
         **options,
     ) -> list[dict]:
         label = f"seed {self.seed} {label}"
-        return fit(
-            model,
-            data,
-            self.real["val"],
-            schedule,
-            compute or self.settings.compute,
-            generator=torch_generator(self.seed, stream),
-            label=label,
-            checkpoint=self.unfinished and self.unfinished.checkpoint(label),
-            **options,
-        )
+        with curve_log(self.settings.tensorboard, label) as log:
+            return fit(
+                model,
+                data,
+                self.real["val"],
+                schedule,
+                compute or self.settings.compute,
+                generator=torch_generator(self.seed, stream),
+                log=log,
+                label=label,
+                checkpoint=self.unfinished and self.unfinished.checkpoint(label),
+                **options,
+            )
 
     def _mean_gradients(self, name: str, data: FaceSet) -> Gradients:
         """Under the training transform, once for each set: several methods ask for the same."""

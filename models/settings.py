@@ -161,6 +161,9 @@ class Settings:
         group=MACHINE,
         type=non_negative_float,
     )
+    tensorboard: Path | None = flag(
+        None, "folder for the curves as TensorBoard reads them, while they are trained", group=MACHINE, type=Path
+    )
     cache: Path | None = flag(None, "folder for decoded images (default: <output>/cache)", group=MACHINE, type=Path)
 
     @cached_property

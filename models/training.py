@@ -64,6 +64,7 @@ def fit(
     rate_shares: RateShares | None = None,
     hold_statistics: bool = False,
     before_val: Callable[[nn.Module], None] | None = None,
+    log: Callable[[dict], None] | None = None,
     label: str,
     checkpoint: Checkpoint | None = None,
 ) -> list[dict]:
@@ -71,7 +72,7 @@ def fit(
 
     Only the parameters named in `trainable` move (all by default); the others get neither gradient nor
     weight decay, while batch norm's running statistics keep moving, unless `hold_statistics`: then its layers work as they do
-    in a test. `before_val` may change the model after every epoch, before it is judged. `objective` is what is minimised; `sampling`
+    in a test. `before_val` may change the model after every epoch, before it is judged; `log` gets each epoch's row. `objective` is what is minimised; `sampling`
     is that of `train_batches`; `rate_shares` is asked before every epoch, and must answer the same for the same
     weights and epoch. Returns a row for each epoch: epoch, lr, loss, val_accuracy,
     val_worst_group_accuracy and val_equalized_odds (for the record, unless selected by), and best.
@@ -102,6 +103,8 @@ def fit(
             if before_val:
                 before_val(model)
             training.end_epoch({"epoch": epoch, "lr": lr, "loss": loss}, evaluate(model, val, compute))
+            if log:
+                log(training.curve[-1])
             if checkpoint:
                 checkpoint.keep(training.state())
             bar.set_postfix(epoch=epoch, loss=f"{loss:.4f}", val=f"{training.curve[-1]['val_accuracy']:.4f}")
