@@ -174,12 +174,16 @@ class _Training:
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "decay")}
         parts["objective"] = self.objective.state() if hasattr(self.objective, "state") else {}
         parts["generator"] = self.generator.get_state()
+        parts["threads"] = torch.get_num_threads()
         return _on_cpu(parts | {"curve": list(self.curve), "best": self.best, "best_state": self.best_state})
 
     def restore(self, found: dict | None) -> None:
         """Continue from a `state`, if there is one."""
         if not found:
             return
+        if found.get("threads", torch.get_num_threads()) != torch.get_num_threads():
+            print(f"this training goes on with {found['threads']} threads, as it began: sums depend on their number")
+            torch.set_num_threads(found["threads"])
         for name in ("model", "optimizer", "decay"):
             getattr(self, name).load_state_dict(found[name])
         if found["objective"]:

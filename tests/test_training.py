@@ -178,3 +178,25 @@ def test_imagenet_weights_out_of_reach_say_what_to_do(monkeypatch):
     monkeypatch.setattr("torchvision.models.ResNet18_Weights.get_state_dict", unreachable)
     with pytest.raises(UserError, match="--weights none"):
         new_classifier("imagenet", 0)
+
+
+def test_a_training_that_goes_on_keeps_its_number_of_threads(capsys):
+    def parts():
+        schedule = Schedule(2, 0.1, 1e-4, (9,))
+        return training._Training(small_net(), schedule, training.mean_loss, generator(), rate_shares=None)
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        one = parts()
+        one.end_epoch({"epoch": 1}, {"accuracy": 0.5, "worst_group_accuracy": 0.5, "equalized_odds": 0.0})
+        torch.set_num_threads(1)
+        parts().restore(one.state())
+        assert torch.get_num_threads() == 1 and not capsys.readouterr().out  # the state was taken with one
+        torch.set_num_threads(2)
+        state = one.state()
+        torch.set_num_threads(1)
+        parts().restore(state)
+        assert torch.get_num_threads() == 2 and "goes on with 2 threads" in capsys.readouterr().out
+    finally:
+        torch.set_num_threads(before)

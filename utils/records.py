@@ -135,7 +135,7 @@ def check_settings(found: dict, asked: dict, where: Path) -> None:
 
 
 def environment(device: "torch.device") -> dict:
-    """Versions, device and commit, for a record."""
+    """Versions, device, threads and commit, for a record."""
     import torch
 
     name = (
@@ -143,6 +143,7 @@ def environment(device: "torch.device") -> dict:
     )
     return {
         "device": name,
+        "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": {package: version(package) for package in PACKAGES},
         "commit": commit(),
