@@ -20,7 +20,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/utils/setup.sh"
 
 fail() { echo "error: $*" >&2; exit 2; }
 
-dry_run="" dataset=toy network="" pair=Smiling_Male real_data="" runs="" output="" synthetic="" cache=""
+dry_run="" estimate="" dataset=toy network="" pair=Smiling_Male real_data="" runs="" output="" synthetic="" cache="" rows=""
 both=() generation=() training=()
 while [ $# -gt 0 ]; do
     flag="$1"; shift
@@ -32,7 +32,7 @@ while [ $# -gt 0 ]; do
     fi
     case "$flag" in
         -h|--help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-        --fast|--vae-slicing|--vae-tiling|--compile|--deterministic|--keep-last-batch|--dry-run) [ ${#values[@]} -eq 0 ] || fail "$flag takes no value" ;;
+        --fast|--vae-slicing|--vae-tiling|--compile|--deterministic|--keep-last-batch|--dry-run|--no-estimate) [ ${#values[@]} -eq 0 ] || fail "$flag takes no value" ;;
         --*) [ ${#values[@]} -gt 0 ] || fail "$flag needs a value" ;;
         *) fail "unexpected argument $flag; see bash runner.sh --help" ;;
     esac
@@ -46,6 +46,8 @@ while [ $# -gt 0 ]; do
         --target-sensitive) pair="${values[0]}"; both+=("$flag" "${values[@]}") ;;
         --prompt-type|--device) both+=("$flag" "${values[@]}") ;;
         --dry-run) dry_run=1 ;;
+        --no-estimate) estimate=--no-estimate ;;
+        --cost-rows) rows="${values[0]}" ;;
         --fast|--vae-slicing|--vae-tiling) generation+=("$flag") ;;
         --compile) both+=("$flag") ;;
         --deterministic|--keep-last-batch) training+=("$flag") ;;
@@ -90,9 +92,14 @@ if [ "$dataset" = toy ] && [ "$real_data" = "$runs/real" ]; then
 fi
 
 echo; echo "== 2/5 prompts and settings"
-"${train[@]}" --dry-run
-if [[ "$synthetic" != *.csv ]]; then "${generate[@]}" --dry-run; fi
-
+check=(--dry-run --no-estimate)  # the estimate takes seconds: only where it is asked for
+if [ -n "$dry_run" ] && [ -z "$estimate" ]; then
+    if [ -z "$rows" ]; then own_rows="$(mktemp)"; trap 'rm -f "$own_rows"' EXIT; fi
+    check=(--dry-run --cost-rows "${rows:-$own_rows}")
+fi
+"${train[@]}" "${check[@]}"
+if [[ "$synthetic" != *.csv ]]; then "${generate[@]}" "${check[@]}"; fi
+if [ -n "${own_rows:-}" ]; then echo; "$PYTHON" -m utils.cost "$own_rows"; fi
 if [ -n "$dry_run" ]; then exit 0; fi
 
 echo; echo "== 3/5 generation"

@@ -35,7 +35,9 @@ from models.options import BiasDegree, TopK
 from models.run import Outcome, Run
 from models.selection import choose_tensors, sensitivity_table
 from models.settings import Settings
+from models.timing import estimate
 from results.summary import write_summary
+from utils.cost import report
 from utils.errors import command_line
 from utils.settings import parse
 
@@ -82,6 +84,8 @@ def main() -> None:
     experiment = Experiment(settings, METHODS)  # finds what is wrong before anything is trained
     if settings.dry_run:
         print(experiment.describe())
+        if not settings.no_estimate:
+            report(estimate(settings, experiment.methods, experiment.lists), settings.cost_rows)
         return
     experiment.load()
     for run in experiment.runs():  # one for each seed

@@ -45,12 +45,17 @@ def read_lists(settings) -> Splits:
 
 def load_faces(lists: Splits, settings) -> dict[str, FaceSet]:
     """The images of each split, on the GPU where it has room. Val and test are resized once, to what is evaluated."""
-    sizes = dict.fromkeys(lists.tables, settings.decode_size or settings.image_size) | {"train": settings.decode_size}
+    sizes = split_sizes(lists, settings)
     faces = {
         split: real_faces(lists.folder, table, lists.pair, settings.cache_folder, sizes[split], box=settings.real_crop)
         for split, table in lists.tables.items()
     }
     return {split: images.on(settings.compute.device) for split, images in faces.items()}
+
+
+def split_sizes(lists: Splits, settings) -> dict[str, int | None]:
+    """The pixels a side to which each split is resized on reading, None where it stays as it is."""
+    return dict.fromkeys(lists.tables, settings.decode_size or settings.image_size) | {"train": settings.decode_size}
 
 
 def training_list(train: pd.DataFrame, pair: Pair, size: int | str, bias_degree: str) -> pd.DataFrame:
@@ -80,16 +85,20 @@ def real_faces(
     *,
     box: tuple[float, ...] = WHOLE,
 ) -> FaceSet:
-    """The images that an attribute table lists, in its order, with the labels of a pair; the group -1 where it is unknown.
+    """The images that an attribute table lists, in its order, with the labels of a pair.
 
     Decoded as `datasets.images.decode_images` does with that size and box.
     """
+    return labelled(decode_images([folder / name for name in table.index], cache, decode_size, box), table, pair)
+
+
+def labelled(pixels: np.ndarray, table: pd.DataFrame, pair: Pair) -> FaceSet:
+    """Images (n, height, width, 3) with the labels of a pair in their table of n rows; the group -1 where it is unknown."""
     target = table[pair.target].gt(0).to_numpy(np.int64)
     group = np.zeros(len(table), np.int64)
     for name in pair.protected:
         group = 2 * group + table[name].gt(0).to_numpy(np.int64)
     group[table[list(pair.protected)].isna().any(axis=1).to_numpy()] = -1
-    pixels = decode_images([folder / name for name in table.index], cache, decode_size, box)
     return FaceSet(pixels, np.arange(len(table)), target, group, tuple(map(str, table.index)), pair.cells)
 
 

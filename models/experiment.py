@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from safetensors.torch import save as safetensors_bytes
 
 from datasets.images import FaceSet, check_some
@@ -25,6 +24,7 @@ from models.run import Outcome, Run
 from models.selection import check_top_k
 from models.settings import Settings
 from models.tensorboard import check_tensorboard
+from models.training import memory_named
 from utils.arguments import be_deterministic
 from utils.checkpoint import Unfinished
 from utils.errors import UserError
@@ -141,13 +141,8 @@ class Experiment:
         """The synthetic images of a method, the flag's number of each cell unless it says otherwise; None where it has none."""
         if not method.draws:
             return None
-        train, options = self.real["train"], method.options
-        number = self.settings.number_balanced_synthetic
-        if options.get("ratio") is not None:
-            number = round(options["ratio"] * len(train) / len(train.cells))
-            if number < 1:
-                raise UserError(f"{method.label}: leaves no synthetic image of a cell for {len(train)} real ones")
-        sizes = getattr(method.train, "cell_sizes", lambda data: dict.fromkeys(data.cells, number))(train)
+        options = method.options
+        sizes = method.balanced_sizes(self.real["train"], self.settings.number_balanced_synthetic)
         must_hold_out = options.get("top-k") == "auto"
         return self.images.sets(options["prompt-type"], sizes, options.get("bias-degree"), must_hold_out=must_hold_out)
 
@@ -210,18 +205,13 @@ def train_method(method: Method, run: Run, sets: SyntheticSets | None) -> Outcom
     needs = {"synthetic": sets.of_seed(run.seed)} if method.draws else {}
     if method.fine_tunes:
         needs["biased_model"] = run.biased_model()
-    try:
+    with memory_named(run.settings.batch_size, f"seed {run.seed} {method.label}"):
         outcome = method.train(run, **needs, **method.keywords)
-        if not isinstance(outcome, Outcome):
-            raise TypeError(
-                f"method {method.name} gave a {type(outcome).__name__}, not what run.pre_train or run.fine_tune gives"
-            )
-        return outcome
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"seed {run.seed} {method.label}: out of memory; lower --batch-size (now {run.settings.batch_size}) or pass "
-            "--precision bf16"
-        ) from error
+    if not isinstance(outcome, Outcome):
+        raise TypeError(
+            f"method {method.name} gave a {type(outcome).__name__}, not what run.pre_train or run.fine_tune gives"
+        )
+    return outcome
 
 
 def adopt_best(output: Path, choices: list[Method], method: Method, seed: int, settings: dict) -> None:

@@ -13,6 +13,7 @@ from types import NoneType
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 from datasets.bias import parse_bias_degree
+from datasets.images import FaceSet
 from utils.arguments import non_negative_float, positive_float, positive_int
 from utils.errors import UserError
 
@@ -102,6 +103,17 @@ class Method:
         """The options that its function takes, as keyword arguments."""
         own = inspect.signature(self.train).parameters
         return {_underscored(key): value for key, value in self.options.items() if _underscored(key) in own}
+
+    def balanced_sizes(self, train: FaceSet, number: int) -> dict[str, int]:
+        """The synthetic images of each cell that it trains on: `number`, unless it says otherwise.
+
+        Raises `UserError` where its ratio to the real images of `train` leaves none.
+        """
+        if self.options.get("ratio") is not None:
+            number = round(self.options["ratio"] * len(train) / len(train.cells))
+            if number < 1:
+                raise UserError(f"{self.label}: leaves no synthetic image of a cell for {len(train)} real ones")
+        return getattr(self.train, "cell_sizes", lambda data: dict.fromkeys(data.cells, number))(train)
 
     def recorded(self) -> dict:
         """The options for a record, less those that older records lack and that are as they were then.

@@ -153,7 +153,16 @@ class Settings:
     deterministic: bool = flag(
         False, "the same result each time on a GPU too, but slower", group=MACHINE, action="store_true"
     )
-    dry_run: bool = flag(False, "check data and settings, train nothing", group=MACHINE, action="store_true")
+    dry_run: bool = flag(
+        False,
+        "check data and settings, estimate time, disk and memory, train nothing",
+        group=MACHINE,
+        action="store_true",
+    )
+    no_estimate: bool = flag(False, "with --dry-run: don't estimate the cost", group=MACHINE, action="store_true")
+    cost_rows: Path | None = flag(
+        None, "with --dry-run: append the estimate to this file in place of printing it", group=MACHINE, type=Path
+    )
     output: Path = flag(Path("results/runs/train"), "folder for the records", group=MACHINE, type=Path)
     checkpoint_seconds: float = flag(
         60,

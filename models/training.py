@@ -2,8 +2,8 @@
 
 import copy
 import difflib
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,7 +97,7 @@ def fit(
             network.train()
             if hold_statistics:
                 _hold_statistics(network)
-            loss = _train_epoch(network, batches, training.optimizer, objective, compute=compute, bar=bar)
+            loss = train_epoch(network, batches, training.optimizer, objective, compute=compute, bar=bar)
             if not np.isfinite(loss):
                 raise UserError(f"{label}: the loss is {loss} in epoch {epoch}; lower the learning rate (now {lr})")
             if before_val:
@@ -111,6 +111,17 @@ def fit(
     model.load_state_dict(training.best_state)
     model.requires_grad_(True)
     return [{**row, "best": place == training.best} for place, row in enumerate(training.curve)]
+
+
+@contextmanager
+def memory_named(batch_size: int, what: str = "training") -> Iterator[None]:
+    """Raise `UserError` with the remedy where the memory does not suffice."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{what}: out of memory; lower --batch-size (now {batch_size}) or pass --precision bf16"
+        ) from error
 
 
 def _let_move(model: nn.Module, trainable: list[str] | None, label: str) -> None:
@@ -192,7 +203,8 @@ class _Training:
         self.curve, self.best, self.best_state = found["curve"], found["best"], found["best_state"]
 
 
-def _train_epoch(model, batches, optimizer, objective, *, compute, bar) -> float:
+def train_epoch(model, batches, optimizer, objective: Objective, *, compute: Compute, bar) -> float:
+    """Take a step on every batch; returns the mean loss of an image."""
     total, count = torch.zeros((), device=compute.device), 0
     for batch in batches:
         with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.amp):

@@ -12,12 +12,14 @@ A row that is recorded is not run again, so an interrupted command goes on and t
 import argparse
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from datasets.real import DATASETS
 from results.rows import SHARE, TABLES, Table
 from results.tables import make_pages
 from utils.arguments import positive_int
+from utils.cost import cost_table, read_rows
 from utils.errors import UserError, command_line
 from utils.records import ROOT
 
@@ -36,12 +38,14 @@ TOY_IMAGES, TOY_IMAGES_OF_PROMPT_TYPES = 800, 400  # to generate of each cell
 def main() -> None:
     """Run the tables that the command line names."""
     names, args, flags = parse_args(sys.argv[1:])
-    for name in names:
-        options = {"real": args.real, "methods": args.methods, "flags": flags}
-        for call in runner_calls(TABLES[name], args.dataset, args.output, args.pairs, **options):
-            run(call)
+    options = {"real": args.real, "methods": args.methods, "flags": flags}
+    given = [args.dataset, args.output, args.pairs]
+    calls = [call for name in names for call in runner_calls(TABLES[name], *given, **options)]
     if "--dry-run" in flags:
+        print(dry_run(calls))
         return
+    for call in calls:
+        run(call)
     records = args.output.resolve().parent
     make_pages(records, records.with_name(f"{records.name}_made"))
 
@@ -138,6 +142,16 @@ def by_prompt_type(methods: list[str]) -> dict[str, list[str]]:
     for method in methods:
         found.setdefault(method.partition("prompt-type=")[2].partition(",")[0], []).append(method)
     return found
+
+
+def dry_run(calls: list[list[str]]) -> str:
+    """Check what the calls of runner.sh ask for; returns what they cost together, what several of them need once."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows"
+        rows.touch()
+        for call in calls:
+            run([*call, "--cost-rows", str(rows)])
+        return cost_table(read_rows(rows)) if rows.stat().st_size else "nothing estimated"
 
 
 def run(call: list[str]) -> None:

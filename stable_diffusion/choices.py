@@ -10,6 +10,7 @@ SCHEDULERS = {  # our names for classes of diffusers
 }
 PAPER_SAMPLER = ("ddim", 50)  # --scheduler, --steps
 FAST_SAMPLER = ("dpmpp", 20)  # those of --fast
+CPU_BATCH = 15  # images at once without a GPU: the paper's
 PAPER_GUIDANCE, PAPER_SIZE = 9.0, 512
 PREDICTIONS = ("epsilon", "v_prediction")  # what a UNet can tell: the noise, or the velocity
 OFFLOADS = (

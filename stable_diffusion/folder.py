@@ -55,6 +55,19 @@ def check_folder(source: Source) -> tuple[str, str | None]:
     return name, variant
 
 
+def weight_files(source: Source) -> list[str]:
+    """The files of weights that are loaded of a folder, .safetensors where there are any. Raises `UserError` as above."""
+    _, variant = check_folder(source)
+    names = []
+    for part in _parts(_pipeline_index(source)):
+        if f"{part}/config.json" in source.files and part != "scheduler":
+            found = _weights(source, part)
+            files = found.get(variant, []) or found[None]
+            safe = [name for name in files if name.endswith(".safetensors")]
+            names += [f"{part}/{name}" for name in sorted(safe or files)]
+    return names
+
+
 def _pipeline_index(source: Source) -> dict:
     """`model_index.json` of a folder. Raises `UserError` where there is none."""
     if "model_index.json" not in source.files:

@@ -17,6 +17,7 @@ from datasets.pairs import same_pair
 from prompts import Prompts, find_prompt_file, prompts_of_type, read_prompts
 from prompts.check import check_prompts
 from stable_diffusion.choices import (
+    CPU_BATCH,
     DEFAULT_MODEL,
     FAST_SAMPLER,
     OFFLOADS,
@@ -38,22 +39,14 @@ from stable_diffusion.manifest import (
     notes_all,
     plan,
 )
-from stable_diffusion.settings import (
-    OWN,
-    check_size,
-    kind_of,
-    learn,
-    noted_by_model,
-    noted_kind,
-    settings_of,
-)
+from stable_diffusion.settings import OWN, kind_of, noted_by_model, noted_kind, settings_of
 from stable_diffusion.source import Unreachable
+from stable_diffusion.weights import not_here
 from utils.arguments import PRECISIONS, choose_device, non_negative_float, positive_int, seed_number
+from utils.cost import GENERATION, Row, report
 from utils.errors import UserError, command_line
 from utils.files import locked
 from utils.processes import Place, place
-
-CPU_BATCH = 15  # the paper's
 
 
 def main() -> None:
@@ -80,6 +73,8 @@ def main() -> None:
         print("note: by its name the model is distilled: it wants the --steps and --guidance-scale of its page")
     if args.dry_run:
         check_prompts(prompt_file)
+        if not args.no_estimate:
+            report([cost(args, settings, jobs, folder, device=device)], args.cost_rows)
         return
     run(args, settings, jobs, folder, heads=titles(prompts), device=device)
 
@@ -105,26 +100,35 @@ def generate(
 ) -> dict:
     """Make the images that are missing; returns the settings with what the model itself added to them."""
     # diffusers takes seconds to load: not before it is needed
-    from stable_diffusion.pipeline import load_pipeline
-    from stable_diffusion.produce import Sampling, produce, trial_batch
+    from stable_diffusion.loading import free_batch_size, load
+    from stable_diffusion.produce import produce
 
-    scheduler = None if settings["scheduler"] == OWN else settings["scheduler"]
-    memory = {"offload": args.offload, "vae_slicing": args.vae_slicing, "vae_tiling": args.vae_tiling}
-    options = {"compile_denoiser": args.compile, "prediction": settings.get("prediction"), **memory}
-    pipeline = load_pipeline(args.model, scheduler, device, settings["precision"], **options)
-    settings = learn(settings, pipeline, args.size)
-    check_size(settings["size"], pipeline)
-    sampling = Sampling(settings["steps"], settings["guidance_scale"], settings["size"], args.save_size)
+    pipeline, settings, sampling = load(args, settings, device)
     check_manifest(folder, settings)  # an older version may have begun the set without knowing
     done = existing(jobs, folder) if process.count == 1 else []
     with locked(folder / ".start.lock", wait=True):  # so that all processes take the batch size of the first
         batch_size = args.batch_size or noted_batch_size(folder, settings)
-        if batch_size is None:
-            on_gpu = device.type == "cuda"
-            batch_size = trial_batch(pipeline, sampling, jobs[0], device) if on_gpu else CPU_BATCH
+        batch_size = batch_size or free_batch_size(pipeline, sampling, jobs[0], device)
         manifest = Manifest(folder, settings, batch_size, done, process)
     produce(pipeline, jobs, manifest, sampling)
     return settings
+
+
+def cost(args: argparse.Namespace, settings: dict, jobs: list[Job], folder: Path, *, device: torch.device) -> Row:
+    """What the missing images will cost, from a few sampling steps; without a time where the model isn't there yet."""
+    left = [job for job in jobs if not (folder / job.image).exists()]
+    if not left:
+        return Row(GENERATION, str(folder))
+    reason = not_here(args.model)
+    if reason:
+        return Row(GENERATION, str(folder), len(left), None, note=f"{GENERATION}: not measured: {reason}")
+    from stable_diffusion.cost import generation_row
+    from stable_diffusion.loading import free_batch_size, load
+
+    pipeline, settings, sampling = load(args, settings, device)
+    batch_size = args.batch_size or noted_batch_size(folder, settings)
+    batch_size = batch_size or free_batch_size(pipeline, sampling, jobs[0], device)
+    return generation_row(pipeline, left, batch_size, sampling, device=device, key=str(folder))
 
 
 def look_at(model: str, folder: Path, dry_run: bool) -> dict:
@@ -214,7 +218,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--save-size", type=positive_int, default=224, help="pixels a side of the saved images")
     parser.add_argument("--seed", type=seed_number, default=42)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument("--dry-run", action="store_true", help="check prompts and settings, generate nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check all, estimate time, disk and memory, make no image"
+    )
+    parser.add_argument("--no-estimate", action="store_true", help="with --dry-run: don't estimate the cost")
+    parser.add_argument(
+        "--cost-rows", type=Path, help="with --dry-run: append the estimate to this file in place of printing it"
+    )
     parser.add_argument("--precision", choices=tuple(PRECISIONS), help="default: fp16, on a CPU fp32")
     return parser.parse_args()
 

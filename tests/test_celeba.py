@@ -271,6 +271,7 @@ def dry_run(root, output):
         "--device",
         "cpu",
         "--dry-run",
+        "--no-estimate",
     ]
     return run_here(train.main, "--real-data-path", root, "--output", output, *flags)
 

@@ -325,7 +325,7 @@ def test_empty_cell_of_an_evaluation_split_is_named_before_training(own):
 
 def test_a_dry_run_reads_some_images(own, tmp_path):
     flags = ["--dataset", "csv", "--real-data-path", own, "--target-sensitive", "Cat_Bright", "--weights", "none"]
-    flags += ["--output", tmp_path / "out", "--device", "cpu", "--dry-run"]
+    flags += ["--output", tmp_path / "out", "--device", "cpu", "--dry-run", "--no-estimate"]
     assert_one_line_error(run_here(train.main, *flags), "pixels, ", "--decode-size N gives all one size")
     assert run_here(train.main, *flags, "--decode-size", 6).returncode == 0
     (own.parent / "train_5.png").write_text("version https://git-lfs.github.com/spec/v1\n")

@@ -500,7 +500,7 @@ def test_a_dry_run_of_the_table_script_makes_no_pages(monkeypatch):
     monkeypatch.setattr(run_table, "run", seen.append)
     done = run_here(run_table.main, "3", "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert len(seen) == 1 and seen[0][-1] == "--dry-run"
+    assert len(seen) == 1 and seen[0][-3:-1] == ["--dry-run", "--cost-rows"]
 
 
 def test_a_method_that_stands_in_no_table_gets_a_page_and_a_place_in_the_figure(records, tmp_path):

@@ -1,0 +1,75 @@
+"""What generation will cost, from a few sampling steps of the real pipeline."""
+
+import io
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+
+from stable_diffusion.manifest import Job
+from stable_diffusion.produce import Sampling, render_batch
+from stable_diffusion.render import reduce
+from utils.cost import GENERATION, Row, peak_memory
+from utils.errors import UserError
+
+FEW, MORE = 2, 6  # steps of the two renderings, whose difference is the time of a step
+LIMIT = 15.0  # seconds of timing; beyond it, fewer images at once are drawn, or one alone
+
+
+def generation_row(
+    pipeline: DiffusionPipeline,
+    jobs: list[Job],
+    batch_size: int,
+    sampling: Sampling,
+    *,
+    device: torch.device,
+    key: str,
+) -> Row:
+    """The cost of drawing the jobs. Without a time where the pipeline draws nothing in so few steps, which is said."""
+    start = time.process_time()  # since the process began: imports and loading
+    try:
+        seconds, png, note = time_rendering(pipeline, jobs, batch_size, sampling)
+    except (UserError, torch.OutOfMemoryError) as error:
+        return Row(GENERATION, key, len(jobs), None, note=f"{GENERATION}: not measured: {error}")
+    total = start + len(jobs) * seconds
+    return Row(GENERATION, key, len(jobs), total, disk=round(len(jobs) * png), memory=peak_memory(device), note=note)
+
+
+def time_rendering(
+    pipeline: DiffusionPipeline, jobs: list[Job], batch_size: int, sampling: Sampling
+) -> tuple[float, float, str]:
+    """Seconds and bytes of PNG of an image, and a note where the timing was cut short.
+
+    Text encoder and decoder take the same time whatever the steps, so two numbers of steps tell both parts.
+    """
+    few, more = min(FEW, sampling.steps), min(MORE, sampling.steps)
+
+    def render(count: int, steps: int) -> tuple[float, np.ndarray]:
+        start = time.perf_counter()
+        pixels = render_batch(pipeline, jobs[:count], replace(sampling, steps=steps))
+        return time.perf_counter() - start, pixels
+
+    warm, pixels = render(1, few)
+    if warm > LIMIT:
+        note = f"{GENERATION}: at most, from one image in {few} steps, the first, which takes longest"
+        return warm * sampling.steps / few, png_bytes(pixels, sampling.save_size), note
+    count = min(batch_size, len(jobs), max(1, int(LIMIT / warm / (1 + MORE / FEW))))
+    first, _ = render(count, few)
+    second, pixels = render(count, more)
+    step = (second - first) / (more - few) if more > few else 0.0
+    note = (
+        "" if count in (batch_size, len(jobs)) else f"{GENERATION}: timed with {count} of {batch_size} images at once"
+    )
+    return (second + (sampling.steps - more) * step) / count, png_bytes(pixels, sampling.save_size), note
+
+
+def png_bytes(pixels: np.ndarray, size: int) -> float:
+    """The mean length of images, uint8 (n, side, side, 3), as they are saved: of `size` pixels a side."""
+    total = 0
+    for image in pixels:
+        buffer = io.BytesIO()
+        reduce(image, size).save(buffer, format="PNG")
+        total += buffer.tell()
+    return total / len(pixels)

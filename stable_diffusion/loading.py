@@ -1,0 +1,29 @@
+"""The pipeline that the flags of generate.py ask for, ready to draw."""
+
+import argparse
+
+import torch
+from diffusers import DiffusionPipeline
+
+from stable_diffusion.choices import CPU_BATCH
+from stable_diffusion.manifest import Job
+from stable_diffusion.pipeline import load_pipeline
+from stable_diffusion.produce import Sampling, trial_batch
+from stable_diffusion.settings import OWN, check_size, learn
+
+
+def load(args: argparse.Namespace, settings: dict, device: torch.device) -> tuple[DiffusionPipeline, dict, Sampling]:
+    """The pipeline, the settings with what it added to them, and how an image is sampled."""
+    scheduler = None if settings["scheduler"] == OWN else settings["scheduler"]
+    memory = {"offload": args.offload, "vae_slicing": args.vae_slicing, "vae_tiling": args.vae_tiling}
+    options = {"compile_denoiser": args.compile, "prediction": settings.get("prediction"), **memory}
+    pipeline = load_pipeline(args.model, scheduler, device, settings["precision"], **options)
+    settings = learn(settings, pipeline, args.size)
+    check_size(settings["size"], pipeline)
+    sampling = Sampling(settings["steps"], settings["guidance_scale"], settings["size"], args.save_size)
+    return pipeline, settings, sampling
+
+
+def free_batch_size(pipeline: DiffusionPipeline, sampling: Sampling, job: Job, device: torch.device) -> int:
+    """The batch size where none is asked for: what a GPU holds, on a CPU the paper's."""
+    return trial_batch(pipeline, sampling, job, device) if device.type == "cuda" else CPU_BATCH

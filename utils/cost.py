@@ -1,0 +1,125 @@
+"""What a run will cost, stage by stage: the rows of an estimate, and the table that shows them.
+
+python -m utils.cost ROWS        # the table of the rows that dry runs have written to a file
+"""
+
+import json
+import resource
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+GENERATION = "generation"
+ASSUMED = (
+    "estimated on this machine: a few steps of each stage timed, as if nothing else ran; what is recorded already costs "
+    "nothing, a training that was interrupted counts whole"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage's share of the cost: `seconds` in all (None: not measured), of `seeds` seeds (0: shared by all seeds).
+
+    `key` says what is made: rows of one key cost once. `disk` and `memory` are bytes, memory the process's peak on a CPU,
+    else the GPU's; `note` stands below the table.
+    """
+
+    stage: str
+    key: str
+    images: int = 0
+    seconds: float | None = 0.0
+    seeds: int = 0
+    disk: int = 0
+    memory: int = 0
+    note: str = ""
+
+
+def cost_table(rows: Iterable[Row]) -> str:
+    """The table of an estimate: a line a stage, generation first, and their sum."""
+    rows = sorted(unique(rows), key=lambda row: row.stage != GENERATION)
+    stages = list(dict.fromkeys(row.stage for row in rows))
+    lines = [("stage", "images", "a seed", "in all", "disk", "memory")]
+    lines += [_line(stage, [row for row in rows if row.stage == stage]) for stage in stages]
+    lines.append(_line("in all", rows))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    shown = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines]
+    notes = [f"  {note}" for note in dict.fromkeys(row.note for row in rows) if note]
+    return "\n".join([ASSUMED, *shown, *notes])
+
+
+def unique(rows: Iterable[Row]) -> list[Row]:
+    """One row for each key, of several the one that takes longest."""
+    kept = {}
+    for row in rows:
+        if row.key not in kept or _known(row) > _known(kept[row.key]):
+            kept[row.key] = row
+    return list(kept.values())
+
+
+def add_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Append rows to a file, a line of JSON each."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a file that `add_rows` wrote."""
+    return [Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def report(rows: list[Row], path: Path | None) -> None:
+    """Print the table of an estimate, or leave its rows in a file to be shown with others."""
+    if path:
+        add_rows(path, rows)
+    else:
+        print(cost_table(rows))
+
+
+def peak_memory(device: "torch.device") -> int:
+    """Bytes: of the GPU's memory that torch took at most, else of this process."""
+    import torch  # takes a second to load, which a table of rows should not wait for
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever reads best."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: int) -> str:
+    """Bytes as MB or GB."""
+    return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
+
+
+def _line(stage: str, rows: list[Row]) -> tuple[str, ...]:
+    unmeasured = any(row.seconds is None for row in rows)
+    per_seed = sum(_known(row) / row.seeds for row in rows if row.seeds)
+    total = sum(map(_known, rows))
+    disk, memory = sum(row.disk for row in rows), max((row.memory for row in rows), default=0)
+    images = sum(row.images for row in rows)
+    return (
+        stage,
+        f"{images:,}" if images and stage != "in all" else "",
+        duration(per_seed) if any(row.seeds for row in rows) else "",
+        ("more than " + duration(total) if total else "not measured") if unmeasured else duration(total),
+        size(disk) if disk else "",
+        size(memory) if memory else "",
+    )
+
+
+def _known(row: Row) -> float:
+    return row.seconds or 0.0
+
+
+if __name__ == "__main__":
+    print(cost_table(read_rows(Path(sys.argv[1]))))
