@@ -76,14 +76,14 @@ class Evidence:
     """The folders and the flags that all calls share."""
 
     def __init__(self, data: Path, weights: Path, output: Path, flags: list[str]):
-        self.data, self.output = data, output
-        self.common = ["--real-data-path", str(data / "celeba"), "--weights", str(weights), *COMMON, *flags]
+        self.data, self.output, self.more = data, output, flags
+        self.common = ["--real-data-path", str(data / "celeba"), "--weights", str(weights), *COMMON]
         self.common += ["--cache", str(output / "cache")]
 
     def train(self, output: Path, methods: tuple[str, ...], seeds: list[int], flags: list[str]) -> None:
         """Run train.py, as anyone would; leave with its status where it fails."""
         numbers = [str(seed) for seed in seeds]
-        call = ["--methods", *methods, "--seeds", *numbers, "--output", str(output), *self.common, *flags]
+        call = ["--methods", *methods, "--seeds", *numbers, "--output", str(output), *self.common, *flags, *self.more]
         print("train.py", *call, flush=True)
         if status := subprocess.run([sys.executable, ROOT / "train.py", *call]).returncode:
             sys.exit(status)
