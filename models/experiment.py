@@ -126,6 +126,7 @@ class Experiment:
             choices = candidates(method, self.known, self.flags, self.tensors)
             adopt_best(self.settings.output, choices, method, run.seed, asked)
         else:
+            run.method = method.folder
             run.unfinished = Unfinished(folder, asked, self.settings.checkpoint_seconds)
             start = time.perf_counter()
             outcome = train_method(method, run, self.sets[method.label])

@@ -44,6 +44,7 @@ class Run:
     real: dict[str, FaceSet]
     seed: int
     biased_weights: Path  # of the method erm, there once that has been recorded
+    method: str = ""  # the folder of the one that is trained
     unfinished: Unfinished | None = None  # where trainings keep their checkpoints
     _gradients: dict = field(default_factory=dict)
 
@@ -129,7 +130,10 @@ class Run:
         **options,
     ) -> list[dict]:
         label = f"seed {self.seed} {label}"
-        with curve_log(self.settings.tensorboard, label) as log:
+        checkpoint = self.unfinished and self.unfinished.checkpoint(label)
+        # methods may share a label, and one may train twice under one: checkpoints are told apart already
+        curve = f"{self.method}/{checkpoint.path.stem if checkpoint else label}"
+        with curve_log(self.settings.tensorboard, curve) as log:
             return fit(
                 model,
                 data,
@@ -139,7 +143,7 @@ class Run:
                 generator=torch_generator(self.seed, stream),
                 log=log,
                 label=label,
-                checkpoint=self.unfinished and self.unfinished.checkpoint(label),
+                checkpoint=checkpoint,
                 **options,
             )
 

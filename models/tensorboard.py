@@ -1,7 +1,7 @@
 """The curves of a training for TensorBoard, as it goes on."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from utils.errors import UserError
@@ -17,21 +17,25 @@ def check_tensorboard() -> None:
 
 @contextmanager
 def curve_log(folder: Path | None, name: str) -> Iterator[Callable[[dict], None]]:
-    """What writes a row of a curve (`models.training.fit`) to a folder's event files, under a name; nothing without one.
+    """A function that writes a row of a curve (`models.training.fit`) to event files in `folder`/`name`; no folder, no files.
 
-    A training that goes on adds to what is there.
+    A training that goes on, or is done again, takes the place of the epochs that are there from its first one on: a kill
+    may have lost the checkpoint of an epoch that was written.
     """
     if folder is None:
         yield lambda row: None
         return
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(folder / name) as writer:
+    with ExitStack() as opened:
+        writers = []
 
         def write(row: dict) -> None:
+            if not writers:
+                writers.append(opened.enter_context(SummaryWriter(folder / name, purge_step=row["epoch"])))
             for key, value in row.items():
                 if key != "epoch":
-                    writer.add_scalar(key, value, row["epoch"])
-            writer.flush()
+                    writers[0].add_scalar(key, value, row["epoch"])
+            writers[0].flush()
 
         yield write
