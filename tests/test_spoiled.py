@@ -86,9 +86,10 @@ def run_here_in_place_of(monkeypatch):
     """Have the script start train.py and modules in this process: each other one takes seconds to load torch."""
 
     def trained(call):
-        flags = [
-            part for part in call if part not in ("--images-per-cell", "1000", "--scheduler", "dpmpp", "--steps", "6")
-        ]
+        flags = list(call)
+        for generation in ("--images-per-cell", "--scheduler", "--steps"):
+            place = flags.index(generation)
+            del flags[place : place + 2]
         done = run_here(train.main, *flags, "--weights", "none")
         assert done.returncode == 0, done.stderr
 
@@ -121,10 +122,10 @@ def test_the_whole_at_a_tiny_size(toy, tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     text = (out / "table.md").read_text()
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ") and "---" not in line][1:]
-    assert [row[1] for row in rows] == ["erm", *3 * METHODS] and "3 in the set" in text and "not measured" in text
+    assert [row[1] for row in rows] == ["erm", *4 * METHODS] and "3 in the set" in text and "not measured" in text
     records = list(out.glob("runs/*/*/*/*/metrics.json"))
     erm = [path.read_bytes() for path in records if path.parts[-3] == "erm"]
-    assert len(records) == 9 and len(erm) == 3 and len(set(erm)) == 1  # trained once
+    assert len(records) == 12 and len(erm) == 4 and len(set(erm)) == 1  # trained once
     assert "| spoiled, P = 0.5 | full | 1 | 4 of 80 | 3 of 3 | 75.0 | 100.0 |" in text
     last = json.loads((out / f"runs/spoiled_0.5/{PAIR}/full/seed_1/metrics.json").read_text())["settings"]
     assert last["unfaithful_left_out"] == {"0_0": 0, "0_1": 3, "1_0": 1, "1_1": 0}
