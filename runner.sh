@@ -12,7 +12,8 @@
 #
 # Flags of train.py and of stable_diffusion/generate.py pass through: --target-sensitive, --prompt-type, --device and
 # --compile go to both; --model, --prompts, --images-per-cell, --steps, --guidance-scale, --scheduler, --prediction, --fast,
-# --size, --save-size, --offload, --vae-slicing, --vae-tiling and, as --generation-batch-size, --generation-seed and --generation-precision, to generation; every other one to training.
+# --size, --save-size, --offload, --vae-slicing, --vae-tiling and, as --generation-batch-size, --generation-seed and
+# --generation-precision, to generation; every other one to training.
 # With --synthetic-data-root FILE.csv nothing is generated: the images that the file lists take the synthetic ones' place.
 # Finished stages are skipped; nothing is overwritten.
 set -euo pipefail
@@ -32,7 +33,8 @@ while [ $# -gt 0 ]; do
     fi
     case "$flag" in
         -h|--help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-        --fast|--vae-slicing|--vae-tiling|--compile|--deterministic|--keep-last-batch|--dry-run|--no-estimate) [ ${#values[@]} -eq 0 ] || fail "$flag takes no value" ;;
+        --fast|--vae-slicing|--vae-tiling|--compile|--deterministic|--keep-last-batch|--dry-run|--no-estimate)
+            [ ${#values[@]} -eq 0 ] || fail "$flag takes no value" ;;
         --*) [ ${#values[@]} -gt 0 ] || fail "$flag needs a value" ;;
         *) fail "unexpected argument $flag; see bash runner.sh --help" ;;
     esac
@@ -57,6 +59,8 @@ while [ $# -gt 0 ]; do
         *) training+=("$flag" "${values[@]}") ;;
     esac
 done
+
+if [ -z "$dry_run" ] && [ -n "$estimate$rows" ]; then fail "${estimate:---cost-rows} is for a dry run: add --dry-run, or leave it out"; fi
 
 runs="$AIM_FAIR_ROOT/results/runs/$dataset"
 if [ "$dataset" = toy ]; then

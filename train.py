@@ -37,7 +37,7 @@ from models.selection import choose_tensors, sensitivity_table
 from models.settings import Settings
 from models.timing import estimate
 from results.summary import write_summary
-from utils.cost import report
+from utils.cost import check_flags, report
 from utils.errors import command_line
 from utils.settings import parse
 
@@ -81,6 +81,7 @@ METHODS = {"erm": erm, **COMPARISONS, "aim-fair": aim_fair}
 def main() -> None:
     """Every method of every seed that is not recorded yet."""
     settings = parse(Settings, __doc__)
+    check_flags(settings.dry_run, settings.no_estimate, settings.cost_rows)
     experiment = Experiment(settings, METHODS)  # finds what is wrong before anything is trained
     if settings.dry_run:
         print(experiment.describe())

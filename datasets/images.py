@@ -193,5 +193,8 @@ def _check_shape(path: Path, image: np.ndarray, first_path: Path, first: np.ndar
 def _read(path: Path, size: int | None, box: tuple[float, ...]) -> np.ndarray:
     image = read_image(path)
     if box != WHOLE:
-        image = image.crop([round(share * side) for share, side in zip(box, image.size * 2, strict=True)])
+        left, top, right, bottom = (round(share * side) for share, side in zip(box, image.size * 2, strict=True))
+        if left == right or top == bottom:
+            raise UserError(f"{path} has {image.width}x{image.height} pixels: --real-crop leaves none of them")
+        image = image.crop((left, top, right, bottom))
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR) if size else image)

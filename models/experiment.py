@@ -24,7 +24,7 @@ from models.run import Outcome, Run
 from models.selection import check_top_k
 from models.settings import Settings
 from models.tensorboard import check_tensorboard
-from models.training import memory_named
+from models.training import batch_norms, memory_named
 from utils.arguments import be_deterministic
 from utils.checkpoint import Unfinished
 from utils.errors import UserError
@@ -47,6 +47,10 @@ class Experiment:
             check_tensorboard()
         self.settings, self.device = settings, settings.compute.device
         network = outline(settings.network, settings.width, settings.image_size)
+        if settings.batch_norm != "follow" and not batch_norms(network):
+            raise UserError(
+                f"--batch-norm {settings.batch_norm}: {settings.network} has no batch norm; leave the flag out"
+            )
         self.known = known
         if settings.network != "resnet18":
             self.known = of_network(known, network, head_names(network, settings.network))
@@ -206,7 +210,8 @@ def train_method(method: Method, run: Run, sets: SyntheticSets | None) -> Outcom
     needs = {"synthetic": sets.of_seed(run.seed)} if method.draws else {}
     if method.fine_tunes:
         needs["biased_model"] = run.biased_model()
-    with memory_named(run.settings.batch_size, f"seed {run.seed} {method.label}"):
+    own = run.settings.fine_tune_batch_size if method.fine_tunes else None
+    with memory_named(run.settings.batch_size, f"seed {run.seed} {method.label}", fine_tune=own):
         outcome = method.train(run, **needs, **method.keywords)
     if not isinstance(outcome, Outcome):
         raise TypeError(

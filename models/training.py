@@ -114,13 +114,14 @@ def fit(
 
 
 @contextmanager
-def memory_named(batch_size: int, what: str = "training") -> Iterator[None]:
-    """Raise `UserError` with the remedy where the memory does not suffice."""
+def memory_named(batch_size: int, what: str = "training", *, fine_tune: int | None = None) -> Iterator[None]:
+    """Raise `UserError` with the remedy where the memory does not suffice; `fine_tune` is fine-tuning's own batch size."""
     try:
         yield
     except torch.OutOfMemoryError as error:
+        own = f" or --fine-tune-batch-size (now {fine_tune})" if fine_tune else ""
         raise UserError(
-            f"{what}: out of memory; lower --batch-size (now {batch_size}) or pass --precision bf16"
+            f"{what}: out of memory; lower --batch-size (now {batch_size}){own}, or pass --precision bf16"
         ) from error
 
 
@@ -135,11 +136,15 @@ def _let_move(model: nn.Module, trainable: list[str] | None, label: str) -> None
         parameter.requires_grad_(trainable is None or name in trainable)
 
 
+def batch_norms(model: nn.Module) -> list[nn.Module]:
+    """The layers of batch norm."""
+    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
 def _hold_statistics(model: nn.Module) -> None:
     """Batch norm normalises by its running statistics and leaves them as they are."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
+    for layer in batch_norms(model):
+        layer.eval()
 
 
 class _Training:

@@ -43,7 +43,7 @@ from stable_diffusion.settings import OWN, kind_of, noted_by_model, noted_kind, 
 from stable_diffusion.source import Unreachable
 from stable_diffusion.weights import not_here
 from utils.arguments import PRECISIONS, choose_device, non_negative_float, positive_int, seed_number
-from utils.cost import GENERATION, Row, report
+from utils.cost import GENERATION, Row, check_flags, report
 from utils.errors import UserError, command_line
 from utils.files import locked
 from utils.processes import Place, place
@@ -52,6 +52,7 @@ from utils.processes import Place, place
 def main() -> None:
     """The command line."""
     args = parse_args()
+    check_flags(args.dry_run, args.no_estimate, args.cost_rows)
     device = choose_device(args.device)
     prompt_file = args.prompts or find_prompt_file(args.target_sensitive)
     prompts = read_prompts(prompt_file)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import assert_one_line_error, run_here
+from conftest import ROOT, assert_one_line_error, run_here, run_script
 from PIL import Image
 from test_chain import SMALL
 from test_generate import TINY, command
@@ -153,6 +153,15 @@ def test_a_dry_run_prints_the_cost_and_writes_nothing(toy, tmp_path):
     assert "erm" in [row.stage for row in read_rows(tmp_path / "rows")]
 
 
+@pytest.mark.parametrize("flag", ["--no-estimate", "--cost-rows=rows"])
+def test_flags_of_the_estimate_start_nothing_without_a_dry_run(flag, tmp_path):
+    name = flag.partition("=")[0]
+    for main, more in ((train.main, ["--real-data-path", tmp_path]), (generate.main, ["--outdir", tmp_path])):
+        assert_one_line_error(run_here(main, *more, flag), f"{name} is for a dry run")
+    done = run_script("bash", ROOT / "runner.sh", flag)
+    assert done.returncode == 2 and f"{name} is for a dry run" in done.stderr and "== 1" not in done.stdout
+
+
 def test_a_batch_that_training_would_refuse_is_refused_by_its_estimate(toy, tmp_path, monkeypatch):
     flags = ["--real-data-path", toy, "--output", tmp_path / "out", *SMALL, "--dry-run"]
     assert_one_line_error(run_here(train.main, *flags, "--batch-size", 1), "a training batch holds a single image")
@@ -167,8 +176,8 @@ def test_a_batch_that_training_would_refuse_is_refused_by_its_estimate(toy, tmp_
 def test_generation_counts_what_is_missing(tmp_path):
     rows = tmp_path / "rows"
     (tmp_path / "Smiling_Male" / "contextual" / "0_0").mkdir(parents=True)
-    for flags in (["--dry-run"], [], ["--dry-run"]):
-        done = run_here(generate.main, *command(tmp_path, *flags, "--cost-rows", rows, per_cell=2))
+    for flags in (["--dry-run", "--cost-rows", rows], [], ["--dry-run", "--cost-rows", rows]):
+        done = run_here(generate.main, *command(tmp_path, *flags, per_cell=2))
         assert done.returncode == 0, done.stderr
     before, after = read_rows(rows)
     assert before.images == 8 and before.seconds > 0 and before.memory > 1e8
@@ -226,11 +235,5 @@ def test_tables_that_share_rows_pay_for_them_once(monkeypatch, tmp_path):
     monkeypatch.setattr(run_table, "run", runner)
     done = run_here(run_table.main, "3", "7", "--dry-run")
     assert done.returncode == 0 and len(calls) == 2, done.stderr
-    assert "200" not in done.stdout and done.stdout.splitlines()[-1].split() == [
-        "in",
-        "all",
-        "3.3",
-        "min",
-        "3.3",
-        "min",
-    ]
+    assert "200" not in done.stdout
+    assert done.stdout.splitlines()[-1].split() == ["in", "all", *2 * ("3.3", "min")]

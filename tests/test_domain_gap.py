@@ -17,6 +17,7 @@ from datasets.images import FaceSet, decode_images
 from models.batches import train_batches
 from models.run import STATISTICS_BATCHES, Run
 from models.training import Schedule, fit
+from utils.errors import UserError
 from utils.seeds import torch_generator
 
 SCHEDULE = Schedule(epochs=2, lr=0.1, weight_decay=0.1, milestones=(5,))
@@ -84,6 +85,18 @@ def test_a_crop_takes_that_part_of_an_image_and_is_cached_apart(tmp_path):
 def test_an_impossible_crop_is_one_line(box, toy, tmp_path):
     flags = ["--real-data-path", toy, "--output", tmp_path, "--real-crop", *box]
     assert_one_line_error(run_here(train.main, *flags), "real-crop")
+
+
+def test_a_crop_that_leaves_no_pixel_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="10x20 pixels: --real-crop leaves none"):
+        decode_images(faces(tmp_path), tmp_path / "cache", 8, (0.5, 0, 0.51, 1))
+
+
+def test_statistics_of_a_network_without_batch_norm_are_refused(toy, tmp_path):
+    flags = ["--real-data-path", toy, "--output", tmp_path, "--network", "vit_b_16", "--image-size", 32]
+    for norm in ("hold", "real"):
+        done = run_here(train.main, *flags, "--weights", "none", "--batch-norm", norm)
+        assert_one_line_error(done, f"--batch-norm {norm}: vit_b_16 has no batch norm")
 
 
 def test_flags_are_in_the_record_only_where_they_differ_from_the_paper(toy, synthetic, tmp_path):  # noqa: F811

@@ -211,8 +211,17 @@ def test_no_memory_says_which_flag():
         raise torch.OutOfMemoryError
 
     run = SimpleNamespace(seed=1, settings=SimpleNamespace(batch_size=8))
-    with pytest.raises(UserError, match=r"seed 1 erm: out of memory; lower --batch-size \(now 8\)"):
+    with pytest.raises(UserError, match=r"seed 1 erm: out of memory; lower --batch-size \(now 8\), or"):
         train_method(Method("erm", hungry, {}, "erm"), run, None)
+
+    def full(run, biased_model):
+        raise torch.OutOfMemoryError
+
+    run = SimpleNamespace(
+        seed=1, settings=SimpleNamespace(batch_size=8, fine_tune_batch_size=64), biased_model=lambda: None
+    )
+    with pytest.raises(UserError, match=r"--batch-size \(now 8\) or --fine-tune-batch-size \(now 64\)"):
+        train_method(Method("full", full, {}, "full"), run, None)
 
 
 def test_checkpoints_execute_nothing(tmp_path):

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.errors import UserError
+
 if TYPE_CHECKING:
     import torch
 
@@ -70,6 +72,13 @@ def add_rows(path: Path, rows: Iterable[Row]) -> None:
 def read_rows(path: Path) -> list[Row]:
     """The rows of a file that `add_rows` wrote."""
     return [Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def check_flags(dry_run: bool, no_estimate: bool, cost_rows: Path | None) -> None:
+    """Raise `UserError` for a flag of the estimate without a dry run: what was meant as a look would start hours of work."""
+    given = "--no-estimate" if no_estimate else "--cost-rows" if cost_rows else None
+    if given and not dry_run:
+        raise UserError(f"{given} is for a dry run: add --dry-run, or leave it out")
 
 
 def report(rows: list[Row], path: Path | None) -> None:
