@@ -190,11 +190,17 @@ def _check_shape(path: Path, image: np.ndarray, first_path: Path, first: np.ndar
         raise UserError(f"{path} is {w}x{h} pixels, {first_path} is {w0}x{h0}; --decode-size N gives all one size")
 
 
-def _read(path: Path, size: int | None, box: tuple[float, ...]) -> np.ndarray:
+def read_part(path: Path, box: tuple[float, ...]) -> Image.Image:
+    """The part of an image in `box`, shares of its width and height. Raises `UserError` where that holds no pixel."""
     image = read_image(path)
-    if box != WHOLE:
-        left, top, right, bottom = (round(share * side) for share, side in zip(box, image.size * 2, strict=True))
-        if left == right or top == bottom:
-            raise UserError(f"{path} has {image.width}x{image.height} pixels: --real-crop leaves none of them")
-        image = image.crop((left, top, right, bottom))
+    if box == WHOLE:
+        return image
+    left, top, right, bottom = (round(share * side) for share, side in zip(box, image.size * 2, strict=True))
+    if left == right or top == bottom:
+        raise UserError(f"{path} has {image.width}x{image.height} pixels: --real-crop leaves none of them")
+    return image.crop((left, top, right, bottom))
+
+
+def _read(path: Path, size: int | None, box: tuple[float, ...]) -> np.ndarray:
+    image = read_part(path, box)
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR) if size else image)

@@ -112,6 +112,7 @@ def make_card(record: dict) -> str:
         "data": name,
         "terms": terms,
         "size": size,
+        "crop": [float(share) for share in real.get("real_crop", ())],
         "network": network,
         "plain": network == "resnet18" and real.get("width", 1) == 1,
         "groups": group_rows(metrics, pair),

@@ -13,7 +13,7 @@ from PIL import Image
 from report_records import REAL, labels, put
 from safetensors.torch import save_file
 
-from datasets.images import FaceSet, decode_images
+from datasets.images import WHOLE, FaceSet, decode_images
 from datasets.real import read_real
 from models.batches import predict
 from models.classifier import new_classifier
@@ -60,14 +60,14 @@ def test_wilson():
     assert interval(1.0, 20)[1:] == pytest.approx((83.89, 100), abs=0.01)
 
 
-@pytest.mark.parametrize("width", [0.125, 1])
-def test_its_lines_load_the_weights_and_give_what_the_run_gave(toy, tmp_path, monkeypatch, width, capsys):
-    folder = put(tmp_path, toy, "erm", 1, SHARES, real={"width": width})
+@pytest.mark.parametrize(("width", "crop"), [(0.125, {}), (1, {}), (0.125, {"real_crop": [0.1, 0.2, 0.9, 1.0]})])
+def test_its_lines_load_the_weights_and_give_what_the_run_gave(toy, tmp_path, monkeypatch, width, crop, capsys):
+    folder = put(tmp_path, toy, "erm", 1, SHARES, real={"width": width, **crop})
     model = new_classifier("none", 3, width)
     save_file(model.state_dict(), folder / "model.safetensors")
     lists, names = read_real("toy", toy, "Smiling_Male"), labels(toy)["name"]
     file = lists.folder / names[0]
-    pixels = decode_images([file], tmp_path / "cache", REAL["image_size"])
+    pixels = decode_images([file], tmp_path / "cache", REAL["image_size"], tuple(crop.get("real_crop", WHOLE)))
     faces = FaceSet(pixels, np.arange(1), np.zeros(1, int), np.zeros(1, int), (names[0],), lists.pair.cells)
     [logit] = predict(model, faces, Compute(torch.device("cpu"), False, REAL["image_size"], 8, False))
     Image.open(file).convert("RGB").save(folder / "face.png")

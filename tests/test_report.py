@@ -143,6 +143,15 @@ def test_real_faces_are_shown_only_where_their_terms_allow_it(toy, tmp_path):
     assert text.count("data:image/jpeg") == 4 and "may not allow to pass this page on" in text
 
 
+def test_real_faces_are_shown_as_they_were_cropped(toy, tmp_path):
+    sheets = []
+    for name, real in (("whole", {}), ("part", {"real_crop": [0.25, 0.25, 0.75, 0.75]})):
+        put(tmp_path / name, toy, "erm", 100, [0.4, 0.1, 0.1, 0.4], real=real)
+        text = make(tmp_path / name, tmp_path / f"{name}.html", "--real", toy)
+        sheets.append(re.findall('data:image/jpeg;base64,[^"]*', text))
+    assert len(sheets[0]) == len(sheets[1]) == 4 and not set(sheets[0]) & set(sheets[1])
+
+
 def test_other_synthetic_images_are_a_line_and_no_folder_an_error(runs, tmp_path):
     (tmp_path / "Young_Male").mkdir()
     text = make(runs, tmp_path / "report.html", "--synthetic", tmp_path)

@@ -9,8 +9,8 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 from datasets.faithful import FILE, SCORE, SCORER, read_scores
+from datasets.images import WHOLE, read_part
 from datasets.pairs import Pair, same_pair
-from datasets.reading import read_image
 from datasets.splits import Splits
 from datasets.synthetic import cell_files
 from utils.errors import UserError
@@ -50,8 +50,10 @@ def synthetic_sheets(root: Path, pair: Pair, prompt_type: str) -> dict[str, Shee
     return {cell: _sheet(found, len(pair.cells), faithful.get(cell, "")) for cell, found in files.items()}
 
 
-def real_sheets(lists: Splits, test: pd.DataFrame, pair: Pair) -> dict[str, Sheet]:
+def real_sheets(lists: Splits, test: pd.DataFrame, pair: Pair, box: tuple[float, ...] = WHOLE) -> dict[str, Sheet]:
     """A sheet of the real test images of each cell; `test` has the columns name, target and protected.
+
+    Of each image the part in `box` is shown, as the network sees it (`datasets.images.read_part`).
 
     Raises `UserError` where the data don't hold these images.
     """
@@ -63,12 +65,12 @@ def real_sheets(lists: Splits, test: pd.DataFrame, pair: Pair) -> dict[str, Shee
         )
     cell = test["target"].to_numpy() * (len(pair.cells) // 2) + test["protected"].to_numpy()
     return {
-        pair.cells[i]: _sheet([lists.folder / name for name in names[cell == i]], len(pair.cells))
+        pair.cells[i]: _sheet([lists.folder / name for name in names[cell == i]], len(pair.cells), box=box)
         for i in range(len(pair.cells))
     }
 
 
-def _sheet(files: list[Path], cells: int, faithful: str = "") -> Sheet:
+def _sheet(files: list[Path], cells: int, faithful: str = "", *, box: tuple[float, ...] = WHOLE) -> Sheet:
     shown = files[: COLUMNS * ROWS]
     if not shown:
         return Sheet("", 0, 0, faithful)
@@ -76,7 +78,7 @@ def _sheet(files: list[Path], cells: int, faithful: str = "") -> Sheet:
     rows = -(-len(shown) // COLUMNS)
     picture = Image.new("RGB", (side * min(len(shown), COLUMNS), side * rows), "white")
     for index, path in enumerate(shown):
-        tile = ImageOps.fit(read_image(path), (side, side), Image.Resampling.LANCZOS)
+        tile = ImageOps.fit(read_part(path, box), (side, side), Image.Resampling.LANCZOS)
         picture.paste(tile, (index % COLUMNS * side, index // COLUMNS * side))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)

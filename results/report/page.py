@@ -200,9 +200,11 @@ def face_sheets(column: Column, method: str | None, pictures: Pictures) -> tuple
         found["real_said"] = f"Real faces: left out, since the terms of {name} may not allow to pass them on."
     if found["real_said"]:
         return found, None
+    from datasets.images import WHOLE
     from datasets.real import read_real
     from results.report.faces import real_sheets
 
     lists = read_real(dataset, pictures.real, pair.name)
-    found |= {"real": real_sheets(lists, column.predictions, pair), "real_shown": dataset}
+    box = tuple(real.get("real_crop", WHOLE))
+    found |= {"real": real_sheets(lists, column.predictions, pair, box), "real_shown": dataset}
     return found, asked.training_cells(lists.tables["train"], pair, real)
