@@ -140,7 +140,7 @@ def test_real_faces_are_shown_only_where_their_terms_allow_it(toy, tmp_path):
     text = make(tmp_path, tmp_path / "report.html", "--real", toy)
     assert "data:image" not in text and "left out, since the terms of CelebA" in text
     text = make(tmp_path, tmp_path / "report.html", "--real", toy, "--show-real")
-    assert text.count("data:image/jpeg") == 4 and "may not allow to pass this page on" in text
+    assert text.count("data:image/jpeg") == 4 and "may not allow passing this page on" in text
 
 
 def test_real_faces_are_shown_as_they_were_cropped(toy, tmp_path):

@@ -197,7 +197,7 @@ def face_sheets(column: Column, method: str | None, pictures: Pictures) -> tuple
     if not pictures.real:
         found["real_said"] = "Real faces: none shown; --real DIR adds them."
     elif dataset not in OWN_TERMS and not pictures.show_real:
-        found["real_said"] = f"Real faces: left out, since the terms of {name} may not allow to pass them on."
+        found["real_said"] = f"Real faces: left out, since the terms of {name} may not allow passing them on."
     if found["real_said"]:
         return found, None
     from datasets.images import WHOLE
