@@ -114,8 +114,7 @@ def decode_images(
     Its name is made from what it depends on (paths, sizes, times of change, the version of the reading), so it is used
     again as long as none of that changes. It is written under another name and then renamed. Of every image the part
     in `box` is kept (shares of its width and height), and with `size` resized to that many pixels a side (bilinear, aspect
-    not kept). Raises `UserError` for an image that cannot be
-    read or has another size than the first.
+    not kept). Raises `UserError` for an image that cannot be read or has another size than the first.
     """
     target = cache_file(paths, cache, size, box)
     try:

@@ -1,6 +1,6 @@
 """What training will cost: the images that pass through the network, times the seconds that each takes on this machine.
 
-The count is exact for the methods of this project, but for what their docstring in `own_work` says. A method of your own
+The count is exact for the methods of this project, but for what `own_work` leaves out. A method of your own
 counts as one fine-tuning where it asks for `biased_model`, else as one training from the start.
 """
 

@@ -92,8 +92,7 @@ class Run:
         """Train the tensors of the biased model whose names are in `only`, on balanced synthetic images.
 
         `label` names the training in the progress bar and its checkpoint; `tables` are written beside the record;
-        `rate_shares` is that of `models.training.fit`;
-        `changes` are of the schedule (`models.training.Schedule`).
+        `rate_shares` is that of `models.training.fit`; `changes` are of the schedule (`models.training.Schedule`).
         """
         schedule = replace(self.settings.fine_tuning, **changes)
         batch_norm = self.settings.batch_norm

@@ -27,9 +27,9 @@ from utils.errors import UserError
 from utils.records import read_record, record_folder
 
 STEPS, SECONDS = 8, 2.0  # timed at most
-# of the weights, which a training holds besides: the best epoch's; in main memory also a checkpoint (weights, momentum and
-# the best epoch's again) and its bytes while it is written
-COPIES = {True: 1, False: 7}
+# copies of the weights that a training holds besides: the best epoch's; in main memory also a checkpoint (weights, momentum
+# and the best epoch's again) and its bytes while it is written
+GPU_COPIES, CPU_COPIES = 1, 7
 
 
 def estimate(settings: Settings, methods: list[Method], lists: Splits) -> list[Row]:
@@ -51,7 +51,8 @@ def estimate(settings: Settings, methods: list[Method], lists: Splits) -> list[R
         with lone_images_named(), memory_named(settings.batch_size):
             rates, network = measure(settings, pixels, resized, head=head)
         weights = sum(tensor.nbytes for tensor in network.state_dict().values())
-        memory = peak_memory(settings.compute.device) + weights * COPIES[settings.compute.device.type == "cuda"]
+        copies = GPU_COPIES if settings.compute.device.type == "cuda" else CPU_COPIES
+        memory = peak_memory(settings.compute.device) + weights * copies
         rows += training_rows(asked, rates, settings.compute, weights=weights, memory=memory)
     return rows
 

@@ -70,11 +70,11 @@ def fit(
 ) -> list[dict]:
     """Train in place, then put back the weights of the epoch that does best on `val`, as the schedule says.
 
-    Only the parameters named in `trainable` move (all by default); the others get neither gradient nor
-    weight decay, while batch norm's running statistics keep moving, unless `hold_statistics`: then its layers work as they do
-    in a test. `before_val` may change the model after every epoch, before it is judged; `log` gets each epoch's row. `objective` is what is minimised; `sampling`
-    is that of `train_batches`; `rate_shares` is asked before every epoch, and must answer the same for the same
-    weights and epoch. Returns a row for each epoch: epoch, lr, loss, val_accuracy,
+    Only the parameters named in `trainable` move (all by default); the others get neither gradient nor weight decay. Batch
+    norm's running statistics keep moving all the same; with `hold_statistics` its layers work as they do in a test.
+    `objective` is what is minimised; `sampling` is that of `train_batches`; `rate_shares` is asked before every epoch, and
+    must answer the same for the same weights and epoch. `before_val` may change the model after every epoch, before it is
+    judged; `log` gets each epoch's row. Returns a row for each epoch: epoch, lr, loss, val_accuracy,
     val_worst_group_accuracy and val_equalized_odds (for the record, unless selected by), and best.
 
     A `checkpoint` is kept after every epoch. Training continues from it with the result of an unbroken run. An

@@ -26,7 +26,7 @@ from pathlib import Path
 from models.choice import choose
 from utils.arguments import seed_number
 from utils.errors import command_line
-from utils.files import whole
+from utils.files import whole, write_whole
 from utils.records import ROOT, read_record, record_folder
 
 PRE_TRAIN_LRS = (0.03, 0.01)
@@ -122,8 +122,7 @@ class Evidence:
             odds = [record["held_out_metrics"]["equalized_odds"] for record in records]
             measured = dict(zip(GRID, zip(accuracy, odds, strict=True), strict=True))
             table[method] = {"chosen": list(GRID)[choose(accuracy, odds)], "val_accuracy, held_out_odds": measured}
-        text = json.dumps(table, indent=1) + "\n"
-        (self.output / source / "chosen.json").write_text(text)
+        write_whole(self.output / source / "chosen.json", json.dumps(table, indent=1) + "\n")
         return {method: row["chosen"] for method, row in table.items()}
 
     def runs(self, source: str, chosen: dict[str, str], seeds: list[int], lr: float) -> None:
@@ -150,7 +149,9 @@ def adopt(source: Path, folder: Path) -> None:
 
 def main() -> None:
     """The command line; flags that aren't listed go to train.py."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True, help="ResNet-18 trained on ImageNet")
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "runs" / "real_faces")

@@ -13,9 +13,5 @@ FAST_SAMPLER = ("dpmpp", 20)  # those of --fast
 CPU_BATCH = 15  # images at once without a GPU: the paper's
 PAPER_GUIDANCE, PAPER_SIZE = 9.0, 512
 PREDICTIONS = ("epsilon", "v_prediction")  # what a UNet can tell: the noise, or the velocity
-OFFLOADS = (
-    "none",
-    "model",
-    "sequential",
-)  # what waits in main memory: nothing, the parts not at work, every layer not at work
+OFFLOADS = ("none", "model", "sequential")  # what waits in main memory: nothing, idle parts, every idle layer
 DEFAULT_CLIP, TEMPLATE = "openai/clip-vit-large-patch14", "a photo, {}"  # of stable_diffusion.faithfulness

@@ -10,11 +10,8 @@ from stable_diffusion.choices import PAPER_GUIDANCE, PAPER_PIPELINE, PAPER_SAMPL
 from stable_diffusion.source import Source, read_json
 from utils.errors import UserError
 
-GUIDANCE = (
-    "guidance_scale",
-    "true_cfg_scale",
-    "prior_guidance_scale",
-)  # how pipelines call it; Qwen-Image has the second
+# how pipelines call it; Qwen-Image has the second
+GUIDANCE = ("guidance_scale", "true_cfg_scale", "prior_guidance_scale")
 NOT_ALONE = ("Control", "Combined")  # wants an image; is never what a model_index.json names
 SCHNELL_STEPS, SCHNELL_TOKENS = 4, 256  # FLUX.1-schnell is distilled, which only its transformer's configuration says
 # 512 to 4096 pixels: the loaded model says which, not the class, with 1024

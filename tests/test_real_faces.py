@@ -13,34 +13,7 @@ from results import real_faces, real_faces_page
 from results.real_faces import Evidence, Source
 from utils.errors import UserError
 
-SMALL = [
-    "--weights",
-    "none",
-    "--image-size",
-    "32",
-    "--number-train-data-real",
-    "40",
-    "--bias-degree",
-    "1/3",
-    "--number-balanced-synthetic",
-    "4",
-    "--number-imbalanced-synthetic",
-    "8",
-    "--number-held-out-synthetic",
-    "2",
-    "--pre-train-epochs",
-    "1",
-    "--fine-tune-epochs",
-    "1",
-    "--batch-size",
-    "16",
-    "--fine-tune-batch-size",
-    "8",
-    "--device",
-    "cpu",
-    "--width",
-    "0.125",
-]
+SMALL = ["--weights", "none", "--width", "0.125", "--image-size", "32", "--device", "cpu", "--number-train-data-real", "40", "--bias-degree", "1/3", "--number-balanced-synthetic", "4", "--number-imbalanced-synthetic", "8", "--number-held-out-synthetic", "2", "--pre-train-epochs", "1", "--fine-tune-epochs", "1", "--batch-size", "16", "--fine-tune-batch-size", "8"]
 
 
 @pytest.fixture
@@ -102,16 +75,9 @@ def test_steps_choose_without_the_test_set_and_are_not_run_again(evidence, tmp_p
     evidence.runs("t2i", evidence.chosen("t2i", 1, evidence.biased_models([1, 2])), [1, 2], lr)
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("metrics.json")}
 
+    made = ["--records", tmp_path / "records", "--output", tmp_path / "page.md"]
     for _ in range(2):
-        done = run_here(
-            real_faces_page.main,
-            "--runs",
-            tmp_path / "out",
-            "--records",
-            tmp_path / "records",
-            "--output",
-            tmp_path / "page.md",
-        )
+        done = run_here(real_faces_page.main, "--runs", tmp_path / "out", *made)
         assert done.returncode == 0, done.stderr
     text = (tmp_path / "page.md").read_text()
     assert "chosen" in text and "| erm | – | 2 |" in text and "## t2i" in text

@@ -12,7 +12,7 @@ from utils.errors import UserError
 
 DATASETS = {"toy": "toy faces", "csv": "your own images", "celeba": "CelebA", "utkface": "UTKFace"}
 DATASETS |= {"parquet": "CelebA or FairFace from the hub"}
-LATER = ("data", "target", "protected", "dataset", "biased_model")  # shown elsewhere
+ELSEWHERE = ("data", "target", "protected", "dataset", "biased_model")  # where the page shows them
 BIASED = ("toy", "celeba", "utkface", "parquet")  # data whose training list is always drawn by the bias degree
 UNKNOWN = "–"
 
@@ -83,7 +83,7 @@ def settings_tables(column: Column, method: str | None) -> dict[str, list[tuple[
     if method:
         tables[label_of(method)] = method_settings(column, method)
     return {
-        title: [(name, _shown(value)) for name, value in settings.items() if name not in LATER]
+        title: [(name, _shown(value)) for name, value in settings.items() if name not in ELSEWHERE]
         for title, settings in tables.items()
     }
 
