@@ -15,7 +15,7 @@
 # --size, --save-size, --offload, --vae-slicing, --vae-tiling and, as --generation-batch-size, --generation-seed and
 # --generation-precision, to generation; every other one to training.
 # With --synthetic-data-root FILE.csv nothing is generated: the images that the file lists take the synthetic ones' place.
-# Finished stages are skipped; nothing is overwritten.
+# Finished stages are skipped; nothing is overwritten but what is made from records, summary and report.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/utils/setup.sh"
 

@@ -13,7 +13,34 @@ from results import real_faces, real_faces_page
 from results.real_faces import Evidence, Source
 from utils.errors import UserError
 
-SMALL = ["--weights", "none", "--width", "0.125", "--image-size", "32", "--device", "cpu", "--number-train-data-real", "40", "--bias-degree", "1/3", "--number-balanced-synthetic", "4", "--number-imbalanced-synthetic", "8", "--number-held-out-synthetic", "2", "--pre-train-epochs", "1", "--fine-tune-epochs", "1", "--batch-size", "16", "--fine-tune-batch-size", "8"]
+SMALL = [
+    "--weights",
+    "none",
+    "--width",
+    "0.125",
+    "--image-size",
+    "32",
+    "--device",
+    "cpu",
+    "--number-train-data-real",
+    "40",
+    "--bias-degree",
+    "1/3",
+    "--number-balanced-synthetic",
+    "4",
+    "--number-imbalanced-synthetic",
+    "8",
+    "--number-held-out-synthetic",
+    "2",
+    "--pre-train-epochs",
+    "1",
+    "--fine-tune-epochs",
+    "1",
+    "--batch-size",
+    "16",
+    "--fine-tune-batch-size",
+    "8",
+]
 
 
 @pytest.fixture
