@@ -85,6 +85,10 @@ generate=("$PYTHON" -m stable_diffusion.generate --outdir "$synthetic" ${both[@]
 train=("$PYTHON" "$AIM_FAIR_ROOT/train.py" --dataset "$dataset" ${real_data:+--real-data-path "$real_data"} --synthetic-data-root "$synthetic"
     --output "$output" --cache "$cache" ${both[@]+"${both[@]}"} ${training[@]+"${training[@]}"})
 
+if [ -z "${OMP_NUM_THREADS:-}" ] && [ -r /proc/loadavg ] && awk -v cores="$(nproc)" '{ exit !($1 > cores / 2) }' /proc/loadavg; then
+    echo "note: other programs keep this machine busy (load $(cut -d' ' -f1 /proc/loadavg)); on a CPU fewer threads are then faster:" \
+        "OMP_NUM_THREADS=1 bash runner.sh ... (docs/speed.md)"
+fi
 echo "AIM-Fair on $dataset, $pair"
 echo "  real images       $real_data"
 echo "  synthetic images  $synthetic"
