@@ -202,13 +202,17 @@ def test_a_group_of_one_class_is_a_dash(tmp_path):
     assert row["AUROC 1"] == row["EOpp"] == row["WST"] == "–" and float(row["AUROC 0"]) > 60
 
 
-def test_the_committed_records_have_all_but_the_threshold(tmp_path):
+def test_the_committed_records_have_all_and_older_ones_all_but_the_threshold(tmp_path):
     runs = tmp_path / "toy"
     shutil.copytree(ROOT / "results" / "records" / "toy", runs)
     assert run_here(summary.main, "--runs", runs, "--metrics", "all").returncode == 0
     table = second_table(runs)
-    assert table["aim-fair"]["ACC"] == "78.92 ± 3.60" and table["aim-fair"]["EO max"] == "6.38 ± 5.27"
-    assert table["aim-fair, threshold from val"]["ACC"] == "–"
+    assert table["aim-fair"]["ACC"] == "91.27 ± 1.45" and table["aim-fair"]["EO max"] == "7.39 ± 1.50"
+    assert float(table["aim-fair, threshold from val"]["ACC"].split()[0]) > 85
+    for path in runs.rglob("val_predictions.csv"):
+        path.unlink()
+    assert run_here(summary.main, "--runs", runs, "--metrics", "all").returncode == 0
+    assert second_table(runs)["aim-fair, threshold from val"]["ACC"] == "–"
 
 
 def cut(path):

@@ -221,7 +221,7 @@ def test_labels_of_points_cover_nothing():
 @pytest.mark.parametrize("column", ["toy/Smiling_Male", "toy/Smiling_Male_real-10", "celeba_64/Smiling_Male"])
 def test_the_committed_records_have_a_report(column, tmp_path):
     text = make(RECORDS / column, tmp_path / "report.html")
-    assert ("it has hardly learned its task" in text) == (column != "toy/Smiling_Male")
+    assert ("it has hardly learned its task" in text) == column.startswith("celeba_64")
 
 
 def test_a_report_without_faces_does_not_wait_for_torch():
