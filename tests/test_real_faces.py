@@ -5,7 +5,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from conftest import run_here
+from conftest import ROOT, run_here
 
 import train
 from datasets.celeba import image_folder, split_attributes
@@ -116,3 +116,8 @@ def test_steps_choose_without_the_test_set_and_are_not_run_again(evidence, tmp_p
 def test_without_records_the_page_says_what_to_run(tmp_path):
     with pytest.raises(UserError, match=r"results\.real_faces"):
         real_faces_page.page(tmp_path)
+
+
+def test_the_committed_page_is_made_from_the_committed_records():
+    made = real_faces_page.page(ROOT / real_faces_page.RECORDS)
+    assert made == (ROOT / real_faces_page.PAGE).read_text(encoding="utf-8")
