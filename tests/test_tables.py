@@ -384,7 +384,10 @@ def test_committed_tables_are_remade_byte_for_byte(tmp_path, monkeypatch):
     committed = subprocess.run(
         ["git", "ls-files", "results/pages"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    texts = [name for name in committed.stdout.split() if not name.endswith((".png", ".pdf"))]
+    # test_real_faces.py does the same for the page that another script makes
+    texts = [
+        name for name in committed.stdout.split() if not name.endswith((".png", ".pdf")) and "real_faces" not in name
+    ]
     assert texts
     for name in texts:
         remade = tmp_path / Path(name).relative_to("results/pages")
