@@ -70,6 +70,11 @@ BiasDegree = Annotated[str, bias_degree]
 Protocol = Literal["aligned", "published"]
 
 
+def folder_name(label: str) -> str:
+    """The name of a method's folder: its label without signs that some file systems refuse."""
+    return re.sub(r"[:/]", "-", label.replace(":", "_", 1))
+
+
 @dataclass(frozen=True)
 class Method:
     """A method with all its options; `label` names it with those that are not the default.
@@ -85,8 +90,8 @@ class Method:
 
     @property
     def folder(self) -> str:
-        """The name of its folder: the label without signs that some file systems refuse."""
-        return re.sub(r"[:/]", "-", self.label.replace(":", "_", 1))
+        """The name of its folder."""
+        return folder_name(self.label)
 
     @property
     def fine_tunes(self) -> bool:

@@ -229,7 +229,7 @@ class Settings:
             "network": (self.network, "resnet18"),
             "real_crop": (list(self.real_crop), list(WHOLE)),
         }
-        return kept | {key: value for key, (value, before) in later.items() if value != before}
+        return kept | _changed(later)
 
     def of_fine_tuning(self) -> dict:
         """What fine-tuning depends on besides that and its data."""
@@ -238,8 +238,13 @@ class Settings:
             "batch_norm": (self.batch_norm, "follow"),
             "fine_tune_batch_size": (self.fine_tune_batch_size, None),
         }
-        return kept | {key: value for key, (value, before) in later.items() if value != before}
+        return kept | _changed(later)
 
     def _schedule(self, epochs: int, lr: float, *, later_wins_ties: bool) -> Schedule:
         options = {"later_wins_ties": later_wins_ties, "select_by": SELECT_BY[self.select_by]}
         return Schedule(epochs, lr, self.weight_decay, self.milestones, **options)
+
+
+def _changed(settings: dict[str, tuple]) -> dict:
+    """Of settings and what each always was before it could be chosen: those that differ."""
+    return {key: value for key, (value, before) in settings.items() if value != before}

@@ -9,6 +9,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from results.columns import Column  # noqa: E402
@@ -127,13 +128,19 @@ def groups(column: Column) -> Figure | None:
     return figure
 
 
+def mean_ranks(ranks: pd.DataFrame) -> pd.DataFrame:
+    """Both ranks of each tensor and how often it was chosen, means over seeds, in the network's order."""
+    order = ranks["name"].drop_duplicates()
+    return ranks.groupby("name")[["domain_rank", "bias_rank", "chosen"]].mean().loc[order]
+
+
 def rankings(column: Column) -> Figure | None:
     """Both rankings of the tensors, averaged over seeds, in the network's order; shaded by how often each was chosen."""
     ranks = column.sensitivity
     if ranks.empty:
         return None
-    order = ranks["name"].drop_duplicates().tolist()
-    average = ranks.groupby("name")[["domain_rank", "bias_rank", "chosen"]].mean().loc[order]
+    average = mean_ranks(ranks)
+    order = average.index.tolist()
     figure, axes = plt.subplots(figsize=(11, 4.6))
     place = np.arange(len(order))
     for x, share in zip(place, average["chosen"], strict=True):

@@ -17,17 +17,17 @@ one to three minutes; in all some 8 hours on one thread for three seeds and thre
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.choice import choose
+from models.options import folder_name
 from utils.arguments import seed_number
 from utils.errors import command_line
-from utils.files import whole, write_whole
-from utils.records import ROOT, read_record, record_folder
+from utils.files import write_whole
+from utils.records import ROOT, copy_record, read_record, record_folder
 
 PRE_TRAIN_LRS = (0.03, 0.01)
 COMMON = ("--image-size", "64", "--number-train-data-real", "8000")
@@ -104,7 +104,7 @@ class Evidence:
         """Fine-tune with a setting of `GRID`; returns the folder of its records, with the biased models in it."""
         folder = self.output / source / setting
         for seed in seeds:
-            adopt(record_folder(self.output / f"erm_{lr:g}", "erm", seed), record_folder(folder, "erm", seed))
+            copy_record(record_folder(self.output / f"erm_{lr:g}", "erm", seed), record_folder(folder, "erm", seed))
         own = SOURCES[source]
         batch = ["--fine-tune-batch-size", str(own.batch)] if own.batch and setting != "paper" else []
         flags = [*own.flags(self.data), *GRID[setting], *batch, "--pre-train-lr", str(lr)]
@@ -117,7 +117,9 @@ class Evidence:
         table = {}
         for method in TUNED:
             names = ("val_metrics.accuracy", "held_out_metrics.equalized_odds")
-            records = [read_record(record_folder(place, folder_of(method), seed), *names) for place in folders.values()]
+            records = [
+                read_record(record_folder(place, folder_name(method), seed), *names) for place in folders.values()
+            ]
             accuracy = [record["val_metrics"]["accuracy"] for record in records]
             odds = [record["held_out_metrics"]["equalized_odds"] for record in records]
             measured = dict(zip(GRID, zip(accuracy, odds, strict=True), strict=True))
@@ -133,18 +135,6 @@ class Evidence:
         by_setting[chosen["aim-fair"]] += SWEEP
         for setting, methods in by_setting.items():
             self.tune(source, setting, tuple(dict.fromkeys(methods)), seeds, lr)
-
-
-def folder_of(method: str) -> str:
-    """The folder that train.py gives a method."""
-    return method.replace(":", "_", 1)
-
-
-def adopt(source: Path, folder: Path) -> None:
-    """Copy a record, whole or not at all, unless it is there."""
-    if not folder.exists():
-        with whole(folder) as partial:
-            shutil.copytree(source, partial)
 
 
 def main() -> None:

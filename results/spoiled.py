@@ -34,7 +34,7 @@ from results.summary import by_methods, headings, read_records, summary_row
 from utils.arguments import positive_int
 from utils.errors import UserError, command_line
 from utils.files import digests, whole, write_whole
-from utils.records import ROOT, check_settings
+from utils.records import ROOT, check_settings, copy_record
 from utils.seeds import derived_seed
 
 PAIR, WHERE = "Smiling_Male", Path("Smiling_Male", "contextual")
@@ -176,9 +176,7 @@ def train(output: Path, folder: Path, minimum: float | None, flags: list[str]) -
     """Train the methods on a set, less the images that score below `minimum`; ERM is taken over from the sound set."""
     records = records_of(output, folder, minimum)
     for erm in (output / "runs" / "sound" / PAIR / "erm").glob("seed_*"):
-        if not (records / "erm" / erm.name).exists():
-            with whole(records / "erm" / erm.name) as partial:
-                shutil.copytree(erm, partial)
+        copy_record(erm, records / "erm" / erm.name)
     own = ["--synthetic-data-root", str(folder / "images.csv"), "--cache", str(output / "cache")]
     own += [] if minimum is None else ["--min-faithfulness", str(minimum)]
     run(call_of(records.parent, list(METHODS), [*flags, *own]))

@@ -114,6 +114,13 @@ def adopt_record(source: Path, folder: Path, metrics: dict, tables: dict[str, "p
         _write_tables(partial, metrics, tables)
 
 
+def copy_record(source: Path, folder: Path) -> None:
+    """Copy a record as it is, whole or not at all, unless there is one: another output that shares the biased model."""
+    if not folder.exists():
+        with whole(folder) as partial:
+            shutil.copytree(source, partial)
+
+
 def _write_tables(partial: Path, metrics: dict, tables: dict[str, "pd.DataFrame"]) -> None:
     for name, table in tables.items():
         table.to_csv(partial / f"{name}.csv", index=False, float_format="%.8g")

@@ -4,7 +4,7 @@ import pandas as pd
 
 from models.choice import choose
 from results.columns import Column
-from results.figures import mean, record_k, sweeps_k
+from results.figures import mean, mean_ranks, record_k, sweeps_k
 from results.report.charts import Axes, Chart, key, padded
 from results.report.drawings import WIDTH
 
@@ -17,8 +17,8 @@ def rankings_chart(column: Column) -> Chart | None:
     ranks = column.sensitivity
     if ranks.empty:
         return None
-    order = ranks["name"].drop_duplicates().tolist()
-    average = ranks.groupby("name")[["domain_rank", "bias_rank", "chosen"]].mean().loc[order]
+    average = mean_ranks(ranks)
+    order = average.index.tolist()
     seeds = ranks["seed"].nunique()
     chart = Chart(
         "rankings", "The two rankings, tensor by tensor", _said(average, seeds), WIDTH, 76 + STEP * len(order)
