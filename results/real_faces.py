@@ -1,125 +1,177 @@
-"""The evidence on real faces: a ResNet-18 from ImageNet weights, biased CelebA, and unbiased faces of several origins.
+"""The evidence on real faces: a ResNet-18 from ImageNet weights, biased real faces, and unbiased faces of several origins.
 
-    python -m results.real_faces --data data --weights resnet18.safetensors --output results/runs/real_faces
+    python -m results.real_faces --data data --weights resnet18.safetensors --precision bf16 --jobs 12
 
---data holds celeba/ (CelebA's own layout), t2i_faces/ and UTKFace/ with utkface_smiles.csv; `--generated DIR` is a folder of
-images by stable_diffusion/generation.sh, a fourth source. Smiling/Male, 8,000 biased faces at 64 pixels.
+--data holds celeba/ (CelebA's own layout), UTKFace/, t2i_faces/, utkface_smiles.csv and generated/ (stable_diffusion/generation.sh
+--outdir data/generated): what `STUDIES` names. The steps, each of which skips what is recorded, so that an interrupted run goes on:
+    erm       the biased models with the learning rates of `PRE_TRAIN_LRS`; what does better on val is every method's
+    choose    for each source, the settings of `GRID` on the first seed; `models.choice` takes one for each fine-tuned method:
+              accuracy on real val, and of the best the lowest equalized odds on held-out images of the source
+    runs      all methods with their settings, and with the paper's, on all seeds
+    settings  full fine-tuning and AIM-Fair in every setting on all seeds: what explains what
+    start     what trains from the start: on real images alone (table 1), and with those of each source (table 3)
 
-Three steps, each of which skips what is recorded, so that an interrupted run goes on:
-    1. ERM with two learning rates; the better on val (accuracy, first seed) is every method's biased model.
-    2. For each source and fine-tuning method, on the first seed, the settings in `GRID`; one is chosen by
-       `models.choice`: accuracy on real val, and of the best the lowest equalized odds on held-out images of the source.
-    3. All methods with their settings, and with the paper's own, on all seeds.
-
-The test set plays no part before the tables are made. On two cores with bf16: ERM 15 minutes a seed on one thread, a fine-tuning
-one to three minutes; in all some 8 hours on one thread for three seeds and three sources. `--only erm|choose|runs` does one step.
+The test set plays no part before the tables are made (`python -m results.real_faces_page`). `--jobs N` keeps N processes at work:
+a small network leaves a GPU idle, so let them share it. Other flags go to train.py. Minutes on a large GPU with 12 processes; on
+two cores some 8 hours at 64 pixels (--image-size 64). Everything a call prints is in <output>/<study>/logs.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
+from threading import BoundedSemaphore, Lock
 
+from datasets.real import read_real, training_list
 from models.choice import choose
 from models.options import folder_name
-from utils.arguments import seed_number
-from utils.errors import command_line
+from utils.arguments import positive_int, seed_number
+from utils.errors import UserError, command_line
 from utils.files import write_whole
 from utils.records import ROOT, copy_record, read_record, record_folder
 
-PRE_TRAIN_LRS = (0.03, 0.01)
-COMMON = ("--image-size", "64", "--number-train-data-real", "8000")
-# Rows of the paper's tables 3 and 4, the sweep of k, and the nearest relatives.
+PRE_TRAIN_LRS = (0.01, 0.03)  # the first is the paper's
+IMAGE_SIZE = 112  # CelebA's files here have 89 x 109 pixels
+# Rows of the paper's tables 3 and 4, and the nearest relative.
 TUNED = ("full", "linear-probe", "random-mask:share=0.7", "surgical", "aim-fair")
-SWEEP = tuple(f"aim-fair:top-k={k}" for k in (40, 45, 50, 60))  # with the settings of aim-fair
-PAPER = ()  # 10 epochs at 0.06, the statistics of batch norm follow the synthetic images
+# With the settings that aim-fair got: the sweep of k, and the cosine in place of the difference.
+LIKE_AIM_FAIR = (*(f"aim-fair:top-k={k}" for k in (40, 45, 50, 60)), "cosine")
+UNTUNED = ("last-layer",)  # it has no learning rate
+REAL_ALONE = ("cvar-dro", "lff", "jtt", "eiil", "group-dro")
+FROM_START = ("synthetic-only", "supplement", "ffr")
+PAPER = "paper"  # 10 epochs at 0.06 in batches of 128; the statistics of batch norm follow the synthetic images
 GRID = {
-    "paper": PAPER,
+    PAPER: (),
+    "paper_hold": ("--batch-norm", "hold"),
     **{
         f"{norm}_{lr:g}": ("--batch-norm", norm, "--fine-tune-lr", f"{lr:g}")
         for norm in ("follow", "hold", "real")
         for lr in (0.01, 0.002)
     },
 }
+REST = "rest"  # the source that has no path: real images of the same data
 
 
 @dataclass(frozen=True)
 class Source:
     """Where unbiased images come from, and how many of each cell, biased in all, and held out of each cell are used.
 
-    `batch` is that of fine-tuning outside the paper's row: an epoch of few images has few steps.
+    `batch` is that of fine-tuning outside the paper's rows: an epoch of few images has few steps. Without a `path` it is
+    the real images that are in none of the study's lists.
     """
 
-    path: str
+    path: str | None
     balanced: int
     imbalanced: int
     held_out: int
     batch: int | None = None
 
-    def flags(self, data: Path) -> list[str]:
+    def counts(self) -> list[str]:
         """As train.py takes them."""
         numbers = {"balanced": self.balanced, "imbalanced": self.imbalanced, "held-out": self.held_out}
-        counts = [text for name, number in numbers.items() for text in (f"--number-{name}-synthetic", str(number))]
-        return ["--synthetic-data-root", str(data / self.path), *counts]
+        return [text for name, number in numbers.items() for text in (f"--number-{name}-synthetic", str(number))]
 
 
-SOURCES = {
-    "t2i": Source("t2i_faces/faces.csv", balanced=100, imbalanced=240, held_out=29, batch=32),
-    "utkface": Source("utkface_smiles.csv", balanced=1300, imbalanced=2600, held_out=200),
-    "generated": Source("generated", balanced=1000, imbalanced=2000, held_out=200),
+@dataclass(frozen=True)
+class Study:
+    """A pair of a data set, `real` biased images of it, and its sources of unbiased ones."""
+
+    dataset: str
+    folder: str
+    real: int
+    sources: dict[str, Source] = field(default_factory=dict)
+
+
+STUDIES = {
+    "Smiling_Male": Study(
+        "celeba",
+        "celeba",
+        20000,
+        {
+            "t2i": Source("t2i_faces/faces.csv", balanced=100, imbalanced=240, held_out=29, batch=32),
+            "generated": Source("generated", balanced=1000, imbalanced=2000, held_out=200),
+            "utkface": Source("utkface_smiles.csv", balanced=1300, imbalanced=2600, held_out=200),
+            REST: Source(None, balanced=250, imbalanced=600, held_out=50, batch=32),
+        },
+    ),
+    "Smiling_Young": Study(
+        "celeba",
+        "celeba",
+        5600,
+        {"generated": Source("generated", balanced=1000, imbalanced=2000, held_out=200)},
+    ),
+    "Female_White": Study(
+        "utkface", "UTKFace", 2400, {REST: Source(None, balanced=800, imbalanced=1600, held_out=100)}
+    ),
 }
 
 
 class Evidence:
-    """The folders and the flags that all calls share."""
+    """One study: its folders, and the flags that all its calls share. `jobs` calls run at once, and no more."""
 
-    def __init__(self, data: Path, weights: Path, output: Path, flags: list[str]):
-        self.data, self.output, self.more = data, output, flags
-        self.common = ["--real-data-path", str(data / "celeba"), "--weights", str(weights), *COMMON]
-        self.common += ["--cache", str(output / "cache")]
+    def __init__(self, name: str, data: Path, weights: Path, output: Path, flags: list[str], jobs: BoundedSemaphore):
+        self.name, self.study, self.data, self.output, self.jobs = name, STUDIES[name], data, output / name, jobs
+        self.common = ["--dataset", self.study.dataset, "--real-data-path", str(data / self.study.folder)]
+        self.common += ["--target-sensitive", name, "--number-train-data-real", str(self.study.real)]
+        self.common += ["--weights", str(weights), "--image-size", str(IMAGE_SIZE), "--cache", str(output / "cache")]
+        self.common += flags
+        self._alone = Lock()
 
-    def train(self, output: Path, methods: tuple[str, ...], seeds: list[int], flags: list[str]) -> None:
-        """Run train.py, as anyone would; leave with its status where it fails."""
+    def train(self, folder: str, methods: tuple[str, ...], seeds: list[int], flags: list[str]) -> None:
+        """Run train.py, as anyone would. Raises `UserError` where it fails, with its log."""
         numbers = [str(seed) for seed in seeds]
-        call = ["--methods", *methods, "--seeds", *numbers, "--output", str(output), *self.common, *flags, *self.more]
-        print("train.py", *call, flush=True)
-        if status := subprocess.run([sys.executable, ROOT / "train.py", *call]).returncode:
-            sys.exit(status)
+        call = ["--methods", *methods, "--seeds", *numbers, "--output", str(self.output / folder), *self.common, *flags]
+        log = self.output / "logs" / f"{folder.replace('/', '_')}_{'_'.join((*methods[:1], *numbers))}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with self.jobs, open(log, "a", encoding="utf-8") as file:
+            start = time.perf_counter()
+            status = subprocess.run([sys.executable, ROOT / "train.py", *call], stdout=file, stderr=file).returncode
+        print(
+            f"{time.perf_counter() - start:6.0f} s  {self.name} {folder} {' '.join((*methods, *numbers))}", flush=True
+        )
+        if status:
+            raise UserError(f"train.py left with status {status}: see {log}")
 
     def biased_models(self, seeds: list[int]) -> float:
-        """Step 1: returns the learning rate that was chosen, and trains the models of all seeds with it."""
+        """Train the models of all seeds with each learning rate; returns the one that does best on val, in the mean."""
+
+        def model(lr: float, seed: int) -> None:
+            self.train(f"erm_{lr:g}", ("erm",), [seed], ["--pre-train-lr", str(lr)])
+
+        at_once([lambda lr=lr, seed=seed: model(lr, seed) for seed in seeds for lr in PRE_TRAIN_LRS])
         found = {}
         for lr in PRE_TRAIN_LRS:
-            folder = self.output / f"erm_{lr:g}"
-            self.train(folder, ("erm",), seeds[:1], ["--pre-train-lr", str(lr)])
-            record = read_record(record_folder(folder, "erm", seeds[0]), "val_metrics.accuracy")
-            found[lr] = record["val_metrics"]["accuracy"]
+            places = [record_folder(self.output / f"erm_{lr:g}", "erm", seed) for seed in seeds]
+            records = [read_record(place, "val_metrics.accuracy") for place in places]
+            found[lr] = mean(record["val_metrics"]["accuracy"] for record in records)
         best = max(found, key=found.get)
-        self.train(self.output / f"erm_{best:g}", ("erm",), seeds, ["--pre-train-lr", str(best)])
+        write_whole(self.output / "erm.json", json.dumps({"chosen": best, "val_accuracy": found}, indent=1) + "\n")
         return best
 
     def tune(self, source: str, setting: str, methods: tuple[str, ...], seeds: list[int], lr: float) -> Path:
         """Fine-tune with a setting of `GRID`; returns the folder of its records, with the biased models in it."""
-        folder = self.output / source / setting
+        folder, own = f"{source}/{setting}", self.study.sources[source]
         for seed in seeds:
-            copy_record(record_folder(self.output / f"erm_{lr:g}", "erm", seed), record_folder(folder, "erm", seed))
-        own = SOURCES[source]
-        batch = ["--fine-tune-batch-size", str(own.batch)] if own.batch and setting != "paper" else []
-        flags = [*own.flags(self.data), *GRID[setting], *batch, "--pre-train-lr", str(lr)]
+            erm = record_folder(self.output / f"erm_{lr:g}", "erm", seed)
+            copy_record(erm, record_folder(self.output / folder, "erm", seed))
+        batch = ["--fine-tune-batch-size", str(own.batch)] if own.batch and not setting.startswith(PAPER) else []
+        root = ["--synthetic-data-root", str(self.data / own.path if own.path else self.rest())]
+        flags = [*root, *own.counts(), *GRID[setting], *batch, "--pre-train-lr", str(lr)]
         self.train(folder, methods, seeds, flags)
-        return folder
+        return self.output / folder
 
     def chosen(self, source: str, seed: int, lr: float) -> dict[str, str]:
-        """Step 2: the setting of each method, also written to chosen.json with what was measured."""
-        folders = {setting: self.tune(source, setting, TUNED, [seed], lr) for setting in GRID}
-        table = {}
+        """The setting of each method, also written to chosen.json with what was measured."""
+        calls = [lambda setting=setting: self.tune(source, setting, TUNED, [seed], lr) for setting in GRID]
+        folders, table = at_once(calls), {}
         for method in TUNED:
             names = ("val_metrics.accuracy", "held_out_metrics.equalized_odds")
-            records = [
-                read_record(record_folder(place, folder_name(method), seed), *names) for place in folders.values()
-            ]
+            records = [read_record(record_folder(place, folder_name(method), seed), *names) for place in folders]
             accuracy = [record["val_metrics"]["accuracy"] for record in records]
             odds = [record["held_out_metrics"]["equalized_odds"] for record in records]
             measured = dict(zip(GRID, zip(accuracy, odds, strict=True), strict=True))
@@ -128,13 +180,63 @@ class Evidence:
         return {method: row["chosen"] for method, row in table.items()}
 
     def runs(self, source: str, chosen: dict[str, str], seeds: list[int], lr: float) -> None:
-        """Step 3: all methods with the chosen settings, and with the paper's."""
-        by_setting = {"paper": [*TUNED, *SWEEP]}
+        """All methods with the chosen settings, and with the paper's."""
+        by_setting = {PAPER: [*TUNED, *LIKE_AIM_FAIR, *UNTUNED]}
         for method, setting in chosen.items():
             by_setting.setdefault(setting, []).append(method)
-        by_setting[chosen["aim-fair"]] += SWEEP
-        for setting, methods in by_setting.items():
-            self.tune(source, setting, tuple(dict.fromkeys(methods)), seeds, lr)
+        by_setting[chosen["aim-fair"]] += LIKE_AIM_FAIR
+        at_once(
+            [
+                lambda setting=setting, methods=methods: self.tune(
+                    source, setting, tuple(dict.fromkeys(methods)), seeds, lr
+                )
+                for setting, methods in by_setting.items()
+            ]
+        )
+
+    def rest(self) -> Path:
+        """A CSV file of the real images that are in no list, over a link to their folder: train.py reads below the file alone."""
+        path, images = self.output / REST / "rest.csv", self.output / REST / "images"
+        with self._alone:
+            if path.exists():
+                return path
+            pair, folder, splits, _ = read_real(self.study.dataset, self.data / self.study.folder, self.name)
+            biased = training_list(splits["train"], pair, self.study.real, "1/9")
+            table = splits["train"].drop(index=biased.index)[list(pair.attributes)].gt(0).astype(int)
+            table.index = [f"{images.name}/{name}" for name in table.index]
+            images.parent.mkdir(parents=True, exist_ok=True)
+            images.unlink(missing_ok=True)
+            images.symlink_to(folder.resolve(), target_is_directory=True)
+            write_whole(path, table.to_csv(index_label="image"))
+        return path
+
+
+def at_once(calls: list) -> list:
+    """The results of functions that are called in threads; the first failure is raised when all have ended."""
+    with ThreadPoolExecutor(max(1, len(calls))) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]
+
+
+def work(evidence: Evidence, sources: list[str], steps: list[str], seeds: list[int]) -> None:
+    """The steps that were asked for; the biased models of the seeds come first in any case."""
+    lr = evidence.biased_models(seeds)
+
+    def of_source(source: str) -> None:
+        if {"choose", "runs"} & set(steps):
+            chosen = evidence.chosen(source, seeds[0], lr)
+        if "runs" in steps:
+            evidence.runs(source, chosen, seeds, lr)
+        if "settings" in steps:
+            at_once([lambda s=s: evidence.tune(source, s, ("full", "aim-fair"), seeds, lr) for s in GRID])
+        if "start" in steps:
+            at_once([lambda seed=seed: evidence.tune(source, PAPER, FROM_START, [seed], lr) for seed in seeds])
+
+    def alone() -> None:
+        if "start" in steps:
+            lrs, folder = ["--pre-train-lr", str(lr)], f"erm_{lr:g}"
+            at_once([lambda seed=seed: evidence.train(folder, REAL_ALONE, [seed], lrs) for seed in seeds])
+
+    at_once([*(lambda source=source: of_source(source) for source in sources), alone])
 
 
 def main() -> None:
@@ -144,17 +246,20 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True, help="ResNet-18 trained on ImageNet")
-    parser.add_argument("--output", type=Path, default=ROOT / "results" / "runs" / "real_faces")
+    parser.add_argument("--output", type=Path, default=Path("results/runs/real_faces"))
     parser.add_argument("--seeds", type=seed_number, nargs="+", default=[100, 200, 300])
-    parser.add_argument("--sources", nargs="+", choices=tuple(SOURCES), default=["t2i", "utkface"])
-    parser.add_argument("--only", choices=("erm", "choose", "runs"), help="up to this step")
+    parser.add_argument("--study", choices=tuple(STUDIES), default="Smiling_Male")
+    parser.add_argument("--sources", nargs="+", help="default: all of the study")
+    steps = ("erm", "choose", "runs", "settings", "start")
+    parser.add_argument("--steps", nargs="+", choices=steps, default=["choose", "runs"], help="default: choose runs")
+    parser.add_argument("--jobs", type=positive_int, default=1, help="processes at once (default: 1)")
     args, flags = parser.parse_known_args()
-    evidence = Evidence(args.data.resolve(), args.weights.resolve(), args.output.resolve(), flags)
-    lr = evidence.biased_models(args.seeds if args.only != "choose" else args.seeds[:1])
-    for source in args.sources if args.only != "erm" else ():
-        chosen = evidence.chosen(source, args.seeds[0], lr)
-        if args.only != "choose":
-            evidence.runs(source, chosen, args.seeds, lr)
+    known = STUDIES[args.study].sources
+    if wrong := set(args.sources or ()) - set(known):
+        raise UserError(f"--sources {min(wrong)}: {args.study} has {', '.join(known)}")
+    jobs = BoundedSemaphore(args.jobs)
+    evidence = Evidence(args.study, args.data, args.weights, args.output, flags, jobs)
+    work(evidence, (args.sources or list(known)) if args.steps != ["erm"] else [], args.steps, args.seeds)
 
 
 if __name__ == "__main__":

@@ -1,38 +1,48 @@
-"""The page of the evidence on real faces, from its packed records: the same records give the same bytes.
+"""The pages of the evidence on real faces, from packed records: the same records give the same bytes.
 
-    python -m results.real_faces --data data --weights FILE --output results/runs/real_faces
+    python -m results.real_faces --data data --weights FILE ...
     python -m results.real_faces_page --runs results/runs/real_faces      packs them into results/records/real_faces
-    python -m results.real_faces_page                                     the page, from the packed records
+    python -m results.real_faces_page                                     the pages, from the packed records
 
-A source of unbiased images is a folder, and so is each setting of fine-tuning in it.
+A study is a folder of records; in it a source of unbiased images is a folder, and so is each setting of fine-tuning in that.
+For each study the tables and figures of `results.tables` are made from two columns a source: every method with the settings
+that were chosen for it, and with the paper's.
 """
 
 import argparse
 import json
-import shutil
+from dataclasses import replace
 from pathlib import Path
 
-from results.columns import Column, column_folders, pack_column, read_column
-from results.real_faces import GRID, SOURCES, SWEEP, TUNED
+import pandas as pd
+
+from models.choice import choose
+from results.columns import LABELS, Column, column_folders, pack_column, read_column, run_name
+from results.figures import write_figures
+from results.real_faces import FROM_START, GRID, LIKE_AIM_FAIR, PAPER, REAL_ALONE, STUDIES, TUNED, UNTUNED
+from results.real_faces_figures import write_drawings
 from results.rows import row_label
-from results.tables import Entry, column_accuracies, make_entries
+from results.tables import Entry, column_accuracies, make_entries, write_tables
 from utils.errors import UserError, command_line
 from utils.files import write_whole
 
-RECORDS, PAGE = Path("results/records/real_faces"), Path("results/pages/real_faces/README.md")
-CHOSEN = "chosen.json"
+RECORDS, PAGES = Path("results/records/real_faces"), Path("results/pages/real_faces")
+CHOSEN, ERM = "chosen.json", "erm.json"
 NAMES = {
     "t2i": "faces by SDXL, FLUX and Stable Diffusion 3",
+    "generated": "faces by a small Stable Diffusion that was trained on CelebA with its labels",
     "utkface": "UTKFace: photographs of another data set, smiles labelled by a machine",
-    "generated": "faces by a small Stable Diffusion that was trained on CelebA",
+    "rest": "real images of the same data that are in no list: no gap between domains",
 }
 HEADINGS = ("method", "settings", "n", "ACC", "WST", "EO", "ACC to ERM", "EO to ERM")
+RULE = ["---"] * len(HEADINGS)
+SIDE_BY_SIDE = ("synthetic-only", "linear-probe", "full", "random-mask:share=0.7", "surgical", "aim-fair")
 NOTE = (
     "Percent on the test split; mean ± sample standard deviation over n seeds; EO is the larger gap. The differences to ERM have "
     "95 % intervals for other seeds and other test images, with one seed for other images alone (`results/intervals.py`). "
-    "*chosen*: on the first seed, without the test set, by accuracy on real val and equalized odds on held-out images of the "
-    "source (`models/choice.py`); *paper*: 10 epochs at 0.06, batch norm's statistics follow. A setting is what they do and "
-    "the learning rate."
+    "*chosen*: for each method on the first seed, without the test set, by accuracy on real val and equalized odds on held-out "
+    "images of the source (`models/choice.py`); *paper*: 10 epochs at 0.06 in batches of 128, batch norm's statistics follow the "
+    "unbiased images. A setting is what those statistics do, and the learning rate."
 )
 
 
@@ -41,33 +51,74 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, help="pack these records first")
     parser.add_argument("--records", type=Path, default=RECORDS)
-    parser.add_argument("--output", type=Path, default=PAGE)
+    parser.add_argument("--output", type=Path, default=PAGES)
     args = parser.parse_args()
     if args.runs:
         pack(args.runs, args.records)
-    write_whole(args.output, page(args.records))
-    print(args.output)
+    studies = [name for name in STUDIES if (args.records / name / ERM).exists()]
+    if not studies:
+        raise UserError(
+            f"--records {args.records}: no <study>/{ERM} and records beside it; run results.real_faces first"
+        )
+    for name in studies:
+        make_pages(name, args.records / name, args.output / name)
+        print(args.output / name)
 
 
 def pack(runs: Path, records: Path) -> None:
-    """Pack every setting of every source, and copy what was chosen."""
-    for source in SOURCES:
-        for folder in column_folders(runs / source):
-            pack_column(read_column(folder), records / source / folder.name)
-        if (runs / source / CHOSEN).exists():
-            shutil.copyfile(runs / source / CHOSEN, records / source / CHOSEN)
+    """Pack every setting of every source of every study, and copy what was chosen."""
+    for study in (name for name in STUDIES if (runs / name).is_dir()):
+        for place in ("", *STUDIES[study].sources):
+            for folder in column_folders(runs / study / place):
+                pack_column(read_column(folder), records / study / place / folder.name)
+            for name in (CHOSEN, ERM):
+                if (runs / study / place / name).exists():
+                    write_whole(records / study / place / name, (runs / study / place / name).read_text())
 
 
-def page(records: Path) -> str:
-    """The page in Markdown. Raises `UserError` where there are no records."""
-    found = [source for source in SOURCES if column_folders(records / source)]
-    if not found:
-        raise UserError(f"--records {records}: no <source>/<setting> folder with records; run results.real_faces first")
-    parts = ["# Real faces: CelebA, Smiling/Male, ResNet-18 from ImageNet weights", "", NOTE]
-    for source in found:
-        columns = {folder.name: read_column(folder) for folder in column_folders(records / source)}
-        parts += ["", f"## {source}: {NAMES[source]}", "", *table(columns, choices(records / source / CHOSEN))]
-    return "\n".join(parts) + "\n"
+def make_pages(study: str, records: Path, output: Path) -> None:
+    """Write the page of a study, its tables and figures."""
+    lr = json.loads((records / ERM).read_text())["chosen"]
+    alone = read_column(records / f"erm_{lr:g}")
+    settings = {
+        source: {folder.name: read_column(folder) for folder in column_folders(records / source)}
+        for source in STUDIES[study].sources
+        if column_folders(records / source)
+    }
+    chosen = {source: choices(records / source / CHOSEN) for source in settings}
+    columns = {}
+    for source, found in settings.items():
+        if chosen[source]:
+            columns[f"{study}_from-{source}"] = compose(f"{study}_from-{source}", found, chosen[source], alone)
+        if PAPER in found:
+            columns[f"{study}_from-{source}_paper"] = replace(found[PAPER], name=f"{study}_from-{source}_paper")
+    output.mkdir(parents=True, exist_ok=True)
+    tables = write_tables(columns, output)
+    figures = write_drawings(study, columns, settings, output) + write_figures(columns, output)
+    text = page(study, records, alone, settings, chosen, columns, tables, figures)
+    write_whole(output / "README.md", text)
+
+
+def compose(name: str, settings: dict[str, Column], chosen: dict[str, str], alone: Column) -> Column:
+    """One column of every method with its own settings; those that have none come from the paper's, or from `alone`."""
+    of_method = {"erm": PAPER, **dict.fromkeys((*UNTUNED, *FROM_START), PAPER), **chosen}
+    of_method |= dict.fromkeys(LIKE_AIM_FAIR, chosen["aim-fair"])
+    places = [(method, settings[setting]) for method, setting in of_method.items() if setting in settings]
+    places += [(method, alone) for method in REAL_ALONE]
+    first = next(iter(settings.values()))
+    records, decisions, curves, ranks = [], [first.predictions[LABELS]], [], []
+    for method, column in places:
+        if method not in column.methods:
+            continue
+        if not column.predictions[LABELS].equals(first.predictions[LABELS]):
+            raise UserError(f"{name}: {method} was tested on other images than the rest")
+        records += column.runs(method).values()
+        decisions.append(column.predictions[[run_name(method, seed) for seed in column.runs(method)]])
+        curves.append(column.curves[column.curves["method"] == method])
+        if method == "aim-fair":
+            ranks.append(column.sensitivity)
+    table = pd.concat(decisions, axis=1)
+    return Column(name, records, table, pd.concat(curves, ignore_index=True), pd.concat([*ranks, pd.DataFrame()]))
 
 
 def choices(path: Path) -> dict[str, str]:
@@ -76,20 +127,113 @@ def choices(path: Path) -> dict[str, str]:
     return {method: row["chosen"] for method, row in table.items()}
 
 
-def table(columns: dict[str, Column], chosen: dict[str, str]) -> list[str]:
+def page(study, records, alone, settings, chosen, columns, tables, figures) -> str:
+    """The page of a study in Markdown."""
+    counts = alone.records[0]["metrics"]["group_count"]
+    biased = alone.records[0]["settings"]["number_train_data_real"]
+    shown = ", ".join(f"{cell} {count}" for cell, count in counts.items())
+    lines = [f"# Real faces: {study.replace('_', '/')}, ResNet-18 from ImageNet weights", "", NOTE, ""]
+    lines += [f"{biased:,} biased real images for training; test images {shown}."]
+    lines += ["", "## The biased model", "", *erm_table(records)]
+    lines += ["", "## The sources side by side", "", *side_by_side(columns)]
+    lines += ["", "## What k costs", "", K_NOTE, "", *k_table(columns)]
+    lines += ["", "## Figures", "", *(f"![{name}]({name}.png)" for name in figures if "_from-" not in name)]
+    for source, found in settings.items():
+        lines += ["", f"## {source}: {NAMES[source]}", "", *settings_table(found, chosen[source])]
+        lines += ["", *(f"![{name}]({name}.png)" for name in figures if name.endswith(f"_from-{source}"))]
+    lines += ["", "## The paper's tables", ""]
+    lines += [f"- [{name}]({name}.md) ([CSV]({name}.csv), [LaTeX]({name}.tex))" for name in tables]
+    every = [r for found in settings.values() for column in found.values() for r in column.records] + alone.records
+    for key in ("device", "torch", "commit"):
+        lines += ["", f"{key}: {', '.join(sorted({str(record.get(key)) for record in every}))}"]
+    return "\n".join(lines) + "\n"
+
+
+def erm_table(records: Path) -> list[str]:
+    """The biased model with each learning rate that was tried."""
+    found = json.loads((records / ERM).read_text())
+    rows = [("learning rate", "accuracy on val, mean of the seeds", *HEADINGS[2:6])]
+    for lr, accuracy in found["val_accuracy"].items():
+        entry = entries_of(read_column(records / f"erm_{float(lr):g}"))["erm"]
+        mark = " (chosen)" if float(lr) == found["chosen"] else ""
+        rows.append((f"{lr}{mark}", f"{100 * accuracy:.1f}", *numbers(entry)[:4]))
+    return as_table(rows)
+
+
+def side_by_side(columns: dict[str, Column]) -> list[str]:
+    """ACC / WST / EO of the main methods: a row for each, a column for each source and for the paper's settings."""
+    entries = {name: entries_of(column) for name, column in columns.items()}
+    heads = [name.partition("_from-")[2].replace("_paper", ", paper's settings") for name in columns]
+    rows = [("method", *heads)]
+    for method in ("erm", *SIDE_BY_SIDE):
+        cells = [entries[name].get(method) for name in columns]
+        if any(cells):
+            rows.append((row_label(method), *(" / ".join(numbers(cell)[1:4]) if cell else "–" for cell in cells)))
+    return ["ACC / WST / EO:", "", *as_table(rows)]
+
+
+K_NOTE = (
+    "Test accuracy and equalized odds of AIM-Fair for the k that `--top-k auto` takes for each seed without the test set, and for "
+    "the fixed k that are best and worst by test equalized odds in the mean of the seeds."
+)
+
+
+def k_table(columns: dict[str, Column]) -> list[str]:
+    """What a fixed k costs against one that is chosen for each seed, from the records of the sweep."""
+    rows = [("source", "auto: ACC", "EO", "k taken", "best k: ACC", "EO", "k", "worst k: ACC", "EO", "k")]
+    for name, column in columns.items():
+        swept = [m for m in column.methods if m == "aim-fair" or m.startswith("aim-fair:top-k=")]
+        if len(swept) < 3:
+            continue
+        means = {m: [mean_of(column.runs(m).values(), key) for key in ("accuracy", "equalized_odds")] for m in swept}
+        taken = [best_of_seed(column, swept, seed) for seed in column.runs("aim-fair")]
+        auto = [mean_of(taken, key) for key in ("accuracy", "equalized_odds")]
+        order = sorted(swept, key=lambda method: means[method][1])
+        shown = [name.partition("_from-")[2].replace("_paper", ", paper's settings")]
+        ks = ", ".join(str(record["settings"]["top_k"]) for record in taken)
+        for values, k in ((auto, ks), *((means[m], k_of(m)) for m in (order[0], order[-1]))):
+            shown += [*(f"{value:.1f}" for value in values), k]
+        rows.append(tuple(shown))
+    return as_table(rows)
+
+
+def best_of_seed(column: Column, methods: list[str], seed: int) -> dict:
+    """The record that `--top-k auto` takes."""
+    found = [column.runs(method)[seed] for method in methods if seed in column.runs(method)]
+    accuracy = [record["val_metrics"]["accuracy"] for record in found]
+    return found[choose(accuracy, [record["held_out_metrics"]["equalized_odds"] for record in found])]
+
+
+def k_of(method: str) -> str:
+    """The k in a method's name; the paper's where it has none."""
+    return method.partition("=")[2] or "55"
+
+
+def mean_of(records, key: str) -> float:
+    """The mean of a metric over records, in percent."""
+    values = [record["metrics"][key] for record in records]
+    return 100 * sum(values) / len(values)
+
+
+def settings_table(columns: dict[str, Column], chosen: dict[str, str]) -> list[str]:
     """ERM, then for each method the chosen setting, the paper's, and all others that were run."""
     entries = {setting: entries_of(column) for setting, column in columns.items()}
     first = next(iter(entries.values()))
-    rows = [["erm", "–", *numbers(first["erm"])]]
-    for method in dict.fromkeys((*TUNED, *SWEEP)):
-        best = chosen.get("aim-fair" if method in SWEEP else method)
-        order = sorted(GRID, key=lambda setting: (setting != best, setting != "paper"))
-        for setting in order:
+    rows = [HEADINGS, ("erm", "–", *numbers(first["erm"]))]
+    for method in dict.fromkeys((*TUNED, *LIKE_AIM_FAIR, *UNTUNED, *FROM_START)):
+        best = chosen.get("aim-fair" if method in LIKE_AIM_FAIR else method)
+        for setting in sorted(GRID, key=lambda setting: (setting != best, setting != PAPER)):
             if method in entries.get(setting, {}):
-                marks = [mark for mark, is_so in (("chosen", setting == best), ("paper", setting == "paper")) if is_so]
-                name = ", ".join([setting.replace("_", " ") if setting != "paper" else "", *marks]).strip(", ")
-                rows.append([row_label(method), name, *numbers(entries[setting][method])])
-    return ["| " + " | ".join(row) + " |" for row in (HEADINGS, ["---"] * len(HEADINGS), *rows)]
+                marks = [mark for mark, is_so in (("chosen", setting == best), ("paper", setting == PAPER)) if is_so]
+                name = ", ".join([setting.replace("_", " ") if setting != PAPER else "", *marks]).strip(", ")
+                name = "–" if method in (*UNTUNED, *FROM_START) else name
+                rows.append((row_label(method), name, *numbers(entries[setting][method])))
+    return as_table(rows)
+
+
+def as_table(rows: list[tuple]) -> list[str]:
+    """Rows as lines of Markdown, the first being the heading."""
+    return ["| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
 
 
 def entries_of(column: Column) -> dict[str, Entry]:

@@ -2,15 +2,19 @@
 
 import json
 import shutil
+from pathlib import Path
+from threading import BoundedSemaphore
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from conftest import ROOT, run_here
 
 import train
-from datasets.celeba import image_folder, split_attributes
+from datasets.celeba import biased_subset, image_folder, split_attributes
 from results import real_faces, real_faces_page
-from results.real_faces import Evidence, Source
+from results.real_faces import REST, Evidence, Source, Study, work
+from results.real_faces_figures import rank_correlations
 from utils.errors import UserError
 
 SMALL = [
@@ -51,10 +55,13 @@ def data(toy, tmp_path, monkeypatch):
     labels = split_attributes(toy)["val"][["Smiling", "Male"]].gt(0).astype(int)
     labels.index = [(image_folder(root / "celeba") / name).relative_to(root) for name in labels.index]
     labels.to_csv(root / "faces.csv", index_label="image")
+    sources = {"t2i": Source("faces.csv", 4, 8, 2, batch=8), REST: Source(None, 2, 8, 1)}
     less = {
-        "SOURCES": {"t2i": Source("faces.csv", 4, 8, 2)},
+        "STUDIES": {"Smiling_Male": Study("toy", "celeba", 40, sources)},
         "TUNED": ("full", "aim-fair"),
-        "SWEEP": ("aim-fair:top-k=50",),
+        "LIKE_AIM_FAIR": ("aim-fair:top-k=50", "aim-fair:top-k=60"),
+        "REAL_ALONE": ("jtt",),
+        "FROM_START": ("synthetic-only",),
     }
     less["GRID"] = {"paper": (), "hold_0.01": ("--batch-norm", "hold", "--fine-tune-lr", "0.01")}
     for module in (real_faces, real_faces_page):
@@ -65,59 +72,102 @@ def data(toy, tmp_path, monkeypatch):
 
 @pytest.fixture
 def evidence(data, tmp_path, monkeypatch):
-    """Its calls run here, and are counted."""
+    """Its calls run here, one after another, and are counted."""
     calls = []
 
-    def run(command):
+    def run(command, stdout, stderr):
         calls.append(command)
         done = run_here(train.main, *command[2:])
         assert done.returncode == 0, done.stderr
         return done
 
     monkeypatch.setattr(real_faces, "subprocess", SimpleNamespace(run=run))
-    made = Evidence(data, tmp_path / "none", tmp_path / "out", SMALL)
+    monkeypatch.setattr(
+        real_faces, "at_once", lambda calls: [call() for call in calls]
+    )  # `run_here` wants the main thread
+    made = Evidence("Smiling_Male", data, Path("none"), tmp_path / "out", SMALL, BoundedSemaphore(1))
     made.calls = calls
     return made
 
 
 @pytest.mark.slow
 def test_steps_choose_without_the_test_set_and_are_not_run_again(evidence, tmp_path):
-    lr = evidence.biased_models([1, 2])
+    out = tmp_path / "out" / "Smiling_Male"
+    steps = ["choose", "runs", "settings", "start"]
+    work(evidence, ["t2i", REST], steps, [1, 2])
+    lr = json.loads((out / "erm.json").read_text())["chosen"]
     assert lr in real_faces.PRE_TRAIN_LRS
-    chosen = evidence.chosen("t2i", 1, lr)
-    table = json.loads((tmp_path / "out" / "t2i" / "chosen.json").read_text())
-    assert {method: row["chosen"] for method, row in table.items()} == chosen
-    evidence.runs("t2i", chosen, [1, 2], lr)
-    records = sorted(
-        str(path.parent.relative_to(tmp_path / "out")) for path in (tmp_path / "out/t2i").rglob("metrics.json")
-    )
-    assert f"t2i/{chosen['full']}/full/seed_2" in records and "t2i/paper/aim-fair_top-k=50/seed_2" in records
-    erm = {
-        path.read_text()
-        for path in (tmp_path / "out").rglob("erm/seed_1/metrics.json")
-        if f"erm_{lr:g}" not in str(path)
+    table = json.loads((out / "t2i" / "chosen.json").read_text())
+    chosen = {method: row["chosen"] for method, row in table.items()}
+    records = {str(path.parent.relative_to(out)) for path in out.rglob("metrics.json")}
+    for place in (
+        "t2i/paper/aim-fair_top-k=50/seed_2",
+        "t2i/hold_0.01/full/seed_2",
+        "rest/paper/synthetic-only/seed_1",
+    ):
+        assert place in records
+    assert f"t2i/{chosen['aim-fair']}/aim-fair_top-k=60/seed_1" in records and f"erm_{lr:g}/jtt/seed_2" in records
+    own = (out / f"erm_{lr:g}/erm/seed_1/metrics.json").read_text()
+    assert {(out / f"{s}/paper/erm/seed_1/metrics.json").read_text() for s in ("t2i", REST)} == {own}
+    listed = pd.read_csv(out / REST / "rest.csv", index_col="image")
+    biased = {
+        line.split(",")[0] for line in (out / f"erm_{lr:g}/erm/seed_1/test_predictions.csv").read_text().splitlines()
     }
-    assert len(erm & {(tmp_path / f"out/erm_{lr:g}/erm/seed_1/metrics.json").read_text()}) == 1
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("metrics.json")}
-    evidence.runs("t2i", evidence.chosen("t2i", 1, evidence.biased_models([1, 2])), [1, 2], lr)
-    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("metrics.json")}
+    assert len(listed) and not {Path(name).name for name in listed.index} & biased  # none of the test images
 
-    made = ["--records", tmp_path / "records", "--output", tmp_path / "page.md"]
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("metrics.json")}
+    work(evidence, ["t2i", REST], steps, [1, 2])
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("metrics.json")}
+
+    made = ["--records", tmp_path / "records"]
     for _ in range(2):
-        done = run_here(real_faces_page.main, "--runs", tmp_path / "out", *made)
+        done = run_here(real_faces_page.main, "--runs", tmp_path / "out", *made, "--output", tmp_path / "pages")
         assert done.returncode == 0, done.stderr
-    text = (tmp_path / "page.md").read_text()
-    assert "chosen" in text and "| erm | – | 2 |" in text and "## t2i" in text
+    pages = files(tmp_path / "pages")
+    text = pages["Smiling_Male/README.md"].decode()
+    assert "chosen" in text and "| erm | – | 2 |" in text and "## t2i" in text and "jtt" not in text.split("## t2i")[1]
+    assert {"table_1.md", "table_3.csv", "rank_stability_Smiling_Male.png"} <= {name.split("/")[1] for name in pages}
     shutil.rmtree(tmp_path / "out")
-    again = run_here(real_faces_page.main, "--records", tmp_path / "records", "--output", tmp_path / "again.md")
-    assert again.returncode == 0 and (tmp_path / "again.md").read_text() == text
+    again = run_here(real_faces_page.main, *made, "--output", tmp_path / "again")
+    assert again.returncode == 0 and files(tmp_path / "again") == pages
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_rest_is_what_no_list_holds(evidence):
+    path = evidence.rest()
+    rest = {Path(name).name for name in pd.read_csv(path)["image"]}
+    tables = split_attributes(evidence.data / "celeba")
+    biased = biased_subset(tables["train"], "Smiling", "Male", 40)
+    assert rest == set(tables["train"].index) - set(biased.index) and rest
+    assert all((path.parent / name).is_file() for name in pd.read_csv(path)["image"])
+    assert evidence.rest() == path
+
+
+def test_a_failure_is_named_with_its_log_once_the_others_have_ended(evidence, monkeypatch):
+    failing = SimpleNamespace(run=lambda command, stdout, stderr: SimpleNamespace(returncode=int("0.03" in command)))
+    monkeypatch.undo()
+    monkeypatch.setattr(real_faces, "subprocess", failing)
+    with pytest.raises(UserError, match=r"status 1: see .*erm_0\.03_erm_1\.log"):
+        evidence.biased_models([1])
+
+
+def test_rank_correlations_are_those_of_ranks():
+    ranks = pd.DataFrame({"a": [1, 2, 3, 4], "b": [1, 2, 4, 3], "c": [4, 3, 2, 1]})
+    found = rank_correlations(ranks)
+    assert found[0, 1] == pytest.approx(0.8) and found[0, 2] == pytest.approx(-1) and found[2, 2] == 1
 
 
 def test_without_records_the_page_says_what_to_run(tmp_path):
-    with pytest.raises(UserError, match=r"results\.real_faces"):
-        real_faces_page.page(tmp_path)
+    done = run_here(real_faces_page.main, "--records", tmp_path, "--output", tmp_path / "pages")
+    assert done.returncode == 2 and "results.real_faces" in done.stderr
 
 
-def test_the_committed_page_is_made_from_the_committed_records():
-    made = real_faces_page.page(ROOT / real_faces_page.RECORDS)
-    assert made == (ROOT / real_faces_page.PAGE).read_text(encoding="utf-8")
+def test_the_committed_pages_are_made_from_the_committed_records(tmp_path):
+    for name in real_faces.STUDIES:
+        if (ROOT / real_faces_page.RECORDS / name).is_dir():
+            real_faces_page.make_pages(name, ROOT / real_faces_page.RECORDS / name, tmp_path / name)
+            for path in sorted((tmp_path / name).glob("*.md")):
+                assert path.read_bytes() == (ROOT / real_faces_page.PAGES / name / path.name).read_bytes()

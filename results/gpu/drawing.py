@@ -1,0 +1,156 @@
+"""The steps that draw on a GPU: the tiny generator of this repository in every precision, killed, and short of memory."""
+
+import contextlib
+import io
+import json
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from results.gpu.compare import differing, grey_levels
+from results.gpu.work import FEW_THREADS, ONE_THREAD, Job, Place, python, start, together
+from utils.errors import UserError
+from utils.records import ROOT
+
+if TYPE_CHECKING:
+    import torch
+
+TINY = ROOT / "stable_diffusion" / "tiny"
+SAMPLER = (
+    "--model",
+    TINY,
+    "--scheduler",
+    "dpmpp",
+    "--steps",
+    8,
+    "--guidance-scale",
+    3,
+    "--size",
+    64,
+    "--save-size",
+    64,
+)
+PAIR, BATCH = "Smiling_Male", 8
+IMAGES = ("*/*.png",)
+MANY = 64  # images of each cell, at once, where memory is to fall short
+ENOUGH = 16  # images at once that must still fit
+
+
+def generation(place: Place) -> Iterator[tuple]:
+    """The same images by every precision; the same bytes after a kill and with other batches; a batch too large."""
+    work, gpu = place.work / "generation", place.device != "cpu"
+    sets = {
+        "CPU": draw(place, work / "CPU", "--precision", "fp32", device="cpu", variables=FEW_THREADS),
+        "fp32": draw(place, work / "fp32", "--precision", "fp32"),
+        "bf16": draw(place, work / "bf16", "--precision", "bf16"),
+        "fp16": draw(place, work / "fp16", "--precision", "fp16"),
+        "own batch": draw(place, work / "own batch", "--precision", "fp32", batch=None),
+    }
+    if gpu:
+        sets["offload"] = draw(place, work / "offload", "--precision", "fp16", "--offload", "model")
+    killed = draw(place, work / "killed", "--precision", "fp16")
+    work.mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        others = pool.submit(together, work, sets)
+        there = kill_drawing(killed, images(work / "killed"), work / "killed.log")
+        yield "images there when it was killed", there
+        together(work, {"killed": killed})
+        yield "seconds of the command, beside others", others.result()
+    for precision in ("fp32", "fp16", "bf16"):
+        apart = grey_levels(images(work / "CPU"), images(work / precision))
+        yield f"{precision}: grey levels of 255 from the CPU's fp32", apart
+    differ = differing(images(work / "fp16"), images(work / "killed"), IMAGES)
+    yield "images that a kill and a restart changed", differ, not differ
+    yield from other_batch(images(work / "fp32"), images(work / "own batch"))
+    if gpu:
+        apart = grey_levels(images(work / "fp16"), images(work / "offload"))
+        yield "--offload model: grey levels from those without", apart
+        yield from short_of_memory(place, images(work / "fp16"))
+
+
+def draw(
+    place: Place, outdir: Path, *more, batch: int | None = BATCH, device: str = "", variables: dict = ONE_THREAD
+) -> Job:
+    """The job that draws a small set into `outdir`; with `batch` None it finds a batch size itself."""
+    flags = ["--outdir", outdir, "--target-sensitive", PAIR, "--images-per-cell", 6 if place.small else 32]
+    flags += [*SAMPLER, "--device", device or place.device, *(("--batch-size", batch) if batch else ())]
+    return Job(python("-m", "stable_diffusion.generate", *flags, *more), variables)
+
+
+def images(outdir: Path) -> Path:
+    """The folder of a set's cells."""
+    return outdir / PAIR / "contextual"
+
+
+def kill_drawing(job: Job, folder: Path, log: Path) -> int:
+    """Start a job and kill it as soon as an image is there; returns how many are then.
+
+    Raises `UserError` where it ended before.
+    """
+    process = start(job, log)
+    try:
+        while process.poll() is None and not any(folder.glob(IMAGES[0])):
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.wait()
+    if process.returncode != -signal.SIGKILL:
+        raise UserError(f"could not be killed, it ended before: {log.read_text(errors='replace')[-500:]}")
+    return len(list(folder.glob(IMAGES[0])))
+
+
+def other_batch(folder: Path, other: Path) -> Iterator[tuple]:
+    """Whether the images depend on how many are drawn at once."""
+    sizes = [json.loads((f / "manifest.jsonl").read_text().splitlines()[0])["batch_size"] for f in (folder, other)]
+    differ = differing(folder, other, IMAGES)
+    yield f"fp32: images that differ between batches of {sizes[0]} and of {sizes[1]} (its own choice)", len(differ)
+    yield "fp32: by how many grey levels", grey_levels(folder, other)
+
+
+def short_of_memory(place: Place, usual: Path) -> Iterator[tuple]:
+    """Draw with less memory than a large batch takes: it is halved, and the set is finished.
+
+    torch's own limit stands for a smaller GPU. It lies between what `ENOUGH` images at once take and what all do.
+    """
+    import torch
+
+    from prompts import find_prompt_file, prompts_of_type, read_prompts
+    from stable_diffusion.manifest import Manifest, plan
+    from stable_diffusion.pipeline import load_pipeline
+    from stable_diffusion.produce import Sampling, produce, render_batch
+
+    device, sampling = torch.device(place.device), Sampling(8, 3.0, 64, 64)
+    pipeline = load_pipeline(str(TINY), "dpmpp", device, "fp16")
+    jobs = plan(prompts_of_type(read_prompts(find_prompt_file(PAIR)), "contextual"), MANY, 42)
+    few = peak(lambda: render_batch(pipeline, jobs[:ENOUGH], sampling), device)
+    many = peak(lambda: render_batch(pipeline, jobs, sampling), device)
+    if few["reserved"] >= many["allocated"]:
+        raise UserError(f"{len(jobs)} images at once need {many}, {ENOUGH} {few}: no limit lies between")
+    limit = (few["reserved"] + many["allocated"]) // 2
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(limit / torch.cuda.get_device_properties(device).total_memory, device)
+    said, folder = io.StringIO(), place.work / "generation" / "short"
+    with contextlib.redirect_stdout(said):
+        produce(pipeline, jobs, Manifest(folder, {}, len(jobs), []), sampling)
+    halvings = re.findall(r"out of memory at (\d+)", said.getvalue())
+    done = len(list(folder.glob(IMAGES[0])))
+    megabytes = {"limit": limit / 1e6, f"{ENOUGH} at once": few["reserved"] / 1e6, "all": many["allocated"] / 1e6}
+    yield "short of memory: MB", megabytes
+    yield f"short of memory: a batch of {len(jobs)} was halved at", halvings, bool(halvings)
+    yield "short of memory: images drawn all the same", f"{done} of {len(jobs)}", done == len(jobs)
+    yield "short of memory: grey levels from the usual set", grey_levels(usual, folder)
+
+
+def peak(work: Callable[[], object], device: "torch.device") -> dict[str, int]:
+    """The bytes that torch allocated and reserved at most during a call of `work`."""
+    import torch
+
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    work()
+    torch.cuda.synchronize(device)
+    return {"allocated": torch.cuda.max_memory_allocated(device), "reserved": torch.cuda.max_memory_reserved(device)}

@@ -1,0 +1,152 @@
+"""The figures of the evidence on real faces: the sources side by side, what batch norm's statistics do, stable rankings."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+
+from results.columns import Column
+from results.figures import DARK, GREY, LIGHT, STYLE, mean, save
+
+NORMS = {"follow": ("o-", LIGHT), "hold": ("s-", DARK), "real": ("^--", GREY)}
+PAPER_LR = 0.06
+# the settings of `results.real_faces.GRID` that each norm's line goes through, by learning rate
+LINES = {
+    "follow": {0.002: "follow_0.002", 0.01: "follow_0.01", PAPER_LR: "paper"},
+    "hold": {0.002: "hold_0.002", 0.01: "hold_0.01", PAPER_LR: "paper_hold"},
+    "real": {0.002: "real_0.002", 0.01: "real_0.01"},
+}
+MARKS = {"linear-probe": ("D", "white"), "full": ("^", LIGHT), "aim-fair": ("*", DARK)}
+
+
+def write_drawings(
+    study: str, columns: dict[str, Column], settings: dict[str, dict[str, Column]], output: Path
+) -> list[str]:
+    """Draw what the records allow; returns the figures' names. `columns` by name, `settings` by source and setting."""
+    written = []
+    with plt.rc_context(STYLE):
+        drawings = {f"sources_{study}": sources(columns), f"rank_stability_{study}": rank_stability(columns)}
+        drawings |= {f"batch_norm_{study}_from-{source}": batch_norm(found) for source, found in settings.items()}
+        for name, figure in drawings.items():
+            if figure is not None:
+                save(figure, output, name)
+                written.append(name)
+    return written
+
+
+def sources(columns: dict[str, Column]) -> Figure | None:
+    """Accuracy against equalized odds, a panel for each column: ERM, and arrows from it to the fine-tuned methods."""
+    if not columns:
+        return None
+    figure, panels = plt.subplots(1, len(columns), figsize=(2.5 * len(columns) + 0.6, 3.2), sharex=True, sharey=True)
+    for axes, (name, column) in zip(np.atleast_1d(panels), columns.items(), strict=True):
+        start = mean(column, "erm", "equalized_odds"), mean(column, "erm", "accuracy")
+        axes.scatter(*start, marker="s", c="black", label="erm", zorder=4)
+        for method, (marker, color) in MARKS.items():
+            if method in column.methods:
+                end = mean(column, method, "equalized_odds"), mean(column, method, "accuracy")
+                axes.annotate("", end, start, arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.8})
+                axes.scatter(
+                    *end, s=90, marker=marker, c=color, edgecolors="black", linewidths=0.6, label=method, zorder=5
+                )
+        axes.set(
+            xlabel="equalized odds (%)", title=name.partition("_from-")[2].replace("_paper", ",\npaper's settings")
+        )
+        axes.title.set_fontsize(9)
+        axes.grid(alpha=0.3)
+    np.atleast_1d(panels)[0].set_ylabel("accuracy (%)")
+    figure.tight_layout()
+    handles, labels = np.atleast_1d(panels)[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=len(labels), frameon=False)
+    return figure
+
+
+def batch_norm(settings: dict[str, Column]) -> Figure | None:
+    """Accuracy and equalized odds of full fine-tuning and AIM-Fair over the learning rate, a line for each norm."""
+    some = next(iter(settings.values()))
+    panels_of = [(method, key) for key in ("equalized_odds", "accuracy") for method in ("full", "aim-fair")]
+    figure, panels = plt.subplots(1, 4, figsize=(12, 3))
+    drawn = 0
+    for axes, (method, key) in zip(panels, panels_of, strict=True):
+        for norm, (style, color) in NORMS.items():
+            found = {
+                lr: settings[s] for lr, s in LINES[norm].items() if s in settings and method in settings[s].methods
+            }
+            values = {
+                lr: 100 * np.array([r["metrics"][key] for r in column.runs(method).values()])
+                for lr, column in found.items()
+            }
+            if len(values) > 1:
+                spread = [v.std(ddof=1) if len(v) > 1 else 0 for v in values.values()]
+                axes.errorbar(
+                    list(values),
+                    [v.mean() for v in values.values()],
+                    spread,
+                    fmt=style,
+                    color=color,
+                    capsize=3,
+                    label=norm,
+                )
+                drawn += 1
+        axes.axhline(mean(some, "erm", key), color="black", linestyle=":", label="erm")
+        axes.set(
+            xscale="log",
+            xlabel="learning rate",
+            ylabel=f"{'EO' if key == 'equalized_odds' else 'ACC'} (%)",
+            title=method,
+        )
+        axes.set_xticks([0.002, 0.01, PAPER_LR], ["0.002", "0.01", "0.06"])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    figure.tight_layout()
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=len(labels), frameon=False)
+    if not drawn:
+        plt.close(figure)
+        return None
+    return figure
+
+
+def rank_stability(columns: dict[str, Column]) -> Figure | None:
+    """Spearman's correlation of the two rankings between all seeds and sources, as two matrices."""
+    ranks = {}
+    for name, column in columns.items():
+        # the ranking comes before fine-tuning: it is the same in all settings
+        if not column.sensitivity.empty and not name.endswith("_paper"):
+            for seed, table in column.sensitivity.groupby("seed"):
+                ranks[f"{name.partition('_from-')[2]} {seed}"] = table.set_index("name")
+    if len(ranks) < 2:
+        return None
+    figure, panels = plt.subplots(1, 2, figsize=(10.5, 4.6))
+    for axes, which in zip(panels, ("domain_rank", "bias_rank"), strict=True):
+        matrix = rank_correlations(pd.DataFrame({label: table[which] for label, table in ranks.items()}))
+        image = axes.imshow(matrix, vmin=0, vmax=1, cmap="cividis")
+        for (row, column), value in np.ndenumerate(matrix):
+            axes.text(
+                column,
+                row,
+                f"{100 * value:.0f}",
+                ha="center",
+                va="center",
+                fontsize=6,
+                color="white" if value < 0.6 else "black",
+            )
+        axes.set_xticks(range(len(ranks)), list(ranks), rotation=90, fontsize=7)
+        axes.set_yticks(range(len(ranks)), list(ranks), fontsize=7)
+        axes.set_title(which.replace("_", " "))
+    figure.tight_layout()
+    figure.colorbar(image, ax=panels, label="Spearman's rank correlation", shrink=0.8)
+    return figure
+
+
+def rank_correlations(ranks: pd.DataFrame) -> np.ndarray:
+    """Spearman's correlation of each pair of columns of `ranks` (tensors x rankings): float (rankings, rankings)."""
+    count = ranks.shape[1]
+    found = np.ones((count, count))
+    for i in range(count):
+        for j in range(i):
+            found[i, j] = found[j, i] = spearmanr(ranks.iloc[:, i], ranks.iloc[:, j]).statistic
+    return found
