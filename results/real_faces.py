@@ -23,6 +23,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from statistics import mean
 from threading import BoundedSemaphore, Lock
@@ -54,6 +55,7 @@ GRID = {
         for lr in (0.01, 0.002)
     },
 }
+DIVERGED, NOTES = "the loss is", "diverged.json"  # what train.py says of it, and where it is noted
 REST = "rest"  # the source that has no path: real images of the same data
 
 
@@ -123,19 +125,33 @@ class Evidence:
         self._alone = Lock()
 
     def train(self, folder: str, methods: tuple[str, ...], seeds: list[int], flags: list[str]) -> None:
-        """Run train.py, as anyone would. Raises `UserError` where it fails, with its log."""
-        numbers = [str(seed) for seed in seeds]
-        call = ["--methods", *methods, "--seeds", *numbers, "--output", str(self.output / folder), *self.common, *flags]
-        log = self.output / "logs" / f"{folder.replace('/', '_')}_{'_'.join((*methods[:1], *numbers))}.log"
+        """Run train.py, as anyone would, and note in <folder>/diverged.json what diverged.
+
+        Raises `UserError` where it fails for another reason, with its log.
+        """
+        numbers, output = [str(seed) for seed in seeds], self.output / folder
+        left = [method for method in methods if set(seeds) - set(diverged(output).get(method, ()))]
+        if not left:
+            return
+        call = ["--methods", *left, "--seeds", *numbers, "--output", str(output), *self.common, *flags]
+        log = self.output / "logs" / f"{folder.replace('/', '_')}_{'_'.join((*left[:1], *numbers))}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with self.jobs, open(log, "a", encoding="utf-8") as file:
-            start = time.perf_counter()
+        with self.jobs, open(log, "a+", encoding="utf-8") as file:
+            start, end_before = time.perf_counter(), file.tell()
             status = subprocess.run([sys.executable, ROOT / "train.py", *call], stdout=file, stderr=file).returncode
-        print(
-            f"{time.perf_counter() - start:6.0f} s  {self.name} {folder} {' '.join((*methods, *numbers))}", flush=True
-        )
-        if status:
+            file.seek(end_before)
+            printed = file.read()
+        print(f"{time.perf_counter() - start:6.0f} s  {self.name} {folder} {' '.join((*left, *numbers))}", flush=True)
+        if status and DIVERGED not in printed:
             raise UserError(f"train.py left with status {status}: see {log}")
+        if status and len(left) * len(seeds) > 1:  # the others may do well
+            for method, seed in product(left, seeds):
+                self.train(folder, (method,), [seed], flags)
+        elif status:
+            with self._alone:
+                noted = diverged(output)
+                noted.setdefault(left[0], []).extend(seeds)
+                write_whole(output / NOTES, json.dumps(noted) + "\n")
 
     def biased_models(self, seeds: list[int]) -> float:
         """Train the models of all seeds with each learning rate; returns the one that does best on val, in the mean."""
@@ -168,14 +184,15 @@ class Evidence:
     def chosen(self, source: str, seed: int, lr: float) -> dict[str, str]:
         """The setting of each method, also written to chosen.json with what was measured."""
         calls = [lambda setting=setting: self.tune(source, setting, TUNED, [seed], lr) for setting in GRID]
-        folders, table = at_once(calls), {}
+        folders, table = dict(zip(GRID, at_once(calls), strict=True)), {}
         for method in TUNED:
+            found = {s: place for s, place in folders.items() if seed not in diverged(place).get(method, ())}
             names = ("val_metrics.accuracy", "held_out_metrics.equalized_odds")
-            records = [read_record(record_folder(place, folder_name(method), seed), *names) for place in folders]
+            records = [read_record(record_folder(p, folder_name(method), seed), *names) for p in found.values()]
             accuracy = [record["val_metrics"]["accuracy"] for record in records]
             odds = [record["held_out_metrics"]["equalized_odds"] for record in records]
-            measured = dict(zip(GRID, zip(accuracy, odds, strict=True), strict=True))
-            table[method] = {"chosen": list(GRID)[choose(accuracy, odds)], "val_accuracy, held_out_odds": measured}
+            measured = dict(zip(found, zip(accuracy, odds, strict=True), strict=True))
+            table[method] = {"chosen": list(found)[choose(accuracy, odds)], "val_accuracy, held_out_odds": measured}
         write_whole(self.output / source / "chosen.json", json.dumps(table, indent=1) + "\n")
         return {method: row["chosen"] for method, row in table.items()}
 
@@ -209,6 +226,11 @@ class Evidence:
             images.symlink_to(folder.resolve(), target_is_directory=True)
             write_whole(path, table.to_csv(index_label="image"))
         return path
+
+
+def diverged(folder: Path) -> dict[str, list[int]]:
+    """The seeds of each method of which a setting's notes say that training diverged."""
+    return json.loads((folder / NOTES).read_text()) if (folder / NOTES).exists() else {}
 
 
 def at_once(calls: list) -> list:

@@ -19,7 +19,18 @@ import pandas as pd
 from models.choice import choose
 from results.columns import LABELS, Column, column_folders, pack_column, read_column, run_name
 from results.figures import write_figures
-from results.real_faces import FROM_START, GRID, LIKE_AIM_FAIR, PAPER, REAL_ALONE, STUDIES, TUNED, UNTUNED
+from results.real_faces import (
+    FROM_START,
+    GRID,
+    LIKE_AIM_FAIR,
+    NOTES,
+    PAPER,
+    REAL_ALONE,
+    STUDIES,
+    TUNED,
+    UNTUNED,
+    diverged,
+)
 from results.real_faces_figures import write_drawings
 from results.rows import row_label
 from results.tables import Entry, column_accuracies, make_entries, write_tables
@@ -71,9 +82,15 @@ def pack(runs: Path, records: Path) -> None:
         for place in ("", *STUDIES[study].sources):
             for folder in column_folders(runs / study / place):
                 pack_column(read_column(folder), records / study / place / folder.name)
+                copy_text(folder / NOTES, records / study / place / folder.name / NOTES)
             for name in (CHOSEN, ERM):
-                if (runs / study / place / name).exists():
-                    write_whole(records / study / place / name, (runs / study / place / name).read_text())
+                copy_text(runs / study / place / name, records / study / place / name)
+
+
+def copy_text(source: Path, target: Path) -> None:
+    """Copy a file of text, if there is one."""
+    if source.exists():
+        write_whole(target, source.read_text())
 
 
 def make_pages(study: str, records: Path, output: Path) -> None:
@@ -85,6 +102,7 @@ def make_pages(study: str, records: Path, output: Path) -> None:
         for source in STUDIES[study].sources
         if column_folders(records / source)
     }
+    notes = {source: {s: diverged(records / source / s) for s in found} for source, found in settings.items()}
     chosen = {source: choices(records / source / CHOSEN) for source in settings}
     columns = {}
     for source, found in settings.items():
@@ -95,7 +113,7 @@ def make_pages(study: str, records: Path, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     tables = write_tables(columns, output)
     figures = write_drawings(study, columns, settings, output) + write_figures(columns, output)
-    text = page(study, records, alone, settings, chosen, columns, tables, figures)
+    text = page(study, records, alone, settings, notes, chosen, columns, tables, figures)
     write_whole(output / "README.md", text)
 
 
@@ -127,7 +145,7 @@ def choices(path: Path) -> dict[str, str]:
     return {method: row["chosen"] for method, row in table.items()}
 
 
-def page(study, records, alone, settings, chosen, columns, tables, figures) -> str:
+def page(study, records, alone, settings, notes, chosen, columns, tables, figures) -> str:
     """The page of a study in Markdown."""
     counts = alone.records[0]["metrics"]["group_count"]
     biased = alone.records[0]["settings"]["number_train_data_real"]
@@ -139,7 +157,7 @@ def page(study, records, alone, settings, chosen, columns, tables, figures) -> s
     lines += ["", "## What k costs", "", K_NOTE, "", *k_table(columns)]
     lines += ["", "## Figures", "", *(f"![{name}]({name}.png)" for name in figures if "_from-" not in name)]
     for source, found in settings.items():
-        lines += ["", f"## {source}: {NAMES[source]}", "", *settings_table(found, chosen[source])]
+        lines += ["", f"## {source}: {NAMES[source]}", "", *settings_table(found, notes[source], chosen[source])]
         lines += ["", *(f"![{name}]({name}.png)" for name in figures if name.endswith(f"_from-{source}"))]
     lines += ["", "## The paper's tables", ""]
     lines += [f"- [{name}]({name}.md) ([CSV]({name}.csv), [LaTeX]({name}.tex))" for name in tables]
@@ -215,19 +233,22 @@ def mean_of(records, key: str) -> float:
     return 100 * sum(values) / len(values)
 
 
-def settings_table(columns: dict[str, Column], chosen: dict[str, str]) -> list[str]:
-    """ERM, then for each method the chosen setting, the paper's, and all others that were run."""
+def settings_table(columns: dict[str, Column], notes: dict[str, dict], chosen: dict[str, str]) -> list[str]:
+    """ERM, then for each method the chosen setting, the paper's, and all others that were run or diverged."""
     entries = {setting: entries_of(column) for setting, column in columns.items()}
     first = next(iter(entries.values()))
     rows = [HEADINGS, ("erm", "–", *numbers(first["erm"]))]
     for method in dict.fromkeys((*TUNED, *LIKE_AIM_FAIR, *UNTUNED, *FROM_START)):
         best = chosen.get("aim-fair" if method in LIKE_AIM_FAIR else method)
         for setting in sorted(GRID, key=lambda setting: (setting != best, setting != PAPER)):
-            if method in entries.get(setting, {}):
+            lost = notes.get(setting, {}).get(method, ())
+            if method in entries.get(setting, {}) or lost:
                 marks = [mark for mark, is_so in (("chosen", setting == best), ("paper", setting == PAPER)) if is_so]
                 name = ", ".join([setting.replace("_", " ") if setting != PAPER else "", *marks]).strip(", ")
                 name = "–" if method in (*UNTUNED, *FROM_START) else name
-                rows.append((row_label(method), name, *numbers(entries[setting][method])))
+                name += f" (diverged in {len(lost)} seeds)" if lost else ""
+                found = entries[setting].get(method)
+                rows.append((row_label(method), name, *(numbers(found) if found else ["–"] * 6)))
     return as_table(rows)
 
 

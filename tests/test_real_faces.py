@@ -154,6 +154,23 @@ def test_a_failure_is_named_with_its_log_once_the_others_have_ended(evidence, mo
         evidence.biased_models([1])
 
 
+def test_what_diverges_is_noted_and_the_others_go_on(evidence, monkeypatch):
+    asked = []
+
+    def run(command, stdout, stderr):
+        methods = command[command.index("--methods") + 1 : command.index("--seeds")]
+        asked.append(methods)
+        if "full" in methods:
+            stdout.write("error: seed 1 full: the loss is nan in epoch 1; lower the learning rate (now 0.06)\n")
+        return SimpleNamespace(returncode=2 * ("full" in methods))
+
+    monkeypatch.setattr(real_faces, "subprocess", SimpleNamespace(run=run))
+    for _ in range(2):
+        evidence.train("t2i/paper", ("full", "aim-fair"), [1], [])
+    assert asked == [["full", "aim-fair"], ["full"], ["aim-fair"], ["aim-fair"]]
+    assert real_faces.diverged(evidence.output / "t2i/paper") == {"full": [1]}
+
+
 def test_rank_correlations_are_those_of_ranks():
     ranks = pd.DataFrame({"a": [1, 2, 3, 4], "b": [1, 2, 4, 3], "c": [4, 3, 2, 1]})
     found = rank_correlations(ranks)
