@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 
 from results.columns import Column
 from results.figures import DARK, GREY, LIGHT, STYLE, mean, save
+from results.rows import FROM
 
 NORMS = {"follow": ("o-", LIGHT), "hold": ("s-", DARK), "real": ("^--", GREY)}
 PAPER_LR = 0.06
@@ -29,7 +30,7 @@ def write_drawings(
     written = []
     with plt.rc_context(STYLE):
         drawings = {f"sources_{study}": sources(columns), f"rank_stability_{study}": rank_stability(columns)}
-        drawings |= {f"batch_norm_{study}_from-{source}": batch_norm(found) for source, found in settings.items()}
+        drawings |= {f"batch_norm_{study}{FROM}{source}": batch_norm(found) for source, found in settings.items()}
         for name, figure in drawings.items():
             if figure is not None:
                 save(figure, output, name)
@@ -52,9 +53,7 @@ def sources(columns: dict[str, Column]) -> Figure | None:
                 axes.scatter(
                     *end, s=90, marker=marker, c=color, edgecolors="black", linewidths=0.6, label=method, zorder=5
                 )
-        axes.set(
-            xlabel="equalized odds (%)", title=name.partition("_from-")[2].replace("_paper", ",\npaper's settings")
-        )
+        axes.set(xlabel="equalized odds (%)", title=name.partition(FROM)[2].replace("_paper", ",\npaper's settings"))
         axes.title.set_fontsize(9)
         axes.grid(alpha=0.3)
     np.atleast_1d(panels)[0].set_ylabel("accuracy (%)")
@@ -117,7 +116,7 @@ def rank_stability(columns: dict[str, Column]) -> Figure | None:
         # the ranking comes before fine-tuning: it is the same in all settings
         if not column.sensitivity.empty and not name.endswith("_paper"):
             for seed, table in column.sensitivity.groupby("seed"):
-                ranks[f"{name.partition('_from-')[2]} {seed}"] = table.set_index("name")
+                ranks[f"{name.partition(FROM)[2]} {seed}"] = table.set_index("name")
     if len(ranks) < 2:
         return None
     figure, panels = plt.subplots(1, 2, figsize=(10.5, 4.6))

@@ -17,8 +17,9 @@ from pathlib import Path
 import pandas as pd
 
 from models.choice import choose
+from models.options import AUTO_TOP_K
 from results.columns import LABELS, Column, column_folders, pack_column, read_column, run_name
-from results.figures import write_figures
+from results.figures import sweeps_k, write_figures
 from results.real_faces import (
     FROM_START,
     GRID,
@@ -32,13 +33,14 @@ from results.real_faces import (
     diverged,
 )
 from results.real_faces_figures import write_drawings
-from results.rows import row_label
-from results.tables import Entry, column_accuracies, make_entries, write_tables
+from results.rows import FROM, row_label
+from results.tables import Entry, column_accuracies, make_entries, warning, write_tables
 from utils.errors import UserError, command_line
 from utils.files import write_whole
 
 RECORDS, PAGES = Path("results/records/real_faces"), Path("results/pages/real_faces")
 CHOSEN, ERM = "chosen.json", "erm.json"
+TABLES = ("table_1", "table_3", "table_4", "table_k")
 NAMES = {
     "t2i": "faces by SDXL, FLUX and Stable Diffusion 3",
     "generated": "faces by a small Stable Diffusion that was trained on CelebA with its labels",
@@ -107,11 +109,11 @@ def make_pages(study: str, records: Path, output: Path) -> None:
     columns = {}
     for source, found in settings.items():
         if chosen[source]:
-            columns[f"{study}_from-{source}"] = compose(f"{study}_from-{source}", found, chosen[source], alone)
+            columns[f"{study}{FROM}{source}"] = compose(f"{study}{FROM}{source}", found, chosen[source], alone)
         if PAPER in found:
-            columns[f"{study}_from-{source}_paper"] = replace(found[PAPER], name=f"{study}_from-{source}_paper")
+            columns[f"{study}{FROM}{source}_paper"] = replace(found[PAPER], name=f"{study}{FROM}{source}_paper")
     output.mkdir(parents=True, exist_ok=True)
-    tables = write_tables(columns, output)
+    tables = write_tables(columns, output, TABLES)
     figures = write_drawings(study, columns, settings, output) + write_figures(columns, output)
     text = page(study, records, alone, settings, notes, chosen, columns, tables, figures)
     write_whole(output / "README.md", text)
@@ -152,13 +154,15 @@ def page(study, records, alone, settings, notes, chosen, columns, tables, figure
     shown = ", ".join(f"{cell} {count}" for cell, count in counts.items())
     lines = [f"# Real faces: {study.replace('_', '/')}, ResNet-18 from ImageNet weights", "", NOTE, ""]
     lines += [f"{biased:,} biased real images for training; test images {shown}."]
+    if hardly := warning(alone, list(entries_of(alone).values())):
+        lines += ["", hardly]
     lines += ["", "## The biased model", "", *erm_table(records)]
     lines += ["", "## The sources side by side", "", *side_by_side(columns)]
     lines += ["", "## What k costs", "", K_NOTE, "", *k_table(columns)]
-    lines += ["", "## Figures", "", *(f"![{name}]({name}.png)" for name in figures if "_from-" not in name)]
+    lines += ["", "## Figures", "", *(f"![{name}]({name}.png)" for name in figures if FROM not in name)]
     for source, found in settings.items():
         lines += ["", f"## {source}: {NAMES[source]}", "", *settings_table(found, notes[source], chosen[source])]
-        lines += ["", *(f"![{name}]({name}.png)" for name in figures if name.endswith(f"_from-{source}"))]
+        lines += ["", *(f"![{name}]({name}.png)" for name in figures if name.endswith(f"{FROM}{source}"))]
     lines += ["", "## The paper's tables", ""]
     lines += [f"- [{name}]({name}.md) ([CSV]({name}.csv), [LaTeX]({name}.tex))" for name in tables]
     every = [r for found in settings.values() for column in found.values() for r in column.records] + alone.records
@@ -181,7 +185,7 @@ def erm_table(records: Path) -> list[str]:
 def side_by_side(columns: dict[str, Column]) -> list[str]:
     """ACC / WST / EO of the main methods: a row for each, a column for each source and for the paper's settings."""
     entries = {name: entries_of(column) for name, column in columns.items()}
-    heads = [name.partition("_from-")[2].replace("_paper", ", paper's settings") for name in columns]
+    heads = [name.partition(FROM)[2].replace("_paper", ", paper's settings") for name in columns]
     rows = [("method", *heads)]
     for method in ("erm", *SIDE_BY_SIDE):
         cells = [entries[name].get(method) for name in columns]
@@ -200,14 +204,14 @@ def k_table(columns: dict[str, Column]) -> list[str]:
     """What a fixed k costs against one that is chosen for each seed, from the records of the sweep."""
     rows = [("source", "auto: ACC", "EO", "k taken", "best k: ACC", "EO", "k", "worst k: ACC", "EO", "k")]
     for name, column in columns.items():
-        swept = [m for m in column.methods if m == "aim-fair" or m.startswith("aim-fair:top-k=")]
+        swept = [m for m in column.methods if sweeps_k(m) and int(k_of(m)) in AUTO_TOP_K]
         if len(swept) < 3:
             continue
         means = {m: [mean_of(column.runs(m).values(), key) for key in ("accuracy", "equalized_odds")] for m in swept}
         taken = [best_of_seed(column, swept, seed) for seed in column.runs("aim-fair")]
         auto = [mean_of(taken, key) for key in ("accuracy", "equalized_odds")]
         order = sorted(swept, key=lambda method: means[method][1])
-        shown = [name.partition("_from-")[2].replace("_paper", ", paper's settings")]
+        shown = [name.partition(FROM)[2].replace("_paper", ", paper's settings")]
         ks = ", ".join(str(record["settings"]["top_k"]) for record in taken)
         for values, k in ((auto, ks), *((means[m], k_of(m)) for m in (order[0], order[-1]))):
             shown += [*(f"{value:.1f}" for value in values), k]

@@ -15,6 +15,7 @@ RELATIVES = ("ffr", "last-layer", "surgical")  # rows that the paper's tables do
 BASELINES = ("erm", "cvar-dro", "eiil", "lff", "jtt", *PUBLISHED, "aim-fair", PROTECTED_LABELS)
 RELATIVES_NOTE = "A row marked as not the paper's is a near relative, from its own paper (`models/methods/`)."
 SHARE = "_real-"  # in the name of a column that trains on a share of the real images
+FROM = "_from-"  # in the name of a column that tells where its unbiased images come from
 PAIRS = ("Smiling_Male", "Smiling_Young", "Female_White")
 MASKS = {
     "random-mask*": tuple(f"random-mask:share={share}" for share in (0.4, 0.55, 0.7, 0.85))

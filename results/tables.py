@@ -24,7 +24,7 @@ from results.intervals import (
     pooled,
     statistics,
 )
-from results.rows import PAGES, PROTECTED_LABELS, columns_of, expand_rows, read_paper, row_label, row_runs
+from results.rows import FROM, PAGES, PROTECTED_LABELS, columns_of, expand_rows, read_paper, row_label, row_runs
 from utils.errors import UserError, command_line
 from utils.metrics import hardly_learned
 
@@ -85,17 +85,17 @@ def make_pages(records: Path, output: Path) -> None:
         print(f"{folder}: {len(tables)} tables, {len(figures)} figures")
 
 
-def write_tables(columns: dict[str, Column], output: Path) -> list[str]:
+def write_tables(columns: dict[str, Column], output: Path, names: tuple[str, ...] = tuple(PAGES)) -> list[str]:
     """Write each table of which a row beyond ERM and AIM-Fair was run, as .md, .csv and .tex; returns their names."""
     paper = read_paper()
     accuracies = {name: column_accuracies(column) for name, column in columns.items()}
     written = []
-    for name, table in PAGES.items():
-        parts = {}
+    for name in names:
+        table, parts = PAGES[name], {}
         for key in columns_of(table, list(columns)):
             column = columns[key]
             rows = expand_rows(table, column)
-            entries = make_entries(rows, column, accuracies[key], paper.get(name, {}).get(key, {}))
+            entries = make_entries(rows, column, accuracies[key], paper.get(name, {}).get(key.partition(FROM)[0], {}))
             if any(entry.n and entry.row not in ("erm", "aim-fair") for entry in entries):
                 parts[key] = mark(entries, column, accuracies[key])
         if not parts:

@@ -57,7 +57,7 @@ def data(toy, tmp_path, monkeypatch):
     labels.to_csv(root / "faces.csv", index_label="image")
     sources = {"t2i": Source("faces.csv", 4, 8, 2, batch=8), REST: Source(None, 2, 8, 1)}
     less = {
-        "STUDIES": {"Smiling_Male": Study("toy", "celeba", 40, sources)},
+        "STUDIES": {"Smiling_Male": Study("Smiling_Male", "toy", "celeba", 40, sources)},
         "TUNED": ("full", "aim-fair"),
         "LIKE_AIM_FAIR": ("aim-fair:top-k=50", "aim-fair:top-k=60"),
         "REAL_ALONE": ("jtt",),

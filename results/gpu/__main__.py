@@ -4,7 +4,7 @@
     python -m results.gpu --output DIR --steps agree resume               # some of the steps
     python -m results.gpu --output DIR --device cpu --small --limit 900   # the same steps in miniature, without a GPU
 
-Each step is a process of its own with a limit of its own; steps of one group run side by side, groups one after the other.
+Each step is a process of its own with a limit of its own. What is compared runs side by side, what is timed runs alone.
 A step that fails or takes too long costs only itself: its record says what it found until then and the last it said. Every
 step's record goes to <output>/<step>.json as soon as it ends, and all together to <output>/table.md. A step that is recorded
 as finished is not run again; any other one is tried again. Faces, images and trainings lie in a temporary folder.
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,25 +37,25 @@ PATIENCE = 10  # times the limits of the steps with --small, which is for slow m
 
 
 class Step(NamedTuple):
-    """Its limit in seconds, and its group: steps of one group run side by side."""
+    """Its limit in seconds, and the steps that must have ended before it starts, of those that are run at all."""
 
     limit: float
-    group: int
+    after: tuple[str, ...] = ()
 
 
+CORRECT = ("machine", "agree", "deterministic", "resume", "precision", "generation")  # side by side
+# the two left out are chains of processes, few of them at their end: they hardly spoil what is timed beside them
+MANY = ("machine", "deterministic", "precision", "generation")
+BESIDE = (*CORRECT, "compile", "compile_drawing", "runner")
 STEPS = {
-    "machine": Step(40, 0),
-    "agree": Step(75, 0),
-    "deterministic": Step(75, 0),
-    "resume": Step(75, 0),
-    "precision": Step(75, 0),
-    "generation": Step(75, 0),
-    "runner": Step(70, 1),
-    "compile": Step(70, 1),  # beside the runner, which needs few cores
-    "speed": Step(60, 2),  # alone, as the three after it
-    "generation_speed": Step(60, 3),
-    "speed_fp32": Step(40, 4),
-    "ten_seeds": Step(10, 5),
+    **{name: Step(75) for name in CORRECT},
+    "runner": Step(60, MANY),
+    "compile": Step(90),
+    "compile_drawing": Step(90),
+    "speed": Step(60, BESIDE),  # what is timed is alone
+    "generation_speed": Step(60, (*BESIDE, "speed")),
+    "speed_fp32": Step(40, (*BESIDE, "speed", "generation_speed")),
+    "ten_seeds": Step(10, ("speed", "speed_fp32")),
 }
 
 
@@ -69,14 +70,11 @@ def main() -> None:
         if name not in left:
             print(f"{name}: recorded already", flush=True)
     origin = {"command": shlex.join(["python", "-m", "results.gpu", *sys.argv[1:]]), "commit": commit(), **asked}
-    deadline = time.monotonic() + args.limit
-    with tempfile.TemporaryDirectory(dir=args.scratch) as work:
-        for group in sorted({STEPS[name].group for name in left}):
-            names = [name for name in left if STEPS[name].group == group]
-            for name, found in run_group(names, args, Path(work), deadline):
-                write_whole(args.output / f"{name}.json", json.dumps({**found, **origin}, indent=1) + "\n")
-                print(f"{name}: {found['status']} after {found['seconds']:.1f} s; {verdict(found)}", flush=True)
-                write_whole(args.output / "table.md", markdown(read_steps(args.output)))
+    with tempfile.TemporaryDirectory(dir=args.scratch, ignore_cleanup_errors=True) as work:
+        for name, found in run_steps(left, args, Path(work).resolve()):
+            write_whole(args.output / f"{name}.json", json.dumps({**found, **origin}, indent=1) + "\n")
+            print(f"{name}: {found['status']} after {found['seconds']:.1f} s; {verdict(found)}", flush=True)
+            write_whole(args.output / "table.md", markdown(read_steps(args.output)))
     print(f"table: {args.output / 'table.md'}")
 
 
@@ -104,32 +102,31 @@ def is_finished(record: dict | None, asked: dict, output: Path) -> bool:
     return record["status"] == FINISHED
 
 
-def run_group(names: list[str], args: argparse.Namespace, work: Path, deadline: float):
-    """Run steps side by side; yields the name and the record of each as it ends.
+def run_steps(names: list[str], args: argparse.Namespace, work: Path) -> Iterator[tuple[str, dict]]:
+    """Run steps, each as soon as those that it waits for have ended; yields the name and the record of each as it ends.
 
-    One that outlives its limit or the `deadline` (of `time.monotonic`) is killed with all that it started.
+    One that outlives its own limit or `args.limit` is killed with all that it started; one that comes too late is left out.
     """
-    running = {}
+    deadline, patience = time.monotonic() + args.limit, PATIENCE if args.small else 1
+    waiting, running = list(names), {}
     try:
-        for name in names:
-            left, limit = deadline - time.monotonic(), STEPS[name].limit * (PATIENCE if args.small else 1)
-            if left < min(limit, ENOUGH):
-                print(f"{name}: no time left; the same command goes on with it, or a larger --limit", flush=True)
-                continue
-            start = time.monotonic()
-            running[name] = start_step(name, args, work), start, start + min(limit, left)
-        while running:
+        while waiting or running:
+            for name in [name for name in waiting if not {*waiting, *running} & {*STEPS[name].after}]:
+                waiting.remove(name)
+                now, limit = time.monotonic(), STEPS[name].limit * patience
+                if deadline - now < min(limit, ENOUGH):
+                    print(f"{name}: no time left; the same command goes on with it", flush=True)
+                else:
+                    running[name] = start_step(name, args, work), now, min(now + limit, deadline)
             time.sleep(POLL)
             for name, (process, start, end) in list(running.items()):
-                status = process.poll()
-                late = time.monotonic() > end
-                if status is None and not late:
+                status, now = process.poll(), time.monotonic()
+                if status is None and now < end:
                     continue
-                if status is None:
-                    stop(process)
+                stop(process)  # and what it may have left running
                 del running[name]
-                seconds = round(time.monotonic() - start, 2)
-                yield name, record(name, work, FINISHED if status == 0 else FAILED if not late else STOPPED, seconds)
+                outcome = STOPPED if status is None else FAILED if status else FINISHED
+                yield name, record(name, work, outcome, round(now - start, 2))
     finally:
         for process, *_ in running.values():
             stop(process)
@@ -152,16 +149,23 @@ def stop(process: subprocess.Popen) -> None:
 
 
 def record(name: str, work: Path, status: str, seconds: float) -> dict:
-    """What a step found, line by line; of one that didn't finish also the last lines that it said."""
+    """What a step found; of one that didn't finish also the last lines that it and its processes said."""
     path, rows = work / f"{name}.rows", []
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
             rows.append(json.loads(line))
         except ValueError:
             break  # cut off by a kill
-    said = (work / f"{name}.log").read_text(errors="replace").splitlines()
-    more = {} if status == FINISHED else {"said": said[-LAST_LINES:]}
-    return {"step": name, "status": status, "seconds": seconds, "rows": rows, **more}
+    found = {"step": name, "status": status, "seconds": seconds, "rows": rows}
+    if status == FINISHED:
+        return found
+    inner = [f"{log.stem}: {line}" for log in sorted((work / name).glob("*.log")) for line in tail(log, 3)]
+    return {**found, "said": [*inner, *tail(work / f"{name}.log", LAST_LINES)]}
+
+
+def tail(log: Path, count: int) -> list[str]:
+    """The last lines of a log that hold anything."""
+    return [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-count:]
 
 
 def parse_args() -> argparse.Namespace:

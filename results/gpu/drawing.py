@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from results.gpu.compare import differing, grey_levels
-from results.gpu.work import FEW_THREADS, ONE_THREAD, Job, Place, python, start, together
+from results.gpu.work import COMPILERS, FEW_THREADS, ONE_THREAD, Job, Place, python, start, together
 from utils.errors import UserError
 from utils.records import ROOT
 
@@ -35,6 +35,7 @@ SAMPLER = (
     64,
 )
 PAIR, BATCH = "Smiling_Male", 8
+PRECISION = "fp16"  # the usual one on a GPU
 IMAGES = ("*/*.png",)
 MANY = 64  # images of each cell, at once, where memory is to fall short
 ENOUGH = 16  # images at once that must still fit
@@ -47,12 +48,12 @@ def generation(place: Place) -> Iterator[tuple]:
         "CPU": draw(place, work / "CPU", "--precision", "fp32", device="cpu", variables=FEW_THREADS),
         "fp32": draw(place, work / "fp32", "--precision", "fp32"),
         "bf16": draw(place, work / "bf16", "--precision", "bf16"),
-        "fp16": draw(place, work / "fp16", "--precision", "fp16"),
+        "fp16": draw(place, work / "fp16", "--precision", PRECISION),
         "own batch": draw(place, work / "own batch", "--precision", "fp32", batch=None),
     }
     if gpu:
-        sets["offload"] = draw(place, work / "offload", "--precision", "fp16", "--offload", "model")
-    killed = draw(place, work / "killed", "--precision", "fp16")
+        sets["offload"] = draw(place, work / "offload", "--precision", PRECISION, "--offload", "model")
+    killed = draw(place, work / "killed", "--precision", PRECISION)
     work.mkdir()
     with ThreadPoolExecutor(1) as pool:
         others = pool.submit(together, work, sets)
@@ -70,6 +71,15 @@ def generation(place: Place) -> Iterator[tuple]:
         apart = grey_levels(images(work / "fp16"), images(work / "offload"))
         yield "--offload model: grey levels from those without", apart
         yield from short_of_memory(place, images(work / "fp16"))
+
+
+def compiled(place: Place) -> Iterator[tuple]:
+    """--compile beside the same without."""
+    work = place.work / "compile_drawing"
+    jobs = {"plain": draw(place, work / "plain", "--precision", PRECISION)}
+    jobs["compiled"] = draw(place, work / "compiled", "--precision", PRECISION, "--compile", variables=COMPILERS)
+    yield "seconds of the command, beside others", together(work, jobs)
+    yield f"{PRECISION}: grey levels from those without", grey_levels(images(work / "plain"), images(work / "compiled"))
 
 
 def draw(
@@ -123,8 +133,9 @@ def short_of_memory(place: Place, usual: Path) -> Iterator[tuple]:
     from stable_diffusion.pipeline import load_pipeline
     from stable_diffusion.produce import Sampling, produce, render_batch
 
-    device, sampling = torch.device(place.device), Sampling(8, 3.0, 64, 64)
-    pipeline = load_pipeline(str(TINY), "dpmpp", device, "fp16")
+    device = torch.zeros(1, device=place.device).device  # with its number, which setting a limit asks for
+    sampling = Sampling(8, 3.0, 64, 64)
+    pipeline = load_pipeline(str(TINY), "dpmpp", device, PRECISION)
     jobs = plan(prompts_of_type(read_prompts(find_prompt_file(PAIR)), "contextual"), MANY, 42)
     few = peak(lambda: render_batch(pipeline, jobs[:ENOUGH], sampling), device)
     many = peak(lambda: render_batch(pipeline, jobs, sampling), device)

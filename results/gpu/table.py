@@ -7,7 +7,7 @@ def verdict(record: dict) -> str:
     """How many of a step's claims hold; of one that didn't finish also the last that it said."""
     claims = [row["holds"] for row in record["rows"] if row.get("holds") is not None]
     text = f"{len(record['rows'])} rows, {sum(claims)} of {len(claims)} claims hold"
-    said = [line for line in record.get("said", ()) if line.strip()]
+    said = record.get("said")
     return f"{text}; it said: {said[-1].strip()}" if said else text
 
 

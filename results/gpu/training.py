@@ -1,30 +1,35 @@
 """The steps that train on a GPU: does it give what a CPU gives, the same each time, and after a kill?"""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from results.gpu.compare import differing, first_loss, metrics, predictions, sensitivity
-from results.gpu.work import FEW_THREADS, ONE_THREAD, Place, together, train, training_flags
+from results.gpu.work import COMPILERS, FEW_THREADS, ONE_THREAD, TWO_THREADS, Place, together, train, training_flags
 from results.networks import COMPARED, METHODS, SEED, finish, kill_in
 from utils.records import copy_record, record_folder
 
 ALL = ("--methods", "full", "aim-fair")  # and erm, always
 BYTES = tuple(f"*/seed_{SEED}/{name}" for name in (*COMPARED, "val_predictions.csv", "sensitivity.csv", "curve.csv"))
 NO_TF32 = {**ONE_THREAD, "NVIDIA_TF32_OVERRIDE": "0"}  # NVIDIA's libraries then compute fp32 in fp32
-NEAR = 0.03  # of accuracy: three percent points, about what seeds of a toy run differ by
+NEAR = 0.03  # of accuracy: three percent points, two standard deviations over the seeds of a toy run
 
 
 def agree(place: Place) -> Iterator[tuple]:
-    """The same training in fp32 on the CPU and on the device, then both at the very same weights."""
+    """The same training in fp32 on the CPU and on the device, then both at the very same weights.
+
+    How far the CPU alone is from itself, with another number of threads and so other sums, is the measure of the first.
+    """
     work = place.work / "agree"
     jobs = {
         "CPU": train(place, work / "CPU", *ALL, device="cpu", variables=FEW_THREADS),
+        "CPU, other threads": train(place, work / "CPU, other threads", *ALL, device="cpu", variables=TWO_THREADS),
         "GPU": train(place, fp32_run(place), *ALL),
         "GPU without TF32": train(place, work / "GPU without TF32", *ALL, variables=NO_TF32),
     }
     yield "seconds of the command, beside others", together(work, jobs)
-    runs = {"CPU": work / "CPU", "GPU": fp32_run(place), "GPU without TF32": work / "GPU without TF32"}
+    runs = {name: fp32_run(place) if name == "GPU" else work / name for name in jobs}
     erm = {name: record_folder(output, "erm", SEED) for name, output in runs.items()}
     yield "erm: loss of the first epoch", {name: first_loss(folder) for name, folder in erm.items()}
     for method in ("erm", "full", "aim-fair"):
@@ -97,9 +102,9 @@ def resume(place: Place) -> Iterator[tuple]:
     work = place.work / "resume"
     flags = ("--methods", "aim-fair", "--deterministic", "--checkpoint-seconds", 0)
     broken = training_flags(place, work / "broken", *flags)
+    os.environ |= ONE_THREAD  # of all its processes alike: on a CPU the number of threads decides how sums are rounded
     with ThreadPoolExecutor(1) as pool:
-        # without variables, as the others: on a CPU the number of threads decides how sums are rounded
-        unbroken = pool.submit(together, work, {"unbroken": train(place, work / "unbroken", *flags, variables={})})
+        unbroken = pool.submit(together, work, {"unbroken": train(place, work / "unbroken", *flags)})
         for method in METHODS:
             kill_in(method, broken, work / "broken")
             yield f"killed at the first checkpoint of {method}", "SIGKILL"
@@ -116,6 +121,16 @@ def precision(place: Place) -> Iterator[tuple]:
     together(work, {"fp32": train(place, fp32_run(place), *ALL)})  # recorded already, or soon, by the step agree
     for method in ("erm", "full", "aim-fair"):
         yield from near(method, fp32_run(place), work / "bf16", "bf16")
+
+
+def compiled(place: Place) -> Iterator[tuple]:
+    """--compile beside the same without: erm first, so that it is known if both take too long."""
+    work = place.work / "compile"
+    for method in METHODS:
+        jobs = {"plain": train(place, work / "plain", "--methods", method)}
+        jobs["compiled"] = train(place, work / "compiled", "--methods", method, "--compile", variables=COMPILERS)
+        yield f"{method}: seconds of the command, beside others", together(work, jobs)
+        yield from near(method, work / "plain", work / "compiled", "compiled")
 
 
 def near(method: str, fp32: Path, other: Path, name: str) -> Iterator[tuple]:

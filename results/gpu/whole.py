@@ -1,4 +1,4 @@
-"""The steps that take the machine as it is: what it is, all of runner.sh, compiled networks, and speed."""
+"""The steps that take the machine as it is: what it is, all of runner.sh, and speed."""
 
 import json
 import os
@@ -7,22 +7,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from results.gpu.compare import FORMULA, grey_levels, ranked_images
+from results.gpu.compare import FORMULA, ranked_images
 from results.gpu.compare import ten_seeds as minutes
-from results.gpu.drawing import draw, images
-from results.gpu.training import near
-from results.gpu.work import Job, Place, draw_faces, python, together, train
+from results.gpu.work import Place, draw_faces, python
 from results.networks import reason
 from results.speed.report import TARGETS, ratio
 from utils.errors import UserError
 from utils.records import ROOT, environment
 
 BATCH = 128
-COMPILERS = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "4"}  # leaves cores to the runner
-SPEED_SETS = ("--images", 2048, "--image-size", 224, "--batch-size", BATCH)
+SMALL_RUN = [
+    "--images-per-cell", 24, "--seeds", 100, "--number-train-data-real", 128, "--number-balanced-synthetic", 20,
+    "--number-imbalanced-synthetic", 40, "--pre-train-epochs", 1, "--fine-tune-epochs", 1,
+]  # fmt: skip
+# few images, for time: the workers of the paper's procedure start anew for each pass, which weighs more in a short one
+SPEED_SETS = ("--images", 2048, "--image-size", 224, "--batch-size", BATCH, "--workers", os.cpu_count())
 SMALL_SETS = ("--images", 32, "--image-size", 32, "--batch-size", BATCH, "--workers", 0)
 
 
@@ -40,89 +41,54 @@ def machine(place: Place) -> Iterator[tuple]:
 
 
 def runner(place: Place) -> Iterator[tuple]:
-    """The whole of runner.sh on toy faces: the seconds of its stages, and its summary."""
+    """The whole of runner.sh on toy faces: the seconds of its stages, beside the last of the comparisons, and its summary."""
     faces, _ = draw_faces(place)
+    drawn = json.loads((faces.parent / "seconds.json").read_text())
+    yield "seconds of drawing the toy faces", drawn["real"]
     work = place.work / "runner"
-    command = [
-        "bash",
-        ROOT / "runner.sh",
-        "--device",
-        place.device,
-        "--real-data-path",
-        faces,
-        "--cache",
-        work / "cache",
-    ]
-    command += ["--synthetic-data-root", work / "synthetic", "--output", work / "train"]
-    if place.small:
-        command += ["--images-per-cell", 24, "--seeds", 100, "--number-train-data-real", 128, "--pre-train-epochs", 1]
-        command += ["--number-balanced-synthetic", 20, "--number-imbalanced-synthetic", 40, "--fine-tune-epochs", 1]
+    flags = ["--device", place.device, "--real-data-path", faces, "--synthetic-data-root", work / "synthetic"]
+    flags += ["--output", work / "train", "--cache", work / "cache", *(SMALL_RUN if place.small else ())]
+    stages = timed_stages(["bash", ROOT / "runner.sh", *flags])
+    yield "seconds of each stage, loading included", stages
+    yield "seconds in all", round(sum(stages.values()), 1)
+    yield from summary_rows((work / "train" / "summary.md").read_text())
+    made = report_is_whole(work / "train")
+    yield "report and model cards are there", made, made
+
+
+def timed_stages(command: list) -> dict[str, float]:
+    """Run a command that heads its stages with "== "; the seconds of each, of what comes before the first as "start".
+
+    Raises `UserError` with what it says where it fails.
+    """
     # the environment that this runs in is complete: utils/setup.sh should take it, and install nothing
-    variables = {"VIRTUAL_ENV": os.environ.get("VIRTUAL_ENV", sys.prefix)}
-    yield (
-        "seconds of drawing the toy faces, beside others",
-        json.loads((faces.parent / "seconds.json").read_text())["real"],
-    )
-    stages, said, begin = {}, [], time.perf_counter()
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT}
-    with subprocess.Popen(list(map(str, command)), env={**os.environ, **variables}, **options) as process:
+    variables = {**os.environ, "VIRTUAL_ENV": os.environ.get("VIRTUAL_ENV", sys.prefix)}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT, "env": variables}
+    moments, said = {"start": time.perf_counter()}, []
+    with subprocess.Popen(list(map(str, command)), **options) as process:
         for line in process.stdout:
             said.append(line)
             print(line, end="", flush=True)
             if line.startswith("== "):
-                stages[line.removeprefix("== ").strip()] = time.perf_counter()
+                moments[line.removeprefix("== ").strip()] = time.perf_counter()
     if process.returncode:
-        raise UserError(f"runner.sh: {reason(''.join(said), process.returncode)}")
-    ends = [*list(stages.values())[1:], time.perf_counter()]
-    yield (
-        "seconds of each stage, loading included",
-        dict(zip(stages, (round(e - s, 1) for s, e in zip(stages.values(), ends)))),
-    )
-    yield "seconds in all", round(time.perf_counter() - begin, 1)
-    table = [line for line in (work / "train" / "summary.md").read_text().splitlines() if line.startswith("|")]
-    head, _, *rows = [line.strip("| ").split(" | ") for line in table]
-    for cells in rows:
-        yield f"summary: {cells[0]}", dict(zip(head[1:], cells[1:]))
-    yield "report and model cards are there", (work / "train" / "report.html").exists(), report_is_whole(work / "train")
+        raise UserError(f"{command[1].name}: {reason(''.join(said), process.returncode)}")
+    ends = [*list(moments.values())[1:], time.perf_counter()]
+    return {stage: round(end - begin, 1) for (stage, begin), end in zip(moments.items(), ends, strict=True)}
+
+
+def summary_rows(page: str) -> Iterator[tuple]:
+    """A row for each method of a summary.md."""
+    head, _, *rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("|")]
+    for method, *cells in rows:
+        yield f"summary: {method}", dict(zip(head[1:], cells, strict=True))
 
 
 def report_is_whole(output: Path) -> bool:
-    """Whether a run left its report, and a model card in each record."""
+    """Whether a run left records, a model card in each, and its report."""
     records = list(output.glob("*/seed_*"))
-    return (
-        (output / "report.html").exists()
-        and all((folder / "README.md").exists() for folder in records)
-        and bool(records)
-    )
-
-
-def compiled(place: Place) -> Iterator[tuple]:
-    """--compile of training and of drawing, beside the same without."""
-    work = place.work / "compile"
-    plain = {"images": draw(place, work / "images", "--precision", "fp16")}
-    plain["training"] = train(place, work / "training", "--methods", "aim-fair")
-    fast = {
-        "compiled images": draw(
-            place, work / "compiled images", "--precision", "fp16", "--compile", variables=COMPILERS
-        )
-    }
-    flags = ("--compile", "--methods")
-    with ThreadPoolExecutor(2) as pool:
-        drawing = pool.submit(together, work, {**plain, **fast})
-        for method in (
-            "erm",
-            "aim-fair",
-        ):  # one after the other, so that the first is known if the second takes too long
-            job = train(place, work / "compiled training", *flags, method, variables=COMPILERS)
-            yield (
-                f"{method}: seconds of the compiled command",
-                together(work, {"compiled training": job})["compiled training"],
-            )
-            if method == "erm":
-                yield "seconds of the other commands", drawing.result()
-                apart = grey_levels(images(work / "images"), images(work / "compiled images"))
-                yield "fp16 images: grey levels from those without --compile", apart
-            yield from near(method, work / "training", work / "compiled training", "compiled")
+    cards = all((folder / "README.md").exists() for folder in records)
+    return bool(records) and cards and (output / "report.html").exists()
 
 
 def speed(place: Place) -> Iterator[tuple]:
@@ -170,7 +136,10 @@ def measured(place: Place, name: str, flags: list) -> dict:
     """What results.speed writes into <output>/<name>, beside which it leaves a page."""
     output = place.output / name
     command = python("-m", "results.speed", *flags, "--output", output)
-    together(place.work, {f"{name} itself": Job(command, {})})
+    # what it says goes to this step's log, so that the rows found until then are known if it takes too long
+    status = subprocess.run(list(map(str, command)), cwd=ROOT).returncode
+    if status:
+        raise UserError(f"results.speed ended with status {status}")
     [path] = output.glob("*.json")
     return json.loads(path.read_text())
 
@@ -187,17 +156,23 @@ def speed_rows(content: dict) -> Iterator[tuple]:
 
 
 def ten_seeds(place: Place) -> Iterator[tuple]:
-    """Minutes of the paper's experiment, from what the steps before have measured."""
+    """Minutes of the paper's experiment, from what the steps before have measured.
+
+    Raises `UserError`, once it has said the others, where a precision was not measured.
+    """
     yield "minutes", FORMULA
+    missing = []
     for precision, name in (("bf16", "speed"), ("fp32", "speed_fp32")):
         path = place.output / f"{name}.json"
         rows = json.loads(path.read_text())["rows"] if path.exists() else []
         rates = next((row["value"] for row in rows if row["what"] == "rates"), None)
         if rates is None:
-            yield f"{precision}: not measured", f"step {name} has left no rates"
+            missing.append(name)
             continue
         if "ranking" not in rates:
             rates["ranking"] = rates["training"]
             yield f"{precision}: ranking is taken to be as fast as training", "assumed"
         yield f"{precision}: rates, images/s", rates
         yield f"{precision}: minutes of ten seeds", minutes(**rates)
+    if missing:
+        raise UserError(f"no rates of {' and '.join(missing)} yet: run --steps {' '.join(missing)} ten_seeds")

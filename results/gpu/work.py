@@ -19,50 +19,19 @@ OTHERS = 1600  # stand for generated ones; about as many of each cell
 SMALL_FACES, SMALL_OTHERS = {"train": 600, "val": 60, "test": 100}, 200
 # what runner.sh trains toy faces with, on one seed and in fp32
 TRAINING = [
-    "--weights",
-    "toy",
-    "--width",
-    "0.25",
-    "--image-size",
-    "48",
-    "--crop-scale",
-    "0.6",
-    "1",
-    "--number-train-data-real",
-    "1200",
-    "--number-balanced-synthetic",
-    "200",
-    "--number-imbalanced-synthetic",
-    "400",
-    "--batch-size",
-    "64",
-    "--pre-train-epochs",
-    "7",
-    "--pre-train-lr",
-    "0.02",
-    "--milestones",
-    "6",
-    "--fine-tune-epochs",
-    "5",
-    "--fine-tune-lr",
-    "0.02",
-]
+    "--weights", "toy", "--width", 0.25, "--image-size", 48, "--crop-scale", 0.6, 1, "--number-train-data-real", 1200,
+    "--number-balanced-synthetic", 200, "--number-imbalanced-synthetic", 400, "--batch-size", 64, "--pre-train-epochs", 7,
+    "--pre-train-lr", 0.02, "--milestones", 6, "--fine-tune-epochs", 5, "--fine-tune-lr", 0.02,
+]  # fmt: skip
 SMALL_TRAINING = [
-    "--number-train-data-real",
-    "128",
-    "--number-balanced-synthetic",
-    "20",
-    "--number-imbalanced-synthetic",
-    "40",
-    "--batch-size",
-    "32",
-    "--pre-train-epochs",
-    "2",
-    "--fine-tune-epochs",
-    "2",
-]
+    "--number-train-data-real", 128, "--number-balanced-synthetic", 20, "--number-imbalanced-synthetic", 40,
+    "--batch-size", 32, "--pre-train-epochs", 2, "--fine-tune-epochs", 2,
+]  # fmt: skip
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # for what runs beside many others; what a GPU computes needs no more
+TWO_THREADS = {"OMP_NUM_THREADS": "2"}
 FEW_THREADS = {"OMP_NUM_THREADS": "4"}  # for what is computed on the CPU
+
+COMPILERS = {**ONE_THREAD, "TORCHINDUCTOR_COMPILE_THREADS": "4"}  # leaves cores to what runs beside them
 
 
 class Place(NamedTuple):
