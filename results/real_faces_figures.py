@@ -39,28 +39,40 @@ def write_drawings(
 
 
 def sources(columns: dict[str, Column]) -> Figure | None:
-    """Accuracy against equalized odds, a panel for each column: ERM, and arrows from it to the fine-tuned methods."""
-    if not columns:
+    """Accuracy against equalized odds, ERM and lines from it to the fine-tuned methods: a panel for each source.
+
+    Above the chosen settings, below the paper's.
+    """
+    names = list(dict.fromkeys(name.removesuffix("_paper") for name in columns))
+    if not names:
         return None
-    figure, panels = plt.subplots(1, len(columns), figsize=(2.5 * len(columns) + 0.6, 3.2), sharex=True, sharey=True)
-    for axes, (name, column) in zip(np.atleast_1d(panels), columns.items(), strict=True):
-        start = mean(column, "erm", "equalized_odds"), mean(column, "erm", "accuracy")
-        axes.scatter(*start, marker="s", c="black", label="erm", zorder=4)
-        for method, (marker, color) in MARKS.items():
-            if method in column.methods:
-                end = mean(column, method, "equalized_odds"), mean(column, method, "accuracy")
-                axes.annotate("", end, start, arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.8})
-                axes.scatter(
-                    *end, s=90, marker=marker, c=color, edgecolors="black", linewidths=0.6, label=method, zorder=5
-                )
-        axes.set(xlabel="equalized odds (%)", title=name.partition(FROM)[2].replace("_paper", ",\npaper's settings"))
-        axes.title.set_fontsize(9)
-        axes.grid(alpha=0.3)
-    np.atleast_1d(panels)[0].set_ylabel("accuracy (%)")
+    size = (2.4 * len(names) + 0.8, 5.2)
+    figure, grid = plt.subplots(2, len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for panels, ending, settings in zip(grid, ("", "_paper"), ("chosen settings", "the paper's settings"), strict=True):
+        panels[0].set_ylabel(f"{settings}\naccuracy (%)")
+        for axes, name in zip(panels, names, strict=True):
+            axes.grid(alpha=0.3)
+            if name + ending in columns:
+                arrows(axes, columns[name + ending])
+    for axes, name in zip(grid[0], names, strict=True):
+        axes.set_title(name.partition(FROM)[2])
+    for axes in grid[1]:
+        axes.set_xlabel("equalized odds (%)")
     figure.tight_layout()
-    handles, labels = np.atleast_1d(panels)[0].get_legend_handles_labels()
+    handles, labels = next(axes for axes in grid.flat if axes.collections).get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=len(labels), frameon=False)
     return figure
+
+
+def arrows(axes: plt.Axes, column: Column) -> None:
+    """ERM's point, and lines from it to those of the methods in `MARKS`."""
+    start = mean(column, "erm", "equalized_odds"), mean(column, "erm", "accuracy")
+    axes.scatter(*start, marker="s", c="black", label="erm", zorder=4)
+    for method, (marker, color) in MARKS.items():
+        if method in column.methods:
+            end = mean(column, method, "equalized_odds"), mean(column, method, "accuracy")
+            axes.plot(*zip(start, end, strict=True), color=GREY, linewidth=0.8)
+            axes.scatter(*end, s=90, marker=marker, c=color, edgecolors="black", linewidths=0.6, label=method, zorder=5)
 
 
 def batch_norm(settings: dict[str, Column]) -> Figure | None:
@@ -113,10 +125,9 @@ def rank_stability(columns: dict[str, Column]) -> Figure | None:
     """Spearman's correlation of the two rankings between all seeds and sources, as two matrices."""
     ranks = {}
     for name, column in columns.items():
-        # the ranking comes before fine-tuning: it is the same in all settings
-        if not column.sensitivity.empty and not name.endswith("_paper"):
-            for seed, table in column.sensitivity.groupby("seed"):
-                ranks[f"{name.partition(FROM)[2]} {seed}"] = table.set_index("name")
+        # the ranking comes before fine-tuning: a seed's is the same in all settings
+        for seed, table in column.sensitivity.groupby("seed") if len(column.sensitivity) else ():
+            ranks[f"{name.removesuffix('_paper').partition(FROM)[2]} {seed}"] = table.set_index("name")
     if len(ranks) < 2:
         return None
     figure, panels = plt.subplots(1, 2, figsize=(10.5, 4.6))

@@ -14,7 +14,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 
 from models.choice import choose
 from models.options import AUTO_TOP_K
@@ -32,14 +34,14 @@ from results.real_faces import (
     UNTUNED,
     diverged,
 )
-from results.real_faces_figures import write_drawings
+from results.real_faces_figures import rank_correlations, write_drawings
 from results.rows import FROM, row_label
 from results.tables import Entry, column_accuracies, make_entries, warning, write_tables
 from utils.errors import UserError, command_line
 from utils.files import write_whole
 
 RECORDS, PAGES = Path("results/records/real_faces"), Path("results/pages/real_faces")
-CHOSEN, ERM = "chosen.json", "erm.json"
+ERM = "erm.json"
 TABLES = ("table_1", "table_3", "table_4", "table_k")
 NAMES = {
     "t2i": "faces by SDXL, FLUX and Stable Diffusion 3",
@@ -79,14 +81,13 @@ def main() -> None:
 
 
 def pack(runs: Path, records: Path) -> None:
-    """Pack every setting of every source of every study, and copy what was chosen."""
+    """Pack every setting of every source of every study, and copy which biased model was chosen."""
     for study in (name for name in STUDIES if (runs / name).is_dir()):
         for place in ("", *STUDIES[study].sources):
             for folder in column_folders(runs / study / place):
                 pack_column(read_column(folder), records / study / place / folder.name)
                 copy_text(folder / NOTES, records / study / place / folder.name / NOTES)
-            for name in (CHOSEN, ERM):
-                copy_text(runs / study / place / name, records / study / place / name)
+        copy_text(runs / study / ERM, records / study / ERM)
 
 
 def copy_text(source: Path, target: Path) -> None:
@@ -105,16 +106,17 @@ def make_pages(study: str, records: Path, output: Path) -> None:
         if column_folders(records / source)
     }
     notes = {source: {s: diverged(records / source / s) for s in found} for source, found in settings.items()}
-    chosen = {source: choices(records / source / CHOSEN) for source in settings}
+    chosen = {source: choices(found) for source, found in settings.items()}
     columns = {}
     for source, found in settings.items():
-        if chosen[source]:
+        if "aim-fair" in chosen[source]:
             columns[f"{study}{FROM}{source}"] = compose(f"{study}{FROM}{source}", found, chosen[source], alone)
         if PAPER in found:
             columns[f"{study}{FROM}{source}_paper"] = replace(found[PAPER], name=f"{study}{FROM}{source}_paper")
     output.mkdir(parents=True, exist_ok=True)
     tables = write_tables(columns, output, TABLES)
-    figures = write_drawings(study, columns, settings, output) + write_figures(columns, output)
+    figures = write_drawings(study, columns, settings, output)
+    figures += write_figures({name: column for name, column in columns.items() if not name.endswith("_paper")}, output)
     text = page(study, records, alone, settings, notes, chosen, columns, tables, figures)
     write_whole(output / "README.md", text)
 
@@ -141,10 +143,19 @@ def compose(name: str, settings: dict[str, Column], chosen: dict[str, str], alon
     return Column(name, records, table, pd.concat(curves, ignore_index=True), pd.concat([*ranks, pd.DataFrame()]))
 
 
-def choices(path: Path) -> dict[str, str]:
-    """The setting of each method that was chosen; empty where nothing was yet."""
-    table = json.loads(path.read_text()) if path.exists() else {}
-    return {method: row["chosen"] for method, row in table.items()}
+def choices(settings: dict[str, Column]) -> dict[str, str]:
+    """The setting that `models.choice` takes for each method: from the records of the first seed, in `GRID`'s order."""
+    chosen = {}
+    for method in TUNED:
+        found = {}
+        for setting in (setting for setting in GRID if setting in settings):
+            runs = settings[setting].runs(method)
+            if record := runs.get(min(record["seed"] for record in settings[setting].records)):
+                found[setting] = record["val_metrics"]["accuracy"], record["held_out_metrics"]["equalized_odds"]
+        if found:
+            accuracy, odds = zip(*found.values(), strict=True)
+            chosen[method] = list(found)[choose(list(accuracy), list(odds))]
+    return chosen
 
 
 def page(study, records, alone, settings, notes, chosen, columns, tables, figures) -> str:
@@ -159,6 +170,7 @@ def page(study, records, alone, settings, notes, chosen, columns, tables, figure
     lines += ["", "## The biased model", "", *erm_table(records)]
     lines += ["", "## The sources side by side", "", *side_by_side(columns)]
     lines += ["", "## What k costs", "", K_NOTE, "", *k_table(columns)]
+    lines += ["", "## The rankings", "", RANK_NOTE, "", *rank_table(settings)]
     lines += ["", "## Figures", "", *(f"![{name}]({name}.png)" for name in figures if FROM not in name)]
     for source, found in settings.items():
         lines += ["", f"## {source}: {NAMES[source]}", "", *settings_table(found, notes[source], chosen[source])]
@@ -166,8 +178,12 @@ def page(study, records, alone, settings, notes, chosen, columns, tables, figure
     lines += ["", "## The paper's tables", ""]
     lines += [f"- [{name}]({name}.md) ([CSV]({name}.csv), [LaTeX]({name}.tex))" for name in tables]
     every = [r for found in settings.values() for column in found.values() for r in column.records] + alone.records
-    for key in ("device", "torch", "commit"):
-        lines += ["", f"{key}: {', '.join(sorted({str(record.get(key)) for record in every}))}"]
+    for title, values in (
+        ("Devices", {record["device"] for record in every}),
+        ("torch", {record["versions"]["torch"] for record in every}),
+        ("Precision", {record["settings"].get("biased_model", record["settings"])["precision"] for record in every}),
+    ):
+        lines += ["", f"{title}: {', '.join(sorted(values))}."]
     return "\n".join(lines) + "\n"
 
 
@@ -219,6 +235,44 @@ def k_table(columns: dict[str, Column]) -> list[str]:
     return as_table(rows)
 
 
+RANK_NOTE = (
+    "Means over the seeds. *between the rankings*: Spearman's correlation, over the network's tensors, of the gap that the domain "
+    "makes with the gap that the bias makes. Were it 1, the two rankings would be each other's reverse, and k of n tensors in both "
+    "would leave 2k - n of them. *between seeds*: the same correlation of two seeds' rankings of one kind."
+)
+
+
+def rank_table(settings: dict[str, dict[str, Column]]) -> list[str]:
+    """How the two rankings of a source agree with each other and between seeds, and what is chosen."""
+    rows = [
+        (
+            "source",
+            "seeds",
+            "between the rankings",
+            "domain, between seeds",
+            "bias, between seeds",
+            "chosen",
+            "chosen in all seeds",
+        )
+    ]
+    for source, found in settings.items():
+        ranked = [column.sensitivity for column in found.values() if not column.sensitivity.empty]
+        if not ranked:
+            continue
+        ranks = max(ranked, key=lambda table: table["seed"].nunique())  # a seed's are the same in every setting
+        seeds = {seed: table.set_index("name") for seed, table in ranks.groupby("seed")}
+        own = [spearmanr(table["domain_gap"], table["bias_gap"]).statistic for table in seeds.values()]
+        shown = [source, str(len(seeds)), f"{np.mean(own):.3f}"]
+        for which in ("domain_rank", "bias_rank"):
+            matrix = rank_correlations(pd.DataFrame({seed: table[which] for seed, table in seeds.items()}))
+            pairs = matrix[np.triu_indices(len(seeds), 1)]
+            shown.append(f"{pairs.mean():.3f}" if len(pairs) else "–")
+        masks = [set(table.index[table["chosen"].astype(bool)]) for table in seeds.values()]
+        shown += [", ".join(sorted({str(len(mask)) for mask in masks})), str(len(set.intersection(*masks)))]
+        rows.append(tuple(shown))
+    return as_table(rows)
+
+
 def best_of_seed(column: Column, methods: list[str], seed: int) -> dict:
     """The record that `--top-k auto` takes."""
     found = [column.runs(method)[seed] for method in methods if seed in column.runs(method)]
@@ -250,7 +304,7 @@ def settings_table(columns: dict[str, Column], notes: dict[str, dict], chosen: d
                 marks = [mark for mark, is_so in (("chosen", setting == best), ("paper", setting == PAPER)) if is_so]
                 name = ", ".join([setting.replace("_", " ") if setting != PAPER else "", *marks]).strip(", ")
                 name = "–" if method in (*UNTUNED, *FROM_START) else name
-                name += f" (diverged in {len(lost)} seeds)" if lost else ""
+                name += f" (diverged: seed {', '.join(map(str, lost))})" if lost else ""
                 found = entries[setting].get(method)
                 rows.append((row_label(method), name, *(numbers(found) if found else ["–"] * 6)))
     return as_table(rows)
