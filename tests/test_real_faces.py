@@ -12,9 +12,13 @@ from conftest import ROOT, run_here
 
 import train
 from datasets.celeba import biased_subset, image_folder, split_attributes
-from results import real_faces, real_faces_page
-from results.real_faces import REST, Evidence, Source, Study, work
-from results.real_faces_figures import rank_correlations
+from results.real_faces import __main__ as command
+from results.real_faces import evidence as evidence_of
+from results.real_faces import page, studies, tables
+from results.real_faces.__main__ import work
+from results.real_faces.evidence import Evidence, diverged
+from results.real_faces.figures import rank_correlations
+from results.real_faces.studies import REST, Source, Study
 from utils.errors import UserError
 
 SMALL = [
@@ -64,9 +68,9 @@ def data(toy, tmp_path, monkeypatch):
         "FROM_START": ("synthetic-only",),
     }
     less["GRID"] = {"paper": (), "hold_0.01": ("--batch-norm", "hold", "--fine-tune-lr", "0.01")}
-    for module in (real_faces, real_faces_page):
+    for module in (studies, evidence_of, command, page, tables):
         for name, value in less.items():
-            monkeypatch.setattr(module, name, value)
+            monkeypatch.setattr(module, name, value, raising=False)
     return root
 
 
@@ -81,10 +85,9 @@ def evidence(data, tmp_path, monkeypatch):
         assert done.returncode == 0, done.stderr
         return done
 
-    monkeypatch.setattr(real_faces, "subprocess", SimpleNamespace(run=run))
-    monkeypatch.setattr(
-        real_faces, "at_once", lambda calls: [call() for call in calls]
-    )  # `run_here` wants the main thread
+    monkeypatch.setattr(evidence_of, "subprocess", SimpleNamespace(run=run))
+    for module in (evidence_of, command):  # `run_here` wants the main thread
+        monkeypatch.setattr(module, "at_once", lambda calls: [call() for call in calls])
     made = Evidence("Smiling_Male", data, Path("none"), tmp_path / "out", SMALL, BoundedSemaphore(1))
     made.calls = calls
     return made
@@ -96,7 +99,7 @@ def test_steps_choose_without_the_test_set_and_are_not_run_again(evidence, tmp_p
     steps = ["choose", "runs", "settings", "start"]
     work(evidence, ["t2i", REST], steps, [1, 2])
     lr = json.loads((out / "erm.json").read_text())["chosen"]
-    assert lr in real_faces.PRE_TRAIN_LRS
+    assert lr in studies.PRE_TRAIN_LRS
     table = json.loads((out / "t2i" / "chosen.json").read_text())
     chosen = {method: row["chosen"] for method, row in table.items()}
     records = {str(path.parent.relative_to(out)) for path in out.rglob("metrics.json")}
@@ -121,14 +124,14 @@ def test_steps_choose_without_the_test_set_and_are_not_run_again(evidence, tmp_p
 
     made = ["--records", tmp_path / "records"]
     for _ in range(2):
-        done = run_here(real_faces_page.main, "--runs", tmp_path / "out", *made, "--output", tmp_path / "pages")
+        done = run_here(page.main, "--runs", tmp_path / "out", *made, "--output", tmp_path / "pages")
         assert done.returncode == 0, done.stderr
     pages = files(tmp_path / "pages")
     text = pages["Smiling_Male/README.md"].decode()
     assert "chosen" in text and "| erm | – | 2 |" in text and "## t2i" in text and "jtt" not in text.split("## t2i")[1]
     assert {"table_1.md", "table_3.csv", "rank_stability_Smiling_Male.png"} <= {name.split("/")[1] for name in pages}
     shutil.rmtree(tmp_path / "out")
-    again = run_here(real_faces_page.main, *made, "--output", tmp_path / "again")
+    again = run_here(page.main, *made, "--output", tmp_path / "again")
     assert again.returncode == 0 and files(tmp_path / "again") == pages
 
 
@@ -149,7 +152,7 @@ def test_the_rest_is_what_no_list_holds(evidence):
 def test_a_failure_is_named_with_its_log_once_the_others_have_ended(evidence, monkeypatch):
     failing = SimpleNamespace(run=lambda command, stdout, stderr: SimpleNamespace(returncode=int("0.03" in command)))
     monkeypatch.undo()
-    monkeypatch.setattr(real_faces, "subprocess", failing)
+    monkeypatch.setattr(evidence_of, "subprocess", failing)
     with pytest.raises(UserError, match=r"status 1: see .*erm_0\.03_erm_1\.log"):
         evidence.biased_models([1])
 
@@ -164,11 +167,11 @@ def test_what_diverges_is_noted_and_the_others_go_on(evidence, monkeypatch):
             stdout.write("error: seed 1 full: the loss is nan in epoch 1; lower the learning rate (now 0.06)\n")
         return SimpleNamespace(returncode=2 * ("full" in methods))
 
-    monkeypatch.setattr(real_faces, "subprocess", SimpleNamespace(run=run))
+    monkeypatch.setattr(evidence_of, "subprocess", SimpleNamespace(run=run))
     for _ in range(2):
         evidence.train("t2i/paper", ("full", "aim-fair"), [1], [])
     assert asked == [["full", "aim-fair"], ["full"], ["aim-fair"], ["aim-fair"]]
-    assert real_faces.diverged(evidence.output / "t2i/paper") == {"full": [1]}
+    assert diverged(evidence.output / "t2i/paper") == {"full": [1]}
 
 
 def test_rank_correlations_are_those_of_ranks():
@@ -178,13 +181,13 @@ def test_rank_correlations_are_those_of_ranks():
 
 
 def test_without_records_the_page_says_what_to_run(tmp_path):
-    done = run_here(real_faces_page.main, "--records", tmp_path, "--output", tmp_path / "pages")
+    done = run_here(page.main, "--records", tmp_path, "--output", tmp_path / "pages")
     assert done.returncode == 2 and "results.real_faces" in done.stderr
 
 
 def test_the_committed_pages_are_made_from_the_committed_records(tmp_path):
-    for name in real_faces.STUDIES:
-        if (ROOT / real_faces_page.RECORDS / name).is_dir():
-            real_faces_page.make_pages(name, ROOT / real_faces_page.RECORDS / name, tmp_path / name)
+    for name in studies.STUDIES:
+        if (ROOT / page.RECORDS / name).is_dir():
+            page.make_pages(name, ROOT / page.RECORDS / name, tmp_path / name)
             for path in sorted((tmp_path / name).glob("*.md")):
-                assert path.read_bytes() == (ROOT / real_faces_page.PAGES / name / path.name).read_bytes()
+                assert path.read_bytes() == (ROOT / page.PAGES / name / path.name).read_bytes()

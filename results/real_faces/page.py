@@ -1,8 +1,8 @@
 """The pages of the evidence on real faces, from packed records: the same records give the same bytes.
 
     python -m results.real_faces --data data --weights FILE ...
-    python -m results.real_faces_page --runs results/runs/real_faces      packs them into results/records/real_faces
-    python -m results.real_faces_page                                     the pages, from the packed records
+    python -m results.real_faces.page --runs results/runs/real_faces      packs them into results/records/real_faces
+    python -m results.real_faces.page                                     the pages, from the packed records
 
 A study is a folder of records; in it a source of unbiased images is a folder, and so is each setting of fine-tuning in that.
 For each study the tables and figures of `results.tables` are made from two columns a source: every method with the settings
@@ -14,15 +14,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from models.choice import choose
-from models.options import AUTO_TOP_K
 from results.columns import LABELS, Column, column_folders, pack_column, read_column, run_name
-from results.figures import sweeps_k, write_figures
-from results.real_faces import (
+from results.figures import write_figures
+from results.real_faces.evidence import diverged
+from results.real_faces.figures import write_drawings
+from results.real_faces.studies import (
     FROM_START,
     GRID,
     LIKE_AIM_FAIR,
@@ -32,16 +31,26 @@ from results.real_faces import (
     STUDIES,
     TUNED,
     UNTUNED,
-    diverged,
 )
-from results.real_faces_figures import rank_correlations, write_drawings
-from results.rows import FROM, row_label
-from results.tables import Entry, column_accuracies, make_entries, warning, write_tables
+from results.real_faces.tables import (
+    AGAINST_NOTE,
+    ERM,
+    K_NOTE,
+    RANK_NOTE,
+    against_table,
+    entries_of,
+    erm_table,
+    k_table,
+    rank_table,
+    settings_table,
+    side_by_side,
+)
+from results.rows import FROM
+from results.tables import warning, write_tables
 from utils.errors import UserError, command_line
 from utils.files import write_whole
 
 RECORDS, PAGES = Path("results/records/real_faces"), Path("results/pages/real_faces")
-ERM = "erm.json"
 TABLES = ("table_1", "table_3", "table_4", "table_k")
 NAMES = {
     "t2i": "faces by SDXL, FLUX and Stable Diffusion 3",
@@ -49,9 +58,6 @@ NAMES = {
     "utkface": "UTKFace: photographs of another data set, smiles labelled by a machine",
     "rest": "real images of the same data that are in no list: no gap between domains",
 }
-HEADINGS = ("method", "settings", "n", "ACC", "WST", "EO", "ACC to ERM", "EO to ERM")
-RULE = ["---"] * len(HEADINGS)
-SIDE_BY_SIDE = ("synthetic-only", "linear-probe", "full", "random-mask:share=0.7", "surgical", "aim-fair")
 NOTE = (
     "Percent on the test split; mean ± sample standard deviation over n seeds; EO is the larger gap. The differences to ERM have "
     "95 % intervals for other seeds and other test images, with one seed for other images alone (`results/intervals.py`). "
@@ -164,11 +170,13 @@ def page(study, records, alone, settings, notes, chosen, columns, tables, figure
     biased = alone.records[0]["settings"]["number_train_data_real"]
     shown = ", ".join(f"{cell} {count}" for cell, count in counts.items())
     lines = [f"# Real faces: {study.replace('_', '/')}, ResNet-18 from ImageNet weights", "", NOTE, ""]
-    lines += [f"{biased:,} biased real images for training; test images {shown}."]
+    pixels = ", ".join(sorted({str(record["settings"]["image_size"]) for record in alone.records}))
+    lines += [f"{biased:,} biased real images for training, at {pixels} pixels; test images {shown}."]
     if hardly := warning(alone, list(entries_of(alone).values())):
         lines += ["", hardly]
     lines += ["", "## The biased model", "", *erm_table(records)]
     lines += ["", "## The sources side by side", "", *side_by_side(columns)]
+    lines += ["", "## AIM-Fair beside the nearest methods", "", AGAINST_NOTE, "", *against_table(columns)]
     lines += ["", "## What k costs", "", K_NOTE, "", *k_table(columns)]
     lines += ["", "## The rankings", "", RANK_NOTE, "", *rank_table(settings)]
     lines += ["", "## Figures", "", *(f"![{name}]({name}.png)" for name in figures if FROM not in name)]
@@ -185,152 +193,6 @@ def page(study, records, alone, settings, notes, chosen, columns, tables, figure
     ):
         lines += ["", f"{title}: {', '.join(sorted(values))}."]
     return "\n".join(lines) + "\n"
-
-
-def erm_table(records: Path) -> list[str]:
-    """The biased model with each learning rate that was tried."""
-    found = json.loads((records / ERM).read_text())
-    rows = [("learning rate", "accuracy on val, mean of the seeds", *HEADINGS[2:6])]
-    for lr, accuracy in found["val_accuracy"].items():
-        entry = entries_of(read_column(records / f"erm_{float(lr):g}"))["erm"]
-        mark = " (chosen)" if float(lr) == found["chosen"] else ""
-        rows.append((f"{lr}{mark}", f"{100 * accuracy:.1f}", *numbers(entry)[:4]))
-    return as_table(rows)
-
-
-def side_by_side(columns: dict[str, Column]) -> list[str]:
-    """ACC / WST / EO of the main methods: a row for each, a column for each source and for the paper's settings."""
-    entries = {name: entries_of(column) for name, column in columns.items()}
-    heads = [name.partition(FROM)[2].replace("_paper", ", paper's settings") for name in columns]
-    rows = [("method", *heads)]
-    for method in ("erm", *SIDE_BY_SIDE):
-        cells = [entries[name].get(method) for name in columns]
-        if any(cells):
-            rows.append((row_label(method), *(" / ".join(numbers(cell)[1:4]) if cell else "–" for cell in cells)))
-    return ["ACC / WST / EO:", "", *as_table(rows)]
-
-
-K_NOTE = (
-    "Test accuracy and equalized odds of AIM-Fair for the k that `--top-k auto` takes for each seed without the test set, and for "
-    "the fixed k that are best and worst by test equalized odds in the mean of the seeds."
-)
-
-
-def k_table(columns: dict[str, Column]) -> list[str]:
-    """What a fixed k costs against one that is chosen for each seed, from the records of the sweep."""
-    rows = [("source", "auto: ACC", "EO", "k taken", "best k: ACC", "EO", "k", "worst k: ACC", "EO", "k")]
-    for name, column in columns.items():
-        swept = [m for m in column.methods if sweeps_k(m) and int(k_of(m)) in AUTO_TOP_K]
-        if len(swept) < 3:
-            continue
-        means = {m: [mean_of(column.runs(m).values(), key) for key in ("accuracy", "equalized_odds")] for m in swept}
-        taken = [best_of_seed(column, swept, seed) for seed in column.runs("aim-fair")]
-        auto = [mean_of(taken, key) for key in ("accuracy", "equalized_odds")]
-        order = sorted(swept, key=lambda method: means[method][1])
-        shown = [name.partition(FROM)[2].replace("_paper", ", paper's settings")]
-        ks = ", ".join(str(record["settings"]["top_k"]) for record in taken)
-        for values, k in ((auto, ks), *((means[m], k_of(m)) for m in (order[0], order[-1]))):
-            shown += [*(f"{value:.1f}" for value in values), k]
-        rows.append(tuple(shown))
-    return as_table(rows)
-
-
-RANK_NOTE = (
-    "Means over the seeds. *between the rankings*: Spearman's correlation, over the network's tensors, of the gap that the domain "
-    "makes with the gap that the bias makes. Were it 1, the two rankings would be each other's reverse, and k of n tensors in both "
-    "would leave 2k - n of them. *between seeds*: the same correlation of two seeds' rankings of one kind."
-)
-
-
-def rank_table(settings: dict[str, dict[str, Column]]) -> list[str]:
-    """How the two rankings of a source agree with each other and between seeds, and what is chosen."""
-    rows = [
-        (
-            "source",
-            "seeds",
-            "between the rankings",
-            "domain, between seeds",
-            "bias, between seeds",
-            "chosen",
-            "chosen in all seeds",
-        )
-    ]
-    for source, found in settings.items():
-        ranked = [column.sensitivity for column in found.values() if not column.sensitivity.empty]
-        if not ranked:
-            continue
-        ranks = max(ranked, key=lambda table: table["seed"].nunique())  # a seed's are the same in every setting
-        seeds = {seed: table.set_index("name") for seed, table in ranks.groupby("seed")}
-        own = [spearmanr(table["domain_gap"], table["bias_gap"]).statistic for table in seeds.values()]
-        shown = [source, str(len(seeds)), f"{np.mean(own):.3f}"]
-        for which in ("domain_rank", "bias_rank"):
-            matrix = rank_correlations(pd.DataFrame({seed: table[which] for seed, table in seeds.items()}))
-            pairs = matrix[np.triu_indices(len(seeds), 1)]
-            shown.append(f"{pairs.mean():.3f}" if len(pairs) else "–")
-        masks = [set(table.index[table["chosen"].astype(bool)]) for table in seeds.values()]
-        shown += [", ".join(sorted({str(len(mask)) for mask in masks})), str(len(set.intersection(*masks)))]
-        rows.append(tuple(shown))
-    return as_table(rows)
-
-
-def best_of_seed(column: Column, methods: list[str], seed: int) -> dict:
-    """The record that `--top-k auto` takes."""
-    found = [column.runs(method)[seed] for method in methods if seed in column.runs(method)]
-    accuracy = [record["val_metrics"]["accuracy"] for record in found]
-    return found[choose(accuracy, [record["held_out_metrics"]["equalized_odds"] for record in found])]
-
-
-def k_of(method: str) -> str:
-    """The k in a method's name; the paper's where it has none."""
-    return method.partition("=")[2] or "55"
-
-
-def mean_of(records, key: str) -> float:
-    """The mean of a metric over records, in percent."""
-    values = [record["metrics"][key] for record in records]
-    return 100 * sum(values) / len(values)
-
-
-def settings_table(columns: dict[str, Column], notes: dict[str, dict], chosen: dict[str, str]) -> list[str]:
-    """ERM, then for each method the chosen setting, the paper's, and all others that were run or diverged."""
-    entries = {setting: entries_of(column) for setting, column in columns.items()}
-    first = next(iter(entries.values()))
-    rows = [HEADINGS, ("erm", "–", *numbers(first["erm"]))]
-    for method in dict.fromkeys((*TUNED, *LIKE_AIM_FAIR, *UNTUNED, *FROM_START)):
-        best = chosen.get("aim-fair" if method in LIKE_AIM_FAIR else method)
-        for setting in sorted(GRID, key=lambda setting: (setting != best, setting != PAPER)):
-            lost = notes.get(setting, {}).get(method, ())
-            if method in entries.get(setting, {}) or lost:
-                marks = [mark for mark, is_so in (("chosen", setting == best), ("paper", setting == PAPER)) if is_so]
-                name = ", ".join([setting.replace("_", " ") if setting != PAPER else "", *marks]).strip(", ")
-                name = "–" if method in (*UNTUNED, *FROM_START) else name
-                name += f" (diverged: seed {', '.join(map(str, lost))})" if lost else ""
-                found = entries[setting].get(method)
-                rows.append((row_label(method), name, *(numbers(found) if found else ["–"] * 6)))
-    return as_table(rows)
-
-
-def as_table(rows: list[tuple]) -> list[str]:
-    """Rows as lines of Markdown, the first being the heading."""
-    return ["| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
-
-
-def entries_of(column: Column) -> dict[str, Entry]:
-    """A column's rows by method."""
-    accuracies = column_accuracies(column)
-    return {entry.row: entry for entry in make_entries(column.methods, column, accuracies, {})}
-
-
-def numbers(entry: Entry) -> list[str]:
-    """The cells of a row behind its name and setting."""
-    shown = []
-    for key in ("ACC", "WST", "EO"):
-        value, spread = entry.ours[key]
-        shown.append(f"{value:.1f}" if spread is None else f"{value:.1f} ± {spread:.1f}")
-    for key in ("ACC", "EO"):
-        change = entry.change.get(key)
-        shown.append("{:+.1f} ({:+.1f} to {:+.1f})".format(*change) if change else "–")
-    return [str(entry.n), *shown]
 
 
 if __name__ == "__main__":

@@ -1,28 +1,10 @@
-"""The evidence on real faces: a ResNet-18 from ImageNet weights, biased real faces, and unbiased faces of several origins.
+"""The runs of one study: its biased models, its fine-tunings, and what is chosen among them."""
 
-    python -m results.real_faces --data data --weights resnet18.safetensors --precision bf16 --jobs 12
-
---data holds celeba/ (CelebA's own layout), UTKFace/, t2i_faces/, utkface_smiles.csv and generated/ (stable_diffusion/generation.sh
---outdir data/generated): what `STUDIES` names. The steps, each of which skips what is recorded, so that an interrupted run goes on:
-    erm       the biased models with the learning rates of `PRE_TRAIN_LRS`; what does better on val is every method's
-    choose    for each source, the settings of `GRID` on the first seed; `models.choice` takes one for each fine-tuned method:
-              accuracy on real val, and of the best the lowest equalized odds on held-out images of the source
-    runs      all methods with their settings, and with the paper's, on all seeds
-    settings  full fine-tuning and AIM-Fair in every setting on all seeds: what explains what
-    start     what trains from the start: on real images alone (table 1), and with those of each source (table 3)
-
-The test set plays no part before the tables are made (`python -m results.real_faces_page`). `--jobs N` keeps N processes at work:
-a small network leaves a GPU idle, so let them share it. Other flags go to train.py. Minutes on a large GPU with 12 processes; on
-two cores some 8 hours at 64 pixels (--image-size 64). Everything a call prints is in <output>/<study>/logs.
-"""
-
-import argparse
 import json
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -31,100 +13,22 @@ from threading import BoundedSemaphore, Lock
 from datasets.real import read_real, training_list
 from models.choice import choose
 from models.options import folder_name
-from utils.arguments import positive_int, seed_number
-from utils.errors import UserError, command_line
+from results.real_faces.studies import (
+    DIVERGED,
+    GRID,
+    IMAGE_SIZE,
+    LIKE_AIM_FAIR,
+    NOTES,
+    PAPER,
+    PRE_TRAIN_LRS,
+    REST,
+    STUDIES,
+    TUNED,
+    UNTUNED,
+)
+from utils.errors import UserError
 from utils.files import write_whole
 from utils.records import ROOT, copy_record, read_record, record_folder
-
-PRE_TRAIN_LRS = (0.01, 0.03)  # the first is the paper's
-IMAGE_SIZE = 112  # CelebA's files here have 89 x 109 pixels
-# Rows of the paper's tables 3 and 4, and the nearest relative.
-TUNED = ("full", "linear-probe", "random-mask:share=0.7", "surgical", "aim-fair")
-# With the settings that aim-fair got: the sweep of k, and the cosine in place of the difference.
-LIKE_AIM_FAIR = (*(f"aim-fair:top-k={k}" for k in (35, 40, 45, 50, 60)), "cosine")
-UNTUNED = ("last-layer",)  # it has no learning rate
-REAL_ALONE = ("cvar-dro", "lff", "jtt", "eiil", "group-dro")
-FROM_START = ("synthetic-only", "supplement", "ffr")
-PAPER = "paper"  # 10 epochs at 0.06 in batches of 128; the statistics of batch norm follow the synthetic images
-GRID = {
-    PAPER: (),
-    "paper_hold": ("--batch-norm", "hold"),
-    **{
-        f"{norm}_{lr:g}": ("--batch-norm", norm, "--fine-tune-lr", f"{lr:g}")
-        for norm in ("follow", "hold", "real")
-        for lr in (0.01, 0.002)
-    },
-}
-DIVERGED, NOTES = "the loss is", "diverged.json"  # what train.py says of it, and where it is noted
-REST = "rest"  # the source that has no path: real images of the same data
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where unbiased images come from, and how many of each cell, biased in all, and held out of each cell are used.
-
-    `batch` is that of fine-tuning outside the paper's rows: an epoch of few images has few steps. Without a `path` it is
-    the real images that are in none of the study's lists.
-    """
-
-    path: str | None
-    balanced: int
-    imbalanced: int
-    held_out: int
-    batch: int | None = None
-
-    def counts(self) -> list[str]:
-        """As train.py takes them."""
-        numbers = {"balanced": self.balanced, "imbalanced": self.imbalanced, "held-out": self.held_out}
-        return [text for name, number in numbers.items() for text in (f"--number-{name}-synthetic", str(number))]
-
-
-@dataclass(frozen=True)
-class Study:
-    """A pair of a data set, `real` biased images of it, its sources of unbiased ones, and more flags of train.py."""
-
-    pair: str
-    dataset: str
-    folder: str
-    real: int
-    sources: dict[str, Source]
-    flags: tuple[str, ...] = ()
-
-
-UTKFACE = Source("utkface_smiles.csv", balanced=1300, imbalanced=2600, held_out=200)
-STUDIES = {
-    "Smiling_Male": Study(
-        "Smiling_Male",
-        "celeba",
-        "celeba",
-        20000,
-        {
-            "t2i": Source("t2i_faces/faces.csv", balanced=100, imbalanced=240, held_out=29, batch=32),
-            "generated": Source("generated", balanced=1000, imbalanced=2000, held_out=200),
-            "utkface": UTKFACE,
-            REST: Source(None, balanced=250, imbalanced=600, held_out=50, batch=32),
-        },
-    ),
-    # UTKFace's images end at forehead and chin; this box of CelebA's has eyes and mouth at the same places.
-    "Smiling_Male_cropped": Study(
-        "Smiling_Male",
-        "celeba",
-        "celeba",
-        20000,
-        {"utkface": UTKFACE},
-        ("--real-crop", "0.24", "0.37", "0.76", "0.84"),
-    ),
-    "Smiling_Young": Study(
-        "Smiling_Young",
-        "celeba",
-        "celeba",
-        5600,
-        {"generated": Source("generated", balanced=1000, imbalanced=2000, held_out=200)},
-    ),
-    "Female_White": Study(
-        "Female_White", "utkface", "UTKFace", 2400, {REST: Source(None, balanced=800, imbalanced=1600, held_out=100)}
-    ),
-}
 
 
 class Evidence:
@@ -251,52 +155,3 @@ def at_once(calls: list) -> list:
     """The results of functions that are called in threads; the first failure is raised when all have ended."""
     with ThreadPoolExecutor(max(1, len(calls))) as pool:
         return [future.result() for future in [pool.submit(call) for call in calls]]
-
-
-def work(evidence: Evidence, sources: list[str], steps: list[str], seeds: list[int]) -> None:
-    """The steps that were asked for; the biased models of the seeds come first in any case."""
-    lr = evidence.biased_models(seeds)
-
-    def of_source(source: str) -> None:
-        if {"choose", "runs"} & set(steps):
-            chosen = evidence.chosen(source, seeds[0], lr)
-        if "runs" in steps:
-            evidence.runs(source, chosen, seeds, lr)
-        if "settings" in steps:
-            at_once([lambda s=s: evidence.tune(source, s, ("full", "aim-fair"), seeds, lr) for s in GRID])
-        if "start" in steps:
-            at_once([lambda seed=seed: evidence.tune(source, PAPER, FROM_START, [seed], lr) for seed in seeds])
-
-    def alone() -> None:
-        if "start" in steps:
-            lrs, folder = ["--pre-train-lr", str(lr)], f"erm_{lr:g}"
-            at_once([lambda seed=seed: evidence.train(folder, REAL_ALONE, [seed], lrs) for seed in seeds])
-
-    at_once([*(lambda source=source: of_source(source) for source in sources), alone])
-
-
-def main() -> None:
-    """The command line; flags that aren't listed go to train.py."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True, help="ResNet-18 trained on ImageNet")
-    parser.add_argument("--output", type=Path, default=Path("results/runs/real_faces"))
-    parser.add_argument("--seeds", type=seed_number, nargs="+", default=[100, 200, 300])
-    parser.add_argument("--study", choices=tuple(STUDIES), default="Smiling_Male")
-    parser.add_argument("--sources", nargs="+", help="default: all of the study")
-    steps = ("erm", "choose", "runs", "settings", "start")
-    parser.add_argument("--steps", nargs="+", choices=steps, default=["choose", "runs"], help="default: choose runs")
-    parser.add_argument("--jobs", type=positive_int, default=1, help="processes at once (default: 1)")
-    args, flags = parser.parse_known_args()
-    known = STUDIES[args.study].sources
-    if wrong := set(args.sources or ()) - set(known):
-        raise UserError(f"--sources {min(wrong)}: {args.study} has {', '.join(known)}")
-    jobs = BoundedSemaphore(args.jobs)
-    evidence = Evidence(args.study, args.data, args.weights, args.output, flags, jobs)
-    work(evidence, (args.sources or list(known)) if args.steps != ["erm"] else [], args.steps, args.seeds)
-
-
-if __name__ == "__main__":
-    command_line(main)

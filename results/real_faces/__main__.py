@@ -1,0 +1,81 @@
+"""The evidence on real faces: a ResNet-18 from ImageNet weights, biased real faces, and unbiased faces of several origins.
+
+    python -m results.real_faces --data data --weights resnet18.safetensors --precision bf16 --jobs 12
+
+--data holds celeba/ (CelebA's own layout), UTKFace/, t2i_faces/, utkface_smiles.csv and generated/ (stable_diffusion/generation.sh
+--outdir data/generated): what `STUDIES` names. The steps, each of which skips what is recorded, so that an interrupted run goes on:
+    erm       the biased models with the learning rates of `PRE_TRAIN_LRS`; what does better on val is every method's
+    choose    for each source, the settings of `GRID` on the first seed; `models.choice` takes one for each fine-tuned method:
+              accuracy on real val, and of the best the lowest equalized odds on held-out images of the source
+    runs      all methods with their settings, and with the paper's, on all seeds
+    settings  full fine-tuning and AIM-Fair in every setting on all seeds: what explains what
+    start     what trains from the start: on real images alone (table 1), and with those of each source (table 3)
+
+The test set plays no part before the tables are made (`python -m results.real_faces.page`). `--jobs N` keeps N processes at work:
+a small network leaves a GPU idle, so let them share it. Other flags go to train.py. Minutes on a large GPU with 12 processes; on
+two cores some 8 hours at 64 pixels (--image-size 64). Everything a call prints is in <output>/<study>/logs.
+"""
+
+import argparse
+from pathlib import Path
+from threading import BoundedSemaphore
+
+from results.real_faces.evidence import Evidence, at_once
+from results.real_faces.studies import (
+    FROM_START,
+    GRID,
+    PAPER,
+    REAL_ALONE,
+    STUDIES,
+)
+from utils.arguments import positive_int, seed_number
+from utils.errors import UserError, command_line
+
+
+def work(evidence: Evidence, sources: list[str], steps: list[str], seeds: list[int]) -> None:
+    """The steps that were asked for; the biased models of the seeds come first in any case."""
+    lr = evidence.biased_models(seeds)
+
+    def of_source(source: str) -> None:
+        if {"choose", "runs"} & set(steps):
+            chosen = evidence.chosen(source, seeds[0], lr)
+        if "runs" in steps:
+            evidence.runs(source, chosen, seeds, lr)
+        if "settings" in steps:
+            at_once([lambda s=s: evidence.tune(source, s, ("full", "aim-fair"), seeds, lr) for s in GRID])
+        if "start" in steps:
+            at_once([lambda seed=seed: evidence.tune(source, PAPER, FROM_START, [seed], lr) for seed in seeds])
+
+    def alone() -> None:
+        if "start" in steps:
+            lrs, folder = ["--pre-train-lr", str(lr)], f"erm_{lr:g}"
+            at_once([lambda seed=seed: evidence.train(folder, REAL_ALONE, [seed], lrs) for seed in seeds])
+
+    at_once([*(lambda source=source: of_source(source) for source in sources), alone])
+
+
+def main() -> None:
+    """The command line; flags that aren't listed go to train.py."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True, help="ResNet-18 trained on ImageNet")
+    parser.add_argument("--output", type=Path, default=Path("results/runs/real_faces"))
+    parser.add_argument("--seeds", type=seed_number, nargs="+", default=[100, 200, 300])
+    parser.add_argument("--study", choices=tuple(STUDIES), default="Smiling_Male")
+    parser.add_argument("--sources", nargs="+", help="default: all of the study")
+    steps = ("erm", "choose", "runs", "settings", "start")
+    parser.add_argument("--steps", nargs="+", choices=steps, default=["choose", "runs"], help="default: choose runs")
+    parser.add_argument("--jobs", type=positive_int, default=1, help="processes at once (default: 1)")
+    args, flags = parser.parse_known_args()
+    known = STUDIES[args.study].sources
+    if wrong := set(args.sources or ()) - set(known):
+        raise UserError(f"--sources {min(wrong)}: {args.study} has {', '.join(known)}")
+    jobs = BoundedSemaphore(args.jobs)
+    evidence = Evidence(args.study, args.data, args.weights, args.output, flags, jobs)
+    work(evidence, (args.sources or list(known)) if args.steps != ["erm"] else [], args.steps, args.seeds)
+
+
+if __name__ == "__main__":
+    command_line(main)

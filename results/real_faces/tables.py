@@ -1,0 +1,192 @@
+"""The tables of the pages on real faces, as lines of Markdown."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from models.choice import choose
+from models.options import AUTO_TOP_K
+from results.columns import Column, read_column
+from results.figures import sweeps_k
+from results.intervals import difference
+from results.real_faces.figures import rank_correlations
+from results.real_faces.studies import FROM_START, GRID, LIKE_AIM_FAIR, PAPER, TUNED, UNTUNED
+from results.rows import FROM, row_label
+from results.tables import Entry, column_accuracies, make_entries, places
+
+ERM = "erm.json"
+HEADINGS = ("method", "settings", "n", "ACC", "WST", "EO", "ACC to ERM", "EO to ERM")
+SIDE_BY_SIDE = ("synthetic-only", "linear-probe", "full", "random-mask:share=0.7", "surgical", "aim-fair")
+AGAINST = ("full", "random-mask:share=0.7", "cosine", "surgical", "linear-probe")
+AGAINST_NOTE = (
+    "AIM-Fair less another method, each with its own settings of the column: points, with 95 % intervals for other seeds and other "
+    "test images."
+)
+
+
+def erm_table(records: Path) -> list[str]:
+    """The biased model with each learning rate that was tried."""
+    found = json.loads((records / ERM).read_text())
+    rows = [("learning rate", "accuracy on val, mean of the seeds", *HEADINGS[2:6])]
+    for lr, accuracy in found["val_accuracy"].items():
+        entry = entries_of(read_column(records / f"erm_{float(lr):g}"))["erm"]
+        mark = " (chosen)" if float(lr) == found["chosen"] else ""
+        rows.append((f"{lr}{mark}", f"{100 * accuracy:.1f}", *numbers(entry)[:4]))
+    return as_table(rows)
+
+
+def side_by_side(columns: dict[str, Column]) -> list[str]:
+    """ACC / WST / EO of the main methods: a row for each, a column for each source and for the paper's settings."""
+    entries = {name: entries_of(column) for name, column in columns.items()}
+    heads = map(source_of, columns)
+    rows = [("method", *heads)]
+    for method in ("erm", *SIDE_BY_SIDE):
+        cells = [entries[name].get(method) for name in columns]
+        if any(cells):
+            rows.append((row_label(method), *(" / ".join(numbers(cell)[1:4]) if cell else "–" for cell in cells)))
+    return ["ACC / WST / EO:", "", *as_table(rows)]
+
+
+def against_table(columns: dict[str, Column]) -> list[str]:
+    """AIM-Fair's accuracy and equalized odds less those of the nearest methods, from the seeds that both have."""
+    rows = [("source", "less", "ACC", "WST", "EO")]
+    for name, column in columns.items():
+        accuracies = column_accuracies(column)
+        for method in AGAINST:
+            if {method, "aim-fair"} <= set(column.methods):
+                found = difference(accuracies, places("aim-fair", column), places(method, column))
+                values = (tuple(100 * value for value in found[key]) for key in ("ACC", "WST", "EO"))
+                shown = ("{:+.1f} ({:+.1f} to {:+.1f})".format(*value) for value in values)
+                rows.append((source_of(name), row_label(method), *shown))
+    return as_table(rows)
+
+
+def source_of(column: str) -> str:
+    """The source in a column's name, and whether it is of the paper's settings."""
+    return column.partition(FROM)[2].replace("_paper", ", paper's settings")
+
+
+K_NOTE = (
+    "Test accuracy and equalized odds of AIM-Fair for the k that `--top-k auto` takes for each seed without the test set, and for "
+    "the fixed k that are best and worst by test equalized odds in the mean of the seeds."
+)
+
+
+def k_table(columns: dict[str, Column]) -> list[str]:
+    """What a fixed k costs against one that is chosen for each seed, from the records of the sweep."""
+    rows = [("source", "auto: ACC", "EO", "k taken", "best k: ACC", "EO", "k", "worst k: ACC", "EO", "k")]
+    for name, column in columns.items():
+        swept = [m for m in column.methods if sweeps_k(m) and int(k_of(m)) in AUTO_TOP_K]
+        if len(swept) < 3:
+            continue
+        means = {m: [mean_of(column.runs(m).values(), key) for key in ("accuracy", "equalized_odds")] for m in swept}
+        taken = [best_of_seed(column, swept, seed) for seed in column.runs("aim-fair")]
+        auto = [mean_of(taken, key) for key in ("accuracy", "equalized_odds")]
+        order = sorted(swept, key=lambda method: means[method][1])
+        shown = [source_of(name)]
+        ks = ", ".join(str(record["settings"]["top_k"]) for record in taken)
+        for values, k in ((auto, ks), *((means[m], k_of(m)) for m in (order[0], order[-1]))):
+            shown += [*(f"{value:.1f}" for value in values), k]
+        rows.append(tuple(shown))
+    return as_table(rows)
+
+
+RANK_NOTE = (
+    "Means over the seeds. *between the rankings*: Spearman's correlation, over the network's tensors, of the gap that the domain "
+    "makes with the gap that the bias makes. Were it 1, the two rankings would be each other's reverse, and k of n tensors in both "
+    "would leave 2k - n of them. *between seeds*: the same correlation of two seeds' rankings of one kind."
+)
+
+
+def rank_table(settings: dict[str, dict[str, Column]]) -> list[str]:
+    """How the two rankings of a source agree with each other and between seeds, and what is chosen."""
+    rows = [
+        (
+            "source",
+            "seeds",
+            "between the rankings",
+            "domain, between seeds",
+            "bias, between seeds",
+            "chosen",
+            "chosen in all seeds",
+        )
+    ]
+    for source, found in settings.items():
+        ranked = [column.sensitivity for column in found.values() if not column.sensitivity.empty]
+        if not ranked:
+            continue
+        ranks = max(ranked, key=lambda table: table["seed"].nunique())  # a seed's are the same in every setting
+        seeds = {seed: table.set_index("name") for seed, table in ranks.groupby("seed")}
+        own = [spearmanr(table["domain_gap"], table["bias_gap"]).statistic for table in seeds.values()]
+        shown = [source, str(len(seeds)), f"{np.mean(own):.3f}"]
+        for which in ("domain_rank", "bias_rank"):
+            matrix = rank_correlations(pd.DataFrame({seed: table[which] for seed, table in seeds.items()}))
+            pairs = matrix[np.triu_indices(len(seeds), 1)]
+            shown.append(f"{pairs.mean():.3f}" if len(pairs) else "–")
+        masks = [set(table.index[table["chosen"].astype(bool)]) for table in seeds.values()]
+        shown += [", ".join(sorted({str(len(mask)) for mask in masks})), str(len(set.intersection(*masks)))]
+        rows.append(tuple(shown))
+    return as_table(rows)
+
+
+def best_of_seed(column: Column, methods: list[str], seed: int) -> dict:
+    """The record that `--top-k auto` takes."""
+    found = [column.runs(method)[seed] for method in methods if seed in column.runs(method)]
+    accuracy = [record["val_metrics"]["accuracy"] for record in found]
+    return found[choose(accuracy, [record["held_out_metrics"]["equalized_odds"] for record in found])]
+
+
+def k_of(method: str) -> str:
+    """The k in a method's name; the paper's where it has none."""
+    return method.partition("=")[2] or "55"
+
+
+def mean_of(records, key: str) -> float:
+    """The mean of a metric over records, in percent."""
+    values = [record["metrics"][key] for record in records]
+    return 100 * sum(values) / len(values)
+
+
+def settings_table(columns: dict[str, Column], notes: dict[str, dict], chosen: dict[str, str]) -> list[str]:
+    """ERM, then for each method the chosen setting, the paper's, and all others that were run or diverged."""
+    entries = {setting: entries_of(column) for setting, column in columns.items()}
+    first = next(iter(entries.values()))
+    rows = [HEADINGS, ("erm", "–", *numbers(first["erm"]))]
+    for method in dict.fromkeys((*TUNED, *LIKE_AIM_FAIR, *UNTUNED, *FROM_START)):
+        best = chosen.get("aim-fair" if method in LIKE_AIM_FAIR else method)
+        for setting in sorted(GRID, key=lambda setting: (setting != best, setting != PAPER)):
+            lost = notes.get(setting, {}).get(method, ())
+            if method in entries.get(setting, {}) or lost:
+                marks = [mark for mark, is_so in (("chosen", setting == best), ("paper", setting == PAPER)) if is_so]
+                name = ", ".join([setting.replace("_", " ") if setting != PAPER else "", *marks]).strip(", ")
+                name = "–" if method in (*UNTUNED, *FROM_START) else name
+                name += f" (diverged: seed {', '.join(map(str, lost))})" if lost else ""
+                found = entries[setting].get(method)
+                rows.append((row_label(method), name, *(numbers(found) if found else ["–"] * 6)))
+    return as_table(rows)
+
+
+def as_table(rows: list[tuple]) -> list[str]:
+    """Rows as lines of Markdown, the first being the heading."""
+    return ["| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
+
+
+def entries_of(column: Column) -> dict[str, Entry]:
+    """A column's rows by method."""
+    accuracies = column_accuracies(column)
+    return {entry.row: entry for entry in make_entries(column.methods, column, accuracies, {})}
+
+
+def numbers(entry: Entry) -> list[str]:
+    """The cells of a row behind its name and setting."""
+    shown = []
+    for key in ("ACC", "WST", "EO"):
+        value, spread = entry.ours[key]
+        shown.append(f"{value:.1f}" if spread is None else f"{value:.1f} ± {spread:.1f}")
+    for key in ("ACC", "EO"):
+        change = entry.change.get(key)
+        shown.append("{:+.1f} ({:+.1f} to {:+.1f})".format(*change) if change else "–")
+    return [str(entry.n), *shown]
