@@ -218,10 +218,19 @@ def test_labels_of_points_cover_nothing():
     assert not any(place == (109, 104, "start") for place in places)  # there the second point lies
 
 
-@pytest.mark.parametrize("column", ["toy/Smiling_Male", "toy/Smiling_Male_real-10", "celeba_64/Smiling_Male"])
+@pytest.mark.parametrize("column", ["toy/Smiling_Male", "toy/Smiling_Male_real-10"])
 def test_the_committed_records_have_a_report(column, tmp_path):
-    text = make(RECORDS / column, tmp_path / "report.html")
-    assert ("it has hardly learned its task" in text) == column.startswith("celeba_64")
+    assert "it has hardly learned its task" not in make(RECORDS / column, tmp_path / "report.html")
+
+
+def test_a_report_says_that_a_biased_model_has_hardly_learned_its_task(tmp_path):
+    weak = shutil.copytree(RECORDS / "toy" / "Smiling_Male", tmp_path / "weak")
+    records = [json.loads(line) for line in (weak / "records.jsonl").read_text().splitlines()]
+    for record in records:
+        if record["method"] == "erm":
+            record["metrics"]["accuracy"] = 0.52
+    (weak / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert "it has hardly learned its task" in make(weak, tmp_path / "report.html")
 
 
 def test_a_report_without_faces_does_not_wait_for_torch():

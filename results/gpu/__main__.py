@@ -160,12 +160,14 @@ def record(name: str, work: Path, status: str, seconds: float) -> dict:
     if status == FINISHED:
         return found
     inner = [f"{log.stem}: {line}" for log in sorted((work / name).glob("*.log")) for line in tail(log, 3)]
-    return {**found, "said": [*inner, *tail(work / f"{name}.log", LAST_LINES)]}
+    said = [*inner, *tail(work / f"{name}.log", LAST_LINES)]
+    return {**found, "said": [line.replace(str(work), "<work>") for line in said]}
 
 
 def tail(log: Path, count: int) -> list[str]:
     """The last lines of a log that hold anything."""
-    return [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-count:]
+    lines = (line for line in log.read_text(errors="replace").splitlines() if line.strip())
+    return [line for line in lines if not line.startswith("{'what'")][-count:]  # its rows are in the record already
 
 
 def parse_args() -> argparse.Namespace:
