@@ -1,18 +1,23 @@
 """The report, from records made up here: what it says, what it refuses, and how it looks in a real browser."""
 
+import base64
+import io
 import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 from browser import Browser, chromium
 from conftest import ROOT, assert_one_line_error, run_here, run_script
+from PIL import Image
 from report_records import put, put_four, put_synthetic
 
 from datasets.pairs import Pair
+from datasets.real import read_real
 from results.columns import pack_column, read_column
 from results.report import __main__ as report
-from results.report import asked, meaning
+from results.report import asked, faces, meaning
 from results.report.charts import Axes, place_labels
 from results.report.page import main_method, row_entries
 
@@ -150,6 +155,30 @@ def test_real_faces_are_shown_as_they_were_cropped(toy, tmp_path):
         text = make(tmp_path / name, tmp_path / f"{name}.html", "--real", toy)
         sheets.append(re.findall('data:image/jpeg;base64,[^"]*', text))
     assert len(sheets[0]) == len(sheets[1]) == 4 and not set(sheets[0]) & set(sheets[1])
+
+
+def mean_faces(text):
+    return re.findall(
+        r'<img src="(data:image/jpeg;base64,[^"]*)" alt="the mean of (\d+) (real|synthetic) faces">', text
+    )
+
+
+def test_mean_faces_show_the_framing_also_where_single_faces_are_left_out(toy, tmp_path, monkeypatch):
+    put_synthetic(tmp_path / "synthetic")
+    pages = []
+    for least, real in ((2, {}), (2, {"real_crop": [0.25, 0.25, 0.75, 0.75]}), (50, {})):
+        monkeypatch.setattr(faces, "MEAN_LEAST", least)
+        runs = tmp_path / f"runs_{len(pages)}"
+        put(runs, toy, "erm", 100, [0.4, 0.1, 0.1, 0.4], real={"dataset": "celeba", **real})
+        options = ("--real", toy, "--synthetic", tmp_path / "synthetic")
+        pages.append(mean_faces(make(runs, tmp_path / "report.html", *options)))
+    assert [kind for *_, kind in pages[0]] == ["real", "synthetic"] and not pages[2]
+    assert pages[0][0] != pages[1][0] and pages[0][1] == pages[1][1]  # the crop is of the real ones
+    picture = Image.open(io.BytesIO(base64.b64decode(pages[0][0][0].partition(",")[2])))
+    lists = read_real("toy", toy, "Smiling_Male")
+    paths = [lists.folder / name for name in lists.tables["test"].index]
+    read = [np.asarray(Image.open(path).resize((96, 96), Image.Resampling.BILINEAR), float) for path in paths]
+    assert np.abs(np.asarray(picture, float) - np.mean(read, axis=0)).mean() < 3  # but for the JPEG
 
 
 def test_other_synthetic_images_are_a_line_and_no_folder_an_error(runs, tmp_path):

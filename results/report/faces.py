@@ -5,6 +5,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
@@ -19,6 +20,7 @@ from utils.files import is_inside
 COLUMNS, ROWS = 6, 2
 SIDES = {4: 96, 8: 64}  # pixels of a face by the number of cells; more cells get smaller ones
 SMALLEST = 40
+MEAN_SIDE, MEAN_OF, MEAN_LEAST = 96, 200, 50  # pixels of a mean face, of how many it is made, and of how few at least
 
 
 @dataclass(frozen=True)
@@ -55,19 +57,44 @@ def real_sheets(lists: Splits, test: pd.DataFrame, pair: Pair, box: tuple[float,
 
     Of each image the part in `box` is shown, as the network sees it (`datasets.images.read_part`).
 
-    Raises `UserError` where the data don't hold these images.
+    The data must hold these images (`check_tested_on`).
     """
-    known, names = set(map(str, lists.tables["test"].index)), test["name"].astype(str)
-    strangers = [name for name in names if name not in known or not is_inside(name)]
-    if strangers:
-        raise UserError(
-            f"--real: {lists.folder} has no test image {strangers[0]!r}; give the data that the runs were tested on"
-        )
+    names = test["name"].astype(str)
     cell = test["target"].to_numpy() * (len(pair.cells) // 2) + test["protected"].to_numpy()
     return {
         pair.cells[i]: _sheet([lists.folder / name for name in names[cell == i]], len(pair.cells), box=box)
         for i in range(len(pair.cells))
     }
+
+
+def check_tested_on(lists: Splits, test: pd.DataFrame) -> None:
+    """Raise `UserError` where the data don't hold the test images in the column `name`."""
+    known = set(map(str, lists.tables["test"].index))
+    strangers = [name for name in test["name"].astype(str) if name not in known or not is_inside(name)]
+    if strangers:
+        raise UserError(
+            f"--real: {lists.folder} has no test image {strangers[0]!r}; give the data that the runs were tested on"
+        )
+
+
+def mean_synthetic_face(root: Path, pair: Pair, prompt_type: str) -> Sheet:
+    """The mean of synthetic images of all cells, as the network sees them: how they are framed."""
+    return _mean_face([path for files in cell_files(root, pair, prompt_type)[1].values() for path in files])
+
+
+def mean_real_face(lists: Splits, box: tuple[float, ...] = WHOLE) -> Sheet:
+    """The mean of real test images, of the part of each in `box`. It shows nobody: it is made of 50 at least."""
+    return _mean_face([lists.folder / str(name) for name in lists.tables["test"].index], box)
+
+
+def _mean_face(files: list[Path], box: tuple[float, ...] = WHOLE) -> Sheet:
+    if len(files) < MEAN_LEAST:
+        return Sheet("", 0, len(files))
+    chosen = [files[i] for i in np.linspace(0, len(files) - 1, min(len(files), MEAN_OF), dtype=int)]
+    side = (MEAN_SIDE, MEAN_SIDE)  # the aspect is not kept, as in the test transform
+    total = sum(np.asarray(read_part(path, box).resize(side, Image.Resampling.BILINEAR), np.float64) for path in chosen)
+    mean = Image.fromarray((total / len(chosen)).round().astype(np.uint8))
+    return Sheet(_data_uri(mean), len(chosen), len(files))
 
 
 def _sheet(files: list[Path], cells: int, faithful: str = "", *, box: tuple[float, ...] = WHOLE) -> Sheet:
@@ -80,11 +107,13 @@ def _sheet(files: list[Path], cells: int, faithful: str = "", *, box: tuple[floa
     for index, path in enumerate(shown):
         tile = ImageOps.fit(read_part(path, box), (side, side), Image.Resampling.LANCZOS)
         picture.paste(tile, (index % COLUMNS * side, index // COLUMNS * side))
+    return Sheet(_data_uri(picture), len(shown), len(files), faithful)
+
+
+def _data_uri(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
-    return Sheet(
-        f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", len(shown), len(files), faithful
-    )
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _faithful(folder: Path, files: dict[str, list[Path]]) -> dict[str, str]:

@@ -183,7 +183,7 @@ def auto_choices(runs: Path) -> dict[str, list[list[str]]]:
 def face_sheets(column: Column, method: str | None, pictures: Pictures) -> tuple[dict, dict[str, int] | None]:
     """The sheets of faces by cell, with a line where there are none; the cells of the training list, if known."""
     pair, real = asked.pair_of(column), asked.real_settings(column)
-    found = {"real": {}, "synthetic": {}, "real_said": "", "real_shown": ""}
+    found = {"real": {}, "synthetic": {}, "real_said": "", "real_shown": "", "means": {}}
     prompt_type = asked.method_settings(column, method).get("prompt_type", "contextual")
     found["synthetic_said"] = "Synthetic faces: none shown; --synthetic DIR adds them."
     if pictures.synthetic:
@@ -195,16 +195,22 @@ def face_sheets(column: Column, method: str | None, pictures: Pictures) -> tuple
     dataset = real.get("dataset", "")
     name = asked.DATASETS.get(dataset, dataset)
     if not pictures.real:
-        found["real_said"] = "Real faces: none shown; --real DIR adds them."
-    elif dataset not in OWN_TERMS and not pictures.show_real:
-        found["real_said"] = f"Real faces: left out, since the terms of {name} may not allow passing them on."
-    if found["real_said"]:
-        return found, None
+        return found | {"real_said": "Real faces: none shown; --real DIR adds them."}, None
     from datasets.images import WHOLE
     from datasets.real import read_real
-    from results.report.faces import real_sheets
+    from results.report.faces import check_tested_on, mean_real_face, mean_synthetic_face, real_sheets
 
     lists = read_real(dataset, pictures.real, pair.name)
+    check_tested_on(lists, column.predictions)
     box = tuple(real.get("real_crop", WHOLE))
-    found |= {"real": real_sheets(lists, column.predictions, pair, box), "real_shown": dataset}
+    if found["synthetic"]:
+        means = {
+            "real": mean_real_face(lists, box),
+            "synthetic": mean_synthetic_face(pictures.synthetic, pair, prompt_type),
+        }
+        found["means"] = means if all(mean.uri for mean in means.values()) else {}
+    if dataset in OWN_TERMS or pictures.show_real:
+        found |= {"real": real_sheets(lists, column.predictions, pair, box), "real_shown": dataset}
+    else:
+        found["real_said"] = f"Real faces: left out, since the terms of {name} may not allow passing them on."
     return found, asked.training_cells(lists.tables["train"], pair, real)
