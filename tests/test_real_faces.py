@@ -1,6 +1,7 @@
 """The evidence on real faces, on toy ones: each step, what it skips, and its page."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -12,6 +13,7 @@ from conftest import ROOT, run_here
 
 import train
 from datasets.celeba import biased_subset, image_folder, split_attributes
+from results.columns import read_column
 from results.real_faces import __main__ as command
 from results.real_faces import evidence as evidence_of
 from results.real_faces import page, studies, tables
@@ -185,9 +187,22 @@ def test_without_records_the_page_says_what_to_run(tmp_path):
     assert done.returncode == 2 and "results.real_faces" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_committed_pages_are_made_from_the_committed_records(tmp_path):
     for name in studies.STUDIES:
         if (ROOT / page.RECORDS / name).is_dir():
             page.make_pages(name, ROOT / page.RECORDS / name, tmp_path / name)
             for path in sorted((tmp_path / name).glob("*.md")):
                 assert path.read_bytes() == (ROOT / page.PAGES / name / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("path", ["README.md", "results/records/real_faces/README.md"])
+def test_the_numbers_that_are_told_are_those_of_the_records(path):
+    entries = tables.entries_of(read_column(ROOT / page.RECORDS / "Smiling_Male" / "t2i" / "paper"))
+    text = (ROOT / path).read_text(encoding="utf-8")
+    names = {"ERM": "erm", "linear probing": "linear-probe", "full fine-tuning": "full", "AIM-Fair": "aim-fair"}
+    told = dict(re.findall(r"^\| (ERM|linear probing|full fine-tuning|AIM-Fair) \| (8\d\.\d ± .*) \|$", text, re.M))
+    assert set(told) == set(names)
+    for name, cells in told.items():
+        ours = [cell.partition(" [")[0] for cell in cells.split(" | ")]
+        assert ours == tables.numbers(entries[names[name]])[1:4], name
