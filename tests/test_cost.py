@@ -106,8 +106,8 @@ def test_a_ranking_of_fewer_batches_costs_less_and_one_that_stops_by_itself_at_m
     assert ranking_work([*given, other], COMPUTE, "auto") == Work(trained=2 * (100 + 20 + 40))
     assert [images_trained(7, COMPUTE, most) for most in (None, 1, 2)] == [7, 7, 7]  # the only batch, though short
     row = [Asked(*given[0], 2, "aim-fair")]
-    for batches, images, note in ((None, 320, ""), (3, 160, ""), ("auto", 320, AT_MOST)):
-        rows = training_rows(row, Rates(1, 1, 1), COMPUTE, weights=1, memory=1, ranking_batches=batches)
+    for most, images, note in ((None, 320, ""), (3, 160, ""), ("auto", 320, AT_MOST)):
+        rows = training_rows(row, Rates(1, 1, 1), COMPUTE, weights=1, memory=1, ranking_batches=most)
         [ranking] = [found for found in rows if found.stage.startswith("ranking")]
         assert (ranking.images, ranking.note) == (images, note)
 
