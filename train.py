@@ -33,7 +33,7 @@ from models.experiment import Experiment
 from models.methods import COMPARISONS
 from models.options import BiasDegree, TopK
 from models.run import Outcome, Run
-from models.selection import choose_tensors, sensitivity_table
+from models.selection import choose_tensors
 from models.settings import Settings
 from models.timing import estimate
 from results.summary import write_summary
@@ -54,8 +54,7 @@ def selective_mask(run: Run, synthetic: SyntheticSets, top_k: int) -> tuple[list
     gaps between their gradients tell the `top_k` tensors that react least to the domain and the `top_k` that react most to
     the bias; the mask is what is among both (paper, section 3.3).
     """
-    real, biased, balanced = run.three_gradients(synthetic)
-    sensitivity = sensitivity_table(real, biased, balanced)
+    sensitivity = run.sensitivity(synthetic, top_k)  # of the gradients on real, biased and balanced synthetic faces
     chosen = choose_tensors(sensitivity, top_k)
     return chosen, sensitivity.assign(chosen=sensitivity["name"].isin(chosen))
 

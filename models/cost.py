@@ -19,6 +19,8 @@ COUNTED = (
 )
 COUNTED += ("synthetic-only", "ffr", "lff", "jtt", "eiil", "surgical", "last-layer")  # see `own_work`
 
+AT_MOST = "ranking: at most; --ranking-batches auto stops sooner where the mask settles"
+
 
 class Sizes(NamedTuple):
     """The images of the sets that a method works with (for `balanced` and `biased` 0 where it has none), and its epochs."""
@@ -67,9 +69,10 @@ class Asked(NamedTuple):
     folder: str
 
 
-def images_trained(images: int, compute: Compute) -> int:
-    """Those of an epoch: a last short batch may be left out (`models.batches.train_batches`)."""
-    return min(images, number_of_batches(images, compute) * compute.batch_size)
+def images_trained(images: int, compute: Compute, most: int | None = None) -> int:
+    """Those of an epoch, or of its first `most` batches: a last short one may be left out (`models.batches.train_batches`)."""
+    batches = number_of_batches(images, compute)
+    return min(images, (batches if most is None else min(most, batches)) * compute.batch_size)
 
 
 def fitted(images: int, epochs: int, val: int, compute: Compute, *, head: bool = False) -> Work:
@@ -125,19 +128,31 @@ def own_work(method: Method, sizes: Sizes, compute: Compute) -> Work | None:
     return None
 
 
-def ranking_work(methods: Iterable[tuple[Method, Sizes]], compute: Compute) -> Work:
-    """The mean gradients of one seed, those that several methods share once. Whoever has a bias degree takes them."""
-    passes = {}
+def ranking_work(methods: Iterable[tuple[Method, Sizes]], compute: Compute, batches: int | str | None = None) -> Work:
+    """The mean gradients of one seed, those that several methods share once. Whoever has a bias degree takes them.
+
+    `batches` is `--ranking-batches`. "auto" counts whole sets, an upper bound; there, methods share all three sets or none.
+    """
+    passes, most = {}, batches if isinstance(batches, int) else None
     for method, sizes in methods:
         if sizes.biased and method.options.get("top-k") != "auto":
-            prompts = method.options["prompt-type"]
-            passes["real"] = sizes.train
-            passes["biased", prompts, method.options["bias-degree"]] = sizes.biased
-            passes["balanced", prompts, sizes.balanced] = sizes.balanced
-    return Work(trained=sum(images_trained(images, compute) for images in passes.values()))
+            prompts, degree = method.options["prompt-type"], method.options["bias-degree"]
+            own = (prompts, degree, sizes.balanced) if batches == "auto" else None
+            passes["real", own] = sizes.train
+            passes["biased", prompts, degree, own] = sizes.biased
+            passes["balanced", prompts, sizes.balanced, own] = sizes.balanced
+    return Work(trained=sum(images_trained(images, compute, most) for images in passes.values()))
 
 
-def training_rows(asked: list[Asked], rates: Rates, compute: Compute, *, weights: int, memory: int) -> list[Row]:
+def training_rows(
+    asked: list[Asked],
+    rates: Rates,
+    compute: Compute,
+    *,
+    weights: int,
+    memory: int,
+    ranking_batches: int | str | None = None,
+) -> list[Row]:
     """The rows of every method, of the ranking and of the evaluation; `weights` are the bytes of a network."""
     rows, judged = [], []
     for method, sizes, seeds, folder in asked:
@@ -148,7 +163,7 @@ def training_rows(asked: list[Asked], rates: Rates, compute: Compute, *, weights
             work = Work(predicted=sizes.test + sizes.val + (sizes.held_out if method.fine_tunes else 0))
             seconds = seeds * rates.seconds(work)
             judged.append(Row("evaluation", f"{folder} evaluation", seeds * work.predicted, seconds, seeds))
-    return [*rows[:1], *ranking_rows(asked, rates, compute), *rows[1:], *judged]
+    return [*rows[:1], *ranking_rows(asked, rates, compute, ranking_batches), *rows[1:], *judged]
 
 
 def remark(method: Method) -> str:
@@ -158,12 +173,13 @@ def remark(method: Method) -> str:
     return f"{method.label}: counted as one {'fine-tuning' if method.fine_tunes else 'training from the start'}"
 
 
-def ranking_rows(asked: list[Asked], rates: Rates, compute: Compute) -> list[Row]:
+def ranking_rows(asked: list[Asked], rates: Rates, compute: Compute, batches: int | str | None) -> list[Row]:
     """The row of the mean gradients, if a method takes them; of as many seeds as its method of most."""
     ranked = [each for each in asked if each.sizes.biased and each.seeds]
     if not ranked:
         return []
-    work = ranking_work([(each.method, each.sizes) for each in ranked], compute)
+    work = ranking_work([(each.method, each.sizes) for each in ranked], compute, batches)
     seeds = max(each.seeds for each in ranked)
     key = " ".join(["ranking", *(each.folder for each in ranked)])
-    return [Row("ranking (mean gradients)", key, seeds * work.trained, seeds * rates.seconds(work), seeds)]
+    note = AT_MOST if batches == "auto" else ""
+    return [Row("ranking (mean gradients)", key, seeds * work.trained, seeds * rates.seconds(work), seeds, note=note)]

@@ -20,6 +20,7 @@ from models.choice import choose
 from models.classifier import head_names, new_classifier, outline
 from models.methods import of_network
 from models.options import Method, candidates, count_of, counted, parse_method, with_candidates
+from models.ranking import batches_used
 from models.run import Outcome, Run
 from models.selection import check_top_k
 from models.settings import Settings
@@ -50,6 +51,10 @@ class Experiment:
         if settings.batch_norm != "follow" and not batch_norms(network):
             raise UserError(
                 f"--batch-norm {settings.batch_norm}: {settings.network} has no batch norm; leave the flag out"
+            )
+        if settings.ranking_patience and settings.ranking_batches != "auto":
+            raise UserError(
+                f"--ranking-patience {settings.ranking_patience} says when --ranking-batches auto stops: add that, or leave it out"
             )
         self.known = known
         if settings.network != "resnet18":
@@ -136,6 +141,7 @@ class Experiment:
             outcome = train_method(method, run, self.sets[method.label])
             seconds = {"train": round(time.perf_counter() - start, 2)}
             content, predictions = self._judged(outcome, seconds)
+            content |= batches_used(outcome.tables)
             content = {"method": method.label, "seed": run.seed, **content, "settings": asked}
             tables = {"curve": pd.DataFrame(outcome.curve), **predictions, **outcome.tables}
             weights = {name: tensor.cpu().contiguous() for name, tensor in outcome.model.state_dict().items()}
@@ -159,7 +165,8 @@ class Experiment:
             if method.fine_tunes:
                 return {"biased_model": self.of_erm} | own | self.settings.of_fine_tuning()
             return self.of_erm | own
-        taken = self.settings.of_fine_tuning().keys() | (set() if method.fine_tunes else self.of_erm.keys())
+        taken = self.settings.of_fine_tuning().keys() | self.settings.of_ranking().keys()
+        taken |= set() if method.fine_tunes else self.of_erm.keys()
         if clash := taken & options.keys():
             raise UserError(
                 f"method {method.name}: its option {min(clash)} has the name of a setting; call it otherwise"
@@ -169,6 +176,7 @@ class Experiment:
         options["number_balanced_synthetic"] = sizes if hasattr(method.train, "cell_sizes") else min(sizes.values())
         if sets.biased_sizes:
             options["number_imbalanced_synthetic"] = self.settings.number_imbalanced_synthetic
+            options |= self.settings.of_ranking()
         if sets.left_out is not None:
             options["min_faithfulness"] = self.settings.min_faithfulness
             options["unfaithful_left_out"] = sets.left_out

@@ -29,6 +29,16 @@ def top_k(text: str) -> int | str:
     return text if text == "auto" else int(text)
 
 
+def ranking_batches(text: str) -> int | str:
+    """A number of batches, 1 or more, or "auto"."""
+    if text == "auto":
+        return text
+    try:
+        return positive_int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number of batches") from error
+
+
 def count_of(k: int | str | None, tensors: int) -> int | str:
     """What a `top_k` means for a network of so many tensors: a number, or "auto"; None is the paper's share."""
     if k is None:

@@ -1,5 +1,6 @@
 """What the methods of one seed share: the data, the biased model, the gradients at its weights, and how to train."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -13,9 +14,10 @@ from torch.optim.swa_utils import update_bn
 
 from datasets.images import FaceSet, MixedSet
 from datasets.synthetic import SyntheticSets
-from models.batches import Compute
+from models.batches import Batch, Compute, number_of_batches
 from models.classifier import new_classifier
-from models.selection import Gradients, mean_gradients
+from models.ranking import PATIENCE, SETS, RunningRanking, until_settled, with_batches
+from models.selection import Gradients, GradientSum, mean_gradients, sensitivity_table
 from models.settings import Settings
 from models.tensorboard import curve_log
 from models.training import Objective, RateShares, Schedule, fit, lone_images_named, mean_loss, train_batches
@@ -47,6 +49,7 @@ class Run:
     method: str = ""  # the folder of the one that is trained
     unfinished: Unfinished | None = None  # where trainings keep their checkpoints
     _gradients: dict = field(default_factory=dict)
+    _rankings: dict = field(default_factory=dict)
 
     def new_network(self, seed: int | None = None) -> nn.Module:
         """A network on the device with the weights where training starts, its last layer drawn by the seed."""
@@ -104,13 +107,44 @@ class Run:
         curve = self._fit(model, synthetic.balanced, schedule, "fine-tune", label, **options)
         return Outcome(model, curve, tables or {}, synthetic.held_out)
 
+    def sensitivity(self, synthetic: SyntheticSets, top_k: int, measure: str = "absolute") -> pd.DataFrame:
+        """How each tensor ranks by the three gradients: a `models.selection.sensitivity_table`.
+
+        With `--ranking-batches` they are means over the first batches of each set alone, so many or, with "auto", until what
+        `top_k` and `measure` choose has settled; then columns say how many (`models.ranking.with_batches`).
+        """
+        asked = self.settings.ranking_batches
+        if asked == "auto":
+            patience = self.settings.ranking_patience or PATIENCE
+            with lone_images_named():
+                table, settled = until_settled(self.running_ranking(synthetic), top_k, measure, patience)
+            used = ", ".join(f"{table[f'{name}_batches'].iloc[0]} {name}" for name in SETS)
+            how = f"unchanged for {patience}" if settled else f"all there are: not unchanged for {patience} before"
+            print(f"seed {self.seed}, k {top_k}: mask after {used} batches ({how})", flush=True)
+            return table
+        table = sensitivity_table(*self.three_gradients(synthetic))
+        if asked is None:
+            return table
+        compute = self._ranking_compute()
+        counts = {name: number_of_batches(len(data), compute) for name, data in self._sets(synthetic).items()}
+        return with_batches(table, {name: min(asked, count) for name, count in counts.items()})
+
     def three_gradients(self, synthetic: SyntheticSets) -> tuple[Gradients, Gradients, Gradients]:
         """The mean gradients at the biased weights on real, on biased synthetic and on balanced synthetic images."""
-        return (
-            self._mean_gradients("real", self.real["train"]),
-            self._mean_gradients("biased", synthetic.biased),
-            self._mean_gradients("balanced", synthetic.balanced),
-        )
+        real, biased, balanced = (self._mean_gradients(name, data) for name, data in self._sets(synthetic).items())
+        return real, biased, balanced
+
+    def running_ranking(self, synthetic: SyntheticSets) -> RunningRanking:
+        """The ranking batch by batch, the same one for all methods that share the three sets."""
+        sets = self._sets(synthetic)
+        key = tuple(_key(name, data) for name, data in sets.items())
+        if key not in self._rankings:
+            compute, model = self._ranking_compute(), self.biased_model()
+            batches = {name: self._ranking_batches(name, data) for name, data in sets.items()}
+            sums = {name: GradientSum(model, found, amp=compute.amp) for name, found in batches.items()}
+            self._seed_dropout()
+            self._rankings[key] = RunningRanking(sums, compute.device)
+        return self._rankings[key]
 
     def _real_statistics(self, model: nn.Module) -> None:
         """Batch norm's running statistics become means over real training images; the same images every time."""
@@ -148,18 +182,36 @@ class Run:
 
     def _mean_gradients(self, name: str, data: FaceSet) -> Gradients:
         """Under the training transform, once for each set: several methods ask for the same."""
-        key = name, id(data.pixels), data.rows.tobytes()
+        key, asked = _key(name, data), self.settings.ranking_batches
         if key not in self._gradients:
-            compute = replace(self.settings.compute, keep_last_batch=False)  # a short one would weigh too much
-            generator = torch_generator(self.seed, f"gradient {name}")
-            batches, model = train_batches(data, compute, generator), self.biased_model()
-            torch.manual_seed(derived_seed(self.seed, "gradient"))  # dropout's draws, the same for all sets
+            most = asked if isinstance(asked, int) else None  # whoever asks for whole means gets them, with "auto" too
+            batches, model = islice(self._ranking_batches(name, data), most), self.biased_model()
+            self._seed_dropout()
             with lone_images_named():
-                self._gradients[key] = mean_gradients(model, batches, amp=compute.amp)
+                self._gradients[key] = mean_gradients(model, batches, amp=self._ranking_compute().amp)
         return self._gradients[key]
+
+    def _ranking_batches(self, name: str, data: FaceSet) -> Iterator[Batch]:
+        """Under the training transform, by a stream of the set's own: the first ones are the same, however many are taken."""
+        return train_batches(data, self._ranking_compute(), torch_generator(self.seed, f"gradient {name}"))
+
+    def _ranking_compute(self) -> Compute:
+        return replace(self.settings.compute, keep_last_batch=False)  # a short one would weigh too much
+
+    def _seed_dropout(self) -> None:
+        torch.manual_seed(derived_seed(self.seed, "gradient"))  # dropout's draws, the same for all sets
+
+    def _sets(self, synthetic: SyntheticSets) -> dict[str, FaceSet]:
+        """The three sets of the ranking, by the names of `models.ranking.SETS`."""
+        return dict(zip(SETS, (self.real["train"], synthetic.biased, synthetic.balanced), strict=True))
 
     def _network(self, weights: str, seed: int) -> nn.Module:
         return new_classifier(weights, seed, self.settings.width, self.settings.network, self.settings.image_size)
 
     def _on_device(self, model: nn.Module) -> nn.Module:
         return model.to(self.settings.compute.device, memory_format=torch.channels_last)
+
+
+def _key(name: str, data: FaceSet) -> tuple:
+    """What tells the sets apart that gradients are taken on."""
+    return name, id(data.pixels), data.rows.tobytes()

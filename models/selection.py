@@ -38,21 +38,41 @@ def mean_gradients(model: nn.Module, batches: Iterable[Sequence[torch.Tensor]], 
     ValueError
         If there is no batch.
     """
-    model = copy.deepcopy(model).train()
-    parameters = dict(model.named_parameters())
-    for parameter in parameters.values():
-        parameter.requires_grad_(True)
-        parameter.grad = None
-    count = 0
-    for inputs, targets, *_ in batches:
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=amp):
-            logits = model(inputs)
+    total = GradientSum(model, batches, amp=amp)
+    while total.add():
+        pass
+    return total.mean()
+
+
+class GradientSum:
+    """What `mean_gradients` does, a batch at a time: `count` is how many have been added so far."""
+
+    def __init__(self, model: nn.Module, batches: Iterable[Sequence[torch.Tensor]], *, amp: bool = False):
+        self.model, self.amp, self.count = copy.deepcopy(model).train(), amp, 0
+        self._batches = iter(batches)
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(True)
+            parameter.grad = None
+
+    def add(self) -> bool:
+        """Add the gradient of the next batch; False, and nothing is added, where there is none."""
+        batch = next(self._batches, None)
+        if batch is None:
+            return False
+        inputs, targets, *_ = batch
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.amp):
+            logits = self.model(inputs)
         F.binary_cross_entropy_with_logits(logits[:, 0].float(), targets.float()).backward()  # grads add up
-        count += 1
-    if not count:
-        raise ValueError("no batch to take gradients from")
-    zero = {name: torch.zeros_like(p) for name, p in parameters.items() if p.grad is None}
-    return {name: zero[name] if name in zero else p.grad / count for name, p in parameters.items()}
+        self.count += 1
+        return True
+
+    def mean(self) -> Gradients:
+        """The mean gradient of the batches added so far. Raises `ValueError` where there is none."""
+        if not self.count:
+            raise ValueError("no batch to take gradients from")
+        parameters = dict(self.model.named_parameters())
+        zero = {name: torch.zeros_like(p) for name, p in parameters.items() if p.grad is None}
+        return {name: zero[name] if name in zero else p.grad / self.count for name, p in parameters.items()}
 
 
 def sensitivity_table(real: Gradients, biased: Gradients, balanced: Gradients) -> pd.DataFrame:
@@ -83,8 +103,13 @@ def choose_tensors(sensitivity: pd.DataFrame, top_k: int, measure: str = "absolu
 
     Raises `UserError` as `select_parameters` does.
     """
-    domain_gap, bias_gap = (dict(zip(sensitivity["name"], sensitivity[key], strict=True)) for key in MEASURES[measure])
-    return select_parameters(domain_gap, bias_gap, top_k)
+    return select_parameters(*gaps(sensitivity, measure), top_k)
+
+
+def gaps(sensitivity: pd.DataFrame, measure: str = "absolute") -> tuple[dict[str, float], dict[str, float]]:
+    """The gaps to the domain and to the bias of each tensor of a `sensitivity_table`, by name; `measure`: of `MEASURES`."""
+    domain, bias = (dict(zip(sensitivity["name"], sensitivity[key], strict=True)) for key in MEASURES[measure])
+    return domain, bias
 
 
 def mean_absolute_gap(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -115,12 +140,18 @@ def select_parameters(domain_gap: dict[str, float], bias_gap: dict[str, float], 
     if domain_gap.keys() != bias_gap.keys():
         raise ValueError("the two gaps hold different names")
     check_top_k(top_k, len(domain_gap))
-    by_domain, by_bias = ranks(domain_gap), ranks({name: -gap for name, gap in bias_gap.items()})
-    chosen = [name for name in domain_gap if by_domain[name] <= top_k and by_bias[name] <= top_k]
+    needed = smallest_k(domain_gap, bias_gap)
+    chosen = [name for name, k in needed.items() if k <= top_k]
     if not chosen:
-        enough = min(max(by_domain[name], by_bias[name]) for name in domain_gap)
+        enough = min(needed.values())
         raise UserError(f"--top-k {top_k} leaves no parameter to fine-tune; the smallest value that does is {enough}")
     return chosen
+
+
+def smallest_k(domain_gap: dict[str, float], bias_gap: dict[str, float]) -> dict[str, int]:
+    """The smallest k with which each name is chosen by `select_parameters`: the worse of its two ranks."""
+    by_domain, by_bias = ranks(domain_gap), ranks({name: -gap for name, gap in bias_gap.items()})
+    return {name: max(by_domain[name], by_bias[name]) for name in domain_gap}
 
 
 def check_top_k(top_k: int, count: int) -> None:

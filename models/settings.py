@@ -7,7 +7,8 @@ from pathlib import Path
 from datasets.faithful import share
 from datasets.images import WHOLE
 from datasets.real import DATASETS
-from models.options import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, top_k
+from models.options import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, ranking_batches, top_k
+from models.ranking import PATIENCE
 from models.training import ACCURACY, BATCH_NORM, WORST_GROUP, Compute, Schedule
 from utils.arguments import choose_device, non_negative_float, positive_float, positive_int, seed_number
 from utils.errors import UserError
@@ -147,6 +148,17 @@ class Settings:
         group=TRAINING,
         type=top_k,
     )
+    ranking_batches: int | str | None = flag(
+        None,
+        "batches of each set that the ranking of the tensors takes at most; or auto: until the tensors it chooses have stayed "
+        "the same for --ranking-patience batches (default: all, as in the paper)",
+        group=TRAINING,
+        type=ranking_batches,
+        metavar="auto|N",
+    )
+    ranking_patience: int | None = flag(
+        None, f"with --ranking-batches auto (default: {PATIENCE})", group=TRAINING, type=positive_int, metavar="N"
+    )
     device: str = flag("auto", "auto, cpu, cuda, cuda:1, ...", group=MACHINE)
     precision: str = flag("fp32", "fp32 is the paper's", group=MACHINE, choices=("fp32", "bf16"))
     compile: bool = flag(False, "compile the network for training", group=MACHINE, action="store_true")
@@ -239,6 +251,12 @@ class Settings:
             "fine_tune_batch_size": (self.fine_tune_batch_size, None),
         }
         return kept | _changed(later)
+
+    def of_ranking(self) -> dict:
+        """What the ranking of the tensors depends on besides that: nothing where every batch is taken."""
+        if self.ranking_batches != "auto":
+            return _changed({"ranking_batches": (self.ranking_batches, None)})
+        return {"ranking_batches": "auto", "ranking_patience": self.ranking_patience or PATIENCE}
 
     def _schedule(self, epochs: int, lr: float, *, later_wins_ties: bool) -> Schedule:
         options = {"later_wins_ties": later_wins_ties, "select_by": SELECT_BY[self.select_by]}

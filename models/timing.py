@@ -53,7 +53,8 @@ def estimate(settings: Settings, methods: list[Method], lists: Splits) -> list[R
         weights = sum(tensor.nbytes for tensor in network.state_dict().values())
         copies = GPU_COPIES if settings.compute.device.type == "cuda" else CPU_COPIES
         memory = peak_memory(settings.compute.device) + weights * copies
-        rows += training_rows(asked, rates, settings.compute, weights=weights, memory=memory)
+        options = {"weights": weights, "memory": memory, "ranking_batches": settings.ranking_batches}
+        rows += training_rows(asked, rates, settings.compute, **options)
     return rows
 
 

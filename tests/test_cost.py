@@ -1,5 +1,6 @@
 """The estimate of a dry run: what it counts is what a run does, and what is recorded costs nothing."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from test_generate import TINY, command
 import train
 from models import batches, timing
 from models.batches import Compute
-from models.cost import Asked, Rates, Sizes, Work, remark, trained, training_rows
+from models.cost import AT_MOST, Asked, Rates, Sizes, Work, images_trained, ranking_work, remark, trained, training_rows
 from models.experiment import Experiment
 from models.options import parse_method
 from models.settings import Settings
@@ -95,6 +96,22 @@ def test_rows_multiply_by_rates_and_seeds_and_name_strangers():
     assert remark(own) == "mine: counted as one fine-tuning" and not remark(given[0].method)
 
 
+def test_a_ranking_of_fewer_batches_costs_less_and_one_that_stops_by_itself_at_most_as_much():
+    given = [asked(name, balanced=40, biased=20) for name in ("aim-fair", "cosine")]
+    other = asked("aim-fair:bias-degree=1/2", balanced=40, biased=20)
+    assert ranking_work(given, COMPUTE) == ranking_work(given, COMPUTE, "auto") == Work(trained=100 + 20 + 40)
+    assert ranking_work(given, COMPUTE, 3) == Work(trained=30 + 20 + 30)
+    # another biased set shares the other two where their number is fixed; with auto it is a ranking of its own
+    assert ranking_work([*given, other], COMPUTE, 3) == Work(trained=30 + 20 + 30 + 20)
+    assert ranking_work([*given, other], COMPUTE, "auto") == Work(trained=2 * (100 + 20 + 40))
+    assert [images_trained(7, COMPUTE, most) for most in (None, 1, 2)] == [7, 7, 7]  # the only batch, though short
+    row = [Asked(*given[0], 2, "aim-fair")]
+    for most, images, note in ((None, 320, ""), (3, 160, ""), ("auto", 320, AT_MOST)):
+        rows = training_rows(row, Rates(1, 1, 1), COMPUTE, weights=1, memory=1, ranking_batches=most)
+        [ranking] = [found for found in rows if found.stage.startswith("ranking")]
+        assert (ranking.images, ranking.note) == (images, note)
+
+
 @pytest.fixture
 def settings(toy, tmp_path):
     for cell in ("0_0", "0_1", "1_0", "1_1"):
@@ -109,7 +126,11 @@ def settings(toy, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_counts_the_images_that_a_run_takes_through_the_network(settings, monkeypatch):
+@pytest.mark.parametrize("ranking", [{}, {"ranking_batches": 1}, {"ranking_batches": "auto", "ranking_patience": 99}])
+def test_it_counts_the_images_that_a_run_takes_through_the_network(settings, monkeypatch, ranking):
+    if ranking:
+        methods = ("aim-fair", "cosine", "aim-fair:bias-degree=1/2")
+        settings = replace(settings, seeds=(1,), methods=methods, batch_size=8, **ranking)
     seen = {"crop_and_resize": 0, "resize_whole": 0}
 
     def counting(name):
@@ -134,7 +155,7 @@ def test_it_counts_the_images_that_a_run_takes_through_the_network(settings, mon
     for run in experiment.runs():
         for method in experiment.methods:
             experiment.record(method, run)
-    assert seen == expected and min(seen.values()) > 1000
+    assert seen == expected and min(seen.values()) > (100 if ranking else 1000)
     left = timing.estimate(*given)
     assert [row.stage for row in left] == ["start"]  # all recorded, all decoded
 
