@@ -54,7 +54,8 @@ def selective_mask(run: Run, synthetic: SyntheticSets, top_k: int) -> tuple[list
     gaps between their gradients tell the `top_k` tensors that react least to the domain and the `top_k` that react most to
     the bias; the mask is what is among both (paper, section 3.3).
     """
-    sensitivity = run.sensitivity(synthetic, top_k)  # of the gradients on real, biased and balanced synthetic faces
+    # of each tensor mean |g_real - g_biased|, the domain gap, and mean |g_biased - g_balanced|, the bias gap, and their ranks
+    sensitivity = run.sensitivity(synthetic, top_k)
     chosen = choose_tensors(sensitivity, top_k)
     return chosen, sensitivity.assign(chosen=sensitivity["name"].isin(chosen))
 
