@@ -6,7 +6,8 @@
 --output is a folder of train.py that holds the biased models, and FLAGS are all others that train.py was called with; --methods
 and those of the ranking play no part. For each seed it takes the three gradients batch by batch, to the end of every set, and for
 each k of the paper's figure it notes by how many tensors the mask after each batch differs from that of the full ranking, and where
-auto stops with each patience of `PATIENCES`. It trains nothing and looks at no test image. ranking_stop.json and ranking_stop.md go
+auto stops with each patience of `PATIENCES`. With --draws N it also takes N more full rankings of the same images, in another order and
+otherwise cropped, and notes by how many tensors their masks differ: what chance alone does. It trains nothing and looks at no test image. ranking_stop.json and ranking_stop.md go
 to --record.
 
 A stop is that of the k alone; images are those of all three sets. What it costs to compare masks is not counted.
@@ -22,16 +23,21 @@ from statistics import mean
 
 import pandas as pd
 
+from datasets.images import FaceSet
 from datasets.synthetic import SyntheticSets
+from models.batches import Compute, train_batches
 from models.cost import images_trained
 from models.experiment import Experiment
 from models.options import BiasDegree, auto_top_k
 from models.ranking import PATIENCE, SETS, mask_of, until_settled
 from models.run import Outcome, Run
+from models.selection import mean_gradients, sensitivity_table
 from models.settings import Settings
+from utils.arguments import positive_int
 from utils.errors import UserError, command_line
 from utils.files import write_whole
 from utils.records import ROOT, check_settings, environment, read_record, record_folder
+from utils.seeds import torch_generator
 from utils.settings import parse
 
 PATIENCES = (3, 5, 10, PATIENCE, 40)
@@ -49,8 +55,8 @@ def ranking(run: Run, synthetic: SyntheticSets, *, bias_degree: BiasDegree) -> O
     raise NotImplementedError
 
 
-def measure(settings: Settings) -> dict:
-    """The record of all seeds. Raises `UserError` where a biased model is missing or was made with other settings."""
+def measure(settings: Settings, draws: int = 0) -> dict:
+    """The record of all seeds, with so many more rankings by other draws. Raises `UserError` where a biased model is missing or was made with other settings."""
     asked = replace(settings, methods=("ranking",), ranking_batches=None, ranking_patience=None)
     experiment = Experiment(asked, {"erm": erm, "ranking": ranking})
     experiment.load()
@@ -60,9 +66,13 @@ def measure(settings: Settings) -> dict:
         found = read_record(folder, "settings") or erm(run)
         check_settings(found["settings"], experiment.of_erm, folder)
         synthetic = experiment.sets["ranking"].of_seed(run.seed)
-        images = dict(zip(SETS, map(len, (run.real["train"], synthetic.biased, synthetic.balanced)), strict=True))
+        sets = dict(zip(SETS, (run.real["train"], synthetic.biased, synthetic.balanced), strict=True))
+        images = {name: len(data) for name, data in sets.items()}
         tables = list(run.running_ranking(synthetic))
-        rows += [row_of(tables, run.seed, k) for k in ks]
+        others = [another_draw(run, sets, compute, draw) for draw in range(1, draws + 1)]
+        for k in ks:
+            apart = [len(mask_of(other, k) ^ mask_of(tables[-1], k)) for other in others]
+            rows.append(row_of(tables, run.seed, k) | ({"draws": apart} if draws else {}))
         print(f"seed {run.seed}: {len(tables)} batches", flush=True)
     used = {str(n): images_used(images, dict.fromkeys(SETS, n), compute) for n in range(1, len(tables) + 1)}
     command = shlex.join(["python", "-m", "results.ranking_stop", *sys.argv[1:]]).replace(f"{ROOT}/", "")
@@ -70,7 +80,16 @@ def measure(settings: Settings) -> dict:
     return {**content, "images": images, "batches": batches_of(tables[-1]), "images_used": used, "rows": rows}
 
 
-def images_used(images: dict[str, int], batches: dict[str, int], compute) -> int:
+def another_draw(run: Run, sets: dict[str, FaceSet], compute: Compute, draw: int) -> pd.DataFrame:
+    """The sensitivity table of a full ranking whose order and crops are others than the run's; `draw` tells several apart."""
+    means = []
+    for name, data in sets.items():
+        batches = train_batches(data, compute, torch_generator(run.seed, f"another draw {name}", draw))
+        means.append(mean_gradients(run.biased_model(), batches, amp=compute.amp))
+    return sensitivity_table(*means)
+
+
+def images_used(images: dict[str, int], batches: dict[str, int], compute: Compute) -> int:
     """The images in so many batches of each set, or in all that it has."""
     return sum(images_trained(images[name], compute, batches[name]) for name in SETS)
 
@@ -128,6 +147,13 @@ def page(record: dict) -> str:
         lines.append(line([patience, *summary(record, afters)]))
     lines += ["", "And with so many batches of each set, at most:", "", *markdown(["batches", *heading])]
     lines += [line([n, *summary(record, [n] * len(rows))]) for n in FIXED if n < last]
+    apart = [count for row in rows for count in row.get("draws", ())]
+    if apart:
+        lines += [
+            "",
+            f"By chance alone: of {len(apart)} full rankings of the same images with other draws of order and crops, "
+            f"{apart.count(0)} give the same mask; they differ by {mean(apart):.1f} tensors in the mean, {max(apart)} at most.",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -169,13 +195,18 @@ def main() -> None:
     )
     parser.add_argument("--record", type=Path, required=True, help=f"folder for {JSON} and {PAGE}")
     parser.add_argument("--again", action="store_true", help=f"make {PAGE} from the {JSON} that is there")
+    parser.add_argument(
+        "--draws", type=positive_int, default=0, help="more full rankings, by other draws (default: none)"
+    )
     args, flags = parser.parse_known_args()
-    if args.again and flags:
-        raise UserError(f"{flags[0]} plays no part in --again, which measures nothing: leave one of them out")
+    if args.again and (flags or args.draws):
+        raise UserError(
+            f"{flags[0] if flags else '--draws'} plays no part in --again, which measures nothing: leave one of them out"
+        )
     if args.again and not (args.record / JSON).exists():
         raise UserError(f"--again: no {JSON} in {args.record}; measure first")
     if not args.again:
-        record = measure(parse(Settings, __doc__, flags))
+        record = measure(parse(Settings, __doc__, flags), args.draws)
         args.record.mkdir(parents=True, exist_ok=True)
         write_whole(args.record / JSON, json.dumps(record) + "\n")
     text = page(json.loads((args.record / JSON).read_text()))

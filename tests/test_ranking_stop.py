@@ -31,7 +31,7 @@ def trained(toy, synthetic, tmp_path_factory):  # noqa: F811
 def test_it_measures_what_train_does(trained, toy, synthetic, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(ranking_stop, "PATIENCES", (1, ranking_stop.PATIENCE))
     before = sorted(trained.rglob("*"))
-    done = measure(toy, synthetic, tmp_path, trained, "--ranking-batches", 1)  # which plays no part
+    done = measure(toy, synthetic, tmp_path, trained, "--draws", 2, "--ranking-batches", 1)  # which plays no part
     assert done.returncode == 0, done.stderr
     assert sorted(trained.rglob("*")) == before
     record = json.loads((tmp_path / "ranking_stop.json").read_text())
@@ -45,7 +45,10 @@ def test_it_measures_what_train_does(trained, toy, synthetic, tmp_path, monkeypa
     assert rows[55]["mask"] == chosen  # auto took all batches there: 20 without a change are more than there are
     assert all(row["stops"]["20"] == {"after": 10, "settled": False} for row in rows.values())
     assert any(row["stops"]["1"]["settled"] for row in rows.values())
+    draws = [row["draws"] for row in rows.values()]
+    assert all(len(found) == 2 for found in draws) and any(one != other for one, other in draws)
     made = (tmp_path / "ranking_stop.md").read_bytes()
+    assert b"of 10 full rankings of the same images with other draws" in made
     (tmp_path / "ranking_stop.md").unlink()
     assert run_here(ranking_stop.main, "--record", tmp_path, "--again").returncode == 0
     assert (tmp_path / "ranking_stop.md").read_bytes() == made
@@ -79,7 +82,8 @@ def test_what_is_missing_or_not_its_own_is_refused(trained, toy, synthetic, tmp_
     assert_one_line_error(other, "was made with other settings", "lr: 0.01 there, 0.5 asked")
     again = ["--record", tmp_path, "--again"]
     assert_one_line_error(run_here(ranking_stop.main, *again), "no ranking_stop.json in")
-    assert_one_line_error(run_here(ranking_stop.main, *again, "--seeds", 1), "--seeds plays no part in --again")
+    for flag in ("--seeds", "--draws"):
+        assert_one_line_error(run_here(ranking_stop.main, *again, flag, 1), f"{flag} plays no part in --again")
     assert not (tmp_path / "ranking_stop.json").exists()
 
 
