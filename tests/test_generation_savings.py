@@ -15,7 +15,7 @@ from results.generation_savings import __main__ as command
 from results.generation_savings import timing
 from results.generation_savings.measure import evaluations, grey_levels, metrics_of, shown_as_asked
 from results.generation_savings.page import page
-from results.generation_savings.savings import all_savings
+from results.generation_savings.savings import TIMED_ALONE, all_savings
 from results.spoiled import WHERE
 from utils.errors import UserError
 
@@ -24,6 +24,7 @@ SETTINGS = {"model": str(TINY), "scheduler": "ddim", "steps": 4, "guidance_scale
 
 def test_each_row_is_one_change_of_the_plain_one():
     flags = {name: " ".join(saving.flags()) for name, saving in all_savings(10, 0.25).items()}
+    assert flags.pop("blocks") == flags["plain"]  # timed alone, by no flag
     assert flags == {
         "plain": "--scheduler ddim --steps 10",
         "guidance": "--scheduler ddim --steps 10 --guidance-until 0.25",
@@ -165,6 +166,16 @@ def test_rows_share_erm_and_are_not_made_again(stages, tmp_path):
     assert_one_line_error(run_here(command.main, *arguments), "plain.json is damaged", "remove it")
 
 
+def test_a_row_that_compiles_compiles_what_it_says(monkeypatch):
+    whole, blocks = [], []
+    monkeypatch.setattr(torch, "compile", lambda model: whole.append(type(model).__name__) or model)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: blocks.append(type(module).__name__))
+    pipelines = {name: saving for name, saving in all_savings(2, 0.5).items() if name in TIMED_ALONE}
+    for saving in pipelines.values():
+        timing.pipeline_of(saving, torch.device("cpu"), full_size=False)
+    assert whole == ["UNet2DConditionModel"] and set(blocks) == {"BasicTransformerBlock"}
+
+
 @pytest.mark.parametrize("name", ["plain", "all"])
 def test_a_rate_is_images_over_seconds(name):
     saving = all_savings(2, 0.5)[name]
@@ -185,11 +196,11 @@ def test_timings_go_on_where_they_stopped(monkeypatch, tmp_path):
     arguments = ["--output", tmp_path, "--timing", "--full-size", "--device", "cpu"]
     assert_one_line_error(run_here(command.main, *arguments), "the power went")
     done = run_here(command.main, *arguments)
-    assert done.returncode == 0 and len(asked) == 7, done.stderr
+    assert done.returncode == 0 and len(asked) == 8, done.stderr
     assert asked[0][1] == {"full_size": True, "images": 1, "size": 64, "turns": 3}
     rows = json.loads((tmp_path / "timing_full_size.json").read_text())["rows"]
-    assert rows["plain"]["images_per_second"] == 2 and rows["all"]["images_per_second"] == 14
-    assert "14 (× 7.00)" in (tmp_path / "table.md").read_text()
+    assert rows["plain"]["images_per_second"] == 2 and rows["all"]["images_per_second"] == 16
+    assert "16 (× 8.00)" in (tmp_path / "table.md").read_text()
     assert_one_line_error(run_here(command.main, *arguments, "--size", 32), "size: 64 there, 32 asked")
 
 

@@ -8,9 +8,11 @@ import torch
 from conftest import assert_one_line_error, run_here
 from test_families import CPU, drawn, flags, settings
 from test_generate import TINY, images
-from tiny_pipelines import save
+from tiny_pipelines import FAMILIES, save
 
 from stable_diffusion import generate
+from stable_diffusion.compiling import compile_denoiser
+from stable_diffusion.family import call_options
 from stable_diffusion.fusing import fuse_projections
 from stable_diffusion.guidance import DOUBLED, check_guidance_until, guidance_options, guided_steps
 from stable_diffusion.pipeline import load_pipeline
@@ -212,3 +214,34 @@ def test_what_diffusers_refuses_to_fuse_is_one_line(loaded, monkeypatch):
     monkeypatch.setattr(pipeline.unet, "fuse_qkv_projections", refuse)
     with pytest.raises(UserError, match="--fuse-projections: the UNet .* can't: added KV projections; leave it out"):
         fuse_projections(pipeline)
+
+
+# ---- compiling
+
+
+def test_a_unet_is_compiled_whole(monkeypatch):
+    pipeline, asked = load_pipeline(str(TINY), "ddim", CPU, "fp32"), []
+    unet = pipeline.unet
+    monkeypatch.setattr(torch, "compile", lambda model: asked.append(model) or model)
+    compile_denoiser(pipeline)
+    assert asked == [unet]
+
+
+def test_of_a_transformer_the_repeated_blocks_are_compiled(monkeypatch):
+    pipeline, plain = FAMILIES["FLUX"](), torch.nn.Module.compile
+    whole = pipeline.transformer
+    # by the simplest compiler: the real one takes a minute
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: plain(module, backend="eager"))
+    before = render(pipeline, PROMPTS, SEEDS, **OPTIONS)
+    compile_denoiser(pipeline)
+    compiled = [type(part).__name__ for part in whole.modules() if part._compiled_call_impl is not None]
+    assert pipeline.transformer is whole and compiled == ["FluxTransformerBlock", "FluxSingleTransformerBlock"]
+    assert np.abs(render(pipeline, PROMPTS, SEEDS, **OPTIONS).astype(int) - before).max() <= 1
+
+
+def test_a_transformer_that_names_no_blocks_is_compiled_whole_and_called_as_before():
+    pipeline = FAMILIES["FLUX"]()
+    plain = call_options(pipeline, 3.0)
+    pipeline.transformer._repeated_blocks = []
+    compile_denoiser(pipeline)
+    assert type(pipeline.transformer).__name__ == "OptimizedModule" and call_options(pipeline, 3.0) == plain

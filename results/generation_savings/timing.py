@@ -22,20 +22,28 @@ TINY, TINY_GUIDANCE, FULL_GUIDANCE = ROOT / "stable_diffusion" / "tiny", 3.0, 9.
 
 def pipeline_of(saving: Saving, device: torch.device, *, full_size: bool) -> DiffusionPipeline:
     """A pipeline that draws by a row, ready on a device: in fp32 on a CPU, at full size on a GPU in fp16."""
-    if not full_size:
-        options = {"fused": saving.fused, "compiled": saving.compiled}
-        return load_pipeline(str(TINY), saving.scheduler, device, "fp32", **options)
+    if full_size:
+        pipeline = _random(saving, device)
+    else:
+        pipeline = load_pipeline(str(TINY), saving.scheduler, device, "fp32", fused=saving.fused)
+    if saving.compiled:
+        compile_denoiser(pipeline)
+    if saving.blocks:
+        pipeline.unet.compile_repeated_blocks()
+    return pipeline
+
+
+def _random(saving: Saving, device: torch.device) -> DiffusionPipeline:
+    """Stable Diffusion 2.1-base with random weights, with a row's scheduler and projections, as load_pipeline has it."""
     gpu = device.type == "cuda"
     pipeline = random_pipeline(device, torch.float16 if gpu else torch.float32)
     if saving.scheduler != "ddim":
         pipeline.scheduler = other_scheduler("random weights", saving.scheduler, pipeline.scheduler)
     if saving.fused:
         fuse_projections(pipeline)
-    if gpu:  # as load_pipeline has it
+    if gpu:
         pipeline.unet.to(memory_format=torch.channels_last)
         pipeline.vae.to(memory_format=torch.channels_last)
-    if saving.compiled:
-        compile_denoiser(pipeline)
     return pipeline
 
 
