@@ -36,9 +36,8 @@ def main() -> None:
     if args.timing:
         time_rows(args, savings)
     else:
-        for name, saving in savings.items():
-            if name not in TIMED_ALONE:
-                measure_row(args, name, saving, flags)
+        for name in args.rows or [name for name in savings if name not in TIMED_ALONE]:
+            measure_row(args, name, savings[name], flags)
     write_table(args.output, savings)
 
 
@@ -145,6 +144,8 @@ def parse_args(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--guidance-until", type=share, default=0.5, metavar="SHARE", help="of the steps (0.5)")
     parser.add_argument("--seeds", type=seed_number, nargs="+", default=[100, 200, 300])
     parser.add_argument("--judge-faces", type=positive_int, default=JUDGE_FACES, help="labelled faces for the judge")
+    rows = [name for name in all_savings(1, 1.0) if name not in TIMED_ALONE]
+    parser.add_argument("--rows", nargs="+", choices=rows, help=f"some of {' '.join(rows)}; {PLAIN} must come first")
     timing = parser.add_argument_group("speed")
     timing.add_argument("--timing", action="store_true", help="time the rows in place of drawing and training")
     timing.add_argument("--full-size", action="store_true", help="Stable Diffusion 2.1's size, random weights")
@@ -155,6 +156,10 @@ def parse_args(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     args, flags = parser.parse_known_args(arguments)
     if args.full_size and not args.timing:
         parser.error("--full-size only times: add --timing")
+    if args.timing and args.rows:
+        parser.error("--timing times all rows: leave out --rows")
+    if args.rows and PLAIN not in args.rows[:1] and not (args.output / "rows" / f"{PLAIN}.json").exists():
+        parser.error(f"--rows {' '.join(args.rows)}: {PLAIN} must come first, others are compared with it")
     if args.timing and flags:
         parser.error(f"--timing runs no runner.sh: leave out {' '.join(flags)}")
     args.output, args.work = args.output.resolve(), args.work.resolve()
