@@ -160,6 +160,7 @@ def test_rows_share_erm_and_are_not_made_again(stages, tmp_path):
     assert run_here(command.main, *arguments).returncode == 0
     assert len(stages) == 6 and "dpmpp" in stages[-1] and "--guidance-until" not in stages[-1]
     assert (tmp_path / "out" / "table.md").read_text().count("\n") == table.count("\n")
+    assert run_here(command.main, *arguments, "--rows", "all", "fused").returncode == 0 and len(stages) == 6
     other = run_here(command.main, *arguments, "--judge-faces", 5)
     assert_one_line_error(other, "judge_faces: 20000 there, 5 asked", "another --output")
     (tmp_path / "out" / "rows" / "plain.json").write_text("{")
@@ -206,7 +207,13 @@ def test_timings_go_on_where_they_stopped(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("flags", "part"),
-    [(["--full-size"], "--full-size only times"), (["--timing", "--width", 1], "leave out --width 1")],
+    [
+        (["--full-size"], "--full-size only times"),
+        (["--timing", "--width", 1], "leave out --width 1"),
+        (["--timing", "--rows", "fast"], "leave out --rows"),
+        (["--rows", "fast", "plain"], "plain must come first"),
+        (["--rows", "compiled"], "invalid choice: 'compiled'"),
+    ],
 )
 def test_flags_that_do_not_go_together_are_one_line(flags, part, tmp_path):
     assert_one_line_error(run_here(command.main, "--output", tmp_path, *flags), part)
