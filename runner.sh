@@ -11,9 +11,9 @@
 #       other faces, and your own images
 #
 # Flags of train.py and of stable_diffusion/generate.py pass through: --target-sensitive, --prompt-type, --device and
-# --compile go to both; --model, --prompts, --images-per-cell, --steps, --guidance-scale, --scheduler, --prediction, --fast,
-# --size, --save-size, --offload, --vae-slicing, --vae-tiling and, as --generation-batch-size, --generation-seed and
-# --generation-precision, to generation; every other one to training.
+# --compile go to both; --model, --prompts, --images-per-cell, --steps, --guidance-scale, --guidance-until, --scheduler,
+# --prediction, --fast, --fuse-projections, --size, --save-size, --offload, --vae-slicing, --vae-tiling and, as
+# --generation-batch-size, --generation-seed and --generation-precision, to generation; every other one to training.
 # With --synthetic-data-root FILE.csv nothing is generated: the images that the file lists take the synthetic ones' place.
 # Finished stages are skipped; nothing is overwritten but what is made from records, summary and report.
 set -euo pipefail
@@ -33,7 +33,7 @@ while [ $# -gt 0 ]; do
     fi
     case "$flag" in
         -h|--help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-        --fast|--vae-slicing|--vae-tiling|--compile|--deterministic|--keep-last-batch|--dry-run|--no-estimate)
+        --fast|--fuse-projections|--vae-slicing|--vae-tiling|--compile|--deterministic|--keep-last-batch|--dry-run|--no-estimate)
             [ ${#values[@]} -eq 0 ] || fail "$flag takes no value" ;;
         --*) [ ${#values[@]} -gt 0 ] || fail "$flag needs a value" ;;
         *) fail "unexpected argument $flag; see bash runner.sh --help" ;;
@@ -50,10 +50,10 @@ while [ $# -gt 0 ]; do
         --dry-run) dry_run=1 ;;
         --no-estimate) estimate=--no-estimate ;;
         --cost-rows) rows="${values[0]}" ;;
-        --fast|--vae-slicing|--vae-tiling) generation+=("$flag") ;;
+        --fast|--fuse-projections|--vae-slicing|--vae-tiling) generation+=("$flag") ;;
         --compile) both+=("$flag") ;;
         --deterministic|--keep-last-batch) training+=("$flag") ;;
-        --model|--prompts|--images-per-cell|--steps|--guidance-scale|--scheduler|--prediction|--size|--save-size|--offload)
+        --model|--prompts|--images-per-cell|--steps|--guidance-scale|--guidance-until|--scheduler|--prediction|--size|--save-size|--offload)
             generation+=("$flag" "${values[@]}") ;;
         --generation-*) generation+=("--${flag#--generation-}" "${values[@]}") ;;
         *) training+=("$flag" "${values[@]}") ;;

@@ -42,7 +42,8 @@ def time_rendering(
 ) -> tuple[float, float, str]:
     """Seconds and bytes of PNG of an image, and a note where the timing was cut short.
 
-    Text encoder and decoder take the same time whatever the steps, so two numbers of steps tell both parts.
+    Text encoder and decoder take the same time whatever the steps, so two numbers of steps tell both parts. Where
+    guidance ends early, it does so in these few steps too, at the nearest whole one.
     """
     few, more = min(FEW, sampling.steps), min(MORE, sampling.steps)
 

@@ -125,7 +125,7 @@ def call_options(pipeline, guidance_scale: float | None) -> dict:
     fixed = {"clean_caption": False, "use_resolution_binning": False, "eta": 0.0}
     options = {name: value for name, value in fixed.items() if name in asked}
     transformer = getattr(pipeline, "transformer", None)
-    if type(pipeline).__name__ == "FluxPipeline" and transformer and not transformer.config.guidance_embeds:
+    if type(pipeline).__name__ == "FluxPipeline" and transformer is not None and not transformer.config.guidance_embeds:
         options["max_sequence_length"] = SCHNELL_TOKENS  # padding beyond it is what a schnell never saw
     if key and guidance_scale is not None:
         options[key] = guidance_scale

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from datasets.pairs import same_pair
+from models.options import share
 from prompts import Prompts, find_prompt_file, prompts_of_type, read_prompts
 from prompts.check import check_prompts
 from stable_diffusion.choices import (
@@ -30,6 +31,7 @@ from stable_diffusion.choices import (
 from stable_diffusion.contact_sheet import write_contact_sheets
 from stable_diffusion.family import looks_distilled
 from stable_diffusion.flat import remove_flat
+from stable_diffusion.guidance import ALWAYS
 from stable_diffusion.manifest import (
     Job,
     Manifest,
@@ -165,7 +167,10 @@ def describe(settings: dict) -> str:
     own = f"the scheduler of its {settings.get('pipeline')}"
     scheduler = own if settings["scheduler"] == OWN else settings["scheduler"]
     size = f"{settings['size']} pixels" if settings["size"] else "its own size"
-    return f"{scheduler}, {settings['steps']} steps, guidance {settings['guidance_scale']}, {size}"
+    guidance = f"guidance {settings['guidance_scale']}"
+    if "guidance_until" in settings:
+        guidance += f" in the first {100 * settings['guidance_until']:g} % of them"
+    return f"{scheduler}, {settings['steps']} steps, {guidance}, {size}"
 
 
 def titles(prompts: Prompts) -> dict[str, str]:
@@ -195,6 +200,13 @@ def parse_args() -> argparse.Namespace:
     own = "; of a model that is not Stable Diffusion 1.x or 2.x its own"
     parser.add_argument("--steps", type=positive_int, help=f"default: {PAPER_SAMPLER[1]}{own}")
     parser.add_argument("--guidance-scale", type=non_negative_float, help=f"default: {PAPER_GUIDANCE:g}{own}")
+    parser.add_argument(
+        "--guidance-until",
+        type=share,
+        default=ALWAYS,
+        metavar="SHARE",
+        help="guide only the first SHARE of the steps, then draw by the prompt alone, at half the work a step (1)",
+    )
     parser.add_argument("--scheduler", choices=tuple(SCHEDULERS), help=f"default: {PAPER_SAMPLER[0]}{own}")
     parser.add_argument(
         "--fast", action="store_true", help=f"a modern solver in fewer steps: {FAST_SAMPLER[0]}, {FAST_SAMPLER[1]}"
@@ -206,6 +218,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         "--compile", action="store_true", help="compile the UNet or transformer: minutes at the start, faster after"
+    )
+    parser.add_argument(
+        "--fuse-projections",
+        action="store_true",
+        help="query, key and value of the attention in one matrix product: images differ by rounding",
     )
     parser.add_argument(
         "--offload",

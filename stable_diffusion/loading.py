@@ -16,11 +16,13 @@ def load(args: argparse.Namespace, settings: dict, device: torch.device) -> tupl
     """The pipeline, the settings with what it added to them, and how an image is sampled."""
     scheduler = None if settings["scheduler"] == OWN else settings["scheduler"]
     memory = {"offload": args.offload, "vae_slicing": args.vae_slicing, "vae_tiling": args.vae_tiling}
-    options = {"compile_denoiser": args.compile, "prediction": settings.get("prediction"), **memory}
+    options = {"compiled": args.compile, "fused": args.fuse_projections, **memory}
+    options |= {"prediction": settings.get("prediction")}
     pipeline = load_pipeline(args.model, scheduler, device, settings["precision"], **options)
     settings = learn(settings, pipeline, args.size)
     check_size(settings["size"], pipeline)
-    sampling = Sampling(settings["steps"], settings["guidance_scale"], settings["size"], args.save_size)
+    how = [settings[key] for key in ("steps", "guidance_scale", "size")]
+    sampling = Sampling(*how, args.save_size, args.guidance_until)
     return pipeline, settings, sampling
 
 

@@ -10,7 +10,9 @@ from transformers import CLIPTokenizer
 
 from prompts import TOKENIZER
 from stable_diffusion.choices import PAPER_PIPELINE, SCHEDULERS
+from stable_diffusion.compiling import compile_denoiser
 from stable_diffusion.folder import check_folder
+from stable_diffusion.fusing import fuse_projections
 from stable_diffusion.prediction import decide_prediction, similarity_to_noise
 from stable_diffusion.render import denoiser_name, guard_decoder
 from stable_diffusion.single_file import CONFIGS, check_single_file, reading_checkpoints
@@ -31,7 +33,8 @@ def load_pipeline(
     device: torch.device,
     precision: str,
     *,
-    compile_denoiser: bool = False,
+    compiled: bool = False,
+    fused: bool = False,
     prediction: str | None = None,
     offload: str = "none",
     vae_slicing: bool = False,
@@ -41,17 +44,20 @@ def load_pipeline(
 
     `scheduler` is a key of `SCHEDULERS`, None for the pipeline's own, which Stable Diffusion 1.x and 2.x never keep:
     theirs has Stable Diffusion's betas, or the betas, the zero terminal SNR and the trailing steps of a folder's own. What
-    their UNet predicts is measured, unless `prediction` gives it. With `compile_denoiser` the UNet or transformer is
-    compiled on its first call. `offload`, `vae_slicing` and `vae_tiling` need less memory.
+    their UNet predicts is measured, unless `prediction` gives it. With `compiled` the UNet or transformer is
+    compiled on its first call; with `fused` its attention projects in one product. `offload`, `vae_slicing` and
+    `vae_tiling` need less memory.
 
-    Raises `UserError` where the model cannot be fetched, is not supported, or predicts something else than its folder
-    says, and for a scheduler that doesn't fit it.
+    Raises `UserError` where the model cannot be fetched, is not supported, has nothing to fuse, or predicts something
+    else than its folder says, and for a scheduler that doesn't fit it.
     """
     source = find_source(model)
     pipeline = _loaded(source, getattr(torch, PRECISIONS[precision]))
     check_precision(model, pipeline, precision)
     _check_parts(model, pipeline)
     pipeline.set_progress_bar_config(disable=True)
+    if fused:
+        fuse_projections(pipeline)
     _place(pipeline, device, offload, vae_slicing=vae_slicing, vae_tiling=vae_tiling)
     if type(pipeline).__name__ == PAPER_PIPELINE:
         said = None if source.single_file else pipeline.scheduler.config.get("prediction_type", "epsilon")
@@ -60,9 +66,8 @@ def load_pipeline(
     elif scheduler:
         pipeline.scheduler = other_scheduler(model, scheduler, pipeline.scheduler)
     guard_decoder(pipeline)
-    if compile_denoiser:
-        name = denoiser_name(pipeline)
-        setattr(pipeline, name, torch.compile(getattr(pipeline, name)))
+    if compiled:
+        compile_denoiser(pipeline)
     return pipeline
 
 

@@ -11,6 +11,7 @@ import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
+from stable_diffusion.guidance import ALWAYS
 from stable_diffusion.manifest import Job, Manifest
 from stable_diffusion.render import DecoderOutOfMemory, check_lengths, reduce, render
 from utils.errors import UserError
@@ -24,12 +25,13 @@ LARGEST_BATCH = 64  # beyond it a GPU computes no faster
 
 @dataclass(frozen=True)
 class Sampling:
-    """How an image is sampled, and the pixels a side at which it is drawn and saved."""
+    """How an image is sampled, the pixels a side at which it is drawn and saved, and the share of steps that are guided."""
 
     steps: int
     guidance_scale: float | None
     size: int
     save_size: int
+    guidance_until: float = ALWAYS
 
 
 def produce(pipeline: DiffusionPipeline, jobs: list[Job], manifest: Manifest, sampling: Sampling) -> None:
@@ -75,7 +77,7 @@ def render_batch(pipeline: DiffusionPipeline, batch: list[Job], sampling: Sampli
     """`stable_diffusion.render.render` with jobs and a `Sampling`."""
     prompts, seeds = [job.prompt for job in batch], [job.seed for job in batch]
     options = {"steps": sampling.steps, "guidance_scale": sampling.guidance_scale, "size": sampling.size}
-    return render(pipeline, prompts, seeds, **options)
+    return render(pipeline, prompts, seeds, **options, guidance_until=sampling.guidance_until)
 
 
 def halving(render_jobs: Callable[[list], np.ndarray], batch: list) -> np.ndarray:

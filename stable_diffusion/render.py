@@ -9,6 +9,7 @@ from diffusers.models.autoencoders.vae import DecoderOutput
 from PIL import Image
 
 from stable_diffusion.family import call_options
+from stable_diffusion.guidance import ALWAYS, guidance_options
 from utils.arguments import PRECISIONS
 from utils.errors import UserError
 
@@ -57,12 +58,19 @@ def _readers(pipeline) -> list[tuple]:
 
 @torch.inference_mode()
 def render(
-    pipeline, prompts: list[str], seeds: list[int], *, steps: int, guidance_scale: float | None, size: int
+    pipeline,
+    prompts: list[str],
+    seeds: list[int],
+    *,
+    steps: int,
+    guidance_scale: float | None,
+    size: int,
+    guidance_until: float = ALWAYS,
 ) -> np.ndarray:
     """One image for each prompt and seed, uint8 RGB of shape (n, size, size, 3).
 
     Each image has a generator of its own on the CPU, so the same seed starts from the same noise on every device, in
-    every batch. Raises `UserError` where an image is not finite or of one colour, and for what the pipeline refuses.
+    every batch. Only the first `guidance_until` of the steps are guided, a share. Raises `UserError` where an image is not finite or of one colour, and for what the pipeline refuses.
     """
     if type(pipeline).__name__ in ONE_BY_ONE and len(prompts) > 1:
         options = {"steps": steps, "guidance_scale": guidance_scale, "size": size}
@@ -77,6 +85,7 @@ def render(
             width=size,
             output_type="np",
             **call_options(pipeline, guidance_scale),
+            **guidance_options(pipeline, guidance_until),
         ).images
     except UserError:
         raise

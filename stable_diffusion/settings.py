@@ -10,6 +10,7 @@ import torch
 from stable_diffusion.choices import FAST_SAMPLER, PAPER_PIPELINE, PAPER_SAMPLER
 from stable_diffusion.family import Defaults, defaults, is_distilled
 from stable_diffusion.folder import check_folder
+from stable_diffusion.guidance import ALWAYS, check_guidance_until
 from stable_diffusion.manifest import noted_settings
 from stable_diffusion.single_file import check_single_file
 from stable_diffusion.source import find_source
@@ -51,12 +52,14 @@ def settings_of(args: argparse.Namespace, texts: dict[str, list[str]], device: t
         raise UserError(f"--prediction {args.prediction}: only of Stable Diffusion 1.x and 2.x; leave it out")
     if args.guidance_scale is not None and own.guidance_scale is None:
         raise UserError(f"--guidance-scale {args.guidance_scale:g}: a {kind['pipeline']} takes none; leave it out")
+    guidance_scale = own.guidance_scale if args.guidance_scale is None else args.guidance_scale
+    check_guidance_until(args.guidance_until, kind.get("pipeline", PAPER_PIPELINE), guidance_scale)
     settings = {
         "model": args.model,
         "prompts": hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:12],
         "scheduler": scheduler,
         "steps": steps,
-        "guidance_scale": own.guidance_scale if args.guidance_scale is None else args.guidance_scale,
+        "guidance_scale": guidance_scale,
         "size": args.size or own.size,
         "save_size": args.save_size,
         "seed": args.seed,
@@ -64,6 +67,8 @@ def settings_of(args: argparse.Namespace, texts: dict[str, list[str]], device: t
     }
     # later ones are left out where they are as they always were, so that the manifests of older sets still match
     asked = {"prediction": args.prediction, "vae_slicing": args.vae_slicing, "vae_tiling": args.vae_tiling}
+    asked |= {"guidance_until": args.guidance_until if args.guidance_until != ALWAYS else None}
+    asked |= {"fuse_projections": args.fuse_projections}
     return settings | kind | {key: value for key, value in asked.items() if value}
 
 

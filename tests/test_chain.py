@@ -279,7 +279,8 @@ def test_broken_real_image_is_named(toy, synthetic, tmp_path):
 def runner(results, *more):
     return run_script(
         "bash", "runner.sh", "--real-data-path", results / "real", "--synthetic-data-root", results / "synthetic", "--output",
-        results / "train", "--images-per-cell", 6, "--steps", 2, "--generation-batch-size", 8, *SMALL, "--seeds", 100, *more,
+        results / "train", "--images-per-cell", 6, "--steps", 2, "--generation-batch-size", 8, "--guidance-until", 0.5,
+        "--fuse-projections", *SMALL, "--seeds", 100, *more,
     )  # fmt: skip
 
 
@@ -289,7 +290,10 @@ def test_runner_chains_the_stages_and_skips_them_the_second_time(toy, tmp_path):
     first = runner(tmp_path)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "AIM-Fair on toy" in first.stdout and str(tmp_path / "train" / "summary.md") in first.stdout
-    assert len(list((tmp_path / "synthetic" / "Smiling_Male" / "contextual").glob("*/*.png"))) == 24
+    made = tmp_path / "synthetic" / "Smiling_Male" / "contextual"
+    assert len(list(made.glob("*/*.png"))) == 24
+    settings = json.loads((made / "manifest.jsonl").read_text().splitlines()[0])["settings"]
+    assert settings["guidance_until"] == 0.5 and settings["fuse_projections"] is True
     report, card = tmp_path / "train" / "report.html", tmp_path / "train" / "aim-fair" / "seed_100" / "README.md"
     page = report.read_text()
     assert page.count("data:image/jpeg") == 8 and "AIM-Fair" in page and "seed 100" in page and card.exists()

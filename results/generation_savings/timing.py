@@ -1,0 +1,74 @@
+"""Images a second of each row, alone on a machine: the tiny generator, or Stable Diffusion 2.1's size with random weights."""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from diffusers import DiffusionPipeline
+
+from results.generation_savings.savings import Saving
+from results.speed.generation import prompts, random_pipeline
+from stable_diffusion.compiling import compile_denoiser
+from stable_diffusion.fusing import fuse_projections
+from stable_diffusion.manifest import Job, Manifest
+from stable_diffusion.pipeline import load_pipeline, other_scheduler
+from stable_diffusion.produce import Sampling, produce
+from utils.records import ROOT
+
+TINY, TINY_GUIDANCE, FULL_GUIDANCE = ROOT / "stable_diffusion" / "tiny", 3.0, 9.0
+
+
+def pipeline_of(saving: Saving, device: torch.device, *, full_size: bool) -> DiffusionPipeline:
+    """A pipeline that draws by a row, ready on a device: in fp32 on a CPU, at full size on a GPU in fp16."""
+    if full_size:
+        pipeline = _random(saving, device)
+    else:
+        pipeline = load_pipeline(str(TINY), saving.scheduler, device, "fp32", fused=saving.fused)
+    if saving.compiled:
+        compile_denoiser(pipeline)
+    if saving.blocks:
+        pipeline.unet.compile_repeated_blocks()
+    return pipeline
+
+
+def _random(saving: Saving, device: torch.device) -> DiffusionPipeline:
+    """Stable Diffusion 2.1-base with random weights, with a row's scheduler and projections, as load_pipeline has it."""
+    gpu = device.type == "cuda"
+    pipeline = random_pipeline(device, torch.float16 if gpu else torch.float32)
+    if saving.scheduler != "ddim":
+        pipeline.scheduler = other_scheduler("random weights", saving.scheduler, pipeline.scheduler)
+    if saving.fused:
+        fuse_projections(pipeline)
+    if gpu:
+        pipeline.unet.to(memory_format=torch.channels_last)
+        pipeline.vae.to(memory_format=torch.channels_last)
+    return pipeline
+
+
+def rate(
+    saving: Saving, device: torch.device, *, full_size: bool, images: int, size: int, turns: int
+) -> dict[str, float | list[float]]:
+    """Images/s of a row, the median of turns of one batch, and the seconds that the first batch took beyond that.
+
+    The first batch warms up, and is where compiling takes place. Files are written, as generation does. The weights at
+    full size are random, which changes no speed.
+    """
+    pipeline = pipeline_of(saving, device, full_size=full_size)
+    guidance = FULL_GUIDANCE if full_size else TINY_GUIDANCE
+    sampling = Sampling(saving.steps, guidance, size, min(size, 224), saving.guidance_until)
+    jobs = [Job(f"0_0/{i:06d}.png", "0_0", text, i) for i, text in enumerate(prompts(images))]
+    seconds = []
+    for _ in range(1 + turns):
+        with tempfile.TemporaryDirectory() as folder:
+            manifest = Manifest(Path(folder), {"timing": True}, images, [])
+            start = time.perf_counter()
+            produce(pipeline, jobs, manifest, sampling)
+            seconds.append(time.perf_counter() - start)
+    usual = statistics.median(seconds[1:])
+    return {
+        "images_per_second": images / usual,
+        "first_batch_extra_seconds": seconds[0] - usual,
+        "seconds": seconds[1:],
+    }
