@@ -152,10 +152,14 @@ def test_the_rest_is_what_no_list_holds(evidence):
 
 
 def test_a_failure_is_named_with_its_log_once_the_others_have_ended(evidence, monkeypatch):
-    failing = SimpleNamespace(run=lambda command, stdout, stderr: SimpleNamespace(returncode=int("0.03" in command)))
+    def run(command, stdout, stderr):
+        stdout.write("reading\nerror: no such folder\n")
+        return SimpleNamespace(returncode=int("0.03" in command))
+
+    failing = SimpleNamespace(run=run)
     monkeypatch.undo()
     monkeypatch.setattr(evidence_of, "subprocess", failing)
-    with pytest.raises(UserError, match=r"status 1: see .*erm_0\.03_erm_1\.log"):
+    with pytest.raises(UserError, match=r"status 1: no such folder .*erm_0\.03_erm_1\.log"):
         evidence.biased_models([1])
 
 

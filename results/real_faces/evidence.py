@@ -61,7 +61,8 @@ class Evidence:
             printed = file.read()
         print(f"{time.perf_counter() - start:6.0f} s  {self.name} {folder} {' '.join((*left, *numbers))}", flush=True)
         if status and DIVERGED not in printed:
-            raise UserError(f"train.py left with status {status}: see {log}")
+            last = (printed.strip().splitlines() or ["it said nothing"])[-1]
+            raise UserError(f"train.py left with status {status}: {last.removeprefix('error: ')} (all of it: {log})")
         if status and len(left) * len(seeds) > 1:  # the others may do well
             for method, seed in product(left, seeds):
                 self.train(folder, (method,), [seed], flags)
