@@ -177,7 +177,8 @@ def page(study, records, alone, settings, notes, chosen, columns, tables, figure
     lines += ["", "## The biased model", "", *erm_table(records)]
     lines += ["", "## The sources side by side", "", *side_by_side(columns)]
     lines += ["", "## AIM-Fair beside the nearest methods", "", AGAINST_NOTE, "", *against_table(columns)]
-    lines += ["", "## What k costs", "", K_NOTE, "", *k_table(columns)]
+    if len(of_k := k_table(columns)) > 2:  # more than its heading
+        lines += ["", "## What k costs", "", K_NOTE, "", *of_k]
     lines += ["", "## The rankings", "", RANK_NOTE, "", *rank_table(settings)]
     lines += ["", "## Figures", "", *(f"![{name}]({name}.png)" for name in figures if FROM not in name)]
     for source, found in settings.items():
