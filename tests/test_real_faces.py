@@ -98,8 +98,8 @@ def evidence(data, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_steps_choose_without_the_test_set_and_are_not_run_again(evidence, tmp_path):
     out = tmp_path / "out" / "Smiling_Male"
-    steps = ["choose", "runs", "settings", "start"]
-    work(evidence, ["t2i", REST], steps, [1, 2])
+    steps = ["choose", "runs", "settings", "start", "alone"]
+    work(evidence, ["t2i", REST], steps, [1, 2], studies.PRE_TRAIN_LRS)
     lr = json.loads((out / "erm.json").read_text())["chosen"]
     assert lr in studies.PRE_TRAIN_LRS
     table = json.loads((out / "t2i" / "chosen.json").read_text())
@@ -121,7 +121,7 @@ def test_steps_choose_without_the_test_set_and_are_not_run_again(evidence, tmp_p
     assert len(listed) and not {Path(name).name for name in listed.index} & biased  # none of the test images
 
     before = {path: path.stat().st_mtime_ns for path in out.rglob("metrics.json")}
-    work(evidence, ["t2i", REST], steps, [1, 2])
+    work(evidence, ["t2i", REST], steps, [1, 2], studies.PRE_TRAIN_LRS)
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("metrics.json")}
 
     made = ["--records", tmp_path / "records"]

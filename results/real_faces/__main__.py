@@ -9,7 +9,8 @@
               accuracy on real val, and of the best the lowest equalized odds on held-out images of the source
     runs      all methods with their settings, and with the paper's, on all seeds
     settings  full fine-tuning and AIM-Fair in every setting on all seeds: what explains what
-    start     what trains from the start: on real images alone (table 1), and with those of each source (table 3)
+    start     what trains from the start with images of each source (table 3)
+    alone     the baselines, which train on the biased images alone (table 1)
 
 The test set plays no part before the tables are made (`python -m results.real_faces.page`). `--jobs N` keeps N processes at work:
 a small network leaves a GPU idle, so let them share it. Other flags go to train.py. Smiling_Male: on one H200 with 14 processes
@@ -26,16 +27,17 @@ from results.real_faces.studies import (
     FROM_START,
     GRID,
     PAPER,
+    PRE_TRAIN_LRS,
     REAL_ALONE,
     STUDIES,
 )
-from utils.arguments import positive_int, seed_number
+from utils.arguments import positive_float, positive_int, seed_number
 from utils.errors import UserError, command_line
 
 
-def work(evidence: Evidence, sources: list[str], steps: list[str], seeds: list[int]) -> None:
+def work(evidence: Evidence, sources: list[str], steps: list[str], seeds: list[int], lrs: list[float]) -> None:
     """The steps that were asked for; the biased models of the seeds come first in any case."""
-    lr = evidence.biased_models(seeds)
+    lr = evidence.biased_models(seeds, lrs)
 
     def of_source(source: str) -> None:
         if {"choose", "runs"} & set(steps):
@@ -48,9 +50,9 @@ def work(evidence: Evidence, sources: list[str], steps: list[str], seeds: list[i
             at_once([lambda seed=seed: evidence.tune(source, PAPER, FROM_START, [seed], lr) for seed in seeds])
 
     def alone() -> None:
-        if "start" in steps:
-            lrs, folder = ["--pre-train-lr", str(lr)], f"erm_{lr:g}"
-            at_once([lambda seed=seed: evidence.train(folder, REAL_ALONE, [seed], lrs) for seed in seeds])
+        if "alone" in steps:
+            flags, folder = ["--pre-train-lr", str(lr)], f"erm_{lr:g}"
+            at_once([lambda seed=seed: evidence.train(folder, REAL_ALONE, [seed], flags) for seed in seeds])
 
     at_once([*(lambda source=source: of_source(source) for source in sources), alone])
 
@@ -66,8 +68,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=seed_number, nargs="+", default=[100, 200, 300])
     parser.add_argument("--study", choices=tuple(STUDIES), default="Smiling_Male")
     parser.add_argument("--sources", nargs="+", help="default: all of the study")
-    steps = ("erm", "choose", "runs", "settings", "start")
+    steps = ("erm", "choose", "runs", "settings", "start", "alone")
     parser.add_argument("--steps", nargs="+", choices=steps, default=["choose", "runs"], help="default: choose runs")
+    parser.add_argument("--pre-train-lrs", type=positive_float, nargs="+", default=PRE_TRAIN_LRS, help="default: 0.01 0.03")
     parser.add_argument("--jobs", type=positive_int, default=1, help="processes at once (default: 1)")
     args, flags = parser.parse_known_args()
     known = STUDIES[args.study].sources
@@ -75,7 +78,7 @@ def main() -> None:
         raise UserError(f"--sources {min(wrong)}: {args.study} has {', '.join(known)}")
     jobs = BoundedSemaphore(args.jobs)
     evidence = Evidence(args.study, args.data, args.weights, args.output, flags, jobs)
-    work(evidence, (args.sources or list(known)) if args.steps != ["erm"] else [], args.steps, args.seeds)
+    work(evidence, (args.sources or list(known)) if args.steps != ["erm"] else [], args.steps, args.seeds, args.pre_train_lrs)
 
 
 if __name__ == "__main__":

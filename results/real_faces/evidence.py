@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -72,15 +73,15 @@ class Evidence:
                 noted.setdefault(left[0], []).extend(seeds)
                 write_whole(output / NOTES, json.dumps(noted) + "\n")
 
-    def biased_models(self, seeds: list[int]) -> float:
+    def biased_models(self, seeds: list[int], lrs: Sequence[float] = PRE_TRAIN_LRS) -> float:
         """Train the models of all seeds with each learning rate; returns the one that does best on val, in the mean."""
 
         def model(lr: float, seed: int) -> None:
             self.train(f"erm_{lr:g}", ("erm",), [seed], ["--pre-train-lr", str(lr)])
 
-        at_once([lambda lr=lr, seed=seed: model(lr, seed) for seed in seeds for lr in PRE_TRAIN_LRS])
+        at_once([lambda lr=lr, seed=seed: model(lr, seed) for seed in seeds for lr in lrs])
         found = {}
-        for lr in PRE_TRAIN_LRS:
+        for lr in lrs:
             places = [record_folder(self.output / f"erm_{lr:g}", "erm", seed) for seed in seeds]
             records = [read_record(place, "val_metrics.accuracy") for place in places]
             found[lr] = mean(record["val_metrics"]["accuracy"] for record in records)
