@@ -8,6 +8,7 @@
     choose    for each source, the settings of `GRID` on the first seed; `models.choice` takes one for each fine-tuned method:
               accuracy on real val, and of the best the lowest equalized odds on held-out images of the source
     runs      all methods with their settings, and with the paper's, on all seeds
+    paper     the fine-tuned methods with the paper's settings on all seeds: a first look, and cheap
     settings  full fine-tuning and AIM-Fair in every setting on all seeds: what explains what
     start     what trains from the start with images of each source (table 3)
     alone     the baselines, which train on the biased images alone (table 1)
@@ -30,6 +31,7 @@ from results.real_faces.studies import (
     PRE_TRAIN_LRS,
     REAL_ALONE,
     STUDIES,
+    TUNED,
 )
 from utils.arguments import positive_float, positive_int, seed_number
 from utils.errors import UserError, command_line
@@ -44,6 +46,8 @@ def work(evidence: Evidence, sources: list[str], steps: list[str], seeds: list[i
             chosen = evidence.chosen(source, seeds[0], lr)
         if "runs" in steps:
             evidence.runs(source, chosen, seeds, lr)
+        if "paper" in steps:
+            at_once([lambda seed=seed: evidence.tune(source, PAPER, TUNED, [seed], lr) for seed in seeds])
         if "settings" in steps:
             at_once([lambda s=s: evidence.tune(source, s, ("full", "aim-fair"), seeds, lr) for s in GRID])
         if "start" in steps:
@@ -68,7 +72,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=seed_number, nargs="+", default=[100, 200, 300])
     parser.add_argument("--study", choices=tuple(STUDIES), default="Smiling_Male")
     parser.add_argument("--sources", nargs="+", help="default: all of the study")
-    steps = ("erm", "choose", "runs", "settings", "start", "alone")
+    steps = ("erm", "paper", "choose", "runs", "settings", "start", "alone")
     parser.add_argument("--steps", nargs="+", choices=steps, default=["choose", "runs"], help="default: choose runs")
     parser.add_argument("--pre-train-lrs", type=positive_float, nargs="+", default=PRE_TRAIN_LRS, help="default: 0.01 0.03")
     parser.add_argument("--jobs", type=positive_int, default=1, help="processes at once (default: 1)")

@@ -9,7 +9,7 @@ TUNED = ("full", "linear-probe", "random-mask:share=0.7", "surgical", "aim-fair"
 # With the settings that aim-fair got: the sweep of k, and the cosine in place of the difference.
 LIKE_AIM_FAIR = (*(f"aim-fair:top-k={k}" for k in (35, 40, 45, 50, 60)), "cosine")
 UNTUNED = ("last-layer",)  # it has no learning rate
-REAL_ALONE = ("cvar-dro", "lff", "jtt", "eiil", "group-dro")
+REAL_ALONE = ("group-dro", "jtt", "eiil", "lff", "cvar-dro")
 FROM_START = ("synthetic-only", "supplement", "ffr")
 PAPER = "paper"  # 10 epochs at 0.06 in batches of 128; the statistics of batch norm follow the synthetic images
 GRID = {
