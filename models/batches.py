@@ -72,12 +72,16 @@ def number_of_batches(images: int, compute: Compute) -> int:
     return whole + (rest > 0 and (compute.keep_last_batch or whole == 0))
 
 
+def inference_batch(compute: Compute) -> int:
+    """Images at once without gradients: as fit a processor's cache, which is a third faster there, or fill a GPU."""
+    return 512 if compute.device.type == "cuda" else 128
+
+
 @torch.inference_mode()
 def predict(model: nn.Module, data: FaceSet, compute: Compute, batch_size: int | None = None) -> np.ndarray:
     """The logit of every image, float32 (n,), under the test transform, `batch_size` at once (by default what is fast)."""
     model.eval()
-    # small enough for the cache of a processor, which is a third faster there, and large enough to fill a GPU
-    batch_size = batch_size or (512 if compute.device.type == "cuda" else 128)
+    batch_size = batch_size or inference_batch(compute)
     logits = []
     for start in range(0, len(data), batch_size):
         [(pixels, _)] = data.take(np.arange(start, min(start + batch_size, len(data))))

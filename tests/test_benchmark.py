@@ -10,7 +10,8 @@ from conftest import run_script
 from torch import nn
 
 from models.selection import mean_absolute_gap, mean_gradients, select_parameters
-from results.speed import plain
+from results.speed import plain, report
+from results.speed.turns import TURNS, Row, by_turns
 from utils.metrics import fairness_metrics
 
 
@@ -53,13 +54,51 @@ def test_both_procedures_count_the_same(model):
     assert theirs == pytest.approx({key: ours[key] for key in theirs})
 
 
+CONTENT = {
+    "device": "A processor, 2 cores", "command": "python -m results.speed", "commit": "abc", "versions": {"torch": "2"},
+    "python": "3.11", "thread_settings": {"threads": "2"}, "source_size": (178, 218), "images": 512, "image_size": 64,
+    "batch_size": 128, "precision": "bf16", "compile": False, "workers_of_the_plain_procedure": 2, "notes": {},
+}  # fmt: skip
+SLOW = Row({"plain": [9.0, 8.0, 99.0], "ours": [4.0, 1.0, 5.0], "bare": [2.0, 3.0, 3.0]}, images=36)
+
+
+def test_a_row_is_of_medians():
+    assert [SLOW.value(work) for work in ("plain", "ours", "bare")] == [4, 9, 12]
+    assert report.found(SLOW) == {"ratio": 9 / 4, "possible": 3, "share": 3 / 4}
+
+
+def test_a_target_that_is_missed_is_said():
+    assert report.missed("training", SLOW, "cpu") == ["share"] and report.missed("training", SLOW, "cuda") == [
+        "ratio",
+        "share",
+    ]
+    twice = {"once": [1.0, 1.0, 1.0], "twice": [2.5, 2.0, 2.1]}
+    assert report.missed("growth", Row(twice), "cpu") == ["growth"]
+    page = report.as_markdown(CONTENT, {"training": SLOW, "growth": Row(twice)}, {}, "cpu")
+    assert (
+        "| training | 4.00 | 9.00 | 12.00 | images/s | 2.25 | 3.00 | 0.75 | ours : bare at least 0.95 (missed) |"
+        in page
+    )
+    assert "2.10 times as long" in page and "threads 2" in page
+    fast = Row({**SLOW.seconds, "ours": [2.0, 3.0, 3.1]}, 36)
+    assert "missed" not in report.as_markdown(CONTENT, {"training": fast}, {}, "cpu")
+
+
+def test_works_take_turns():
+    order = []
+    row = by_turns({name: lambda name=name: order.append(name) for name in "ab"}, torch.device("cpu"))
+    assert order == ["a", "b"] * TURNS and [len(turns) for turns in row.seconds.values()] == [TURNS, TURNS]
+
+
 @pytest.mark.slow
 def test_the_benchmark_writes_what_it_measured(tmp_path):
     sizes = ["--images", 16, "--image-size", 16, "--batch-size", 8, "--workers", 0, "--device", "cpu"]
-    parts = ["--parts", "validation", "ranking"]
+    parts = ["--parts", "training", "validation", "ranking", "seed", "growth"]
     done = run_script(sys.executable, "-m", "results.speed", *sizes, *parts, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     [path] = tmp_path.glob("*.json")
-    rows = json.loads(path.read_text())["rows"]
-    assert list(rows) == ["validation", "ranking"] and all(min(row[:2]) > 0 for row in rows.values())
-    assert "| ranking |" in path.with_suffix(".md").read_text()
+    rows = {name: Row(**row) for name, row in json.loads(path.read_text())["rows"].items()}
+    assert list(rows) == parts[1:] and all(
+        min(min(turns) for turns in row.seconds.values()) > 0 for row in rows.values()
+    )
+    assert "| seed |" in path.with_suffix(".md").read_text()

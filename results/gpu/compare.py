@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from results.speed.ours import ranked_sets
+
 # the paper's experiment; of real, biased and balanced images as many
 PAPER = {"images": 20_000, "val": 19_867, "test": 19_962, "held_out": 2_000, "generated": 42_000}
 PAPER |= {"batch": 128, "pre_epochs": 15, "fine_epochs": 10, "seeds": 10}
@@ -117,7 +119,5 @@ def ten_seeds(training: float, validation: float, ranking: float, decoding: floa
 
 
 def ranked_images(count: int, batch: int) -> int:
-    """The images of the three gradients in the benchmark (results/speed/ours.py), which has `count` in each of its sets."""
-    each = count // 4
-    sets = count, 2 * (each // 10 + each * 9 // 10), 4 * each
-    return sum(images // batch * batch if images > batch else images for images in sets)
+    """The images of the three gradients in the benchmark, which has `count` in each of its sets."""
+    return sum(images // batch * batch if images > batch else images for images in ranked_sets(count))

@@ -13,7 +13,8 @@ from results.gpu.compare import FORMULA, ranked_images
 from results.gpu.compare import ten_seeds as minutes
 from results.gpu.work import Place, draw_faces, python
 from results.networks import reason
-from results.speed.report import TARGETS, ratio
+from results.speed.report import TARGETS, found, missed, unit
+from results.speed.turns import Row
 from utils.errors import UserError
 from utils.records import ROOT, environment
 
@@ -107,10 +108,10 @@ def benchmark(place: Place, name: str, precision: str, *parts: str) -> Iterator[
     flags = [*sets, "--precision", precision, "--parts", *parts, "--device", place.device, "--scratch", place.work]
     content = measured(place, name, flags)
     yield from speed_rows(content)
-    rows, batch = content["rows"], content["batch_size"]
-    rates = {part: rows[part][1] for part in ("training", "validation")}
+    rows, batch = benchmark_rows(content), content["batch_size"]
+    rates = {part: rows[part].value("ours") for part in ("training", "validation")}
     if "ranking" in rows:
-        rates["ranking"] = ranked_images(content["images"], batch) / rows["ranking"][1]
+        rates["ranking"] = ranked_images(content["images"], batch) / rows["ranking"].value("ours")
     yield "rates", {**rates, "decoding": content["notes"]["decoding all images once, images/s"]}
 
 
@@ -144,13 +145,18 @@ def measured(place: Place, name: str, flags: list) -> dict:
     return json.loads(path.read_text())
 
 
+def benchmark_rows(content: dict) -> dict[str, Row]:
+    """The rows of a benchmark's record."""
+    return {name: Row(**row) for name, row in content["rows"].items()}
+
+
 def speed_rows(content: dict) -> Iterator[tuple]:
-    """The rows of a benchmark, a claim each: that the target of docs/speed.md is reached."""
-    gpu = "cores" not in content["device"]  # how utils/records.py names a processor
-    for name, (theirs, ours, unit) in content["rows"].items():
-        found, target = ratio(name, theirs, ours), TARGETS[name][gpu]
-        value = {"paper's procedure": theirs, "ours": ours, "unit": unit, "ratio": found, "target": target}
-        yield name, value, found >= target
+    """The rows of a benchmark, a claim each: that the targets of results/speed/report.py are reached."""
+    kind = "cpu" if "cores" in content["device"] else "cuda"  # how utils/records.py names a processor
+    for name, row in benchmark_rows(content).items():
+        values = {work: row.value(work) for work in row.seconds}
+        value = {**values, "unit": unit(row), **found(row), "targets": TARGETS[kind][name]}
+        yield name, value, not missed(name, row, kind)
     for what, value in content["notes"].items():
         yield what, value
 

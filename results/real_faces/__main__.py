@@ -74,7 +74,9 @@ def main() -> None:
     parser.add_argument("--sources", nargs="+", help="default: all of the study")
     steps = ("erm", "paper", "choose", "runs", "settings", "start", "alone")
     parser.add_argument("--steps", nargs="+", choices=steps, default=["choose", "runs"], help="default: choose runs")
-    parser.add_argument("--pre-train-lrs", type=positive_float, nargs="+", default=PRE_TRAIN_LRS, help="default: 0.01 0.03")
+    parser.add_argument(
+        "--pre-train-lrs", type=positive_float, nargs="+", default=PRE_TRAIN_LRS, help="default: 0.01 0.03"
+    )
     parser.add_argument("--jobs", type=positive_int, default=1, help="processes at once (default: 1)")
     args, flags = parser.parse_known_args()
     known = STUDIES[args.study].sources
@@ -82,7 +84,8 @@ def main() -> None:
         raise UserError(f"--sources {min(wrong)}: {args.study} has {', '.join(known)}")
     jobs = BoundedSemaphore(args.jobs)
     evidence = Evidence(args.study, args.data, args.weights, args.output, flags, jobs)
-    work(evidence, (args.sources or list(known)) if args.steps != ["erm"] else [], args.steps, args.seeds, args.pre_train_lrs)
+    sources = [] if args.steps == ["erm"] else args.sources or list(known)
+    work(evidence, sources, args.steps, args.seeds, args.pre_train_lrs)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Measure this project's speed against the paper's procedure, in one process, on the same images and network.
+"""Measure this project's speed beside the paper's procedure and the bare network, in one process, on the same images.
 
     python -m results.speed                          all parts; minutes on two CPU cores
     python -m results.speed --parts training seed    some of them
 
-The paper's procedure is `results/speed/plain.py`, ours is what train.py and generation call. Images are drawn toy
+The paper's procedure is `results/speed/plain.py`, ours is what train.py and generation call, the bare network is that on one batch
+in memory (`results/speed/bare.py`): what nothing around it can be faster than. All are medians of turns, taken in alternation; nothing
+else may run meanwhile. `switches` measures what a flag gains beside the same work without it. Images are drawn toy
 faces in JPEG files of CelebA's size; generation is Stable Diffusion 2.1-base with random weights. Results, with device,
 versions and command, go to <output>/<device>.json and .md; those of another run on the same device are replaced.
 """
@@ -21,11 +23,12 @@ import torch
 from models.batches import Compute
 from results.speed.classifier import SIZE, Bench
 from results.speed.report import as_markdown, show
+from results.speed.turns import thread_settings
 from utils.arguments import choose_device, positive_int
 from utils.errors import command_line
 from utils.records import environment
 
-PARTS = ("training", "validation", "ranking", "seed", "growth", "generation")
+PARTS = ("training", "validation", "ranking", "seed", "growth", "switches", "generation")
 
 
 def main() -> None:
@@ -37,36 +40,39 @@ def main() -> None:
     precision = args.precision or ("bf16" if gpu or fast_bf16() else "fp32")
     workers = args.workers if args.workers is not None else torch.get_num_threads()
     compute = Compute(device, precision == "bf16", size, args.batch_size, args.compile)
-    rows, notes = {}, {}
+    rows, switches, notes = {}, {}, {}
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
-        parts = [part for part in args.parts if part != "generation"]
-        bench = Bench(Path(scratch), count, compute, workers) if parts else None
-        for part in parts:
-            found = getattr(bench, part)()
-            rows.update(found)
-            show(found)
-        notes = bench.notes if parts else {}
+        if set(args.parts) - {"generation"}:
+            bench = Bench(Path(scratch), count, compute, workers)
+            notes = bench.notes
+            for part in (part for part in args.parts if part not in ("switches", "generation")):
+                rows[part] = getattr(bench, part)()
+                show(part, rows[part])
+            if "switches" in args.parts:
+                switches = bench.switches()
+                for name, row in switches.items():
+                    show(name, row)
         if "generation" in args.parts:
-            from results.speed.generation import rates  # diffusers takes seconds to load
+            from results.speed.generation import generation  # diffusers takes seconds to load
 
             side, steps = args.generation_size or (512 if gpu else 64), args.generation_steps or (50 if gpu else 4)
-            number, batch = (
-                args.generation_images or (60 if gpu else 8),
-                args.generation_batch_size or (15 if gpu else 4),
-            )
-            found = rates(device, number, Path(scratch) / "generation", batch_size=batch, steps=steps, size=side)
-            rows["generation"] = (*found, f"images/s, {side} pixels, {steps} steps")
-            show({"generation": rows["generation"]})
+            number = args.generation_images or (60 if gpu else 8)
+            batch = args.generation_batch_size or (15 if gpu else 4)
+            folder = Path(scratch) / "generation"
+            rows["generation"] = generation(device, number, folder, batch_size=batch, steps=steps, size=side)
+            show("generation", rows["generation"])
+            sizes = f"{number} images of {side} pixels in {steps} steps, batch {batch}"
     content = {
         "command": shlex.join(["python", "-m", "results.speed", *sys.argv[1:]]),
         "images": count, "source_size": SIZE, "image_size": size, "batch_size": args.batch_size, "precision": precision,
-        "compile": args.compile, "workers_of_the_plain_procedure": workers, "rows": rows, "notes": notes,
-        **environment(device),
+        "compile": args.compile, "workers_of_the_plain_procedure": workers, "thread_settings": thread_settings(),
+        "generation": sizes if "generation" in rows else None, "rows": {name: row._asdict() for name, row in rows.items()},
+        "switches": {name: row._asdict() for name, row in switches.items()}, "notes": notes, **environment(device),
     }  # fmt: skip
     args.output.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^a-z0-9]+", "_", content["device"].lower()).strip("_")
     (args.output / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    (args.output / f"{name}.md").write_text(as_markdown(content, gpu))
+    (args.output / f"{name}.md").write_text(as_markdown(content, rows, switches, device.type))
     print(f"{args.output / name}.json and .md")
 
 

@@ -1,8 +1,8 @@
 """Generation at the size of Stable Diffusion 2.1, with random weights: speed does not depend on them."""
 
 import shutil
-import statistics
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,13 +10,13 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from results.speed.turns import Row, by_turns
 from stable_diffusion.manifest import Job, Manifest
 from stable_diffusion.pipeline import BETAS, DDIM_ONLY, SPACING
 from stable_diffusion.produce import Sampling, produce
 
 TOKENIZER = Path(__file__).resolve().parents[2] / "stable_diffusion" / "tiny" / "tokenizer"
 GUIDANCE = 9.0
-TURNS = 3
 
 
 def random_pipeline(device: torch.device, dtype: torch.dtype) -> StableDiffusionPipeline:
@@ -108,25 +108,43 @@ def ours(pipeline, count: int, folder: Path, *, batch_size: int, steps: int, siz
     produce(pipeline, jobs, manifest, Sampling(steps, GUIDANCE, size, save_size))
 
 
-def rates(
-    device: torch.device, count: int, folder: Path, *, batch_size: int, steps: int, size: int
-) -> tuple[float, float]:
-    """Images/s of the plain loop and of ours, with the same sampler, batch size and weights: medians of turns."""
+@torch.no_grad()
+def bare(pipeline, count: int, *, batch_size: int, steps: int, size: int) -> None:
+    """The network alone: a guided UNet in every step and a decoding for every batch, of latents that lie in memory."""
+    unet, vae, device = pipeline.unet, pipeline.vae, pipeline.device
+    side = size // pipeline.vae_scale_factor
+    for start in range(0, count, batch_size):
+        images = min(batch_size, count - start)
+        latents = torch.randn(images, unet.config.in_channels, side, side).to(device, unet.dtype)
+        context = torch.randn(2 * images, 77, unet.config.cross_attention_dim).to(device, unet.dtype)
+        for moment in range(steps):
+            unet(torch.cat([latents] * 2), moment, encoder_hidden_states=context)
+        vae.decode(latents)
+
+
+def generation(device: torch.device, count: int, folder: Path, *, batch_size: int, steps: int, size: int) -> Row:
+    """The plain loop, ours and the network alone by turns, with the same sampler, batch size and weights."""
     gpu = device.type == "cuda"
     pipeline = random_pipeline(device, torch.float16 if gpu else torch.float32)
-    seconds = {plain_loop: [], ours: []}
-    for turn in range(1 + TURNS):  # the first is to warm up
-        for work, found in seconds.items():
-            if gpu:  # ours as load_pipeline has it
-                layout = torch.channels_last if work is ours else torch.contiguous_format
+    images = {"batch_size": batch_size, "size": size}
+    files = {**images, "save_size": min(size, 224)}
+
+    def with_layout(work: Callable, layout: torch.memory_format, *given, **options) -> Callable[[int, int], None]:
+        def run(count: int, steps: int) -> None:
+            if gpu:  # as load_pipeline has it; on a CPU both keep torch's
                 pipeline.unet.to(memory_format=layout)
                 pipeline.vae.to(memory_format=layout)
-            images, steps_now = (count, steps) if turn else (batch_size, 1)
-            start = time.perf_counter()
-            sizes = {"size": size, "save_size": min(size, 224)}
-            work(pipeline, images, folder, batch_size=batch_size, steps=steps_now, **sizes)
-            if turn:
-                found.append(time.perf_counter() - start)
+            work(pipeline, count, *given, steps=steps, **options)
+
+        return run
+
+    works = {
+        "plain": with_layout(plain_loop, torch.contiguous_format, folder, **files),
+        "ours": with_layout(ours, torch.channels_last, folder, **files),
+        "bare": with_layout(bare, torch.channels_last, **images),
+    }
+    for work in works.values():
+        work(batch_size, 1)  # to warm up
+    row = by_turns({name: partial(work, count, steps) for name, work in works.items()}, device, count)
     shutil.rmtree(folder)
-    plain_seconds, our_seconds = (statistics.median(found) for found in seconds.values())
-    return count / plain_seconds, count / our_seconds
+    return row

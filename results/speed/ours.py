@@ -64,29 +64,16 @@ def rank(run: Run, synthetic: SyntheticSets, top_k: int) -> list[str]:
     return choose_tensors(sensitivity_table(*run.three_gradients(synthetic)), top_k)
 
 
-def whole_seed(run: Run, synthetic: SyntheticSets, top_k: int) -> dict:
-    """Pre-training, ranking, fine-tuning, test."""
+def ranked_sets(count: int) -> tuple[int, int, int]:
+    """The images of the three gradients' sets in `seed_run`, where there are `count` in each of its sets."""
+    each = count // 4
+    return count, 2 * (each // 10 + each * 9 // 10), 4 * each
+
+
+def whole_seed(run: Run, synthetic: SyntheticSets, top_k: int) -> list[str]:
+    """Pre-training, ranking, fine-tuning, test; returns the tensors that moved."""
     save_biased(run, run.pre_train(run.real["train"], label="pre-train").model)
     chosen = rank(run, synthetic, top_k)
     model = run.fine_tune(run.biased_model(), synthetic, only=chosen, label="fine-tune").model
-    return evaluate(model, run.real["test"], run.settings.compute)
-
-
-def bare_network(model: nn.Module, compute: Compute, batches: int) -> None:
-    """Training steps on one batch that lies in the device's memory: what no training can be faster than."""
-    model.train()
-    shape = (compute.batch_size, 3, compute.image_size, compute.image_size)
-    inputs = torch.randn(shape, device=compute.device).contiguous(memory_format=torch.channels_last)
-    targets = torch.ones(compute.batch_size, 1, device=compute.device)
-    fused = compute.device.type == "cuda"
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=fused)
-    network = torch.compile(model) if compute.compile else model
-    for _ in range(batches):
-        with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.amp):
-            logits = network(inputs)
-        loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), targets)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-    if compute.device.type == "cuda":
-        torch.cuda.synchronize(compute.device)
+    evaluate(model, run.real["test"], run.settings.compute)
+    return chosen

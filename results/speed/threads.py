@@ -33,14 +33,14 @@ WORK = """
 import sys, time, torch
 from models.batches import Compute
 from models.classifier import new_classifier
-from results.speed.ours import bare_network
+from results.speed import bare
 size, width, batch, precision, seconds = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), sys.argv[4], float(sys.argv[5])
 compute = Compute(torch.device("cpu"), precision == "bf16", size, batch)
 model = new_classifier("none", 1, width).to(memory_format=torch.channels_last)
-bare_network(model, compute, 2)
+bare.train(model, compute, 2)
 start, steps = time.perf_counter(), 0
 while time.perf_counter() - start < seconds:
-    bare_network(model, compute, 1)
+    bare.train(model, compute, 1)
     steps += 1
 print(steps * batch / (time.perf_counter() - start), torch.get_num_threads())
 """

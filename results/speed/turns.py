@@ -1,0 +1,59 @@
+"""Works measured by turns in one process, and the row that comes of it."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+TURNS = 3
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "GOMP_SPINCOUNT")
+
+
+class Row(NamedTuple):
+    """Seconds of every turn of each work, and how many images a work takes, where its unit is images/s."""
+
+    seconds: dict[str, list[float]]
+    images: int | None = None
+
+    def median(self, work: str) -> float:
+        """The median seconds of a work."""
+        return statistics.median(self.seconds[work])
+
+    def value(self, work: str) -> float:
+        """What is shown of a work: images/s, or seconds where the row counts no images."""
+        return self.images / self.median(work) if self.images else self.median(work)
+
+    def ratio(self, work: str, reference: str) -> float:
+        """How many times as fast a work is as another."""
+        return self.median(reference) / self.median(work)
+
+
+def by_turns(works: dict[str, Callable[[], object]], device: torch.device, images: int | None = None) -> Row:
+    """Measure works `TURNS` times, one after another in each turn, so that a machine that is slow for a while is so to all."""
+    seconds = {name: [] for name in works}
+    for _ in range(TURNS):
+        for name, work in works.items():
+            seconds[name].append(_seconds(work, device))
+    return Row(seconds, images)
+
+
+def thread_settings() -> dict[str, str]:
+    """Torch's threads, the cores, and the variables that decide how threads wait and where they run."""
+    found = {"threads": str(torch.get_num_threads()), "cores": str(os.cpu_count())}
+    return found | {name: os.environ.get(name, "not set") for name in THREAD_VARIABLES}
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    _wait(device)
+    start = time.perf_counter()
+    work()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
