@@ -169,8 +169,9 @@ def page(study, records, alone, settings, notes, chosen, columns, tables, figure
     counts = alone.records[0]["metrics"]["group_count"]
     biased = alone.records[0]["settings"]["number_train_data_real"]
     shown = ", ".join(f"{cell} {count}" for cell, count in counts.items())
-    lines = [f"# Real faces: {study.replace('_', '/')}, ResNet-18 from ImageNet weights", "", NOTE, ""]
     pixels = ", ".join(sorted({str(record["settings"]["image_size"]) for record in alone.records}))
+    title = f"{STUDIES[study].pair.replace('_', '/')}, {pixels} pixels, ResNet-18 from ImageNet weights"
+    lines = [f"# Real faces: {title}", "", NOTE, ""]
     lines += [f"{biased:,} biased real images for training, at {pixels} pixels; test images {shown}."]
     if hardly := warning(alone, list(entries_of(alone).values())):
         lines += ["", hardly]
