@@ -60,6 +60,7 @@ class Study:
 SMALL = ("--image-size", "64")  # on two CPU cores
 T2I = Source("t2i_faces/faces.csv", balanced=100, imbalanced=240, held_out=29, batch=32)
 GENERATED = Source("generated", balanced=1000, imbalanced=2000, held_out=200)
+FEWER_GENERATED = Source("generated", balanced=500, imbalanced=1000, held_out=100)
 UTKFACE = Source("utkface_smiles.csv", balanced=1300, imbalanced=2600, held_out=200)
 STUDIES = {
     "Smiling_Male": Study(
@@ -85,7 +86,7 @@ STUDIES = {
         {"utkface": UTKFACE},
         ("--real-crop", "0.24", "0.37", "0.76", "0.84"),
     ),
-    "Smiling_Young": Study("Smiling_Young", "celeba", "celeba", 5600, {"generated": GENERATED}, SMALL),
+    "Smiling_Young": Study("Smiling_Young", "celeba", "celeba", 5600, {"generated": FEWER_GENERATED}, SMALL),
     "Female_White": Study(
         "Female_White",
         "utkface",
