@@ -15,7 +15,7 @@ from datasets.images import FaceSet, cache_file, time_reading
 from datasets.real import labelled, split_sizes
 from datasets.splits import Splits
 from datasets.synthetic import cell_files
-from models.batches import Compute, lone_images_named, predict, train_batches
+from models.batches import Compute, inference_batch, lone_images_named, predict, train_batches
 from models.classifier import head_names
 from models.cost import HEAD_ALONE, Asked, Rates, Sizes, images_trained, training_rows
 from models.options import Method
@@ -66,7 +66,7 @@ def measure(settings: Settings, pixels: np.ndarray, resized: np.ndarray, *, head
     compute, gpu = settings.compute, settings.compute.device.type == "cuda"
     network = Run(settings, {}, settings.seeds[0], Path()).new_network()
     faces = sample(pixels, compute.batch_size * (4 if gpu else 1)).on(compute.device)  # each call waits for a GPU
-    seen = sample(resized, 512 if gpu else 128).on(compute.device)  # as many as `predict` takes at once
+    seen = sample(resized, inference_batch(compute)).on(compute.device)
     trained = median_seconds(training_step(network, faces, compute)) / len(faces)
     predicted = median_seconds(lambda: predict(network, seen, compute)) / len(seen)
     if not head:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,12 @@ import torch
 from conftest import run_script
 from torch import nn
 
+from models.batches import Compute
 from models.selection import mean_absolute_gap, mean_gradients, select_parameters
-from results.speed import plain, report
-from results.speed.turns import TURNS, Row, by_turns
+from results.gpu import whole
+from results.speed import classifier, plain, report
+from results.speed.classifier import Bench
+from results.speed.turns import Row, by_turns
 from utils.metrics import fairness_metrics
 
 
@@ -56,7 +60,7 @@ def test_both_procedures_count_the_same(model):
 
 CONTENT = {
     "device": "A processor, 2 cores", "command": "python -m results.speed", "commit": "abc", "versions": {"torch": "2"},
-    "python": "3.11", "thread_settings": {"threads": "2"}, "source_size": (178, 218), "images": 512, "image_size": 64,
+    "python": "3.11", "turns": 3, "thread_settings": {"threads": "2"}, "source_size": (178, 218), "images": 512, "image_size": 64,
     "batch_size": 128, "precision": "bf16", "compile": False, "workers_of_the_plain_procedure": 2, "notes": {},
 }  # fmt: skip
 SLOW = Row({"plain": [9.0, 8.0, 99.0], "ours": [4.0, 1.0, 5.0], "bare": [2.0, 3.0, 3.0]}, images=36)
@@ -84,16 +88,83 @@ def test_a_target_that_is_missed_is_said():
     assert "missed" not in report.as_markdown(CONTENT, {"training": fast}, {}, "cpu")
 
 
-def test_works_take_turns():
+def test_works_take_turns_and_each_begins_one():
     order = []
-    row = by_turns({name: lambda name=name: order.append(name) for name in "ab"}, torch.device("cpu"))
-    assert order == ["a", "b"] * TURNS and [len(turns) for turns in row.seconds.values()] == [TURNS, TURNS]
+    row = by_turns({name: lambda name=name: order.append(name) for name in "abc"}, 3, torch.device("cpu"), 5)
+    assert order == ["a", "b", "c", "b", "c", "a", "c", "a", "b"] and row.images == 5
+    assert [len(turns) for turns in row.seconds.values()] == [3, 3, 3]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    made = {}
+
+    def of(count, batch_size=8):
+        key = count, batch_size
+        if key not in made:
+            compute = Compute(torch.device("cpu"), False, 16, batch_size)
+            made[key] = Bench(tmp_path_factory.mktemp("bench"), count, compute, workers=0, turns=1)
+        return made[key]
+
+    return of
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("count", "batch_size"), [(16, 8), (20, 8), (20, 64)]
+)  # whole, a short last one, less than one
+@pytest.mark.parametrize("part", ["training", "validation", "ranking", "seed"])
+def test_the_bare_network_sees_as_many_images_as_ours(bench, monkeypatch, part, count, batch_size):
+    made, seen = bench(count, batch_size), {}
+
+    def counting(works, turns, device, images=None):
+        for name, work in works.items():
+            seen[name] = [0, 0]
+
+            def count_stem(module, inputs, name=name):
+                if isinstance(module, nn.Conv2d) and module.in_channels == 3:
+                    seen[name][module.training] += len(inputs[0])
+
+            handle = nn.modules.module.register_module_forward_pre_hook(count_stem)
+            work()
+            handle.remove()
+        return Row({name: [1.0] for name in works}, images)
+
+    monkeypatch.setattr(classifier, "by_turns", counting)
+    row = getattr(made, part)()
+    evaluated, trained = seen["ours"]
+    extra = 4 if part == "training" else 0  # one image of each cell is its val
+    assert seen["bare"] == [evaluated - extra, trained]
+    assert row.images in (None, max(evaluated - extra, trained))
+
+
+@pytest.mark.slow
+def test_switches_are_beside_the_same_work_without_them(bench, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
+    monkeypatch.setattr(classifier.shutil, "which", lambda name: name)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "somewhere")
+    made = bench(16)
+    monkeypatch.setattr(made, "compute", replace(made.compute, compile=True))
+    rows = made.switches()
+    assert list(rows) == ["batch norm folded, fp32, validation (no flag: not built)", "--compile, training"]
+    assert len(compiled) == 2  # the first epoch and one turn: the work without it compiles nothing
+    monkeypatch.setattr(classifier.shutil, "which", lambda name: None)
+    assert len(made.switches()) == 1 and "no C++ compiler" in made.notes["--compile"]
+
+
+def test_the_gpu_evidence_reads_the_benchmarks_rows():
+    content = json.loads(json.dumps({**CONTENT, "rows": {"training": SLOW._asdict()}, "notes": {"decoding": 7}}))
+    row, note = whole.speed_rows(content)
+    assert row[0] == "training" and row[1]["ours"] == 9 and row[1]["share"] == 3 / 4 and row[2] is False
+    assert whole.speed_rows({**content, "device": "NVIDIA"}).__next__()[1]["targets"]["ratio"] == 5
+    assert note == ("decoding", 7)
 
 
 @pytest.mark.slow
 def test_the_benchmark_writes_what_it_measured(tmp_path):
-    sizes = ["--images", 16, "--image-size", 16, "--batch-size", 8, "--workers", 0, "--device", "cpu"]
-    parts = ["--parts", "training", "validation", "ranking", "seed", "growth"]
+    sizes = ["--images", 16, "--image-size", 16, "--batch-size", 8, "--workers", 0, "--device", "cpu", "--turns", 1]
+    parts = ["--parts", "validation", "growth"]
     done = run_script(sys.executable, "-m", "results.speed", *sizes, *parts, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     [path] = tmp_path.glob("*.json")
@@ -101,4 +172,4 @@ def test_the_benchmark_writes_what_it_measured(tmp_path):
     assert list(rows) == parts[1:] and all(
         min(min(turns) for turns in row.seconds.values()) > 0 for row in rows.values()
     )
-    assert "| seed |" in path.with_suffix(".md").read_text()
+    assert "| validation |" in path.with_suffix(".md").read_text()

@@ -24,8 +24,8 @@ SMALL_RUN = [
     "--number-imbalanced-synthetic", 40, "--pre-train-epochs", 1, "--fine-tune-epochs", 1,
 ]  # fmt: skip
 # few images, for time: the workers of the paper's procedure start anew for each pass, which weighs more in a short one
-SPEED_SETS = ("--images", 2048, "--image-size", 224, "--batch-size", BATCH, "--workers", os.cpu_count())
-SMALL_SETS = ("--images", 32, "--image-size", 32, "--batch-size", BATCH, "--workers", 0)
+SPEED_SETS = ("--images", 2048, "--image-size", 224, "--batch-size", BATCH, "--workers", os.cpu_count(), "--turns", 2)
+SMALL_SETS = ("--images", 32, "--image-size", 32, "--batch-size", BATCH, "--workers", 0, "--turns", 1)
 
 
 def machine(place: Place) -> Iterator[tuple]:
@@ -117,18 +117,18 @@ def benchmark(place: Place, name: str, precision: str, *parts: str) -> Iterator[
 
 def generation_speed(place: Place) -> Iterator[tuple]:
     """The benchmark of generation, at the size of Stable Diffusion 2.1-base with random weights."""
-    flags = ["--parts", "generation", "--generation-batch-size", 15, "--generation-images", 15]
-    if place.small:
-        flags = [
-            "--parts",
-            "generation",
-            "--generation-batch-size",
-            1,
-            "--generation-images",
-            1,
-            "--generation-steps",
-            1,
-        ]
+    images, turns, steps = (1, 1, ["--generation-steps", 1]) if place.small else (15, 2, [])
+    flags = [
+        "--parts",
+        "generation",
+        "--generation-batch-size",
+        images,
+        "--generation-images",
+        images,
+        "--turns",
+        turns,
+    ]
+    flags += steps
     content = measured(place, "generation_speed", [*flags, "--device", place.device, "--scratch", place.work])
     yield from speed_rows(content)
 

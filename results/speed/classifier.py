@@ -1,6 +1,6 @@
 """What is measured of the classifier: training, validation, ranking and a whole seed, by both procedures and the bare network."""
 
-import resource
+import os
 import shutil
 import tempfile
 import time
@@ -15,9 +15,11 @@ from torch import nn
 from torch.fx.experimental.optimization import fuse
 
 from datasets.toy import write_toy_celeba
-from models.batches import Compute, evaluate, inference_batch, number_of_batches
+from models.batches import Compute, evaluate
 from models.classifier import new_classifier
-from results.speed import bare, ours, plain
+from models.cost import images_trained
+from results.speed import ours, plain
+from results.speed.bare import BareNetwork
 from results.speed.plain import Files
 from results.speed.turns import Row, by_turns
 
@@ -28,9 +30,9 @@ TOP_K = 55
 class Bench:
     """The images, in files, and what each part measures on them."""
 
-    def __init__(self, folder: Path, count: int, compute: Compute, workers: int):
-        self.folder, self.count, self.compute, self.workers, self.notes = folder, count, compute, workers, {}
-        self.device = compute.device
+    def __init__(self, folder: Path, count: int, compute: Compute, workers: int, turns: int):
+        self.folder, self.count, self.compute, self.workers, self.turns = folder, count, compute, workers, turns
+        self.device, self.notes = compute.device, {}
         self.files = {name: self._files(name, count) for name in ("train", "val", "test", "synthetic")}
         start = time.perf_counter()
         self.sets = self._sets(self.files, folder / "cache")
@@ -39,93 +41,83 @@ class Bench:
 
     def training(self) -> Row:
         """An epoch."""
-        model, fast, network = self._model(plain_layout=True), self._model(), self._model()
+        model, fast, network = self._model(plain_layout=True), self._model(), self._bare()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
         batches = self._loader("train", train=True)
-        row = self._by_turns(
-            plain=lambda: plain.train_epoch(model, batches, optimizer, self.device),
-            ours=lambda: ours.train_epoch(fast, self.sets["train"], self.compute),
-            bare=lambda: bare.train(network, self.compute, number_of_batches(self.count, self.compute)),
-        )
+        works = {
+            "plain": lambda: plain.train_epoch(model, batches, optimizer, self.device),
+            "ours": lambda: ours.train_epoch(fast, self.sets["train"], self.compute),
+            "bare": lambda: network.train(self.count),
+        }
+        row = self._by_turns(works, images_trained(self.count, self.compute))
         if self.device.type == "cuda":
-            share = busy_share(lambda: ours.train_epoch(fast, self.sets["train"], self.compute))
-            self.notes["share of a training epoch in which the GPU computes"] = round(share, 3)
+            self.notes["share of a training epoch in which the GPU computes"] = round(busy_share(works["ours"]), 3)
         return row
 
     def validation(self) -> Row:
         """A validation, with its metrics."""
-        batches, model, fast = self._loader("val", train=False), self._model(plain_layout=True), self._model()
-        return self._by_turns(
-            plain=lambda: plain.validate(model, batches, self.device),
-            ours=lambda: evaluate(fast, self.sets["val"], self.compute),
-            bare=lambda: self._infer(fast),
-        )
+        batches, model = self._loader("val", train=False), self._model(plain_layout=True)
+        fast, network = self._model(), self._bare()
+        works = {
+            "plain": lambda: plain.validate(model, batches, self.device),
+            "ours": lambda: evaluate(fast, self.sets["val"], self.compute),
+            "bare": lambda: network.infer(self.count),
+        }
+        return self._by_turns(works, self.count)
 
     def ranking(self) -> Row:
         """Three gradients and the choice of tensors."""
-        model, network = self._model(plain_layout=True), self._model()
-        sets = self.sets, 1, 1, self.compute, self.folder
-        ours.save_biased(ours.seed_run(*sets)[0], self._model())
-        return by_turns(
-            {
-                "plain": lambda: self._plain_ranking(model, self.files),
-                "ours": lambda: ours.rank(*ours.seed_run(*sets), TOP_K),  # a new run each time: one keeps its gradients
-                "bare": lambda: self._bare_ranking(network),
-            },
-            self.device,
-        )
+        model, network = self._model(plain_layout=True), self._bare()
+        ours.save_biased(self._run(self.sets)[0], self._model())
+        works = {
+            "plain": lambda: self._plain_ranking(model, self.files),
+            "ours": lambda: ours.rank(*self._run(self.sets), TOP_K),  # a new run each time: one keeps its gradients
+            "bare": lambda: self._bare_ranking(network),
+        }
+        return self._by_turns(works)
 
     def seed(self) -> Row:
         """A whole seed: 3 epochs, ranking, 2 epochs, test; ours with the decoding of all images."""
-        chosen = []
-
-        def our_seed() -> None:
-            self._reset_memory()
-            chosen[:] = self._our_seed(self.files)
-            # a CPU keeps the peak of all that ran before
-            self.notes.setdefault("peak memory of a seed, ours, GB", self._peak_memory())
-
+        network, run = self._bare(), self._run(self.sets)
+        ours.save_biased(run[0], self._model())
+        moving = ours.rank(*run, TOP_K)
         works = {
-            "ours": our_seed,
             "plain": lambda: self._plain_seed(self.files),
-            "bare": lambda: self._bare_seed(chosen),
+            "ours": lambda: self._our_seed(self.files),
+            "bare": lambda: self._bare_seed(network, moving),
         }
-        return by_turns(works, self.device)
+        return self._by_turns(works)
 
     def growth(self) -> Row:
         """A seed of ours with the images once and twice."""
         twice = {name: self._files(f"{name} twice", 2 * self.count) for name in self.files}
-        works = {"once": lambda: self._our_seed(self.files), "twice": lambda: self._our_seed(twice)}
-        return by_turns(works, self.device)
+        return self._by_turns({"once": lambda: self._our_seed(self.files), "twice": lambda: self._our_seed(twice)})
 
     def switches(self) -> dict[str, Row]:
-        """What each switch gains, beside the same work without it; compiling itself is a note."""
-        fp32, bf16 = replace(self.compute, amp=False), replace(self.compute, amp=True)
-        compiled, train = replace(self.compute, compile=True), self.sets["train"]
-        model, network = self._model(), self._model()
-        start = time.perf_counter()
-        ours.train_epoch(network, train, compiled)
-        self.notes["first epoch of --compile, s"] = round(time.perf_counter() - start, 1)
-        rows = {
-            "--compile, training": self._without_and_with(
-                lambda: ours.train_epoch(model, train, self.compute), lambda: ours.train_epoch(network, train, compiled)
-            ),
-            "batch norm folded into the convolutions, validation in fp32 (not built)": self._without_and_with(
-                lambda: evaluate(model, self.sets["val"], fp32),
-                lambda: evaluate(fuse(model.eval()), self.sets["val"], fp32),
-            ),
-        }
+        """What a switch gains, beside the same work without it."""
+        usual, train, val = replace(self.compute, compile=False), self.sets["train"], self.sets["val"]
+        fp32, bf16 = replace(usual, amp=False), replace(usual, amp=True)
+        model, rows = self._model(), {}
+        trained = images_trained(self.count, usual)
+
+        def epoch(network: nn.Module, compute: Compute) -> Callable[[], None]:
+            return lambda: ours.train_epoch(network, train, compute)
+
         if self.compute.amp:
-            rows["--precision bf16, training"] = self._without_and_with(
-                lambda: ours.train_epoch(model, train, fp32), lambda: ours.train_epoch(model, train, bf16)
-            )
+            works = {"without": epoch(model, fp32), "with": epoch(model, bf16)}
+            rows["--precision bf16, training"] = self._by_turns(works, trained)
+        works = {"without": lambda: evaluate(model, val, fp32), "with": lambda: evaluate(fuse(model.eval()), val, fp32)}
+        rows["batch norm folded, fp32, validation (no flag: not built)"] = self._by_turns(works, self.count)
+        if shutil.which("c++") or shutil.which("g++"):
+            compiled = epoch(self._model(), replace(usual, compile=True))
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(self.folder / "compiler")  # nothing is there from another run
+            start = time.perf_counter()
+            compiled()
+            self.notes["first epoch of --compile, compiling included, s"] = round(time.perf_counter() - start, 1)
+            rows["--compile, training"] = self._by_turns({"without": epoch(model, usual), "with": compiled}, trained)
+        else:
+            self.notes["--compile"] = "not measured: no C++ compiler here"
         return rows
-
-    def _by_turns(self, **works: Callable[[], object]) -> Row:
-        return by_turns(works, self.device, self.count)
-
-    def _without_and_with(self, without: Callable[[], object], changed: Callable[[], object]) -> Row:
-        return by_turns({"without": without, "with": changed}, self.device, self.count)
 
     def _files(self, name: str, count: int) -> Files:
         """JPEG files of drawn faces; drawing is slow, so a few are copied under many names."""
@@ -182,46 +174,39 @@ class Bench:
         plain.train(model, self._loader("synthetic", train=True, files=files), val, self.device, epochs=2, lr=0.06)
         return plain.validate(model, self._loader("test", train=False, files=files), self.device)
 
-    def _our_seed(self, files: dict[str, Files]) -> list[str]:
+    def _our_seed(self, files: dict[str, Files]) -> None:
         with tempfile.TemporaryDirectory(dir=self.folder) as cache:  # what was decoded before doesn't count
-            run, synthetic = ours.seed_run(self._sets(files, Path(cache)), 3, 2, self.compute, self.folder)
-            return ours.whole_seed(run, synthetic, TOP_K)
+            ours.whole_seed(*self._run(self._sets(files, Path(cache)), 3, 2), TOP_K)
 
-    def _infer(self, model: nn.Module) -> None:
-        bare.infer(model, self.compute, self.count, inference_batch(self.compute))
-
-    def _bare_ranking(self, model: nn.Module) -> None:
+    def _bare_ranking(self, network: BareNetwork) -> None:
         for images in ours.ranked_sets(self.count):
-            bare.backward(model.train(), self.compute, number_of_batches(images, self.compute))
+            network.rank(images)
 
-    def _bare_seed(self, chosen: list[str]) -> None:
-        """The network's part of a seed, with the tensors that were chosen."""
-        model, steps = self._model(), number_of_batches(self.count, self.compute)
+    def _bare_seed(self, network: BareNetwork, moving: list[str]) -> None:
+        """The network's part of a seed, with the tensors that a ranking has chosen."""
         for _ in range(3):
-            bare.train(model, self.compute, steps)
-            self._infer(model)
-        self._bare_ranking(model)
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name in chosen)
+            network.train(self.count)
+            network.infer(self.count)
+        self._bare_ranking(network)
         for _ in range(2):
-            bare.train(model, self.compute, steps)
-            self._infer(model)
-        self._infer(model)
+            network.train(self.count, moving)
+            network.infer(self.count)
+        network.infer(self.count)
+
+    def _run(self, sets: dict, pre: int = 1, fine: int = 1) -> tuple:
+        return ours.seed_run(sets, pre, fine, self.compute, self.folder)
+
+    def _bare(self) -> BareNetwork:
+        return BareNetwork(self._model(), self.compute)
+
+    def _by_turns(self, works: dict[str, Callable[[], object]], images: int | None = None) -> Row:
+        return by_turns(works, self.turns, self.device, images)
 
     def _warm_up(self) -> None:
         few = self.sets["train"].subset(np.arange(2 * self.compute.batch_size) % self.count)
         ours.train_epoch(self._model(), few, self.compute)
         model, size = self._model(plain_layout=True), self.compute.image_size
         model(torch.zeros(self.compute.batch_size, 3, size, size, device=self.device)).sum().backward()
-
-    def _reset_memory(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-
-    def _peak_memory(self) -> float:
-        if self.device.type == "cuda":
-            return round(torch.cuda.max_memory_allocated(self.device) / 1e9, 2)
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)
 
 
 def busy_share(work: Callable[[], object]) -> float:

@@ -1,7 +1,6 @@
 """Generation at the size of Stable Diffusion 2.1, with random weights: speed does not depend on them."""
 
 import shutil
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -108,43 +107,42 @@ def ours(pipeline, count: int, folder: Path, *, batch_size: int, steps: int, siz
     produce(pipeline, jobs, manifest, Sampling(steps, GUIDANCE, size, save_size))
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def bare(pipeline, count: int, *, batch_size: int, steps: int, size: int) -> None:
-    """The network alone: a guided UNet in every step and a decoding for every batch, of latents that lie in memory."""
-    unet, vae, device = pipeline.unet, pipeline.vae, pipeline.device
-    side = size // pipeline.vae_scale_factor
+    """The networks alone: for every batch its texts, a guided UNet in every step, and a decoding, of latents in memory."""
+    unet, device = pipeline.unet, pipeline.device
+    side, moments = size // pipeline.vae_scale_factor, torch.arange(steps, device=device)
     for start in range(0, count, batch_size):
         images = min(batch_size, count - start)
-        latents = torch.randn(images, unet.config.in_channels, side, side).to(device, unet.dtype)
-        context = torch.randn(2 * images, 77, unet.config.cross_attention_dim).to(device, unet.dtype)
-        for moment in range(steps):
-            unet(torch.cat([latents] * 2), moment, encoder_hidden_states=context)
-        vae.decode(latents)
+        latents = torch.randn(2 * images, unet.config.in_channels, side, side).to(device, unet.dtype)
+        context = pipeline.text_encoder(torch.zeros(2 * images, 77, dtype=torch.long, device=device))[0]
+        for moment in moments:
+            unet(latents, moment, encoder_hidden_states=context)
+        pipeline.vae.decode(latents[:images])
 
 
-def generation(device: torch.device, count: int, folder: Path, *, batch_size: int, steps: int, size: int) -> Row:
-    """The plain loop, ours and the network alone by turns, with the same sampler, batch size and weights."""
+def generation(
+    device: torch.device, count: int, folder: Path, *, batch_size: int, steps: int, size: int, turns: int
+) -> Row:
+    """The plain loop, ours and the networks alone by turns, with the same sampler, batch size and weights."""
     gpu = device.type == "cuda"
-    pipeline = random_pipeline(device, torch.float16 if gpu else torch.float32)
+    mine = random_pipeline(device, torch.float16 if gpu else torch.float32)
+    theirs = mine
+    if gpu:  # ours in the layout that load_pipeline gives it there
+        theirs = random_pipeline(device, torch.float16)
+        mine.unet.to(memory_format=torch.channels_last)
+        mine.vae.to(memory_format=torch.channels_last)
     images = {"batch_size": batch_size, "size": size}
     files = {**images, "save_size": min(size, 224)}
-
-    def with_layout(work: Callable, layout: torch.memory_format, *given, **options) -> Callable[[int, int], None]:
-        def run(count: int, steps: int) -> None:
-            if gpu:  # as load_pipeline has it; on a CPU both keep torch's
-                pipeline.unet.to(memory_format=layout)
-                pipeline.vae.to(memory_format=layout)
-            work(pipeline, count, *given, steps=steps, **options)
-
-        return run
-
     works = {
-        "plain": with_layout(plain_loop, torch.contiguous_format, folder, **files),
-        "ours": with_layout(ours, torch.channels_last, folder, **files),
-        "bare": with_layout(bare, torch.channels_last, **images),
+        "plain": partial(plain_loop, theirs, folder=folder, **files),
+        "ours": partial(ours, mine, folder=folder, **files),
+        "bare": partial(bare, mine, **images),
     }
     for work in works.values():
-        work(batch_size, 1)  # to warm up
-    row = by_turns({name: partial(work, count, steps) for name, work in works.items()}, device, count)
+        work(count=batch_size, steps=1)  # to warm up
+    row = by_turns(
+        {name: partial(work, count=count, steps=steps) for name, work in works.items()}, turns, device, count
+    )
     shutil.rmtree(folder)
     return row

@@ -1,6 +1,6 @@
 """The results as lines and as a page, beside the targets."""
 
-from results.speed.turns import TURNS, Row
+from results.speed.turns import Row
 
 # What to reach: on a CPU, where the network itself takes the time, a share of the bare network's speed; on a GPU how many times as
 # fast as the paper's procedure, which decodes on the CPU there.
@@ -63,7 +63,7 @@ def as_markdown(content: dict, rows: dict[str, Row], switches: dict[str, Row], k
         f"# {content['device']}",
         "",
         f"`{content['command']}` at commit {content['commit']}; torch {content['versions']['torch']}, python {content['python']}.",
-        f"Medians of {TURNS} turns, taken in alternation in one process. Threads: {threads}.",
+        f"Medians of {content['turns']} turns, taken in alternation in one process. Threads: {threads}.",
     ]
     if set(rows) - {"generation"} or switches:
         width, height = content["source_size"]

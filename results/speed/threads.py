@@ -15,6 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from results.speed.turns import THREAD_VARIABLES
 from utils.arguments import positive_int
 from utils.errors import command_line
 from utils.files import write_whole
@@ -28,20 +29,19 @@ SETTINGS = {
     "bound": {"OMP_PROC_BIND": "true"},
     "waiting threads turn briefly": {"GOMP_SPINCOUNT": "1000"},
 }
-OURS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "GOMP_SPINCOUNT", "MKL_NUM_THREADS")
 WORK = """
 import sys, time, torch
 from models.batches import Compute
 from models.classifier import new_classifier
-from results.speed import bare
+from results.speed.bare import BareNetwork
 size, width, batch, precision, seconds = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), sys.argv[4], float(sys.argv[5])
 compute = Compute(torch.device("cpu"), precision == "bf16", size, batch)
-model = new_classifier("none", 1, width).to(memory_format=torch.channels_last)
-bare.train(model, compute, 2)
+network = BareNetwork(new_classifier("none", 1, width).to(memory_format=torch.channels_last), compute)
+network.train(2 * batch)
 start, steps = time.perf_counter(), 0
 while time.perf_counter() - start < seconds:
-    bare.train(model, compute, 1)
-    steps += 1
+    network.train(4 * batch)
+    steps += 4
 print(steps * batch / (time.perf_counter() - start), torch.get_num_threads())
 """
 
@@ -73,7 +73,7 @@ def main() -> None:
 
 def start(work: list[str], seconds: float, variables: dict[str, str]) -> subprocess.Popen:
     """A process that trains for some seconds with these variables, and prints images/s and its threads."""
-    environment = {name: value for name, value in os.environ.items() if name not in OURS} | variables
+    environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES} | variables
     command = [sys.executable, "-c", WORK, *work, str(seconds)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 

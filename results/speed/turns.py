@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import torch
 
-TURNS = 3
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "GOMP_SPINCOUNT")
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_SPINCOUNT",
+    "GOMP_CPU_AFFINITY",
+)  # fmt: skip
 
 
 class Row(NamedTuple):
@@ -31,19 +33,31 @@ class Row(NamedTuple):
         return self.median(reference) / self.median(work)
 
 
-def by_turns(works: dict[str, Callable[[], object]], device: torch.device, images: int | None = None) -> Row:
-    """Measure works `TURNS` times, one after another in each turn, so that a machine that is slow for a while is so to all."""
-    seconds = {name: [] for name in works}
-    for _ in range(TURNS):
-        for name, work in works.items():
-            seconds[name].append(_seconds(work, device))
+def by_turns(
+    works: dict[str, Callable[[], object]], turns: int, device: torch.device, images: int | None = None
+) -> Row:
+    """Measure works, one after another in each turn, each turn from another one on.
+
+    So a machine that is slow for a while is so to all, and what one work leaves behind (warm caches, a hot processor) meets
+    not always the same other one.
+    """
+    names, seconds = list(works), {name: [] for name in works}
+    for turn in range(turns):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            seconds[name].append(_seconds(works[name], device))
     return Row(seconds, images)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def thread_settings() -> dict[str, str]:
     """Torch's threads, the cores, and the variables that decide how threads wait and where they run."""
-    found = {"threads": str(torch.get_num_threads()), "cores": str(os.cpu_count())}
-    return found | {name: os.environ.get(name, "not set") for name in THREAD_VARIABLES}
+    found = {"threads": str(torch.get_num_threads()), "cores": str(cores())}
+    return found | {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
