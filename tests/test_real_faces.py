@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from threading import BoundedSemaphore
 from types import SimpleNamespace
@@ -98,7 +99,7 @@ def evidence(data, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_steps_choose_without_the_test_set_and_are_not_run_again(evidence, tmp_path):
     out = tmp_path / "out" / "Smiling_Male"
-    steps = ["choose", "runs", "settings", "start", "alone"]
+    steps = ["paper", "choose", "runs", "settings", "start", "alone"]
     work(evidence, ["t2i", REST], steps, [1, 2], studies.PRE_TRAIN_LRS)
     lr = json.loads((out / "erm.json").read_text())["chosen"]
     assert lr in studies.PRE_TRAIN_LRS
@@ -178,6 +179,26 @@ def test_what_diverges_is_noted_and_the_others_go_on(evidence, monkeypatch):
         evidence.train("t2i/paper", ("full", "aim-fair"), [1], [])
     assert asked == [["full", "aim-fair"], ["full"], ["aim-fair"], ["aim-fair"]]
     assert diverged(evidence.output / "t2i/paper") == {"full": [1]}
+
+
+def test_another_learning_rate_is_not_chosen_in_silence(evidence):
+    path = evidence.output / "erm.json"
+    evidence.biased_models([1], [0.03])
+    assert json.loads(path.read_text())["chosen"] == 0.03
+    with pytest.raises(UserError, match=r"0\.03 was chosen.*it would be 0\.01"):
+        evidence.biased_models([1], [0.01])
+    assert json.loads(path.read_text())["chosen"] == 0.03
+
+
+def test_biased_models_that_differ_make_no_page(tmp_path):
+    column = read_column(ROOT / page.RECORDS / "Female_White" / "rest" / "paper")
+    page.check_alike("Female_White", [column], 0.03)
+    with pytest.raises(UserError, match="differ in pixels"):
+        page.check_alike("Female_White", [column], 0.01)
+    other = json.loads(json.dumps(column.records))
+    other[0]["settings"].get("biased_model", other[0]["settings"])["image_size"] = 112
+    with pytest.raises(UserError, match=r"\(64, 2400, 0\.03\).*\(112, 2400, 0\.03\)"):
+        page.check_alike("Female_White", [column, replace(column, records=other)], 0.03)
 
 
 def test_rank_correlations_are_those_of_ranks():

@@ -16,6 +16,7 @@ from models.choice import choose
 from models.options import folder_name
 from results.real_faces.studies import (
     DIVERGED,
+    ERM,
     GRID,
     IMAGE_SIZE,
     LIKE_AIM_FAIR,
@@ -74,7 +75,10 @@ class Evidence:
                 write_whole(output / NOTES, json.dumps(noted) + "\n")
 
     def biased_models(self, seeds: list[int], lrs: Sequence[float] = PRE_TRAIN_LRS) -> float:
-        """Train the models of all seeds with each learning rate; returns the one that does best on val, in the mean."""
+        """Train the models of all seeds with each learning rate; returns the one that does best on val, in the mean.
+
+        Raises `UserError` where another one is noted as chosen: what was fine-tuned before began with its models.
+        """
 
         def model(lr: float, seed: int) -> None:
             self.train(f"erm_{lr:g}", ("erm",), [seed], ["--pre-train-lr", str(lr)])
@@ -82,11 +86,24 @@ class Evidence:
         at_once([lambda lr=lr, seed=seed: model(lr, seed) for seed in seeds for lr in lrs])
         found = {}
         for lr in lrs:
+            if diverged(self.output / f"erm_{lr:g}").get("erm"):
+                continue
             places = [record_folder(self.output / f"erm_{lr:g}", "erm", seed) for seed in seeds]
             records = [read_record(place, "val_metrics.accuracy") for place in places]
             found[lr] = mean(record["val_metrics"]["accuracy"] for record in records)
-        best = max(found, key=found.get)
-        write_whole(self.output / "erm.json", json.dumps({"chosen": best, "val_accuracy": found}, indent=1) + "\n")
+        if not found:
+            raise UserError(
+                f"{self.output}: ERM diverges with every learning rate of {lrs}; try smaller --pre-train-lrs"
+            )
+        best, path = max(found, key=found.get), self.output / ERM
+        before = json.loads(path.read_text())["chosen"] if path.exists() else best
+        if before != best:
+            tried = " ".join(f"{lr:g}" for lr in lrs)
+            raise UserError(
+                f"{path}: {before:g} was chosen, and of {tried} it would be {best:g}; ask for --pre-train-lrs {before:g}, or for "
+                "another --output"
+            )
+        write_whole(path, json.dumps({"chosen": best, "val_accuracy": found}, indent=1) + "\n")
         return best
 
     def tune(self, source: str, setting: str, methods: tuple[str, ...], seeds: list[int], lr: float) -> Path:

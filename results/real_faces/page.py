@@ -22,6 +22,7 @@ from results.figures import write_figures
 from results.real_faces.evidence import diverged
 from results.real_faces.figures import write_drawings
 from results.real_faces.studies import (
+    ERM,
     FROM_START,
     GRID,
     LIKE_AIM_FAIR,
@@ -34,7 +35,6 @@ from results.real_faces.studies import (
 )
 from results.real_faces.tables import (
     AGAINST_NOTE,
-    ERM,
     K_NOTE,
     RANK_NOTE,
     against_table,
@@ -63,7 +63,8 @@ NOTE = (
     "95 % intervals for other seeds and other test images, with one seed for other images alone (`results/intervals.py`). "
     "*chosen*: for each method on the first seed, without the test set, by accuracy on real val and equalized odds on held-out "
     "images of the source (`models/choice.py`); *paper*: 10 epochs at 0.06 in batches of 128, batch norm's statistics follow the "
-    "unbiased images. A setting is what those statistics do, and the learning rate."
+    "unbiased images. A setting is what those statistics do, and the learning rate. Where a source has the paper's settings alone, "
+    "nothing was chosen."
 )
 
 
@@ -111,13 +112,14 @@ def make_pages(study: str, records: Path, output: Path) -> None:
         for source in STUDIES[study].sources
         if column_folders(records / source)
     }
+    check_alike(study, [alone, *(column for found in settings.values() for column in found.values())], lr)
     notes = {source: {s: diverged(records / source / s) for s in found} for source, found in settings.items()}
     chosen = {source: choices(found) for source, found in settings.items()}
     columns = {}
     for source, found in settings.items():
         if "aim-fair" in chosen[source]:
             columns[f"{study}{FROM}{source}"] = compose(f"{study}{FROM}{source}", found, chosen[source], alone)
-        if PAPER in found:
+        if PAPER in found and len(found) > 1:  # alone it is what was chosen
             columns[f"{study}{FROM}{source}_paper"] = replace(found[PAPER], name=f"{study}{FROM}{source}_paper")
     output.mkdir(parents=True, exist_ok=True)
     tables = write_tables(columns, output, TABLES)
@@ -125,6 +127,20 @@ def make_pages(study: str, records: Path, output: Path) -> None:
     figures += write_figures({name: column for name, column in columns.items() if not name.endswith("_paper")}, output)
     text = page(study, records, alone, settings, notes, chosen, columns, tables, figures)
     write_whole(output / "README.md", text)
+
+
+def check_alike(study: str, columns: list[Column], lr: float) -> None:
+    """Raise `UserError` unless all biased models of a study are of one size and learning rate."""
+    found = set()
+    for record in (record for column in columns for record in column.records):
+        biased = record["settings"].get("biased_model", record["settings"] if record["method"] == "erm" else None)
+        if biased:
+            found.add((biased["image_size"], biased["number_train_data_real"], biased["lr"]))
+    if len(found) > 1 or any(own != lr for _, _, own in found):
+        raise UserError(
+            f"{study}: the biased models differ in pixels, number of images or learning rate ({sorted(found)}; {lr:g} was chosen); "
+            "keep runs that differ in these in folders of their own"
+        )
 
 
 def compose(name: str, settings: dict[str, Column], chosen: dict[str, str], alone: Column) -> Column:
@@ -170,7 +186,8 @@ def page(study, records, alone, settings, notes, chosen, columns, tables, figure
     biased = alone.records[0]["settings"]["number_train_data_real"]
     shown = ", ".join(f"{cell} {count}" for cell, count in counts.items())
     pixels = ", ".join(sorted({str(record["settings"]["image_size"]) for record in alone.records}))
-    title = f"{STUDIES[study].pair.replace('_', '/')}, {pixels} pixels, ResNet-18 from ImageNet weights"
+    cropped = ", cropped" if "--real-crop" in STUDIES[study].flags else ""
+    title = f"{STUDIES[study].pair.replace('_', '/')}, {pixels} pixels{cropped}, ResNet-18 from ImageNet weights"
     lines = [f"# Real faces: {title}", "", NOTE, ""]
     lines += [f"{biased:,} biased real images for training, at {pixels} pixels; test images {shown}."]
     if hardly := warning(alone, list(entries_of(alone).values())):

@@ -21,6 +21,7 @@ GRID = {
         for lr in (0.01, 0.002)
     },
 }
+ERM = "erm.json"  # which learning rate of the biased models was chosen
 DIVERGED, NOTES = "the loss is", "diverged.json"  # what train.py says of it, and where it is noted
 REST = "rest"  # the source that has no path: real images of the same data
 

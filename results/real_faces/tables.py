@@ -13,11 +13,10 @@ from results.columns import Column, read_column
 from results.figures import sweeps_k
 from results.intervals import difference
 from results.real_faces.figures import rank_correlations
-from results.real_faces.studies import FROM_START, GRID, LIKE_AIM_FAIR, PAPER, TUNED, UNTUNED
+from results.real_faces.studies import ERM, FROM_START, GRID, LIKE_AIM_FAIR, PAPER, TUNED, UNTUNED
 from results.rows import FROM, row_label
 from results.tables import Entry, column_accuracies, make_entries, places
 
-ERM = "erm.json"
 HEADINGS = ("method", "settings", "n", "ACC", "WST", "EO", "ACC to ERM", "EO to ERM")
 SIDE_BY_SIDE = ("synthetic-only", "linear-probe", "full", "random-mask:share=0.7", "surgical", "aim-fair")
 AGAINST = ("full", "random-mask:share=0.7", "cosine", "surgical", "linear-probe")
@@ -156,7 +155,7 @@ def settings_table(columns: dict[str, Column], notes: dict[str, dict], chosen: d
     first = next(iter(entries.values()))
     rows = [HEADINGS, ("erm", "–", *numbers(first["erm"]))]
     for method in dict.fromkeys((*TUNED, *LIKE_AIM_FAIR, *UNTUNED, *FROM_START)):
-        best = chosen.get("aim-fair" if method in LIKE_AIM_FAIR else method)
+        best = chosen.get("aim-fair" if method in LIKE_AIM_FAIR else method) if len(columns) > 1 else None
         for setting in sorted(GRID, key=lambda setting: (setting != best, setting != PAPER)):
             lost = notes.get(setting, {}).get(method, ())
             if method in entries.get(setting, {}) or lost:
