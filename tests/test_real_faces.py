@@ -1,12 +1,16 @@
 """The evidence on real faces, on toy ones: each step, what it skips, and its page."""
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
-from threading import BoundedSemaphore
-from types import SimpleNamespace
+from threading import Thread
 
 import pandas as pd
 import pytest
@@ -21,6 +25,7 @@ from results.real_faces import page, studies, tables
 from results.real_faces.__main__ import work
 from results.real_faces.evidence import Evidence, diverged
 from results.real_faces.figures import rank_correlations
+from results.real_faces.jobs import Jobs
 from results.real_faces.studies import REST, Source, Study
 from utils.errors import UserError
 
@@ -82,16 +87,16 @@ def evidence(data, tmp_path, monkeypatch):
     """Its calls run here, one after another, and are counted."""
     calls = []
 
-    def run(command, stdout, stderr):
+    def run(command, log):
         calls.append(command)
         done = run_here(train.main, *command[2:])
         assert done.returncode == 0, done.stderr
-        return done
+        return 0, 1.0
 
-    monkeypatch.setattr(evidence_of, "subprocess", SimpleNamespace(run=run))
-    for module in (evidence_of, command):  # `run_here` wants the main thread
-        monkeypatch.setattr(module, "at_once", lambda calls: [call() for call in calls])
-    made = Evidence("Smiling_Male", data, Path("none"), tmp_path / "out", SMALL, BoundedSemaphore(1))
+    jobs = Jobs(1)
+    monkeypatch.setattr(jobs, "run", run)
+    monkeypatch.setattr(jobs, "at_once", lambda calls: [call() for call in calls])  # `run_here` wants the main thread
+    made = Evidence("Smiling_Male", data, Path("none"), tmp_path / "out", SMALL, jobs)
     made.calls = calls
     return made
 
@@ -153,13 +158,13 @@ def test_the_rest_is_what_no_list_holds(evidence):
 
 
 def test_a_failure_is_named_with_its_log_once_the_others_have_ended(evidence, monkeypatch):
-    def run(command, stdout, stderr):
-        stdout.write("reading\nerror: no such folder\n")
-        return SimpleNamespace(returncode=int("0.03" in command))
+    def run(command, log):
+        log.write("reading\nerror: no such folder\n")
+        return int("0.03" in command), 1.0
 
-    failing = SimpleNamespace(run=run)
     monkeypatch.undo()
-    monkeypatch.setattr(evidence_of, "subprocess", failing)
+    evidence.jobs = Jobs(1)
+    monkeypatch.setattr(evidence.jobs, "run", run)
     with pytest.raises(UserError, match=r"status 1: no such folder .*erm_0\.03_erm_1\.log"):
         evidence.biased_models([1])
 
@@ -167,14 +172,14 @@ def test_a_failure_is_named_with_its_log_once_the_others_have_ended(evidence, mo
 def test_what_diverges_is_noted_and_the_others_go_on(evidence, monkeypatch):
     asked = []
 
-    def run(command, stdout, stderr):
+    def run(command, log):
         methods = command[command.index("--methods") + 1 : command.index("--seeds")]
         asked.append(methods)
         if "full" in methods:
-            stdout.write("error: seed 1 full: the loss is nan in epoch 1; lower the learning rate (now 0.06)\n")
-        return SimpleNamespace(returncode=2 * ("full" in methods))
+            log.write("error: seed 1 full: the loss is nan in epoch 1; lower the learning rate (now 0.06)\n")
+        return 2 * ("full" in methods), 1.0
 
-    monkeypatch.setattr(evidence_of, "subprocess", SimpleNamespace(run=run))
+    monkeypatch.setattr(evidence.jobs, "run", run)
     for _ in range(2):
         evidence.train("t2i/paper", ("full", "aim-fair"), [1], [])
     assert asked == [["full", "aim-fair"], ["full"], ["aim-fair"], ["aim-fair"]]
@@ -199,6 +204,23 @@ def test_biased_models_that_differ_make_no_page(tmp_path):
     other[0]["settings"].get("biased_model", other[0]["settings"])["image_size"] = 112
     with pytest.raises(UserError, match=r"\(64, 2400, 0\.03\).*\(112, 2400, 0\.03\)"):
         page.check_alike("Female_White", [column, replace(column, records=other)], 0.03)
+
+
+def test_an_interrupt_ends_what_runs_and_starts_nothing_else(tmp_path):
+    jobs, begun = Jobs(1), [tmp_path / "a", tmp_path / "b"]
+    wait = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
+
+    def interrupt():
+        while not any(path.exists() for path in begun):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    Thread(target=interrupt).start()
+    calls = [lambda path=path: jobs.run([sys.executable, "-c", wait, path], subprocess.DEVNULL) for path in begun]
+    start = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        jobs.at_once(calls)
+    assert time.perf_counter() - start < 30 and sum(path.exists() for path in begun) == 1
 
 
 def test_rank_correlations_are_those_of_ranks():

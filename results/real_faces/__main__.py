@@ -21,9 +21,9 @@ choose and runs took ten minutes, of what start and settings need about as much 
 
 import argparse
 from pathlib import Path
-from threading import BoundedSemaphore
 
-from results.real_faces.evidence import Evidence, at_once
+from results.real_faces.evidence import Evidence
+from results.real_faces.jobs import Jobs
 from results.real_faces.studies import (
     FROM_START,
     GRID,
@@ -47,18 +47,22 @@ def work(evidence: Evidence, sources: list[str], steps: list[str], seeds: list[i
         if "runs" in steps:
             evidence.runs(source, chosen, seeds, lr)
         if "paper" in steps:
-            at_once([lambda seed=seed: evidence.tune(source, PAPER, TUNED, [seed], lr) for seed in seeds])
+            evidence.jobs.at_once([lambda seed=seed: evidence.tune(source, PAPER, TUNED, [seed], lr) for seed in seeds])
         if "settings" in steps:
-            at_once([lambda s=s: evidence.tune(source, s, ("full", "aim-fair"), seeds, lr) for s in GRID])
+            evidence.jobs.at_once([lambda s=s: evidence.tune(source, s, ("full", "aim-fair"), seeds, lr) for s in GRID])
         if "start" in steps:
-            at_once([lambda seed=seed: evidence.tune(source, PAPER, FROM_START, [seed], lr) for seed in seeds])
+            evidence.jobs.at_once(
+                [lambda seed=seed: evidence.tune(source, PAPER, FROM_START, [seed], lr) for seed in seeds]
+            )
 
     def alone() -> None:
         if "alone" in steps:
             flags, folder = ["--pre-train-lr", str(lr)], f"erm_{lr:g}"
-            at_once([lambda seed=seed: evidence.train(folder, REAL_ALONE, [seed], flags) for seed in seeds])
+            evidence.jobs.at_once(
+                [lambda seed=seed: evidence.train(folder, REAL_ALONE, [seed], flags) for seed in seeds]
+            )
 
-    at_once([*(lambda source=source: of_source(source) for source in sources), alone])
+    evidence.jobs.at_once([*(lambda source=source: of_source(source) for source in sources), alone])
 
 
 def main() -> None:
@@ -82,8 +86,7 @@ def main() -> None:
     known = STUDIES[args.study].sources
     if wrong := set(args.sources or ()) - set(known):
         raise UserError(f"--sources {min(wrong)}: {args.study} has {', '.join(known)}")
-    jobs = BoundedSemaphore(args.jobs)
-    evidence = Evidence(args.study, args.data, args.weights, args.output, flags, jobs)
+    evidence = Evidence(args.study, args.data, args.weights, args.output, flags, Jobs(args.jobs))
     sources = [] if args.steps == ["erm"] else args.sources or list(known)
     work(evidence, sources, args.steps, args.seeds, args.pre_train_lrs)
 

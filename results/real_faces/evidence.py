@@ -1,19 +1,17 @@
 """The runs of one study: its biased models, its fine-tunings, and what is chosen among them."""
 
 import json
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from statistics import mean
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 
 from datasets.real import read_real, training_list
 from models.choice import choose
 from models.options import folder_name
+from results.real_faces.jobs import Jobs
 from results.real_faces.studies import (
     DIVERGED,
     ERM,
@@ -34,9 +32,9 @@ from utils.records import ROOT, copy_record, read_record, record_folder
 
 
 class Evidence:
-    """One study: its folders, and the flags that all its calls share. `jobs` calls run at once, and no more."""
+    """One study: its folders, and the flags that all its calls share."""
 
-    def __init__(self, name: str, data: Path, weights: Path, output: Path, flags: list[str], jobs: BoundedSemaphore):
+    def __init__(self, name: str, data: Path, weights: Path, output: Path, flags: list[str], jobs: Jobs):
         self.name, self.study, self.data, self.output, self.jobs = name, STUDIES[name], data, output / name, jobs
         self.common = ["--dataset", self.study.dataset, "--real-data-path", str(data / self.study.folder)]
         self.common += ["--target-sensitive", self.study.pair, "--number-train-data-real", str(self.study.real)]
@@ -56,12 +54,12 @@ class Evidence:
         call = ["--methods", *left, "--seeds", *numbers, "--output", str(output), *self.common, *flags]
         log = self.output / "logs" / f"{folder.replace('/', '_')}_{'_'.join((*left[:1], *numbers))}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with self.jobs, open(log, "a+", encoding="utf-8") as file:
-            start, end_before = time.perf_counter(), file.tell()
-            status = subprocess.run([sys.executable, ROOT / "train.py", *call], stdout=file, stderr=file).returncode
+        with open(log, "a+", encoding="utf-8") as file:
+            end_before = file.tell()
+            status, seconds = self.jobs.run([sys.executable, ROOT / "train.py", *call], file)
             file.seek(end_before)
             printed = file.read()
-        print(f"{time.perf_counter() - start:6.0f} s  {self.name} {folder} {' '.join((*left, *numbers))}", flush=True)
+        print(f"{seconds:6.0f} s  {self.name} {folder} {' '.join((*left, *numbers))}", flush=True)
         if status and DIVERGED not in printed:
             last = (printed.strip().splitlines() or ["it said nothing"])[-1]
             raise UserError(f"train.py left with status {status}: {last.removeprefix('error: ')} (all of it: {log})")
@@ -83,7 +81,7 @@ class Evidence:
         def model(lr: float, seed: int) -> None:
             self.train(f"erm_{lr:g}", ("erm",), [seed], ["--pre-train-lr", str(lr)])
 
-        at_once([lambda lr=lr, seed=seed: model(lr, seed) for seed in seeds for lr in lrs])
+        self.jobs.at_once([lambda lr=lr, seed=seed: model(lr, seed) for seed in seeds for lr in lrs])
         found = {}
         for lr in lrs:
             if diverged(self.output / f"erm_{lr:g}").get("erm"):
@@ -121,7 +119,7 @@ class Evidence:
     def chosen(self, source: str, seed: int, lr: float) -> dict[str, str]:
         """The setting of each method, also written to chosen.json with what was measured."""
         calls = [lambda setting=setting: self.tune(source, setting, TUNED, [seed], lr) for setting in GRID]
-        folders, table = dict(zip(GRID, at_once(calls), strict=True)), {}
+        folders, table = dict(zip(GRID, self.jobs.at_once(calls), strict=True)), {}
         for method in TUNED:
             found = {s: place for s, place in folders.items() if seed not in diverged(place).get(method, ())}
             names = ("val_metrics.accuracy", "held_out_metrics.equalized_odds")
@@ -139,7 +137,7 @@ class Evidence:
         for method, setting in chosen.items():
             by_setting.setdefault(setting, []).append(method)
         by_setting[chosen["aim-fair"]] += LIKE_AIM_FAIR
-        at_once(
+        self.jobs.at_once(
             [
                 lambda setting=setting, methods=methods: self.tune(
                     source, setting, tuple(dict.fromkeys(methods)), seeds, lr
@@ -168,9 +166,3 @@ class Evidence:
 def diverged(folder: Path) -> dict[str, list[int]]:
     """The seeds of each method of which a setting's notes say that training diverged."""
     return json.loads((folder / NOTES).read_text()) if (folder / NOTES).exists() else {}
-
-
-def at_once(calls: list) -> list:
-    """The results of functions that are called in threads; the first failure is raised when all have ended."""
-    with ThreadPoolExecutor(max(1, len(calls))) as pool:
-        return [future.result() for future in [pool.submit(call) for call in calls]]
