@@ -117,10 +117,11 @@ def make_pages(study: str, records: Path, output: Path) -> None:
     chosen = {source: choices(found) for source, found in settings.items()}
     columns = {}
     for source, found in settings.items():
+        name = f"{STUDIES[study].pair}{FROM}{source}"  # the tables find the paper's numbers by the pair
         if "aim-fair" in chosen[source]:
-            columns[f"{study}{FROM}{source}"] = compose(f"{study}{FROM}{source}", found, chosen[source], alone)
+            columns[name] = compose(name, found, chosen[source], alone)
         if PAPER in found and len(found) > 1:  # alone it is what was chosen
-            columns[f"{study}{FROM}{source}_paper"] = replace(found[PAPER], name=f"{study}{FROM}{source}_paper")
+            columns[f"{name}_paper"] = replace(found[PAPER], name=f"{name}_paper")
     output.mkdir(parents=True, exist_ok=True)
     tables = write_tables(columns, output, TABLES)
     figures = write_drawings(study, columns, settings, output)
