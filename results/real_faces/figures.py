@@ -41,14 +41,17 @@ def write_drawings(
 def sources(columns: dict[str, Column]) -> Figure | None:
     """Accuracy against equalized odds, ERM and lines from it to the fine-tuned methods: a panel for each source.
 
-    Above the chosen settings, below the paper's.
+    Above the chosen settings, below the paper's; or these alone.
     """
     names = list(dict.fromkeys(name.removesuffix("_paper") for name in columns))
     if not names:
         return None
-    size = (2.4 * len(names) + 0.8, 5.2)
-    figure, grid = plt.subplots(2, len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
-    for panels, ending, settings in zip(grid, ("", "_paper"), ("chosen settings", "the paper's settings"), strict=True):
+    rows = {"": "chosen settings", "_paper": "the paper's settings"}
+    if not any(name.endswith("_paper") for name in columns):  # then nothing was chosen among settings
+        rows = {"": "the paper's settings"}
+    size = (2.4 * len(names) + 0.8, 2.2 * len(rows) + 0.8)
+    figure, grid = plt.subplots(len(rows), len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for panels, (ending, settings) in zip(grid, rows.items(), strict=True):
         panels[0].set_ylabel(f"{settings}\naccuracy (%)")
         for axes, name in zip(panels, names, strict=True):
             axes.grid(alpha=0.3)
@@ -56,7 +59,7 @@ def sources(columns: dict[str, Column]) -> Figure | None:
                 arrows(axes, columns[name + ending])
     for axes, name in zip(grid[0], names, strict=True):
         axes.set_title(name.partition(FROM)[2])
-    for axes in grid[1]:
+    for axes in grid[-1]:
         axes.set_xlabel("equalized odds (%)")
     figure.tight_layout()
     handles, labels = next(axes for axes in grid.flat if axes.collections).get_legend_handles_labels()
