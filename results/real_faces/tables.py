@@ -32,7 +32,7 @@ def erm_table(records: Path) -> list[str]:
     rows = [("learning rate", "accuracy on val, mean of the seeds", *HEADINGS[2:6])]
     for lr, accuracy in found["val_accuracy"].items():
         entry = entries_of(read_column(records / f"erm_{float(lr):g}"))["erm"]
-        mark = " (chosen)" if float(lr) == found["chosen"] else ""
+        mark = " (chosen)" if float(lr) == found["chosen"] and len(found["val_accuracy"]) > 1 else ""
         rows.append((f"{lr}{mark}", f"{100 * accuracy:.1f}", *numbers(entry)[:4]))
     return as_table(rows)
 
