@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tests; every flag goes to pytest. Sets up .venv first where no environment is active.
-#   bash tests/run.sh            all: five to eight minutes on two CPU cores, a process on each
+#   bash tests/run.sh            all: five to nine minutes on two CPU cores, a process on each
 #   bash tests/run.sh --fast     those that take no seconds each: two minutes
 #   bash tests/run.sh --long     a hundred kills in place of two, and the coverage of the intervals in full
 set -euo pipefail
