@@ -33,7 +33,7 @@ from models.experiment import Experiment
 from models.methods import COMPARISONS
 from models.options import BiasDegree, TopK
 from models.run import Outcome, Run
-from models.selection import choose_tensors
+from models.selection import choose_tensors, sensitivity_table
 from models.settings import Settings
 from models.timing import estimate
 from results.summary import write_summary
@@ -54,8 +54,12 @@ def selective_mask(run: Run, synthetic: SyntheticSets, top_k: int) -> tuple[list
     gaps between their gradients tell the `top_k` tensors that react least to the domain and the `top_k` that react most to
     the bias; the mask is what is among both (paper, section 3.3).
     """
-    # of each tensor mean |g_real - g_biased|, the domain gap, and mean |g_biased - g_balanced|, the bias gap, and their ranks
-    sensitivity = run.sensitivity(synthetic, top_k)
+    if run.settings.ranking_batches:  # a flag, to save time: the gradients of the first batches alone
+        sensitivity = run.early_ranking(synthetic, top_k)
+    else:
+        real, biased, balanced = run.three_gradients(synthetic)  # means over all batches, at the biased weights
+        # of each tensor mean |real - biased|, the domain gap, and mean |biased - balanced|, the bias gap, and their ranks
+        sensitivity = sensitivity_table(real, biased, balanced)
     chosen = choose_tensors(sensitivity, top_k)
     return chosen, sensitivity.assign(chosen=sensitivity["name"].isin(chosen))
 

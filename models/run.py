@@ -107,11 +107,11 @@ class Run:
         curve = self._fit(model, synthetic.balanced, schedule, "fine-tune", label, **options)
         return Outcome(model, curve, tables or {}, synthetic.held_out)
 
-    def sensitivity(self, synthetic: SyntheticSets, top_k: int, measure: str = "absolute") -> pd.DataFrame:
-        """How each tensor ranks by the three gradients: a `models.selection.sensitivity_table`.
+    def early_ranking(self, synthetic: SyntheticSets, top_k: int, measure: str = "absolute") -> pd.DataFrame:
+        """A `models.selection.sensitivity_table` by the first batches of each set alone: `--ranking-batches`.
 
-        With `--ranking-batches` they are means over the first batches of each set alone, so many or, with "auto", until what
-        `top_k` and `measure` choose has settled; then columns say how many (`models.ranking.with_batches`).
+        So many or, with "auto", until what `top_k` and `measure` choose has settled. Columns say how many
+        (`models.ranking.with_batches`).
         """
         asked = self.settings.ranking_batches
         if asked == "auto":
@@ -122,11 +122,9 @@ class Run:
             how = f"unchanged for {patience}" if settled else f"all there are: not unchanged for {patience} before"
             print(f"seed {self.seed}, k {top_k}: mask after {used} batches ({how})", flush=True)
             return table
-        table = sensitivity_table(*self.three_gradients(synthetic))
-        if asked is None:
-            return table
         compute = self._ranking_compute()
         counts = {name: number_of_batches(len(data), compute) for name, data in self._sets(synthetic).items()}
+        table = sensitivity_table(*self.three_gradients(synthetic))  # of the first `asked` batches
         return with_batches(table, {name: min(asked, count) for name, count in counts.items()})
 
     def three_gradients(self, synthetic: SyntheticSets) -> tuple[Gradients, Gradients, Gradients]:

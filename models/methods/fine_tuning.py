@@ -8,7 +8,7 @@ from torch import nn
 from datasets.synthetic import SyntheticSets
 from models.options import BiasDegree, Count, Share, TopK
 from models.run import Outcome, Run
-from models.selection import choose_tensors
+from models.selection import choose_tensors, sensitivity_table
 from utils.seeds import derived_seed
 
 # of ResNet; another network's are its own (`blocks_of`)
@@ -85,7 +85,10 @@ def cosine(
     run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, top_k: TopK, bias_degree: BiasDegree
 ) -> Outcome:
     """AIM-Fair with gaps by cosine similarity in place of absolute differences."""
-    sensitivity = run.sensitivity(synthetic, top_k, measure="cosine")
+    if run.settings.ranking_batches:
+        sensitivity = run.early_ranking(synthetic, top_k, measure="cosine")
+    else:
+        sensitivity = sensitivity_table(*run.three_gradients(synthetic))
     chosen = choose_tensors(sensitivity, top_k, measure="cosine")
     tables = {"sensitivity": sensitivity.assign(chosen=sensitivity["name"].isin(chosen))}
     return run.fine_tune(biased_model, synthetic, only=chosen, label=f"fine-tune, k {top_k}", tables=tables)
