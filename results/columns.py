@@ -3,7 +3,8 @@
     python -m results.columns --runs results/runs/tables/toy --output results/records/tables/toy
 
 packs every column folder below --runs. Weights and images stay behind, and so do logits: of a prediction only its sign
-is packed, which is all that the paper's tables need. `results.summary --metrics all` reads the runs themselves.
+is packed, which is all that the paper's tables need. `results.summary --metrics all` reads the runs themselves. Runs that
+were packed before and are not below --runs stay, so that columns can grow on several machines.
 """
 
 import argparse
@@ -94,8 +95,47 @@ def pack_column(column: Column, folder: Path) -> None:
     write_whole(folder / PACKED, "".join(json.dumps(record) + "\n" for record in column.records))
 
 
+def with_packed(column: Column, folder: Path) -> Column:
+    """A column and, of the runs that are packed in `folder`, those that it lacks.
+
+    Raises `UserError` where the two don't belong together: tested on other images, or with an erm of the same seed that
+    decides otherwise, so that their methods began with other biased models.
+    """
+    if not (folder / PACKED).exists():
+        return column
+    packed = read_column(folder)
+    here = {(record["method"], record["seed"]) for record in column.records}
+    kept = [record for record in packed.records if (record["method"], record["seed"]) not in here]
+    if not kept:
+        return column
+    both = LABELS + [run_name("erm", seed) for seed in column.runs("erm").keys() & packed.runs("erm").keys()]
+    for name in both:
+        if not column.predictions[name].equals(packed.predictions[name]):
+            what = "were tested on other images" if name in LABELS else f"began with another {name}"
+            some = run_name(kept[0]["method"], kept[0]["seed"])
+            raise UserError(f"{folder}: its runs ({some}) {what} than those to be packed; pack into another folder")
+    stays = [run_name(record["method"], record["seed"]) for record in kept]
+    records = sorted(column.records + kept, key=lambda record: (record["method"], record["seed"]))
+    names = LABELS + [run_name(record["method"], record["seed"]) for record in records]
+    return Column(
+        column.name,
+        records,
+        pd.concat([column.predictions, packed.predictions[stays]], axis=1)[names],
+        _joined(column.curves, packed.curves, stays),
+        _joined(column.sensitivity, packed.sensitivity, stays),
+    )
+
+
+def _joined(frame: pd.DataFrame, packed: pd.DataFrame, stays: list[str]) -> pd.DataFrame:
+    """The rows of `frame`, and of `packed` those of the runs that stay, sorted by method and seed."""
+    if packed.empty:
+        return frame
+    stay = [run_name(*place) in stays for place in zip(packed["method"], packed["seed"])]
+    return pd.concat([frame, packed[stay]]).sort_values(["method", "seed"], kind="stable", ignore_index=True)
+
+
 def _read_packed(folder: Path) -> Column:
-    remedy = "pack the runs again (python -m results.columns), or take the file from where it was packed"
+    remedy = "delete the folder and pack the runs again (python -m results.columns), or take the file from where it was packed"
     lines = (folder / PACKED).read_bytes().splitlines()
     if not lines:
         raise UserError(f"{folder / PACKED} is damaged (it is empty); {remedy}")
@@ -152,7 +192,7 @@ def read_csv(path: Path, columns: list[str], remedy: str, rows: int | None = Non
     """
     try:
         content = path.read_bytes()
-        frame = pd.read_csv(io.BytesIO(content))
+        frame = pd.read_csv(io.BytesIO(content), float_precision="round_trip")  # written again as it was
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise UserError(f"{path} is damaged or incomplete ({reason}); {remedy}") from error
@@ -191,9 +231,12 @@ def main() -> None:
     if not folders:
         raise UserError(f"--runs {args.runs}: no folder in it holds records (*/seed_*/metrics.json)")
     for folder in folders:
-        column = read_column(folder)
-        pack_column(column, args.output / folder.name)
-        print(f"{args.output / folder.name}: {len(column.records)} records of {len(column.methods)} methods")
+        target = args.output / folder.name
+        own = read_column(folder)
+        column = with_packed(own, target)
+        pack_column(column, target)
+        stay = f", of which {before} were packed before" if (before := len(column.records) - len(own.records)) else ""
+        print(f"{target}: {len(column.records)} records of {len(column.methods)} methods{stay}")
 
 
 if __name__ == "__main__":

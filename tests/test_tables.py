@@ -121,6 +121,30 @@ def test_packing_keeps_every_record_and_no_weights(records, tmp_path):
         pd.testing.assert_frame_equal(getattr(raw, name), getattr(packed, name))
 
 
+def test_packing_adds_to_what_was_packed(records, tmp_path):
+    """Two machines, each with some methods: the packed column holds all, as if one had run them."""
+    runs, out = records / "toy", tmp_path / "out"
+    pack = [sys.executable, "-m", "results.columns", "--runs", runs, "--output"]
+    assert run_script(*pack, tmp_path / "whole").returncode == 0 and run_script(*pack, out).returncode == 0
+    folder = runs / "Smiling_Male"
+    for method in ("aim-fair", "full"):
+        shutil.rmtree(folder / method)
+    done = run_script(*pack, out)
+    assert done.returncode == 0 and "10 records of 5 methods, of which 4 were packed before" in done.stdout
+    for path in sorted((tmp_path / "whole" / "Smiling_Male").iterdir()):
+        assert path.read_bytes() == (out / "Smiling_Male" / path.name).read_bytes(), path.name
+
+    place = folder / "erm" / "seed_100" / "test_predictions.csv"
+    table = pd.read_csv(place)
+    table.assign(logit=-table["logit"]).to_csv(place, index=False)
+    before = {path: path.read_bytes() for path in (out / "Smiling_Male").iterdir()}
+    assert_one_line_error(run_script(*pack, out), "began with another erm/seed_100", "another folder")
+    for path in folder.glob("*/*/test_predictions.csv"):
+        pd.read_csv(path).assign(name=lambda table: "x" + table["name"]).to_csv(path, index=False)
+    assert_one_line_error(run_script(*pack, out), "tested on other images")
+    assert before == {path: path.read_bytes() for path in (out / "Smiling_Male").iterdir()}
+
+
 def test_bad_records_are_named(records, tmp_path):
     assert_one_line_error(remake(tmp_path / "nowhere", tmp_path / "out"), "nowhere", "results/table.sh 3")
     path = records / "toy" / "Smiling_Male" / "full" / "seed_200" / "test_predictions.csv"

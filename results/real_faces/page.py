@@ -1,7 +1,7 @@
 """The pages of the evidence on real faces, from packed records: the same records give the same bytes.
 
     python -m results.real_faces --data data --weights FILE ...
-    python -m results.real_faces.page --runs results/runs/real_faces      packs them into results/records/real_faces
+    python -m results.real_faces.page --runs results/runs/real_faces      adds them to those packed in results/records/real_faces
     python -m results.real_faces.page                                     the pages, from the packed records
 
 A study is a folder of records; in it a source of unbiased images is a folder, and so is each setting of fine-tuning in that.
@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from models.choice import choose
-from results.columns import LABELS, Column, column_folders, pack_column, read_column, run_name
+from results.columns import LABELS, Column, column_folders, pack_column, read_column, run_name, with_packed
 from results.figures import write_figures
 from results.real_faces.evidence import diverged
 from results.real_faces.figures import write_drawings
@@ -88,13 +88,22 @@ def main() -> None:
 
 
 def pack(runs: Path, records: Path) -> None:
-    """Pack every setting of every source of every study, and copy which biased model was chosen."""
+    """Pack every setting of every source of every study beside what was packed before, and which biased model was chosen."""
     for study in (name for name in STUDIES if (runs / name).is_dir()):
         for place in ("", *STUDIES[study].sources):
             for folder in column_folders(runs / study / place):
-                pack_column(read_column(folder), records / study / place / folder.name)
-                copy_text(folder / NOTES, records / study / place / folder.name / NOTES)
+                target = records / study / place / folder.name
+                pack_column(with_packed(read_column(folder), target), target)
+                pack_notes(folder, target)
         copy_text(runs / study / ERM, records / study / ERM)
+
+
+def pack_notes(folder: Path, target: Path) -> None:
+    """Add a setting's notes of what diverged to those packed before."""
+    packed = diverged(target)
+    added = {method: sorted({*packed.get(method, ()), *seeds}) for method, seeds in diverged(folder).items()}
+    if added:
+        write_whole(target / NOTES, json.dumps(packed | added) + "\n")
 
 
 def copy_text(source: Path, target: Path) -> None:
