@@ -203,3 +203,12 @@ def read_part(path: Path, box: tuple[float, ...]) -> Image.Image:
 def _read(path: Path, size: int | None, box: tuple[float, ...]) -> np.ndarray:
     image = read_part(path, box)
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR) if size else image)
+
+
+def fingerprint(faces: FaceSet) -> str:
+    """A short name for the content of a set: of all names and labels and of some of the pixels."""
+    digest = hashlib.sha256(os.fsencode("\n".join(faces.names)))
+    digest.update(np.stack([faces.target, faces.protected]).tobytes())
+    [(some, _)] = faces.take(np.arange(0, len(faces), max(1, len(faces) // 64)))
+    digest.update(some.cpu().numpy().tobytes())
+    return f"{len(faces)} images, {digest.hexdigest()[:12]}"

@@ -1,7 +1,5 @@
 """Everything around the methods of an experiment: what it reads and refuses, which seeds it runs, and what it records."""
 
-import hashlib
-import os
 import shlex
 import sys
 import time
@@ -12,7 +10,7 @@ import numpy as np
 import pandas as pd
 from safetensors.torch import save as safetensors_bytes
 
-from datasets.images import FaceSet, check_some
+from datasets.images import FaceSet, check_some, fingerprint
 from datasets.real import load_faces, read_lists
 from datasets.synthetic import SyntheticImages, SyntheticSets
 from models.batches import evaluate, predict
@@ -26,12 +24,22 @@ from models.selection import check_top_k
 from models.settings import Settings
 from models.tensorboard import check_tensorboard
 from models.training import batch_norms, memory_named
+from models.weights import content_of
 from utils.arguments import be_deterministic
 from utils.checkpoint import Unfinished
 from utils.errors import UserError
 from utils.files import locked
 from utils.metrics import fairness_metrics, positive
-from utils.records import ROOT, adopt_record, check_settings, environment, read_record, record_folder, write_record
+from utils.records import (
+    ROOT,
+    adopt_record,
+    check_settings,
+    commit,
+    environment,
+    read_record,
+    record_folder,
+    write_record,
+)
 
 
 class Experiment:
@@ -66,7 +74,12 @@ class Experiment:
         asked = [parse_method(text, self.known, self.flags) for text in texts]
         self.methods = with_candidates(asked, self.known, self.flags, self.tensors)
         self.lists = read_lists(settings)
-        new_classifier(settings.weights, settings.seeds[0], settings.width, settings.network, settings.image_size)
+        start = new_classifier(
+            settings.weights, settings.seeds[0], settings.width, settings.network, settings.image_size
+        )
+        named = settings.weights != "none"
+        self.start = {"weights_content": content_of(start, head_names(start, settings.network))} if named else {}
+        self.commit = commit()  # of the code that is loaded: files may change while it trains
         ks = {method.options["top-k"] for method in self.methods if "top-k" in method.options} - {"auto"}
         for k in ks:
             check_top_k(k, self.tensors)
@@ -101,6 +114,7 @@ class Experiment:
         )
         self.sets = {method.label: self._sets(method) for method in self.methods}
         self.of_erm = settings.of_pre_training() | {
+            **self.start,
             "target": pair.target,
             "protected": list(pair.protected),
             "number_train_data_real": len(self.real["train"]),
@@ -202,6 +216,7 @@ class Experiment:
             "seconds": {**seconds, "test": round(time.perf_counter() - start, 2)},
             "command": shlex.join(["python", "train.py", *sys.argv[1:]]).replace(f"{ROOT}/", ""),
             **environment(self.device),
+            "commit": self.commit,
         }
         return content, {f"{split}_predictions": _predictions(faces[split], logits[split]) for split in faces}
 
@@ -244,12 +259,3 @@ def adopt_best(output: Path, choices: list[Method], method: Method, seed: int, s
 
 def _predictions(faces: FaceSet, logits: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"name": faces.names, "target": faces.target, "protected": faces.protected, "logit": logits})
-
-
-def fingerprint(faces: FaceSet) -> str:
-    """A short name for the content of a set: of all names and labels and of some of the pixels."""
-    digest = hashlib.sha256(os.fsencode("\n".join(faces.names)))
-    digest.update(np.stack([faces.target, faces.protected]).tobytes())
-    [(some, _)] = faces.take(np.arange(0, len(faces), max(1, len(faces) // 64)))
-    digest.update(some.cpu().numpy().tobytes())
-    return f"{len(faces)} images, {digest.hexdigest()[:12]}"

@@ -1,5 +1,6 @@
 """Weights of a network in the forms in which people keep them: read without executing anything, matched by name and shape."""
 
+import hashlib
 import zipfile
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -75,6 +76,18 @@ def load_backbone(model: nn.Module, content: Mapping, origin: str, head: str | t
         others = [_describe(*candidates[i][:2]) for i in fits[1:]]
         also = f"; it also holds {', '.join(others)}: save the one you mean alone to choose" if others else ""
         _say_once(f"--weights {origin}: took {_describe(place, prefix)}{also}")
+
+
+def content_of(model: nn.Module, head: tuple[str, ...]) -> str:
+    """Twelve hex digits that tell where training starts, by the values of all tensors but the last layer's and counters.
+
+    The same for the same weights, whatever file they came in.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        if not name.startswith(head) and not name.endswith(COUNTER):
+            digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def load_tensors(model: nn.Module, path: Path, remedy: str) -> None:

@@ -1,18 +1,21 @@
 """The forms in which people keep weights: all give the same backbone, and what is none is one line."""
 
 import argparse
+import copy
 import io
+import json
 import tempfile
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import SHARED
+from conftest import SHARED, assert_one_line_error, run_here
 from safetensors.torch import save_file
 from torch import nn
 
+import train
 from models.classifier import new_classifier
-from models.weights import load_backbone
+from models.weights import content_of, load_backbone
 from utils.errors import UserError
 
 NEVER = Path(tempfile.gettempdir()) / "aim_fair_never"
@@ -199,3 +202,68 @@ def test_any_module_and_any_name_of_the_head():
     model, other = (nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)) for _ in range(2))
     load_backbone(model, prefixed("encoder.", other.state_dict()), "x", head="2.")
     assert torch.equal(model[0].weight, other[0].weight) and not torch.equal(model[2].weight, other[2].weight)
+
+
+def test_the_content_is_that_of_the_backbone_whatever_the_form(network, tmp_path):
+    contents = {content_of(network, ("fc.",))}
+    for form in ("published", "Lightning", "half precision"):
+        path = tmp_path / f"{form}.pth"
+        torch.save(FORMS[form](network), path)
+        contents.add(content_of(new_classifier(str(path), 7, WIDTH), ("fc.",)))
+    assert len(contents) == 2  # rounded to half precision they are others
+    changed = copy.deepcopy(network).requires_grad_(False)
+    changed.bn1.bias[0] += 1e-6
+    assert content_of(changed, ("fc.",)) not in contents
+
+
+@pytest.fixture
+def erm(toy, network, tmp_path):
+    """Train a small erm from a file of weights."""
+    small = [
+        "--width",
+        WIDTH,
+        "--image-size",
+        32,
+        "--number-train-data-real",
+        40,
+        "--bias-degree",
+        "1/3",
+        "--batch-size",
+        16,
+    ]
+    small += ["--pre-train-epochs", 1, "--device", "cpu", "--methods", "erm", "--seeds", 1]
+    out = ["--real-data-path", toy, "--cache", tmp_path / "cache", "--output", tmp_path / "out"]
+    return lambda path: run_here(train.main, *out, *small, "--weights", path)
+
+
+def test_a_moved_file_of_weights_is_known_and_another_in_its_place_is_not(erm, network, tmp_path):
+    """Of a record that names the content; an older one has the path alone, which has to be the same."""
+    path, moved = tmp_path / "weights.safetensors", tmp_path / "moved.safetensors"
+    save_file(published(network), path)
+    assert erm(path).returncode == 0
+    record = tmp_path / "out" / "erm" / "seed_1" / "metrics.json"
+    settings = json.loads(record.read_text())["settings"]
+    assert settings["weights_content"] == content_of(network, ("fc.",)) and settings["weights"] == str(path)
+
+    path.rename(moved)
+    assert "recorded already" in erm(moved).stdout
+    other = published(network) | {"conv1.weight": network.conv1.weight.detach() + 1}
+    save_file(other, path)
+    assert_one_line_error(erm(path), "was made with other settings (weights_content: ", "choose another --output")
+
+    older = json.loads(record.read_text())
+    del older["settings"]["weights_content"]
+    record.write_text(json.dumps(older))
+    assert "recorded already" in erm(path).stdout
+    assert_one_line_error(erm(moved), f"weights: '{path}' there, '{moved}' asked")
+
+
+def test_the_commit_is_that_of_the_start(erm, network, monkeypatch, tmp_path):
+    """Who pulls or edits while a long training runs changes the files, not the code that runs."""
+    save_file(published(network), tmp_path / "w.safetensors")
+    known = iter(["that of the start", "a later one", "a later one"])
+    for module in ("models.experiment", "utils.records"):
+        monkeypatch.setattr(f"{module}.commit", lambda: next(known))
+    assert erm(tmp_path / "w.safetensors").returncode == 0
+    record = json.loads((tmp_path / "out" / "erm" / "seed_1" / "metrics.json").read_text())
+    assert record["commit"] == "that of the start"
