@@ -106,7 +106,7 @@ def generate(
     from stable_diffusion.loading import free_batch_size, load
     from stable_diffusion.produce import produce
 
-    pipeline, settings, sampling = load(args, settings, device)
+    pipeline, settings, sampling = load(args, settings, folder, device)
     check_manifest(folder, settings)  # an older version may have begun the set without knowing
     done = existing(jobs, folder) if process.count == 1 else []
     with locked(folder / ".start.lock", wait=True):  # so that all processes take the batch size of the first
@@ -128,7 +128,7 @@ def cost(args: argparse.Namespace, settings: dict, jobs: list[Job], folder: Path
     from stable_diffusion.cost import generation_row
     from stable_diffusion.loading import free_batch_size, load
 
-    pipeline, settings, sampling = load(args, settings, device)
+    pipeline, settings, sampling = load(args, settings, folder, device)
     batch_size = args.batch_size or noted_batch_size(folder, settings)
     batch_size = batch_size or free_batch_size(pipeline, sampling, jobs[0], device)
     return generation_row(pipeline, left, batch_size, sampling, device=device, key=str(folder))

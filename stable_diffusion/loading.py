@@ -1,6 +1,7 @@
 """The pipeline that the flags of generate.py ask for, ready to draw."""
 
 import argparse
+from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
@@ -9,17 +10,19 @@ from stable_diffusion.choices import CPU_BATCH
 from stable_diffusion.manifest import Job
 from stable_diffusion.pipeline import load_pipeline
 from stable_diffusion.produce import Sampling, trial_batch
-from stable_diffusion.settings import OWN, check_size, learn
+from stable_diffusion.settings import OWN, as_begun, check_size, learn
 
 
-def load(args: argparse.Namespace, settings: dict, device: torch.device) -> tuple[DiffusionPipeline, dict, Sampling]:
-    """The pipeline, the settings with what it added to them, and how an image is sampled."""
+def load(
+    args: argparse.Namespace, settings: dict, folder: Path, device: torch.device
+) -> tuple[DiffusionPipeline, dict, Sampling]:
+    """The pipeline, the settings of the set in `folder` with what it added to them, and how an image is sampled."""
     scheduler = None if settings["scheduler"] == OWN else settings["scheduler"]
     memory = {"offload": args.offload, "vae_slicing": args.vae_slicing, "vae_tiling": args.vae_tiling}
     options = {"compiled": args.compile, "fused": args.fuse_projections, **memory}
     options |= {"prediction": settings.get("prediction")}
     pipeline = load_pipeline(args.model, scheduler, device, settings["precision"], **options)
-    settings = learn(settings, pipeline, args.size)
+    settings = as_begun(learn(settings, pipeline, args.size), folder)
     check_size(settings["size"], pipeline)
     how = [settings[key] for key in ("steps", "guidance_scale", "size")]
     sampling = Sampling(*how, args.save_size, args.guidance_until)

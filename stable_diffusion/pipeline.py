@@ -11,6 +11,7 @@ from transformers import CLIPTokenizer
 from prompts import TOKENIZER
 from stable_diffusion.choices import PAPER_PIPELINE, SCHEDULERS
 from stable_diffusion.compiling import compile_denoiser
+from stable_diffusion.content import content_of
 from stable_diffusion.folder import check_folder
 from stable_diffusion.fusing import fuse_projections
 from stable_diffusion.prediction import decide_prediction, similarity_to_noise
@@ -46,7 +47,7 @@ def load_pipeline(
     theirs has Stable Diffusion's betas, or the betas, the zero terminal SNR and the trailing steps of a folder's own. What
     their UNet predicts is measured, unless `prediction` gives it. With `compiled` the UNet or transformer is
     compiled on its first call; with `fused` its attention projects in one product. `offload`, `vae_slicing` and
-    `vae_tiling` need less memory.
+    `vae_tiling` need less memory. The pipeline's attribute `content` tells its weights from others.
 
     Raises `UserError` where the model cannot be fetched, is not supported, has nothing to fuse, or predicts something
     else than its folder says, and for a scheduler that doesn't fit it.
@@ -55,6 +56,7 @@ def load_pipeline(
     pipeline = _loaded(source, getattr(torch, PRECISIONS[precision]))
     check_precision(model, pipeline, precision)
     _check_parts(model, pipeline)
+    pipeline.content = content_of(pipeline)
     pipeline.set_progress_bar_config(disable=True)
     if fused:
         fuse_projections(pipeline)

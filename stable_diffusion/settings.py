@@ -18,7 +18,7 @@ from utils.errors import UserError
 
 OWN = "own"  # the scheduler that a model comes with
 TRAINED_STEPS = 1000
-LEARNED = ("prediction", "schedule")  # known once a model is loaded
+LEARNED = ("prediction", "schedule", "weights")  # known once a model is loaded
 
 
 def kind_of(model: str) -> dict:
@@ -109,7 +109,13 @@ def learn(settings: dict, pipeline, size: int | None) -> dict:
         found = {"pipeline": name, "schedule": whole_schedule(pipeline.scheduler)}
     if known["size"] is None:
         raise UserError(f"--model {settings['model']}: it doesn't say at what size it draws; give --size")
-    return known | {key: value for key, value in found.items() if value}
+    return known | {key: value for key, value in found.items() if value} | {"weights": pipeline.content}
+
+
+def as_begun(settings: dict, folder: Path) -> dict:
+    """Settings without what the weights are, where the set was begun by a version that did not note it."""
+    noted = noted_settings(folder)
+    return {key: value for key, value in settings.items() if key != "weights" or key in noted or not noted}
 
 
 def check_size(size: int, pipeline) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import ROOT, assert_one_line_error, run_here, run_script
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from stable_diffusion import generate
 from stable_diffusion.flat import remove_flat
@@ -135,6 +136,30 @@ def test_other_settings_in_the_same_folder_are_refused(unbroken):
     refused = run_here(generate.main, *command(unbroken, "--seed", 7, "--scheduler", "euler"))
     assert_one_line_error(refused, "seed 42", "seed 7", "scheduler 'ddim'", "scheduler 'euler'", "--outdir")
     assert images(unbroken) == before
+
+
+def test_a_set_goes_on_with_the_weights_it_was_begun_with(unbroken, tmp_path):
+    """A generator that is trained again in the same folder is another one; a set of an older version does not know."""
+    model, outdir = shutil.copytree(TINY, tmp_path / "model"), shutil.copytree(unbroken, tmp_path / "out")
+    manifest = outdir / "Smiling_Male" / "contextual" / "manifest.jsonl"
+    head, *lines = manifest.read_text().splitlines()
+    noted = json.loads(head)
+    assert len(noted["settings"]["weights"]) == 12
+    noted["settings"]["model"] = str(model)
+    manifest.write_text("\n".join([json.dumps(noted), *lines]) + "\n")
+    again = [*command(outdir), "--model", model]
+    path = model / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    save_file({name: tensor * 1.01 for name, tensor in tensors.items()}, path, {"format": "pt"})
+    assert run_here(generate.main, *again).returncode == 0  # all is there: no model is loaded
+    (missing := manifest.parent / "0_1" / "000001.png").unlink()
+    assert_one_line_error(run_here(generate.main, *again), f"weights '{noted['settings']['weights']}'", "--outdir")
+    assert not missing.exists()
+
+    del noted["settings"]["weights"]
+    manifest.write_text("\n".join([json.dumps(noted), *lines]) + "\n")
+    assert run_here(generate.main, *again).returncode == 0 and missing.exists()
+    assert "weights" not in json.loads(manifest.read_text().splitlines()[0])["settings"]
 
 
 @pytest.mark.parametrize(

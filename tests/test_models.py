@@ -151,7 +151,7 @@ def test_a_single_file_makes_the_same_images_as_its_folder(kind, suffix, tmp_pat
     single, folder = load_pipeline(str(path), **options), load_pipeline(str(tmp_path / "whole"), **options)
     assert single.safety_checker is None and folder.safety_checker is None
     assert single.tokenizer.pad_token_id == (0 if kind == "sd2" else 49407)
-    assert (drawn(single) == drawn(folder)).all()
+    assert (drawn(single) == drawn(folder)).all() and single.content == folder.content
 
 
 def test_what_a_file_predicts_is_measured_and_recorded(tmp_path, monkeypatch):
