@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from safetensors.torch import save as safetensors_bytes
 
 from datasets.images import FaceSet, check_some, fingerprint
@@ -34,7 +35,6 @@ from utils.records import (
     ROOT,
     adopt_record,
     check_settings,
-    commit,
     environment,
     read_record,
     record_folder,
@@ -79,7 +79,7 @@ class Experiment:
         )
         named = settings.weights != "none"
         self.start = {"weights_content": content_of(start, head_names(start, settings.network))} if named else {}
-        self.commit = commit()  # of the code that is loaded: files may change while it trains
+        self.environment = environment(self.device)  # now: files and packages may change while it trains
         ks = {method.options["top-k"] for method in self.methods if "top-k" in method.options} - {"auto"}
         for k in ks:
             check_top_k(k, self.tensors)
@@ -215,8 +215,8 @@ class Experiment:
             **judged,
             "seconds": {**seconds, "test": round(time.perf_counter() - start, 2)},
             "command": shlex.join(["python", "train.py", *sys.argv[1:]]).replace(f"{ROOT}/", ""),
-            **environment(self.device),
-            "commit": self.commit,
+            **self.environment,
+            "threads": torch.get_num_threads(),  # a training that goes on takes those it began with
         }
         return content, {f"{split}_predictions": _predictions(faces[split], logits[split]) for split in faces}
 
