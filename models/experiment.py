@@ -153,7 +153,7 @@ class Experiment:
             run.unfinished = Unfinished(folder, asked, self.settings.checkpoint_seconds)
             start = time.perf_counter()
             outcome = train_method(method, run, self.sets[method.label])
-            seconds = {"train": round(time.perf_counter() - start, 2)}
+            seconds = {"train": round(run.unfinished.spent + time.perf_counter() - start, 2)}
             content, predictions = self._judged(outcome, seconds)
             content |= batches_used(outcome.tables)
             content = {"method": method.label, "seed": run.seed, **content, "settings": asked}

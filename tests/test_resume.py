@@ -111,6 +111,21 @@ def test_a_clock_set_back_does_not_matter(tmp_path, monkeypatch):
     assert checkpoint.load()["a"] == 0
 
 
+def test_the_seconds_of_earlier_processes_count(tmp_path, monkeypatch):
+    """A record's seconds are those of the whole training, less what a kill has cost."""
+    now = [100.0]
+    monkeypatch.setattr("utils.checkpoint.time.monotonic", lambda: now[0])
+    for expected in (0, 7, 14):
+        unfinished = Unfinished(tmp_path / "seed_1", {}, seconds=0)
+        checkpoint = unfinished.checkpoint("pre-train")
+        checkpoint.load()
+        assert unfinished.spent == expected
+        now[0] += 7
+        checkpoint.keep({"a": torch.zeros(1)})
+        now[0] += 30  # lost
+    assert checkpoint.load().keys() == {"a"}
+
+
 def command(toy, synthetic, output):  # noqa: F811
     base = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", output]
     epochs = ["--pre-train-epochs", 3, "--fine-tune-epochs", 3, "--width", 0.125, "--checkpoint-seconds", 0]

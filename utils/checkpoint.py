@@ -22,12 +22,14 @@ SECONDS = 60.0  # between two writings: what a kill can cost
 class Checkpoint:
     """A file that holds the newest state it was given, at most `seconds` old, whole or not at all.
 
-    As a context manager it writes the newest state when a `KeyboardInterrupt` ends the block.
+    As a context manager it writes the newest state when a `KeyboardInterrupt` ends the block. `spent` are the seconds that
+    went into the state it has loaded, in earlier processes.
     """
 
     def __init__(self, path: Path, seconds: float = SECONDS):
         self.path, self.seconds = path, seconds
         self._state, self._written = None, time.monotonic()
+        self.spent, self._begun = 0.0, time.monotonic()
 
     def __enter__(self) -> "Checkpoint":
         return self
@@ -44,11 +46,13 @@ class Checkpoint:
         if content[:DIGEST] != hashlib.sha256(content[DIGEST:]).digest():
             print(f"{self.path} is damaged; this training starts from the beginning", flush=True)
             return None
-        return torch.load(io.BytesIO(content[DIGEST:]), map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(content[DIGEST:]), map_location="cpu", weights_only=True)
+        self.spent = state.pop("spent", 0.0)
+        return state
 
     def keep(self, state: dict) -> None:
         """Take a state, which the caller no longer changes, and write it if the last write is long enough ago."""
-        self._state = state
+        self._state = state | {"spent": self.spent + time.monotonic() - self._begun}
         if time.monotonic() - self._written >= self.seconds:
             self.write()
 
@@ -70,7 +74,7 @@ class Unfinished:
     """The checkpoints of one record's trainings, in a hidden folder beside it."""
 
     def __init__(self, record: Path, settings: dict, seconds: float = SECONDS):
-        self._uses = Counter()
+        self._uses, self._given = Counter(), []
         self.folder, self.seconds = record.with_name(f".{record.name}.unfinished"), seconds
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "settings.json"
@@ -88,7 +92,13 @@ class Unfinished:
         name = re.sub("[^a-z0-9]+", "-", stage.lower())
         self._uses[name] += 1
         number = f"-{self._uses[name]}" if self._uses[name] > 1 else ""
-        return Checkpoint(self.folder / f"{name}{number}.pt", self.seconds)
+        self._given.append(Checkpoint(self.folder / f"{name}{number}.pt", self.seconds))
+        return self._given[-1]
+
+    @property
+    def spent(self) -> float:
+        """The seconds that earlier processes put into what was loaded."""
+        return sum(checkpoint.spent for checkpoint in self._given)
 
     def remove(self) -> None:
         """Remove the folder."""
