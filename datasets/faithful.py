@@ -1,6 +1,5 @@
 """How faithful generated images are to their prompts, as `stable_diffusion.faithfulness` noted it, and those to leave out."""
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,6 @@ from utils.errors import UserError
 from utils.files import digests
 
 FILE, SCORE, SCORER, CONTENT = "faithfulness.csv", "faithfulness", "scorer", "content"
-
-
-def share(text: str) -> float:
-    """An argparse type: a number from 0 to 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
 
 
 def read_scores(path: Path, columns: tuple[str, ...], remedy: str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 from datasets.bias import parse_bias_degree
 from datasets.images import FaceSet
-from utils.arguments import non_negative_float, positive_float, positive_int
+from utils.arguments import non_negative_float, positive_float, positive_int, share
 from utils.errors import UserError
 
 PAPER_TOP_K, PAPER_TENSORS = 55, 62  # of ResNet-18
@@ -60,14 +60,6 @@ def bias_degree(text: str) -> str:
     """A bias degree as `datasets.bias.parse_bias_degree` takes it, kept as text."""
     parse_bias_degree(text)
     return text
-
-
-def share(text: str, whole: int = 1) -> float:
-    """A number above 0 and at most `whole`."""
-    value = float(text)
-    if not 0 < value <= whole:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {whole}")
-    return value
 
 
 # Types to write beside a method's keyword arguments. Plain int, float and str do too.

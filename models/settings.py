@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from datasets.faithful import share
 from datasets.images import WHOLE
 from datasets.real import DATASETS
 from models.options import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, ranking_batches, top_k
 from models.ranking import PATIENCE
 from models.training import ACCURACY, BATCH_NORM, WORST_GROUP, Compute, Schedule
-from utils.arguments import choose_device, non_negative_float, positive_float, positive_int, seed_number
+from utils.arguments import choose_device, fraction, non_negative_float, positive_float, positive_int, seed_number
 from utils.errors import UserError
 from utils.settings import flag
 
@@ -46,7 +45,7 @@ class Settings:
         "synthetic images that show less around the face (default: 0 0 1 1, the whole)",
         group=DATA,
         nargs=4,
-        type=share,
+        type=fraction,
         metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"),
     )
     synthetic_data_root: Path = flag(
@@ -77,7 +76,7 @@ class Settings:
         "leave out synthetic images that score less, 0 to 1, by python -m stable_diffusion.faithfulness (default: none, "
         "as in the paper)",
         group=DATA,
-        type=share,
+        type=fraction,
         metavar="P",
     )
     methods: tuple[str, ...] = flag(

@@ -24,14 +24,12 @@ import numpy as np
 import pandas as pd
 
 from datasets.faithful import FILE, SCORE, read_scores
-from datasets.faithful import share as fraction
 from datasets.pairs import CELLS, cell_values
 from datasets.synthetic import image_files
-from models.options import share
 from results.rows import TABLES
 from results.run_table import run, runner_calls
 from results.summary import by_methods, headings, read_records, summary_row
-from utils.arguments import positive_int
+from utils.arguments import fraction, positive_int, share
 from utils.errors import UserError, command_line
 from utils.files import digests, whole, write_whole
 from utils.records import ROOT, check_settings, copy_record

@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 
 from datasets.pairs import same_pair
-from models.options import share
 from prompts import Prompts, find_prompt_file, prompts_of_type, read_prompts
 from prompts.check import check_prompts
 from stable_diffusion.choices import (
@@ -44,7 +43,7 @@ from stable_diffusion.manifest import (
 from stable_diffusion.settings import OWN, kind_of, noted_by_model, noted_kind, settings_of
 from stable_diffusion.source import Unreachable
 from stable_diffusion.weights import not_here
-from utils.arguments import PRECISIONS, choose_device, non_negative_float, positive_int, seed_number
+from utils.arguments import PRECISIONS, choose_device, non_negative_float, positive_int, seed_number, share
 from utils.cost import GENERATION, Row, check_flags, report
 from utils.errors import UserError, command_line
 from utils.files import locked

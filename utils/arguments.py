@@ -44,6 +44,22 @@ def positive_float(text: str) -> float:
     return value
 
 
+def fraction(text: str) -> float:
+    """An argparse type: a number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def share(text: str, whole: int = 1) -> float:
+    """An argparse type: a number above 0 and at most `whole`."""
+    value = float(text)
+    if not 0 < value <= whole:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {whole}")
+    return value
+
+
 def be_deterministic() -> None:
     """Allow torch only algorithms that give the same result each time; call it before the first use of a GPU."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

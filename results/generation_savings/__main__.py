@@ -20,7 +20,7 @@ from results.generation_savings.savings import PLAIN, TIMED_ALONE, Saving, all_s
 from results.run_table import run
 from results.spoiled import PAIR, WHERE, module
 from stable_diffusion.choices import PAPER_SAMPLER
-from utils.arguments import choose_device, positive_int, seed_number
+from utils.arguments import choose_device, positive_int, seed_number, share
 from utils.errors import UserError, command_line
 from utils.files import write_whole
 from utils.records import check_settings, copy_record, environment
@@ -131,8 +131,6 @@ def read(path: Path) -> dict:
 
 def parse_args(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The flags listed here, and those for runner.sh."""
-    from models.options import share
-
     parser = argparse.ArgumentParser(
         prog="python -m results.generation_savings",
         description=__doc__,
