@@ -150,12 +150,14 @@ class Experiment:
             adopt_best(self.settings.output, choices, method, run.seed, asked)
         else:
             run.method = method.folder
-            run.unfinished = Unfinished(folder, asked, self.settings.checkpoint_seconds)
+            run.unfinished = Unfinished(folder, asked, self.settings.checkpoint_seconds, self.environment)
             start = time.perf_counter()
             outcome = train_method(method, run, self.sets[method.label])
             seconds = {"train": round(run.unfinished.spent + time.perf_counter() - start, 2)}
             content, predictions = self._judged(outcome, seconds)
             content |= batches_used(outcome.tables)
+            begun = {key: value for key, value in run.unfinished.begun.items() if content[key] != value}
+            content |= {"begun": begun} if begun and run.unfinished.spent else {}
             content = {"method": method.label, "seed": run.seed, **content, "settings": asked}
             tables = {"curve": pd.DataFrame(outcome.curve), **predictions, **outcome.tables}
             weights = {name: tensor.cpu().contiguous() for name, tensor in outcome.model.state_dict().items()}

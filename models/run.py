@@ -110,7 +110,7 @@ class Run:
     def early_ranking(self, synthetic: SyntheticSets, top_k: int, measure: str = "absolute") -> pd.DataFrame:
         """A `models.selection.sensitivity_table` by the first batches of each set alone: `--ranking-batches`.
 
-        So many or, with "auto", until what `top_k` and `measure` choose has settled. Columns say how many
+        By as many as the flag says or, with "auto", until what `top_k` and `measure` choose has settled. Columns say how many
         (`models.ranking.with_batches`).
         """
         asked = self.settings.ranking_batches

@@ -8,24 +8,24 @@ were packed before and are not below --runs stay, so that columns can grow on se
 """
 
 import argparse
-import io
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
+from results.whole_csv import read_csv
 from utils.errors import UserError, command_line
-from utils.files import write_whole
 from utils.metrics import positive
-from utils.records import parse_record, read_record, rerun
+from utils.records import check_settings, parse_record, read_record, rerun
 
 PACKED = "records.jsonl"
 LABELS = ["name", "target", "protected"]
 RANKS = ["name", "domain_rank", "bias_rank", "chosen"]
-TEXTS = ("name", "method")  # the columns that hold no numbers
+PARTS = ("predictions", "curves", "sensitivity")
+RESTORE = "take the file from where it was packed (git checkout)"
 NEEDED = ("settings", "metrics.group_count", "val_metrics.accuracy")  # of a record, besides what each has
 
 
@@ -85,35 +85,52 @@ def read_column(folder: Path) -> Column:
 def pack_column(column: Column, folder: Path) -> None:
     """Write a column's four files into `folder`, in place of those of an earlier call.
 
-    `records.jsonl` goes first and comes last: a folder without it is no packed column, so one that was interrupted is
-    never read as if it were whole.
+    They are written beside the old ones first, which may be the only copy of some runs. Then `records.jsonl` goes first and
+    comes last: a folder without it is no packed column, so a part is never read as if it were whole.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / PACKED).unlink(missing_ok=True)
-    for name in ("predictions", "curves", "sensitivity"):
-        write_whole(folder / f"{name}.csv", getattr(column, name).to_csv(index=False))
-    write_whole(folder / PACKED, "".join(json.dumps(record) + "\n" for record in column.records))
+    content = {f"{name}.csv": getattr(column, name).to_csv(index=False) for name in PARTS}
+    content[PACKED] = "".join(json.dumps(record) + "\n" for record in column.records)
+    new = {name: folder / f".{name}.new" for name in content}
+    try:
+        for name, text in content.items():
+            new[name].write_text(text, encoding="utf-8")
+        (folder / PACKED).unlink(missing_ok=True)
+        for name, path in new.items():
+            os.replace(path, folder / name)
+    finally:
+        for path in new.values():
+            path.unlink(missing_ok=True)
 
 
 def with_packed(column: Column, folder: Path) -> Column:
     """A column and, of the runs that are packed in `folder`, those that it lacks.
 
-    Raises `UserError` where the two don't belong together: tested on other images, or with an erm of the same seed that
-    decides otherwise, so that their methods began with other biased models.
+    Raises `UserError` where the two don't belong together: made with other settings, tested on other images, or with an erm
+    of the same seed that decides otherwise, so that their methods began with other biased models.
     """
     if not (folder / PACKED).exists():
+        if left := [name for name in PARTS if (folder / f"{name}.csv").exists()]:
+            raise UserError(f"{folder} holds {left[0]}.csv without {PACKED}; {RESTORE}, or delete the folder")
         return column
     packed = read_column(folder)
     here = {(record["method"], record["seed"]) for record in column.records}
     kept = [record for record in packed.records if (record["method"], record["seed"]) not in here]
     if not kept:
         return column
-    both = LABELS + [run_name("erm", seed) for seed in column.runs("erm").keys() & packed.runs("erm").keys()]
-    for name in both:
+    for record in packed.records:  # erm counts also where none is kept: the others began with it
+        if record in kept or record["method"] == "erm":
+            for own in list(column.runs(record["method"]).values())[:1]:
+                where = f"what is packed in {folder} ({run_name(record['method'], record['seed'])})"
+                check_settings(record["settings"], own["settings"], where)
+    seeds = column.runs("erm").keys() & packed.runs("erm").keys() & {record["seed"] for record in kept}
+    for name in LABELS + [run_name("erm", seed) for seed in sorted(seeds)]:
         if not column.predictions[name].equals(packed.predictions[name]):
             what = "were tested on other images" if name in LABELS else f"began with another {name}"
-            some = run_name(kept[0]["method"], kept[0]["seed"])
-            raise UserError(f"{folder}: its runs ({some}) {what} than those to be packed; pack into another folder")
+            raise UserError(
+                f"{folder}: the runs packed there {what} than those to be packed; pack into another folder. To share the work of "
+                "several machines, copy the folder erm of --output to each before the other methods are trained"
+            )
     stays = [run_name(record["method"], record["seed"]) for record in kept]
     records = sorted(column.records + kept, key=lambda record: (record["method"], record["seed"]))
     names = LABELS + [run_name(record["method"], record["seed"]) for record in records]
@@ -128,14 +145,14 @@ def with_packed(column: Column, folder: Path) -> Column:
 
 def _joined(frame: pd.DataFrame, packed: pd.DataFrame, stays: list[str]) -> pd.DataFrame:
     """The rows of `frame`, and of `packed` those of the runs that stay, sorted by method and seed."""
-    if packed.empty:
+    stay = [] if packed.empty else [run_name(*place) in stays for place in zip(packed["method"], packed["seed"])]
+    if not any(stay):
         return frame
-    stay = [run_name(*place) in stays for place in zip(packed["method"], packed["seed"])]
     return pd.concat([frame, packed[stay]]).sort_values(["method", "seed"], kind="stable", ignore_index=True)
 
 
 def _read_packed(folder: Path) -> Column:
-    remedy = "delete the folder and pack the runs again (python -m results.columns), or take the file from where it was packed"
+    remedy = f"{RESTORE}, or delete the folder and pack all runs again (python -m results.columns)"
     lines = (folder / PACKED).read_bytes().splitlines()
     if not lines:
         raise UserError(f"{folder / PACKED} is damaged (it is empty); {remedy}")
@@ -183,32 +200,6 @@ def _read_runs(folder: Path) -> Column:
 
     predictions = pd.concat([labels, pd.DataFrame(predictions)], axis=1)
     return Column(folder.name, list(paths.values()), predictions, stack(curves), stack(sensitivity))
-
-
-def read_csv(path: Path, columns: list[str], remedy: str, rows: int | None = None) -> pd.DataFrame:
-    """A CSV file of a record, whole: it ends with a line's end, and has the columns, no gap in them, and that many rows.
-
-    Raises `UserError`, ending in the remedy, where it is missing or anything else.
-    """
-    try:
-        content = path.read_bytes()
-        frame = pd.read_csv(io.BytesIO(content), float_precision="round_trip")  # written again as it was
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
-        raise UserError(f"{path} is damaged or incomplete ({reason}); {remedy}") from error
-    missing = [name for name in columns if name not in frame.columns]
-    texts = [name for name in columns if name not in (*TEXTS, *missing) and not is_numeric_dtype(frame[name])]
-    if missing:
-        fault = f"it has no column {missing[0]}"
-    elif texts:
-        fault = f"not all of {texts[0]} are numbers"
-    elif not content.endswith(b"\n") or frame[columns].isna().any(axis=None) or frame.empty:
-        fault = "it was cut off"
-    elif rows is not None and len(frame) != rows:
-        fault = f"it has {len(frame)} rows in place of {rows}"
-    else:
-        return frame
-    raise UserError(f"{path} is damaged or incomplete ({fault}); {remedy}")
 
 
 def _images(record: dict) -> int:

@@ -24,7 +24,8 @@ from fairlearn.metrics import demographic_parity_difference, equal_opportunity_d
 from scipy.special import expit
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from results.columns import LABELS, read_csv
+from results.columns import LABELS
+from results.whole_csv import read_csv
 from utils.errors import UserError
 from utils.metrics import fairness_metrics, positive
 from utils.records import read_record, rerun

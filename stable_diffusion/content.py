@@ -5,11 +5,11 @@ import hashlib
 from diffusers import DiffusionPipeline
 from torch import nn
 
-VALUES = 64  # of each tensor: training moves them all
+VALUES = 64  # of each parameter: training moves them all
 
 
 def content_of(pipeline: DiffusionPipeline) -> str:
-    """Twelve hex digits that tell these weights from others, by the sizes and some values of all tensors.
+    """Twelve hex digits that tell these weights from others, by the sizes and some values of all parameters.
 
     The same for the same weights in the same precision, wherever they lie and however their tensors are named and ordered.
     To be taken before layers are fused, compiled or moved.

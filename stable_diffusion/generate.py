@@ -35,12 +35,14 @@ from stable_diffusion.manifest import (
     Job,
     Manifest,
     check_manifest,
+    check_running,
+    lock_of,
     merge_parts,
     noted_batch_size,
     notes_all,
     plan,
 )
-from stable_diffusion.settings import OWN, kind_of, noted_by_model, noted_kind, settings_of
+from stable_diffusion.settings import describe, kind_of, noted_by_model, noted_kind, settings_of
 from stable_diffusion.source import Unreachable
 from stable_diffusion.weights import not_here
 from utils.arguments import PRECISIONS, choose_device, non_negative_float, positive_int, seed_number, share
@@ -84,7 +86,7 @@ def main() -> None:
 def run(args: argparse.Namespace, settings: dict, jobs: list[Job], folder: Path, *, heads: dict, device) -> None:
     """Make the missing images of a set, alone in its folder or as one of several processes, and finish it."""
     process = place()
-    with locked(folder / f".process-{process.rank}-of-{process.count}.lock", wait=False) as alone:
+    with locked(lock_of(folder, process), wait=False) as alone:
         if not alone:
             raise UserError(f"another process generates into {folder}; wait for it or choose another --outdir")
         if flat := remove_flat(jobs, folder, args.save_size):
@@ -109,6 +111,7 @@ def generate(
     check_manifest(folder, settings)  # an older version may have begun the set without knowing
     done = existing(jobs, folder) if process.count == 1 else []
     with locked(folder / ".start.lock", wait=True):  # so that all processes take the batch size of the first
+        check_running(folder, settings, process)
         batch_size = args.batch_size or noted_batch_size(folder, settings)
         batch_size = batch_size or free_batch_size(pipeline, sampling, jobs[0], device)
         manifest = Manifest(folder, settings, batch_size, done, process)
@@ -128,6 +131,7 @@ def cost(args: argparse.Namespace, settings: dict, jobs: list[Job], folder: Path
     from stable_diffusion.loading import free_batch_size, load
 
     pipeline, settings, sampling = load(args, settings, folder, device)
+    check_manifest(folder, settings)
     batch_size = args.batch_size or noted_batch_size(folder, settings)
     batch_size = batch_size or free_batch_size(pipeline, sampling, jobs[0], device)
     return generation_row(pipeline, left, batch_size, sampling, device=device, key=str(folder))
@@ -159,17 +163,6 @@ def finish(folder: Path, jobs: list[Job], settings: dict, heads: dict[str, str],
         merge_parts(folder, settings, noted_batch_size(folder, settings) or CPU_BATCH, done)
     for path in write_contact_sheets(folder, heads, size):
         print(f"contact sheet: {path}")
-
-
-def describe(settings: dict) -> str:
-    """The settings that a model may bring itself, in words."""
-    own = f"the scheduler of its {settings.get('pipeline')}"
-    scheduler = own if settings["scheduler"] == OWN else settings["scheduler"]
-    size = f"{settings['size']} pixels" if settings["size"] else "its own size"
-    guidance = f"guidance {settings['guidance_scale']}"
-    if "guidance_until" in settings:
-        guidance += f" in the first {100 * settings['guidance_until']:g} % of them"
-    return f"{scheduler}, {settings['steps']} steps, {guidance}, {size}"
 
 
 def titles(prompts: Prompts) -> dict[str, str]:

@@ -1,15 +1,17 @@
 """What is to be generated, what exists already, and the manifest that records it."""
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.files import write_whole
+from utils.files import locked, write_whole
 from utils.processes import ALONE, Place
 from utils.seeds import derived_seed
 
 NAME = "manifest.jsonl"
+PART = re.compile(r"manifest\.part-(\d+)-of-(\d+)\.jsonl")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,11 @@ class Manifest:
 
 
 def merge_parts(folder: Path, settings: dict, batch_size: int, done: list[Job]) -> None:
-    """Put the parts of several processes and the images of `done` into `manifest.jsonl`, and remove the parts."""
+    """Put the parts of several processes and the images of `done` into `manifest.jsonl`, and remove the parts.
+
+    Raises `UserError` where a part was made with other settings.
+    """
+    check_manifest(folder, settings)
     noted = {}
     for path in manifests(folder):
         noted |= {image: line for image, line in _noted_images(path).items() if (folder / image).exists()}
@@ -80,20 +86,42 @@ def check_manifest(folder: Path, settings: dict) -> None:
     if not any(folder.glob("*/*.png")):
         return
     for path in manifests(folder):
-        try:
-            found = _head(path)["settings"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path}: the first line should hold the settings; choose another --outdir (runner.sh: --synthetic-data-root)"
-            ) from error
-        if found != settings:
-            changed = [key for key in {**found, **settings} if found.get(key) != settings.get(key)]
-            there = ", ".join(f"{key} {found.get(key)!r}" for key in changed)
-            asked = ", ".join(f"{key} {settings.get(key)!r}" for key in changed)
-            raise UserError(
-                f"{folder} was made with other settings: {there}; asked for: {asked}; choose another --outdir "
-                "(runner.sh: --synthetic-data-root)"
-            )
+        _check_head(path, settings)
+
+
+def check_running(folder: Path, settings: dict, process: Place) -> None:
+    """Raise `UserError` where another process that generates into the folder now has other settings, images or not."""
+    for path in manifests(folder):
+        numbers = PART.fullmatch(path.name)
+        other = Place(*map(int, numbers.groups())) if numbers else ALONE
+        if other[:2] != process[:2]:
+            with locked(lock_of(folder, other), wait=False) as free:
+                if not free:
+                    _check_head(path, settings)
+
+
+def lock_of(folder: Path, process: Place) -> Path:
+    """The file that a process locks while it generates into a folder."""
+    return folder / f".process-{process.rank}-of-{process.count}.lock"
+
+
+def _check_head(path: Path, settings: dict) -> None:
+    try:
+        found = _head(path)["settings"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: the first line should hold the settings; choose another --outdir (runner.sh: --synthetic-data-root)"
+        ) from error
+    changed = [key for key in {**found, **settings} if found.get(key) != settings.get(key)]
+    if "weights" not in found or "weights" not in settings:  # an older version did not note them
+        changed = [key for key in changed if key != "weights"]
+    if changed:
+        there = ", ".join(f"{key} {found.get(key)!r}" for key in changed)
+        asked = ", ".join(f"{key} {settings.get(key)!r}" for key in changed)
+        raise UserError(
+            f"{path.parent} was made with other settings: {there}; asked for: {asked}; choose another --outdir "
+            "(runner.sh: --synthetic-data-root)"
+        )
 
 
 def noted_batch_size(folder: Path, settings: dict) -> int | None:

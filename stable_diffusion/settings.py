@@ -113,9 +113,20 @@ def learn(settings: dict, pipeline, size: int | None) -> dict:
 
 
 def as_begun(settings: dict, folder: Path) -> dict:
-    """Settings without what the weights are, where the set was begun by a version that did not note it."""
+    """Settings without `weights`, where the set was begun by a version that did not note them."""
     noted = noted_settings(folder)
     return {key: value for key, value in settings.items() if key != "weights" or key in noted or not noted}
+
+
+def describe(settings: dict) -> str:
+    """The settings that a model may bring itself, in words."""
+    own = f"the scheduler of its {settings.get('pipeline')}"
+    scheduler = own if settings["scheduler"] == OWN else settings["scheduler"]
+    size = f"{settings['size']} pixels" if settings["size"] else "its own size"
+    guidance = f"guidance {settings['guidance_scale']}"
+    if "guidance_until" in settings:
+        guidance += f" in the first {100 * settings['guidance_until']:g} % of them"
+    return f"{scheduler}, {settings['steps']} steps, {guidance}, {size}"
 
 
 def check_size(size: int, pipeline) -> None:

@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save_file
 
 from stable_diffusion import generate
 from stable_diffusion.flat import remove_flat
-from stable_diffusion.manifest import Job, plan
+from stable_diffusion.manifest import Job, Manifest, check_running, lock_of, plan
 from stable_diffusion.pipeline import load_pipeline
 from stable_diffusion.render import check_lengths, render
 from utils.errors import UserError
 from utils.files import locked
+from utils.processes import Place
 
 TINY = ROOT / "stable_diffusion" / "tiny"
 CELLS = ("0_0", "0_1", "1_0", "1_1")
@@ -153,7 +154,9 @@ def test_a_set_goes_on_with_the_weights_it_was_begun_with(unbroken, tmp_path):
     save_file({name: tensor * 1.01 for name, tensor in tensors.items()}, path, {"format": "pt"})
     assert run_here(generate.main, *again).returncode == 0  # all is there: no model is loaded
     (missing := manifest.parent / "0_1" / "000001.png").unlink()
-    assert_one_line_error(run_here(generate.main, *again), f"weights '{noted['settings']['weights']}'", "--outdir")
+    for more in ([], ["--dry-run"]):
+        failed = run_here(generate.main, *again, *more)
+        assert_one_line_error(failed, f"weights '{noted['settings']['weights']}'", "--outdir")
     assert not missing.exists()
 
     del noted["settings"]["weights"]
@@ -229,6 +232,19 @@ def test_a_single_file_executes_nothing(tmp_path):
     failed = run_here(generate.main, *command(tmp_path / "out", "--model", tmp_path / "evil.ckpt"))
     assert_one_line_error(failed, "evil.ckpt", "holds Python objects", ".safetensors")
     assert not (tmp_path / "never").exists()
+
+
+def test_processes_that_begin_with_other_settings_are_told_before_there_is_an_image(tmp_path):
+    """Machines whose copies of the model differ; what no running process has begun is nobody's."""
+    mine, other = Place(0, 2), Place(1, 2)
+    Manifest(tmp_path, {"weights": "a"}, 5, [], other)
+    check_running(tmp_path, {"weights": "b"}, mine)
+    with locked(lock_of(tmp_path, other), wait=True):
+        with pytest.raises(UserError, match="weights 'a'; asked for: weights 'b'"):
+            check_running(tmp_path, {"weights": "b"}, mine)
+        check_running(tmp_path, {"weights": "b"}, other)
+        check_running(tmp_path, {"weights": "a"}, mine)
+        check_running(tmp_path, {}, mine)  # of a set that an older version began
 
 
 @pytest.mark.slow

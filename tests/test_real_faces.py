@@ -194,6 +194,48 @@ def test_another_learning_rate_is_not_chosen_in_silence(evidence):
     assert json.loads(path.read_text())["chosen"] == 0.03
 
 
+def write_runs(column, root):
+    """A column as runs on disk, of which a test may remove some; each is packed again by itself."""
+    for record in column.records:
+        folder = root / record["method"].replace(":", "_") / f"seed_{record['seed']}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps(record))
+        decided = column.predictions[f"{record['method']}/seed_{record['seed']}"]
+        table = column.predictions[["name", "target", "protected"]].assign(logit=2 * decided - 1)
+        table.to_csv(folder / "test_predictions.csv", index=False)
+        tables = {"curve": column.curves, "sensitivity": column.sensitivity}
+        for name, frame in tables.items() if record["method"] == "aim-fair" else [("curve", column.curves)]:
+            mine = frame[(frame["method"] == record["method"]) & (frame["seed"] == record["seed"])]
+            mine.drop(columns=["method", "seed"]).dropna(axis=1).to_csv(folder / f"{name}.csv", index=False)
+
+
+def test_packing_a_study_adds_to_it(tmp_path):
+    """The seeds of a second machine: the learning rates' accuracies are over all seeds, notes go where a run succeeded."""
+    study, places = "Female_White", [tmp_path / "one", tmp_path / "two"]
+    packed = ROOT / page.RECORDS / study
+    for place, seeds in zip(places, ((100, 200), (300,)), strict=True):
+        for folder in ("erm_0.01", "erm_0.03", "rest/paper"):
+            column = read_column(packed / folder)
+            mine = [r for r in column.records if r["seed"] in seeds and r["method"] in ("erm", "full")]
+            write_runs(replace(column, records=mine), place / study / folder)
+        (place / study / "erm.json").write_text(json.dumps({"chosen": 0.03, "val_accuracy": {"0.03": 0.5}}))
+    notes = places[0] / study / "rest/paper/diverged.json"
+    notes.write_text(json.dumps({"full": [300], "surgical": [100]}))
+    (places[1] / study / "rest/paper/diverged.json").write_text(json.dumps({"surgical": [300]}))
+    out = tmp_path / "records"
+    for place in (*places, places[0]):
+        page.pack(place, out)
+    column = read_column(out / study / "rest/paper")
+    assert list(column.runs("full")) == [100, 200, 300] and diverged(out / study / "rest/paper") == {
+        "surgical": [100, 300]
+    }
+    assert json.loads((out / study / "erm.json").read_text()) == json.loads((packed / "erm.json").read_text())
+
+    (places[1] / study / "erm.json").write_text(json.dumps({"chosen": 0.01, "val_accuracy": {}}))
+    with pytest.raises(UserError, match="0.03 was chosen, in .* it is 0.01"):
+        page.pack(places[1], out)
+
+
 def test_biased_models_that_differ_make_no_page(tmp_path):
     column = read_column(ROOT / page.RECORDS / "Female_White" / "rest" / "paper")
     page.check_alike("Female_White", [column], 0.03)

@@ -97,6 +97,30 @@ def test_damaged_record_and_other_settings_are_named(tmp_path):
         check_settings({"lr": 0.1, "k": 1}, {"lr": 0.2, "k": 1}, tmp_path)
 
 
+def test_weights_are_compared_by_content_where_both_have_it_and_by_name_otherwise(tmp_path):
+    """Of erm at the top, of what was fine-tuned inside; a method's own option of that name is no file of weights."""
+
+    def differ(found, asked):
+        with pytest.raises(UserError, match="made with other settings") as caught:
+            check_settings(found, asked, tmp_path)
+        return str(caught.value)
+
+    def kinds(weights):
+        return weights, {"biased_model": {"lr": 1, **weights}, "lr": 2}
+
+    a, moved, replaced = ({"weights": w, "weights_content": c} for w, c in (("a", "1"), ("b", "1"), ("a", "2")))
+    for found, same, other in zip(kinds(a), kinds(moved), kinds(replaced), strict=True):
+        check_settings(found, same, tmp_path)
+        assert "weights_content: '1' there, '2' asked" in differ(found, other)
+    for old, new, other in zip(kinds({"weights": "a"}), kinds(a), kinds(moved), strict=True):
+        check_settings(old, new, tmp_path)
+        check_settings(new, old, tmp_path)
+        assert "weights: 'a' there, 'b' asked" in differ(old, other)
+    assert "biased_model.lr: 1 there, 3 asked" in differ({"biased_model": {"lr": 1}}, {"biased_model": {"lr": 3}})
+    own = [{"biased_model": a, "weights": strength} for strength in (1, 2)]
+    assert "(weights: 1 there, 2 asked)" in differ(*own)
+
+
 def test_environment_names_versions_device_and_commit():
     found = environment(torch.device("cpu"))
     # a build's own tag ("2.14.1+cu130") may be in one of the two names and not in the other

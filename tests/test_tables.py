@@ -1,6 +1,7 @@
 """The paper's tables, remade from records that are made up here."""
 
 import csv
+import errno
 import json
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from conftest import ROOT, assert_one_line_error, run_here, run_script
 from datasets.celeba import read_attributes
 from models.choice import choose
 from results import columns, run_table, tables
-from results.columns import pack_column, read_column
+from results.columns import pack_column, read_column, with_packed
 from results.figures import accuracy_and_odds, family, k_sweep
 from results.intervals import METRICS, difference
 from results.rows import (
@@ -134,15 +135,73 @@ def test_packing_adds_to_what_was_packed(records, tmp_path):
     for path in sorted((tmp_path / "whole" / "Smiling_Male").iterdir()):
         assert path.read_bytes() == (out / "Smiling_Male" / path.name).read_bytes(), path.name
 
+    (out / "Smiling_Male" / "records.jsonl").rename(tmp_path / "kept")
+    assert_one_line_error(run_script(*pack, out), "without records.jsonl", "git checkout")
+    (tmp_path / "kept").rename(out / "Smiling_Male" / "records.jsonl")
+
     place = folder / "erm" / "seed_100" / "test_predictions.csv"
     table = pd.read_csv(place)
     table.assign(logit=-table["logit"]).to_csv(place, index=False)
     before = {path: path.read_bytes() for path in (out / "Smiling_Male").iterdir()}
-    assert_one_line_error(run_script(*pack, out), "began with another erm/seed_100", "another folder")
+    assert_one_line_error(
+        run_script(*pack, out), "began with another erm/seed_100", "another folder", "copy the folder erm"
+    )
     for path in folder.glob("*/*/test_predictions.csv"):
         pd.read_csv(path).assign(name=lambda table: "x" + table["name"]).to_csv(path, index=False)
     assert_one_line_error(run_script(*pack, out), "tested on other images")
     assert before == {path: path.read_bytes() for path in (out / "Smiling_Male").iterdir()}
+
+
+def test_runs_of_other_settings_are_not_packed_together(records, tmp_path):
+    """Of a method whose code or settings changed, one seed of the new and nine of the old would make one row."""
+    folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
+    pack_column(read_column(folder), out)
+    seeds = sorted(path.name for path in (folder / "full").iterdir())
+    shutil.rmtree(folder / "full" / seeds[1])
+    path = folder / "full" / seeds[0] / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {"lr": 99}}))
+    with pytest.raises(UserError, match=rf"full/{seeds[1]}\) was made with other settings.*lr: .* 99 asked"):
+        with_packed(read_column(folder), out)
+    path = folder / "erm" / seeds[0] / "metrics.json"  # the same of erm, of which nothing is kept
+    shutil.rmtree(folder / "full")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {"image_size": 999}}))
+    with pytest.raises(UserError, match="erm/.*image_size"):
+        with_packed(read_column(folder), out)
+
+
+def test_only_the_biased_models_of_the_runs_that_stay_have_to_be_the_same(records, tmp_path):
+    folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
+    pack_column(read_column(folder), out)
+    seeds = sorted(path.name for path in (folder / "erm").iterdir())
+    for place in folder.glob(f"*/{seeds[1]}"):
+        shutil.rmtree(place)
+    place = folder / "erm" / seeds[0] / "test_predictions.csv"
+    table = pd.read_csv(place)
+    table.assign(logit=-table["logit"]).to_csv(place, index=False)
+    merged = with_packed(read_column(folder), out)
+    assert len(merged.records) == len(read_column(out).records)
+
+
+def test_an_interrupted_packing_loses_nothing(records, tmp_path, monkeypatch):
+    """What another machine packed may be in no other place."""
+    folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
+    pack_column(read_column(folder), out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    shutil.rmtree(folder / "full")
+    written = []
+
+    def full_disk(path, *arguments, **options):
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, *arguments, **options)
+
+    write = Path.write_text
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            pack_column(with_packed(read_column(folder), out), out)
+    assert before == {path.name: path.read_bytes() for path in out.iterdir()}
 
 
 def test_bad_records_are_named(records, tmp_path):
@@ -220,7 +279,7 @@ def test_a_damaged_packed_column_is_named(records, tmp_path, name, damage):
     pack_column(read_column(records / "toy" / "Smiling_Male"), folder)
     damage(folder / name)
     done = run_here(tables.main, "--records", tmp_path / "packed", "--output", tmp_path / "out")
-    assert_one_line_error(done, folder / name, "pack the runs again (python -m results.columns)")
+    assert_one_line_error(done, folder / name, "pack all runs again (python -m results.columns)")
 
 
 def test_a_record_of_other_groups_or_without_its_k_is_named(records):
@@ -241,7 +300,7 @@ def test_a_packed_column_is_whole_or_none(records, tmp_path, monkeypatch):
     table = pd.read_csv(folder / "predictions.csv")
     table.drop(columns="full/seed_100").to_csv(folder / "predictions.csv", index=False)
     done = remake(tmp_path / "packed", tmp_path / "out")
-    assert_one_line_error(done, "predictions.csv", "full/seed_100", "pack the runs again")
+    assert_one_line_error(done, "predictions.csv", "full/seed_100", "pack all runs again")
     (folder / "notes.md").write_text("kept")
 
     def interrupted(*_):

@@ -15,7 +15,9 @@ from torch import nn
 
 import train
 from models.classifier import new_classifier
+from models.training import _Training
 from models.weights import content_of, load_backbone
+from utils.checkpoint import Unfinished
 from utils.errors import UserError
 
 NEVER = Path(tempfile.gettempdir()) / "aim_fair_never"
@@ -233,7 +235,7 @@ def erm(toy, network, tmp_path):
     ]
     small += ["--pre-train-epochs", 1, "--device", "cpu", "--methods", "erm", "--seeds", 1]
     out = ["--real-data-path", toy, "--cache", tmp_path / "cache", "--output", tmp_path / "out"]
-    return lambda path: run_here(train.main, *out, *small, "--weights", path)
+    return lambda path, *more: run_here(train.main, *out, *small, "--weights", path, *more)
 
 
 def test_a_moved_file_of_weights_is_known_and_another_in_its_place_is_not(erm, network, tmp_path):
@@ -259,10 +261,34 @@ def test_a_moved_file_of_weights_is_known_and_another_in_its_place_is_not(erm, n
 
 
 def test_the_commit_is_that_of_the_start(erm, network, monkeypatch, tmp_path):
-    """Who pulls, edits or upgrades while a long training runs changes the files, not the code that runs."""
+    """Whoever pulls, edits or upgrades while a long training runs changes the files, not the code that runs."""
     save_file(published(network), tmp_path / "w.safetensors")
-    known = iter(["that of the start", "a later one"])
+    known = iter(["that of the start", "a later one", "a later one"])
     monkeypatch.setattr("utils.records.commit", lambda: next(known))
-    assert erm(tmp_path / "w.safetensors").returncode == 0
+    assert erm(tmp_path / "w.safetensors", "--seeds", 1, 2).returncode == 0
+    for seed in (1, 2):
+        record = json.loads((tmp_path / "out" / "erm" / f"seed_{seed}" / "metrics.json").read_text())
+        assert record["commit"] == "that of the start" and "begun" not in record
+
+
+def test_a_training_that_goes_on_says_where_it_began(erm, network, monkeypatch, tmp_path):
+    save_file(published(network), tmp_path / "w.safetensors")
+    longer = ["--pre-train-epochs", 3, "--checkpoint-seconds", 0]
+    end_epoch, ended = _Training.end_epoch, []
+
+    def interrupted(training, *arguments):
+        ended.append(1)
+        if len(ended) == 3:
+            raise KeyboardInterrupt
+        return end_epoch(training, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Training, "end_epoch", interrupted)
+        patch.setattr("utils.records.commit", lambda: "the first")
+        assert erm(tmp_path / "w.safetensors", *longer).returncode == 130
+    monkeypatch.setattr("utils.records.commit", lambda: "the second")
+    monkeypatch.setattr(Unfinished, "spent", 1000.0)
+    assert erm(tmp_path / "w.safetensors", *longer).returncode == 0
     record = json.loads((tmp_path / "out" / "erm" / "seed_1" / "metrics.json").read_text())
-    assert record["commit"] == "that of the start"
+    assert record["commit"] == "the second" and record["begun"] == {"commit": "the first"}
+    assert record["seconds"]["train"] > 1000

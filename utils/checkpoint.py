@@ -71,9 +71,12 @@ class Checkpoint:
 
 
 class Unfinished:
-    """The checkpoints of one record's trainings, in a hidden folder beside it."""
+    """The checkpoints of one record's trainings, in a hidden folder beside it.
 
-    def __init__(self, record: Path, settings: dict, seconds: float = SECONDS):
+    `begun` is the `environment` (`utils.records.environment`) of the process that began them; of an older version empty.
+    """
+
+    def __init__(self, record: Path, settings: dict, seconds: float = SECONDS, environment: dict | None = None):
         self._uses, self._given = Counter(), []
         self.folder, self.seconds = record.with_name(f".{record.name}.unfinished"), seconds
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -82,10 +85,14 @@ class Unfinished:
             found = json.loads(path.read_text())
         except (OSError, ValueError):
             found = None  # not there, or cut off before there was any checkpoint
+        origin = self.folder / "environment.json"
         if found is None:
+            origin.write_text(json.dumps(environment or {}))
             path.write_text(json.dumps(settings))
         else:
             check_settings(found, settings, f"the unfinished run in {self.folder}, which may be removed,")
+
+        self.begun = json.loads(origin.read_text()) if origin.exists() else {}
 
     def checkpoint(self, stage: str) -> Checkpoint:
         """The checkpoint of one training, by its name; of several trainings of one name, by their order."""

@@ -133,14 +133,13 @@ def check_settings(found: dict, asked: dict, where: Path) -> None:
     Where both name the content of the weights that training starts from, their name or path may differ; older records
     have the name alone.
     """
-    # a fine-tuned record holds those of its biased model inside
-    there, here = (settings.get("biased_model", settings) for settings in (found, asked))
-    ignored = "weights" if "weights_content" in there and "weights_content" in here else "weights_content"
     found, asked = _flat(found), _flat(asked)
-    keys = sorted(key for key in found.keys() | asked.keys() if key.rpartition(".")[2] != ignored)
+    inside = "biased_model." if any(key.startswith("biased_model.") for key in found.keys() | asked.keys()) else ""
+    name, content = f"{inside}weights", f"{inside}weights_content"
+    keys = sorted((found.keys() | asked.keys()) - {name if content in found and content in asked else content})
     differences = [f"{k}: {found.get(k)!r} there, {asked.get(k)!r} asked" for k in keys if found.get(k) != asked.get(k)]
     if differences:
-        older = here.get("drop_last") and "drop_last" not in there
+        older = asked.get(f"{inside}drop_last") and f"{inside}drop_last" not in found
         hint = "it is from before an epoch's last short batch was left out: add --keep-last-batch, or " if older else ""
         raise UserError(
             f"{where} was made with other settings ({'; '.join(differences)}); {hint}choose another --output"
@@ -148,8 +147,10 @@ def check_settings(found: dict, asked: dict, where: Path) -> None:
 
 
 def _flat(settings: dict) -> dict:
-    """Settings with those of the biased model beside them, as "biased_model.lr"."""
-    inner = settings.get("biased_model", {})
+    """Settings in which those of the biased model, which a fine-tuned record holds inside, are called "biased_model.lr"."""
+    inner = settings.get("biased_model")
+    if not isinstance(inner, dict):
+        return settings
     own = {key: value for key, value in settings.items() if key != "biased_model"}
     return own | {f"biased_model.{key}": value for key, value in inner.items()}
 

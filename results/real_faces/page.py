@@ -13,6 +13,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 
 import pandas as pd
 
@@ -95,21 +96,41 @@ def pack(runs: Path, records: Path) -> None:
                 target = records / study / place / folder.name
                 pack_column(with_packed(read_column(folder), target), target)
                 pack_notes(folder, target)
-        copy_text(runs / study / ERM, records / study / ERM)
+        pack_choice(runs / study, records / study)
 
 
 def pack_notes(folder: Path, target: Path) -> None:
-    """Add a setting's notes of what diverged to those packed before."""
-    packed = diverged(target)
-    added = {method: sorted({*packed.get(method, ()), *seeds}) for method, seeds in diverged(folder).items()}
-    if added:
-        write_whole(target / NOTES, json.dumps(packed | added) + "\n")
+    """Add a setting's notes of what diverged to those packed before, less what has a record by now."""
+    column, found = read_column(target), {}
+    for method, seeds in (*diverged(target).items(), *diverged(folder).items()):
+        left = {*found.get(method, ()), *seeds} - column.runs(method).keys()
+        if left:
+            found[method] = sorted(left)
+    (target / NOTES).unlink(missing_ok=True)
+    if found:
+        write_whole(target / NOTES, json.dumps(found) + "\n")
 
 
-def copy_text(source: Path, target: Path) -> None:
-    """Copy a file of text, if there is one."""
-    if source.exists():
-        write_whole(target, source.read_text())
+def pack_choice(runs: Path, records: Path) -> None:
+    """Note which biased model was chosen, beside the accuracy of each on val, the mean of all seeds that are packed.
+
+    Raises `UserError` where another one was chosen before: what is packed began with it.
+    """
+    found = [json.loads((place / ERM).read_text())["chosen"] for place in (records, runs) if (place / ERM).exists()]
+    if len(set(found)) > 1:
+        raise UserError(
+            f"{records / ERM}: {found[0]:g} was chosen, in {runs} it is {found[1]:g}; pack into other --records"
+        )
+    if found:
+        folders = [folder for folder in column_folders(records) if folder.name.startswith("erm_")]
+        accuracy = {
+            folder.name.removeprefix("erm_"): mean(
+                record["val_metrics"]["accuracy"] for record in read_column(folder).runs("erm").values()
+            )
+            for folder in folders
+            if "erm" not in diverged(folder)
+        }
+        write_whole(records / ERM, json.dumps({"chosen": found[0], "val_accuracy": accuracy}, indent=1) + "\n")
 
 
 def make_pages(study: str, records: Path, output: Path) -> None:

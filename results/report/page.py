@@ -5,12 +5,13 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from results.columns import Column, read_csv
+from results.columns import Column
 from results.report import asked, drawings, meaning, tensors
 from results.report.drawings import label_of
 from results.rows import without_draw
 from results.summary import NOTE, headings, summary_row
 from results.tables import Entry, column_accuracies, make_entries
+from results.whole_csv import read_csv
 from utils.errors import UserError
 from utils.records import read_record, rerun
 
