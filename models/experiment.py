@@ -144,6 +144,8 @@ class Experiment:
         found = read_record(folder, "settings")
         if found:
             check_settings(found["settings"], asked, folder)
+            if method.name == "erm" and "weights_content" not in found["settings"]:
+                self.of_erm.pop("weights_content", None)  # of an older version: no record says what was not noted then
             print(f"{folder} is recorded already")
         elif method.options.get("top-k") == "auto":
             choices = candidates(method, self.known, self.flags, self.tensors)

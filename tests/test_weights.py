@@ -258,6 +258,8 @@ def test_a_moved_file_of_weights_is_known_and_another_in_its_place_is_not(erm, n
     record.write_text(json.dumps(older))
     assert "recorded already" in erm(path).stdout
     assert_one_line_error(erm(moved), f"weights: '{path}' there, '{moved}' asked")
+    assert erm(path, "--seeds", 1, 2).returncode == 0  # what was not noted then is not claimed beside it
+    assert "weights_content" not in json.loads((record.parents[1] / "seed_2" / record.name).read_text())["settings"]
 
 
 def test_the_commit_is_that_of_the_start(erm, network, monkeypatch, tmp_path):
