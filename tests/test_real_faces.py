@@ -285,7 +285,7 @@ def test_the_committed_pages_are_made_from_the_committed_records(tmp_path):
 
 
 TOLD = {
-    "ERM": "erm", "linear probing": "linear-probe", "full fine-tuning": "full", "AIM-Fair": "aim-fair", "JTT": "jtt",
+    "ERM": "erm", "linear probing": "linear-probe", "full fine-tuning": "full", "AIM-Fair": "aim-fair", "JTT": "jtt", "EIIL": "eiil", "LfF": "lff",
     "group DRO, which trains on protected labels": "group-dro", "random mask of 70 %": "random-mask:share=0.7",
 }  # fmt: skip
 
@@ -295,7 +295,7 @@ TOLD = {
     [
         ("README.md", "What came out on real faces", "Smiling_Male", 4),
         ("results/records/real_faces/README.md", "With faces of text-to-image models", "Smiling_Male", 4),
-        ("results/records/real_faces/README.md", "Table 1's baselines", "Smiling_Male_64", 7),
+        ("results/records/real_faces/README.md", "Table 1's baselines", "Smiling_Male_64", 9),
     ],
 )
 def test_the_numbers_that_are_told_are_those_of_the_records(path, heading, study, rows):
