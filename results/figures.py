@@ -1,6 +1,7 @@
 """The figures beside the tables: PNG and PDF, readable without colour, the same bytes for the same records."""
 
 import re
+from itertools import product
 from pathlib import Path
 
 import matplotlib
@@ -79,19 +80,33 @@ def accuracy_and_odds(column: Column) -> Figure | None:
 
 
 def name_points(axes: plt.Axes, named: list[str], points: dict[str, tuple]) -> None:
-    """Write names right of their points, where they cover no other of the `points` and stay within the axes."""
+    """Write names at their points where they cover no `points` and no name and stay within the axes.
+
+    Right of them first, then of the others as many as possible left, below and above.
+    """
 
     def place(point):  # in 1/72 inch
         return axes.transData.transform(point) * 72 / axes.figure.dpi
 
-    edge, size = place((axes.get_xlim()[1], 0))[0], 6.5
-    places = {method: place(point) for method, point in points.items()}
-    for method in named:
-        (x, y), label = places.pop(method), row_label(method)
-        end = x + 10 + 0.6 * size * len(label)
-        if end < edge and not any(x - 1 < u < end and abs(v - y) < 9 for u, v in places.values()):
-            axes.annotate(label, points[method], (6, 0), textcoords="offset points", va="center", fontsize=size)
-        places[method] = x, y
+    (left, bottom), (right, top) = (place(corner) for corner in zip(axes.get_xlim(), axes.get_ylim()))
+    size, gap, high = 6.5, 6, 9
+    taken = [(x - gap, x + gap, y) for x, y in map(place, points.values())]
+    offsets = [("left", gap, 0), ("right", -gap, 0)]
+    offsets += [
+        (align, aside, up) for up in (-10, 10) for align, aside in (("center", 0), ("left", -gap), ("right", gap))
+    ]
+    unnamed = list(named)
+    for (align, aside, up), method in product(offsets, named):
+        width = 0.6 * size * len(row_label(method))
+        x, height = place(points[method]) + (aside, up)
+        begin = x - {"left": 0, "center": 0.5, "right": 1}[align] * width
+        crossed = any(begin < b and a < begin + width and abs(v - height) < high for a, b, v in taken)
+        inside = left < begin and begin + width < right and bottom + high / 2 < height < top - high / 2
+        if method in unnamed and inside and not crossed:
+            more = {"textcoords": "offset points", "va": "center", "ha": align, "fontsize": size}
+            axes.annotate(row_label(method), points[method], (aside, up), **more)
+            taken.append((begin, begin + width, height))
+            unnamed.remove(method)
 
 
 def family(column: Column, method: str) -> str:

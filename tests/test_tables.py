@@ -18,7 +18,7 @@ from datasets.celeba import read_attributes
 from models.choice import choose
 from results import columns, run_table, tables
 from results.columns import pack_column, read_column, with_packed
-from results.figures import accuracy_and_odds, family, k_sweep
+from results.figures import accuracy_and_odds, family, k_sweep, name_points
 from results.intervals import METRICS, difference
 from results.rows import (
     BEST,
@@ -202,6 +202,22 @@ def test_an_interrupted_packing_loses_nothing(records, tmp_path, monkeypatch):
         with pytest.raises(OSError, match="No space"):
             pack_column(with_packed(read_column(folder), out), out)
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_names_in_a_figure_cover_nothing_and_crowded_points_have_theirs_too():
+    figure, axes = plt.subplots(figsize=(7, 4.2))
+    points = {"erm": (30, 84), "linear-probe": (29, 84), "full": (28, 84.1), "jtt": (5, 80), "lff": (31.9, 88)}
+    axes.scatter(*zip(*points.values()))
+    axes.set(xlim=(0, 32), ylim=(78, 90))
+    name_points(axes, [name for name in points if name != "erm"], points)
+    figure.canvas.draw()
+    boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    assert set(boxes) == {"linear-probe", "full", "jtt", "lff"}
+    places = axes.transData.transform(list(points.values()))
+    for name, box in boxes.items():
+        assert not any(box.overlaps(other) for other_name, other in boxes.items() if other_name != name)
+        assert not any(box.contains(*place) for place in places) and axes.get_window_extent().fully_containsx(box.x1)
+    plt.close(figure)
 
 
 def test_bad_records_are_named(records, tmp_path):
