@@ -158,7 +158,7 @@ class Experiment:
             seconds = {"train": round(run.unfinished.spent + time.perf_counter() - start, 2)}
             content, predictions = self._judged(outcome, seconds)
             content |= batches_used(outcome.tables)
-            begun = {key: value for key, value in run.unfinished.begun.items() if content[key] != value}
+            begun = {key: value for key, value in run.unfinished.begun.items() if content.get(key) != value}
             content |= {"begun": begun} if begun and run.unfinished.spent else {}
             content = {"method": method.label, "seed": run.seed, **content, "settings": asked}
             tables = {"curve": pd.DataFrame(outcome.curve), **predictions, **outcome.tables}

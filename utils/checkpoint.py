@@ -73,7 +73,7 @@ class Checkpoint:
 class Unfinished:
     """The checkpoints of one record's trainings, in a hidden folder beside it.
 
-    `begun` is the `environment` (`utils.records.environment`) of the process that began them; of an older version empty.
+    `begun` is the `environment` (`utils.records.environment`) of the process that began them; empty where that was of an older version.
     """
 
     def __init__(self, record: Path, settings: dict, seconds: float = SECONDS, environment: dict | None = None):
@@ -92,7 +92,10 @@ class Unfinished:
         else:
             check_settings(found, settings, f"the unfinished run in {self.folder}, which may be removed,")
 
-        self.begun = json.loads(origin.read_text()) if origin.exists() else {}
+        try:
+            self.begun = json.loads(origin.read_text())
+        except (OSError, ValueError):
+            self.begun = {}
 
     def checkpoint(self, stage: str) -> Checkpoint:
         """The checkpoint of one training, by its name; of several trainings of one name, by their order."""
