@@ -103,7 +103,9 @@ def celeba_lists(tmp_path_factory):
         for member in tar:
             if member.name.endswith(".txt") or (member.name.endswith(".jpg") and images < 16):
                 images += member.name.endswith(".jpg")
-                tar.extract(member, root, filter="data")
+                path = root / member.name  # not tar.extract: its filter came with Python 3.11.4
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(tar.extractfile(member).read())
     return root / "celeba"
 
 
