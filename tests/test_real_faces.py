@@ -284,6 +284,12 @@ def test_the_committed_pages_are_made_from_the_committed_records(tmp_path):
                 assert path.read_bytes() == (ROOT / page.PAGES / name / path.name).read_bytes()
 
 
+def test_what_was_tried_alone_is_not_called_chosen():
+    text = (ROOT / page.PAGES / "Smiling_Young" / "README.md").read_text(encoding="utf-8").split("## generated")[1]
+    rows = {tuple(line.strip("| ").split(" | ")[:2]) for line in text.splitlines() if line.startswith("| ")}
+    assert {("full", "hold 0.01, chosen"), ("full", "paper"), ("linear-probe", "paper")} <= rows
+
+
 TOLD = {
     "ERM": "erm", "linear probing": "linear-probe", "full fine-tuning": "full", "AIM-Fair": "aim-fair", "JTT": "jtt", "EIIL": "eiil", "LfF": "lff",
     "group DRO, which trains on protected labels": "group-dro", "random mask of 70 %": "random-mask:share=0.7",

@@ -64,8 +64,8 @@ NOTE = (
     "95 % intervals for other seeds and other test images, with one seed for other images alone (`results/intervals.py`). "
     "*chosen*: for each method on the first seed, without the test set, by accuracy on real val and equalized odds on held-out "
     "images of the source (`models/choice.py`); *paper*: 10 epochs at 0.06 in batches of 128, batch norm's statistics follow the "
-    "unbiased images. A setting is what those statistics do, and the learning rate. Where a source has the paper's settings alone, "
-    "nothing was chosen."
+    "unbiased images. A setting is what those statistics do, and the learning rate. Where a source or a method has one setting "
+    "alone, nothing was chosen."
 )
 
 

@@ -155,7 +155,9 @@ def settings_table(columns: dict[str, Column], notes: dict[str, dict], chosen: d
     first = next(iter(entries.values()))
     rows = [HEADINGS, ("erm", "–", *numbers(first["erm"]))]
     for method in dict.fromkeys((*TUNED, *LIKE_AIM_FAIR, *UNTUNED, *FROM_START)):
-        best = chosen.get("aim-fair" if method in LIKE_AIM_FAIR else method) if len(columns) > 1 else None
+        whose = "aim-fair" if method in LIKE_AIM_FAIR else method
+        tried = [setting for setting in columns if whose in entries[setting] or whose in notes.get(setting, {})]
+        best = chosen.get(whose) if len(tried) > 1 else None  # what was tried alone was not chosen
         for setting in sorted(GRID, key=lambda setting: (setting != best, setting != PAPER)):
             lost = notes.get(setting, {}).get(method, ())
             if method in entries.get(setting, {}) or lost:
