@@ -8,47 +8,39 @@ without a GPU; the same records give the same bytes.
 """
 
 import argparse
-import csv
-import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from results.columns import Column, column_folders, read_column, run_name
 from results.figures import write_figures
-from results.intervals import (
+from results.group_accuracies import (
     LOWER_IS_BETTER,
     METRICS,
     GroupAccuracies,
-    difference,
     group_accuracies,
     pooled,
     statistics,
 )
-from results.rows import FROM, PAGES, PROTECTED_LABELS, columns_of, expand_rows, read_paper, row_label, row_runs
+from results.intervals import difference
+from results.rows import FROM, PAGES, PROTECTED_LABELS, columns_of, expand_rows, read_paper, row_runs
+from results.table_text import NOTE, as_csv, as_latex, as_markdown
 from utils.errors import UserError, command_line
 from utils.metrics import hardly_learned
 
-MISSING = "–"
 COMPARED = ("ACC", "WST", "EO")  # metrics whose difference to ERM is shown
-NOTE = """\
-Percent on the test split; mean ± sample standard deviation over n seeds, the paper's number in brackets beside it \
-(CelebA and UTKFace at 224 pixels from ImageNet weights, whatever the data of this table). ACC, EO (the larger gap) \
-and their spread are of the seeds' values; WST and STD are of the group accuracies averaged over seeds, as in the \
-paper, and their spread is of the seeds' own. The differences to ERM have 95 % intervals for other seeds and other \
-test images, from the seeds that both rows have (`results/intervals.py`, which says how far they cover in \
-simulation; one seed: for other images alone). Noise lowers WST and raises EO and STD; the intervals correct for \
-part of that and are not centred on the difference shown. Bold: best of the rows that don't train on protected \
-labels, where the interval of its difference to the second best excludes 0. That holds for each number alone: of a \
-hundred where no row is better, up to about five would be bold by chance. – : not run, or not printed in the paper. \
-The rows "best ..." and top-k=auto choose for each seed without the test set, by accuracy on real val and equalized \
-odds on held-out synthetic images (`models/choice.py`); how the paper chose its best is not stated."""
+BY_SEED = {"WST": "WST by seed", "STD": "STD by seed"}  # what the paper takes of mean groups, taken of each seed
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of a table in one column, in percent: `ours[metric]` is (value, spread), `change[metric]` (value, low, high).
+    """A row of a table in one column, in percent.
 
-    `n` counts seeds; `runs` is more than that where a seed has several draws.
+    ours : metric to (value, sample standard deviation over runs, or None). ACC, EO and those of `BY_SEED` are means of the
+        seeds' values. WST and STD are of the mean group accuracies, as in the paper, and have no standard deviation.
+    change : metric to (difference to ERM, low, high); p : metric to the p-value of that difference.
+    n, runs : seeds, and runs, of which a seed may have several; n_compared : seeds that ERM has too.
     """
 
     row: str
@@ -58,6 +50,8 @@ class Entry:
     change: dict[str, tuple[float, float, float]]
     marked: frozenset[str] = frozenset()
     runs: int = 0
+    p: dict[str, float] = field(default_factory=dict)
+    n_compared: int = 0
 
 
 def main() -> None:
@@ -121,19 +115,29 @@ def make_entries(rows: list[str], column: Column, accuracies: GroupAccuracies, p
     entries = []
     for row in rows:
         runs = places(row, column)
-        ours, change = {}, {}
-        if runs:
-            values = pooled(accuracies.observed, runs, accuracies.shares)
-            every = [place for found in runs.values() for place in found]
-            own = statistics(accuracies.observed[every][:, None, :], accuracies.shares)  # of each run alone
-            spread = {key: 100 * float(own[key].std(ddof=1)) if len(every) > 1 else None for key in METRICS}
-            ours = {key: (100 * float(values[key]), spread[key]) for key in METRICS}
-            if row != "erm":
-                found = difference(accuracies, runs, places("erm", column))
-                change = {key: tuple(100 * value for value in found[key]) for key in COMPARED if key in found}
-        count = sum(map(len, runs.values()))
-        entries.append(Entry(row, len(runs), ours, paper.get(row, {}), change, runs=count))
+        erm = places("erm", column) if row != "erm" else {}
+        found = difference(accuracies, runs, erm)
+        change = {key: tuple(100 * value for value in found[key][:3]) for key in COMPARED if key in found}
+        entry = Entry(row, len(runs), own_values(accuracies, runs), paper.get(row, {}), change)
+        more = {"runs": sum(map(len, runs.values())), "p": {key: found[key].p for key in change}}
+        entries.append(replace(entry, **more, n_compared=len(runs.keys() & erm.keys())))
     return entries
+
+
+def own_values(accuracies: GroupAccuracies, runs: dict[int, list[int]]) -> dict[str, tuple[float, float | None]]:
+    """Return an `Entry`'s `ours` for the runs at these places of each seed; empty if there is none."""
+    if not runs:
+        return {}
+    values = pooled(accuracies.observed, runs, accuracies.shares)
+    every = [place for found in runs.values() for place in found]
+    weights = np.concatenate([np.full(len(found), 1 / len(found) / len(runs)) for found in runs.values()])
+    own = statistics(accuracies.observed[every][:, None, :], accuracies.shares)  # of each run alone
+
+    def spread(metric):
+        return 100 * float(own[metric].std(ddof=1)) if len(every) > 1 else None
+
+    ours = {key: (100 * float(values[key]), None if key in BY_SEED else spread(key)) for key in METRICS}
+    return ours | {name: (100 * float(weights @ own[key]), spread(key)) for key, name in BY_SEED.items()}
 
 
 def places(row: str, column: Column) -> dict[int, list[int]]:
@@ -155,11 +159,11 @@ def mark(entries: list[Entry], column: Column, accuracies: GroupAccuracies) -> l
         ranked.sort(key=lambda entry: -sign * entry.ours[metric][0])
         if len(ranked) > 1:
             best, second = (places(entry.row, column) for entry in ranked[:2])
-            _, low, high = difference(accuracies, best, second).get(metric, (0.0, 0.0, 0.0))
+            _, low, high, _ = difference(accuracies, best, second).get(metric, (0.0, 0.0, 0.0, 1.0))
             # the sign matters: over the seeds that both have, the second may well be the better one
             if (low if sign > 0 else -high) > 0:
                 marked[ranked[0].row].add(metric)
-    return [Entry(**{**vars(entry), "marked": frozenset(marked[entry.row])}) for entry in entries]
+    return [replace(entry, marked=frozenset(marked[entry.row])) for entry in entries]
 
 
 def warning(column: Column, entries: list[Entry]) -> str:
@@ -167,61 +171,6 @@ def warning(column: Column, entries: list[Entry]) -> str:
     found = next((entry.ours["ACC"][0] / 100 for entry in entries if entry.row == "erm" and entry.ours), None)
     hardly = found is not None and hardly_learned(found, column.records[0]["metrics"]["group_count"])
     return f"**{hardly} This column shows that its rows run, and says nothing of the methods.**" if hardly else ""
-
-
-def as_markdown(name: str, parts: dict[str, list[Entry]], warnings: dict[str, str]) -> str:
-    """A table of each column under its own heading, and what `warning` says of it."""
-    lines = [f"# {name.replace('_', ' ').capitalize()}: {PAGES[name].title}"]
-    lines += ["", PAGES[name].note] if PAGES[name].note else []
-    heads = ["method", "n", *(f"{key} [paper]" for key in METRICS), *(f"{key} to ERM" for key in COMPARED)]
-    for column, entries in parts.items():
-        lines += ["", f"## {column}", *(["", warnings[column]] if warnings.get(column) else [])]
-        lines += ["", _row(heads), _row(["---"] * len(heads))]
-        for entry in entries:
-            cells = [row_label(entry.row), _count(entry)]
-            for key in METRICS:
-                value = _ours(entry.ours.get(key))
-                value = f"**{value}**" if key in entry.marked else value
-                cells.append(_beside(value, entry.paper.get(key)))
-            cells += [_change(entry.change.get(key)) for key in COMPARED]
-            lines.append(_row(cells))
-    return "\n".join([*lines, "", NOTE]) + "\n"
-
-
-def as_csv(parts: dict[str, list[Entry]]) -> str:
-    """One line for each column, row and metric; percent, four decimals."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["column", "row", "n", "metric", "ours", "sd", "paper", "to_erm", "low", "high", "marked"])
-
-    def number(value):
-        return "" if value is None else f"{value:.4f}"
-
-    for column, entries in parts.items():
-        for entry in entries:
-            for key in METRICS:
-                ours = (*entry.ours.get(key, (None, None)), *entry.change.get(key, (None,) * 3))
-                value, spread, *change = map(number, ours)
-                place = [column, entry.row, entry.n, key]
-                writer.writerow([*place, value, spread, entry.paper.get(key, ""), *change, int(key in entry.marked)])
-    return buffer.getvalue()
-
-
-def as_latex(parts: dict[str, list[Entry]], warnings: dict[str, str]) -> str:
-    """A booktabs tabular: ours, and the paper's in brackets; a block of rows for each column, a `warning` as a comment."""
-    width = 1 + len(METRICS)
-    lines = [r"\begin{tabular}{l" + "l" * len(METRICS) + "}", r"\toprule", " & ".join(["Method", *METRICS]) + r" \\"]
-    for column, entries in parts.items():
-        lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{{_escape(column)}}} \\"]
-        lines += [f"% {warnings[column].strip('*')}"] if warnings.get(column) else []
-        for entry in entries:
-            cells = [_escape(row_label(entry.row))]
-            for key in METRICS:
-                value = _ours(entry.ours.get(key)).replace("±", r"$\pm$").replace(MISSING, "--")
-                value = rf"\textbf{{{value}}}" if key in entry.marked else value
-                cells.append(_beside(value, entry.paper.get(key)))
-            lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
 def overview(dataset: str, columns: dict[str, Column], tables: list[str], figures: list[str]) -> str:
@@ -241,37 +190,6 @@ def overview(dataset: str, columns: dict[str, Column], tables: list[str], figure
         values = sorted({str(record.get(key)) for record in records})
         lines += ["", f"{title}:", "", *(f"- `{value}`" for value in values)]
     return "\n".join(lines) + "\n"
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _count(entry: Entry) -> str:
-    if not entry.n:
-        return MISSING
-    return f"{entry.n} ({entry.runs} runs)" if entry.runs > entry.n else str(entry.n)
-
-
-def _ours(pair: tuple[float, float | None] | None) -> str:
-    if pair is None:
-        return MISSING
-    value, spread = pair
-    return f"{value:.2f}" if spread is None else f"{value:.2f} ± {spread:.2f}"
-
-
-def _beside(ours: str, paper: float | None) -> str:
-    return ours if paper is None else f"{ours} [{paper:.2f}]"
-
-
-def _change(triple: tuple[float, float, float] | None) -> str:
-    return MISSING if triple is None else "{:+.2f} ({:+.2f} to {:+.2f})".format(*triple)
-
-
-def _escape(text: str) -> str:
-    signs = {sign: f"\\{sign}" for sign in "_&%#${}"}
-    signs |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return text.translate(str.maketrans(signs))
 
 
 if __name__ == "__main__":

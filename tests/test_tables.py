@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -19,7 +20,7 @@ from models.choice import choose
 from results import columns, run_table, tables
 from results.columns import pack_column, read_column, with_packed
 from results.figures import accuracy_and_odds, family, k_sweep, name_points
-from results.intervals import METRICS, difference
+from results.intervals import difference
 from results.rows import (
     BEST,
     OTHERS,
@@ -32,7 +33,8 @@ from results.rows import (
     row_runs,
     stands_for,
 )
-from results.tables import Entry, as_latex, as_markdown, column_accuracies, make_entries, mark, write_tables
+from results.table_text import SHOWN, as_latex, as_markdown, together
+from results.tables import Entry, column_accuracies, make_entries, mark, write_tables
 from utils.errors import UserError
 from utils.metrics import fairness_metrics
 
@@ -336,7 +338,7 @@ def test_intervals_cover_no_difference_and_exclude_a_large_one(records):
     place = {(r["method"], r["seed"]): i for i, r in enumerate(column.records)}
     runs = {m: {s: [place[m, s]] for s in (100, 200)} for m in column.methods}
     same = difference(column_accuracies(column), runs["full"], runs["aim-fair"])
-    assert all(triple == pytest.approx((0, 0, 0), abs=1e-6) for triple in same.values())
+    assert all(found[:3] == pytest.approx((0, 0, 0), abs=1e-6) and found.p == 1 for found in same.values())
     odds = difference(column_accuracies(column), runs["aim-fair"], runs["erm"])["EO"]
     assert odds[1] <= odds[0] <= odds[2] < 0
     one = difference(column_accuracies(column), {100: runs["full"][100]}, {100: runs["erm"][100]})
@@ -419,20 +421,29 @@ def test_choice_needs_neither_test_set_nor_protected_labels_of_real_images(recor
 
 
 def test_markdown_and_latex():
+    values = dict.fromkeys(SHOWN, (70.0, 1.0)) | {"WST": (60.0, None), "STD": (9.0, None)}
+    change = {"ACC": (10.5, -1, 20), "EO": (-9, -10, -8)}
+    one = replace(
+        Entry("aim-fair:top-k=50", 3, dict.fromkeys(SHOWN, (80.5, None)), {}, change, frozenset({"ACC"})),
+        p={"ACC": 0.2, "EO": 0.001}, n_compared=3,
+    )  # fmt: skip
     entries = [
-        Entry("erm", 2, dict.fromkeys(METRICS, (70.0, 1.0)), {"ACC": 89.23}, {}),
-        Entry(
-            "aim-fair:top-k=50", 1, dict.fromkeys(METRICS, (80.5, None)), {}, {"ACC": (10.5, -1, 20)}, frozenset({"ACC"})
-        ),
-        Entry("diga", 0, {}, {"ACC": 88.4}, {}),
+        Entry("erm", 2, values, {"ACC": 89.23, "WST": 71.46}, {}), one, Entry("diga", 0, {}, {"ACC": 88.4}, {})
     ]  # fmt: skip
     lines = as_markdown("table_1", {"Smiling_Male": entries}, {}).splitlines()
     assert lines[:3] == [f"# Table 1: {TABLES['table_1'].title}", "", "## Smiling_Male"]
+    assert lines[4] == (
+        "| method | n | ACC [paper] | WST of means [paper] | mean of WST | EO [paper] | STD of means [paper] | mean of STD | "
+        "ACC to ERM | EO to ERM |"
+    )
+    seven = "70.00 ± 1.00"
     assert lines[6:9] == [
-        "| erm | 2 | 70.00 ± 1.00 [89.23] | 70.00 ± 1.00 | 70.00 ± 1.00 | 70.00 ± 1.00 | – | – | – |",
-        "| aim-fair:top-k=50 | 1 | **80.50** | 80.50 | 80.50 | 80.50 | +10.50 (-1.00 to +20.00) | – | – |",
-        "| DiGA (published number) | – | – [88.40] | – | – | – | – | – | – |",
+        f"| erm | 2 | {seven} [89.23] | 60.00 [71.46] | {seven} | {seven} | 9.00 | {seven} | – | – |",
+        "| aim-fair:top-k=50 | 3 | **80.50** | 80.50 | 80.50 | 80.50 | 80.50 | 80.50 | +10.50 (-1.00 to +20.00) | "
+        "-9.00 (-10.00 to -8.00)* |",
+        "| DiGA (published number) | – | – [88.40] | – | – | – | – | – | – | – |",
     ]
+    assert lines[10].startswith("Of 2 differences, the intervals of 1 exclude 0 (about 0.1 would by chance")
     warned = as_markdown("table_1", {"Smiling_Male": entries}, {"Smiling_Male": "**Look out.**"})
     assert "## Smiling_Male\n\n**Look out.**\n\n|" in warned
     assert "% Look out." in as_latex({"Smiling_Male": entries}, {"Smiling_Male": "**Look out.**"})
@@ -441,6 +452,26 @@ def test_markdown_and_latex():
     odd = as_latex({"a_b": [Entry("x:type={50%}^~\\", 0, {}, {}, {})]}, {})
     assert r"x:type=\{50\%\}\textasciicircum{}\textasciitilde{}\textbackslash{} &" in odd
     assert r"\textbf{80.50}" in latex and "–" not in latex and latex.count(r"\\") == 5
+
+
+def test_differences_of_one_seed_are_not_counted_together_with_those_of_several():
+    told, said = together([(1, 1e-9), (3, 0.001), (3, 0.04), (3, 0.5)])
+    assert told == [False, True, False, False]
+    assert said == (
+        "Of 3 differences, the intervals of 2 exclude 0 (about 0.2 would by chance if no method differed), and 1 after Holm's "
+        "correction. 1 of one seed, for other images alone, are not counted."
+    )
+    assert together([]) == ([], "")
+
+
+def test_a_mean_stands_beside_the_deviation_of_what_it_is_the_mean_of(tmp_path):
+    """The lowest of the mean groups is 90, the lowest of each seed is 80."""
+    for seed, errors in ((100, [5, 0, 0, 0]), (200, [0, 0, 0, 5])):
+        put(tmp_path / "Smiling_Male", "full", seed, errors)
+    column = read_column(tmp_path / "Smiling_Male")
+    [entry] = make_entries(["full"], column, column_accuracies(column), {})
+    assert entry.ours["WST"] == (pytest.approx(90), None) and entry.ours["WST by seed"] == (pytest.approx(80), 0)
+    assert entry.ours["STD"][1] is None and entry.ours["STD by seed"][0] == pytest.approx(100 * np.std([0.8, 1, 1, 1]))
 
 
 def test_every_number_of_the_paper_has_its_row():

@@ -60,8 +60,10 @@ NAMES = {
     "rest": "real images of the same data that are in no list: no gap between domains",
 }
 NOTE = (
-    "Percent on the test split; mean ± sample standard deviation over n seeds; EO is the larger gap. The differences to ERM have "
-    "95 % intervals for other seeds and other test images, with one seed for other images alone (`results/intervals.py`). "
+    "Percent on the test split; mean ± sample standard deviation over n seeds; EO is the larger gap. WST is the lowest group accuracy: "
+    "*of means* that of the groups averaged over seeds, as in the paper, which has no deviation over seeds; *mean of* that of each "
+    "seed. The differences to ERM have 95 % intervals for other seeds and other test images, with one seed for other images alone "
+    "(`results/intervals.py`); each holds for itself alone. "
     "*chosen*: for each method on the first seed, without the test set, by accuracy on real val and equalized odds on held-out "
     "images of the source (`models/choice.py`); *paper*: 10 epochs at 0.06 in batches of 128, batch norm's statistics follow the "
     "unbiased images. A setting is what those statistics do, and the learning rate. Where a source or a method has one setting "

@@ -15,25 +15,28 @@ from results.intervals import difference
 from results.real_faces.figures import rank_correlations
 from results.real_faces.studies import ERM, FROM_START, GRID, LIKE_AIM_FAIR, PAPER, TUNED, UNTUNED
 from results.rows import FROM, row_label
+from results.table_text import MISSING, SHOWN, as_table, shown, shown_change, together
 from results.tables import Entry, column_accuracies, make_entries, places
 
-HEADINGS = ("method", "settings", "n", "ACC", "WST", "EO", "ACC to ERM", "EO to ERM")
+COLUMNS, CHANGES = ("ACC", "WST", "WST by seed", "EO"), ("ACC", "EO")
+HEADINGS = ("method", "settings", "n", *(SHOWN[key] for key in COLUMNS), *(f"{key} to ERM" for key in CHANGES))
 SIDE_BY_SIDE = ("synthetic-only", "linear-probe", "full", "random-mask:share=0.7", "surgical", "aim-fair")
 AGAINST = ("full", "random-mask:share=0.7", "cosine", "surgical", "linear-probe")
 AGAINST_NOTE = (
     "AIM-Fair less another method, each with its own settings of the column: points, with 95 % intervals for other seeds and other "
-    "test images."
+    "test images, from the n seeds that both have; with one seed for other images alone. * : still excludes 0 after Holm's correction "
+    "for all comparisons of this table."
 )
 
 
 def erm_table(records: Path) -> list[str]:
     """The biased model with each learning rate that was tried."""
     found = json.loads((records / ERM).read_text())
-    rows = [("learning rate", "accuracy on val, mean of the seeds", *HEADINGS[2:6])]
+    rows = [("learning rate", "accuracy on val, mean of the seeds", *HEADINGS[2:7])]
     for lr, accuracy in found["val_accuracy"].items():
         entry = entries_of(read_column(records / f"erm_{float(lr):g}"))["erm"]
         mark = " (chosen)" if float(lr) == found["chosen"] and len(found["val_accuracy"]) > 1 else ""
-        rows.append((f"{lr}{mark}", f"{100 * accuracy:.1f}", *numbers(entry)[:4]))
+        rows.append((f"{lr}{mark}", f"{100 * accuracy:.1f}", *numbers(entry)[:5]))
     return as_table(rows)
 
 
@@ -45,22 +48,32 @@ def side_by_side(columns: dict[str, Column]) -> list[str]:
     for method in ("erm", *SIDE_BY_SIDE):
         cells = [entries[name].get(method) for name in columns]
         if any(cells):
-            rows.append((row_label(method), *(" / ".join(numbers(cell)[1:4]) if cell else "–" for cell in cells)))
-    return ["ACC / WST / EO:", "", *as_table(rows)]
+            rows.append((row_label(method), *(" / ".join(three(cell)) if cell else MISSING for cell in cells)))
+    return ["ACC / WST of means / EO:", "", *as_table(rows)]
+
+
+def three(entry: Entry) -> list[str]:
+    """Return a row's accuracy, worst group of the mean groups, and equalized odds difference, as text."""
+    return [shown(entry.ours[key], 1) for key in ("ACC", "WST", "EO")]
 
 
 def against_table(columns: dict[str, Column]) -> list[str]:
     """AIM-Fair's accuracy and equalized odds less those of the nearest methods, from the seeds that both have."""
-    rows = [("source", "less", "ACC", "WST", "EO")]
+    found, metrics = [], ("ACC", "WST", "EO")
     for name, column in columns.items():
-        accuracies = column_accuracies(column)
+        accuracies, ours = column_accuracies(column), places("aim-fair", column)
         for method in AGAINST:
-            if {method, "aim-fair"} <= set(column.methods):
-                found = difference(accuracies, places("aim-fair", column), places(method, column))
-                values = (tuple(100 * value for value in found[key]) for key in ("ACC", "WST", "EO"))
-                shown = ("{:+.1f} ({:+.1f} to {:+.1f})".format(*value) for value in values)
-                rows.append((source_of(name), row_label(method), *shown))
-    return as_table(rows)
+            theirs = places(method, column)
+            between = difference(accuracies, ours, theirs)
+            if between:
+                start = (source_of(name), row_label(method), len(ours.keys() & theirs.keys()))
+                found.append((*start, [between[key] for key in metrics]))
+    told, said = together([(n, each.p) for *_, n, three in found for each in three])
+    marks, rows = iter(told), [("source", "less", "n", *metrics)]
+    for source, method, n, three in found:
+        changes = (shown_change([100 * value for value in each[:3]], 1) + "*" * next(marks) for each in three)
+        rows.append((source, method, str(n), *changes))
+    return [*as_table(rows), "", said]
 
 
 def source_of(column: str) -> str:
@@ -153,7 +166,7 @@ def settings_table(columns: dict[str, Column], notes: dict[str, dict], chosen: d
     """ERM, then for each method the chosen setting, the paper's, and all others that were run or diverged."""
     entries = {setting: entries_of(column) for setting, column in columns.items()}
     first = next(iter(entries.values()))
-    rows = [HEADINGS, ("erm", "–", *numbers(first["erm"]))]
+    rows = [HEADINGS, ("erm", MISSING, *numbers(first["erm"]))]
     for method in dict.fromkeys((*TUNED, *LIKE_AIM_FAIR, *UNTUNED, *FROM_START)):
         whose = "aim-fair" if method in LIKE_AIM_FAIR else method
         tried = [setting for setting in columns if whose in entries[setting] or whose in notes.get(setting, {})]
@@ -166,13 +179,8 @@ def settings_table(columns: dict[str, Column], notes: dict[str, dict], chosen: d
                 name = "–" if method in (*UNTUNED, *FROM_START) else name
                 name += f" (diverged: seed {', '.join(map(str, lost))})" if lost else ""
                 found = entries[setting].get(method)
-                rows.append((row_label(method), name, *(numbers(found) if found else ["–"] * 6)))
+                rows.append((row_label(method), name, *(numbers(found) if found else [MISSING] * (len(HEADINGS) - 2))))
     return as_table(rows)
-
-
-def as_table(rows: list[tuple]) -> list[str]:
-    """Rows as lines of Markdown, the first being the heading."""
-    return ["| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
 
 
 def entries_of(column: Column) -> dict[str, Entry]:
@@ -182,12 +190,6 @@ def entries_of(column: Column) -> dict[str, Entry]:
 
 
 def numbers(entry: Entry) -> list[str]:
-    """The cells of a row behind its name and setting."""
-    shown = []
-    for key in ("ACC", "WST", "EO"):
-        value, spread = entry.ours[key]
-        shown.append(f"{value:.1f}" if spread is None else f"{value:.1f} ± {spread:.1f}")
-    for key in ("ACC", "EO"):
-        change = entry.change.get(key)
-        shown.append("{:+.1f} ({:+.1f} to {:+.1f})".format(*change) if change else "–")
-    return [str(entry.n), *shown]
+    """Return the cells of a row behind its name and setting."""
+    changes = (shown_change(entry.change.get(key), 1) for key in CHANGES)
+    return [str(entry.n), *(shown(entry.ours[key], 1) for key in COLUMNS), *changes]
