@@ -49,12 +49,13 @@ def side_by_side(columns: dict[str, Column]) -> list[str]:
         cells = [entries[name].get(method) for name in columns]
         if any(cells):
             rows.append((row_label(method), *(" / ".join(three(cell)) if cell else MISSING for cell in cells)))
-    return ["ACC / WST of means / EO:", "", *as_table(rows)]
+    return ["ACC / WST of means / EO (¹: one seed):", "", *as_table(rows)]
 
 
 def three(entry: Entry) -> list[str]:
-    """Return a row's accuracy, worst group of the mean groups, and equalized odds difference, as text."""
-    return [shown(entry.ours[key], 1) for key in ("ACC", "WST", "EO")]
+    """Return a row's accuracy, worst group of the mean groups, and equalized odds difference, as text; one seed is marked."""
+    mark = "¹" if entry.n == 1 else ""
+    return [shown(entry.ours[key], 1) + mark for key in ("ACC", "WST", "EO")]
 
 
 def against_table(columns: dict[str, Column]) -> list[str]:
