@@ -15,8 +15,11 @@ def imports():
     }
     found = {}
     for name, path in names.items():
-        asked = set()
-        for node in ast.walk(ast.parse(path.read_text())):
+        asked, tree = set(), ast.parse(path.read_text())
+        for node in ast.walk(tree):  # what is imported for type hints alone is never imported
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                node.body = []
+        for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module:
                 asked |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
             elif isinstance(node, ast.Import):
