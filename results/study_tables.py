@@ -1,11 +1,12 @@
 """Tables that several studies show, as lines of Markdown made from the records of their arms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from statistics import mean, stdev
 
 from results.columns import Column, read_column
 from results.rows import row_label
-from results.table_text import MISSING, SHOWN, as_table, shown, shown_change
+from results.table_text import SHOWN, as_table, shown, shown_change
 from results.tables import Entry, column_accuracies, make_entries
 
 COLUMNS, CHANGES = ("ACC", "WST", "WST by seed", "EO"), ("ACC", "EO")
@@ -16,17 +17,16 @@ worst group accuracy: *of means*, of the groups averaged over seeds; *mean of*, 
 other seeds and other test images; with one seed, for other images alone."""
 
 
-def methods_table(*arms: str) -> Callable[[Path], list[str]]:
+def methods_table(*arms: str, digits: int = 1) -> Callable[[Path], list[str]]:
     """Return a function that shows every method of these arms, with its difference to ERM."""
 
     def table(records: Path) -> list[str]:
-        several = len(arms) > 1
-        rows = [(*(["arm"] if several else []), "method", *HEADINGS)]
+        rows = [("arm", "method", *HEADINGS)]
         for arm in arms:
             entries = entries_of(read_column(records / arm))
             for method in sorted(entries, key="erm".__ne__):
-                rows.append((*([arm] if several else []), row_label(method), *numbers(entries[method])))
-        return as_table(rows)
+                rows.append((arm, row_label(method), *numbers(entries[method], digits)))
+        return as_table(rows if len(arms) > 1 else [row[1:] for row in rows])
 
     return table
 
@@ -37,12 +37,22 @@ def entries_of(column: Column) -> dict[str, Entry]:
     return {entry.row: entry for entry in entries}
 
 
-def numbers(entry: Entry) -> list[str]:
+def numbers(entry: Entry, digits: int = 1) -> list[str]:
     """Return an entry's cells under `HEADINGS`."""
-    changes = (shown_change(entry.change.get(key), 1) for key in CHANGES)
-    return [str(entry.n), *(shown(entry.ours[key], 1) for key in COLUMNS), *changes]
+    changes = (shown_change(entry.change.get(key), digits) for key in CHANGES)
+    return [str(entry.n), *(shown(entry.ours[key], digits) for key in COLUMNS), *changes]
 
 
-def as_rows(entry: Entry | None) -> list[str]:
-    """Return the cells of an entry, or dashes if there is none."""
-    return numbers(entry) if entry else [MISSING] * len(HEADINGS)
+def values(column: Column, method: str, metric: str) -> dict[int, float]:
+    """Return a metric of each seed in percent; `metric` is a key of the record's metrics, or "worst_group"."""
+    found = {seed: record["metrics"] for seed, record in column.runs(method).items()}
+    return {
+        seed: 100 * (min(m["group_accuracy"].values()) if metric == "worst_group" else m[metric])
+        for seed, m in found.items()
+    }
+
+
+def mean_and_spread(numbers: Iterable[float], digits: int = 2) -> str:
+    """Return the mean and the sample standard deviation of numbers as text."""
+    found = list(numbers)
+    return shown((mean(found), stdev(found) if len(found) > 1 else None), digits)
