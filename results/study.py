@@ -45,21 +45,18 @@ def pack(study: Study, runs: Path, records: Path) -> None:
 
     Raises `UserError` if there are no runs, or if they do not belong to what is packed.
     """
-    packed = 0
-    for arm in dict.fromkeys(arm.name for arm in arms_of(study, runs)):
-        folder, target = runs / arm, records / arm
-        if (runs / f"{arm}.json").exists():
-            write_whole(records / f"{arm}.json", (runs / f"{arm}.json").read_bytes())
-        elif any(folder.glob("*/seed_*/metrics.json")):
-            if any(target.glob("*/seed_*/metrics.json")):
-                raise UserError(f"{target} holds records that are not packed; pack into other --records")
-            pack_column(with_packed(read_column(folder), target), target)
-            pack_notes(folder, target)
-        else:
-            continue
-        packed += 1
+    measured = [arm.name for arm in arms_of(study, runs) if arm.measure and (runs / f"{arm.name}.json").exists()]
+    for arm in measured:
+        write_whole(records / f"{arm}.json", (runs / f"{arm}.json").read_bytes())
+    trained = sorted({path.parents[2] for path in runs.rglob("seed_*/metrics.json")})
+    for folder in trained:  # not by the arms: another machine may have the records that some of them follow from
+        target = records / folder.relative_to(runs)
+        if any(target.glob("*/seed_*/metrics.json")):
+            raise UserError(f"{target} holds records that are not packed; pack into other --records")
+        pack_column(with_packed(read_column(folder), target), target)
+        pack_notes(folder, target)
         print(target)
-    if not packed:
+    if not measured + trained:
         raise UserError(f"{runs}: no arm has a record there; run the study first")
 
 

@@ -1,6 +1,5 @@
 """The tables of the pages on real faces, as lines of Markdown."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,13 @@ from models.options import AUTO_TOP_K
 from results.columns import Column, read_column
 from results.figures import sweeps_k
 from results.intervals import difference
-from results.real_faces.figures import rank_correlations
-from results.real_faces.studies import ERM, FROM_START, GRID, LIKE_AIM_FAIR, PAPER, TUNED, UNTUNED
 from results.rows import FROM, row_label
-from results.table_text import MISSING, SHOWN, as_table, shown, shown_change, together
-from results.tables import Entry, column_accuracies, make_entries, places
+from results.studies.real_faces.design import FROM_START, GRID, LIKE_AIM_FAIR, PAPER, TUNED, UNTUNED, accuracy_of_erm
+from results.studies.real_faces.figures import rank_correlations
+from results.study_tables import HEADINGS, entries_of, numbers
+from results.table_text import MISSING, as_table, shown, shown_change, together
+from results.tables import Entry, column_accuracies, places
 
-COLUMNS, CHANGES = ("ACC", "WST", "WST by seed", "EO"), ("ACC", "EO")
-HEADINGS = ("method", "settings", "n", *(SHOWN[key] for key in COLUMNS), *(f"{key} to ERM" for key in CHANGES))
 SIDE_BY_SIDE = ("synthetic-only", "linear-probe", "full", "random-mask:share=0.7", "surgical", "aim-fair")
 AGAINST = ("full", "random-mask:share=0.7", "cosine", "surgical", "linear-probe")
 AGAINST_NOTE = (
@@ -30,13 +28,12 @@ AGAINST_NOTE = (
 
 
 def erm_table(records: Path) -> list[str]:
-    """The biased model with each learning rate that was tried."""
-    found = json.loads((records / ERM).read_text())
-    rows = [("learning rate", "accuracy on val, mean of the seeds", *HEADINGS[2:7])]
-    for lr, accuracy in found["val_accuracy"].items():
-        entry = entries_of(read_column(records / f"erm_{float(lr):g}"))["erm"]
-        mark = " (chosen)" if float(lr) == found["chosen"] and len(found["val_accuracy"]) > 1 else ""
-        rows.append((f"{lr}{mark}", f"{100 * accuracy:.1f}", *numbers(entry)[:5]))
+    """Return the biased model with each learning rate that was tried."""
+    rows, found = [("learning rate", "accuracy on val, mean of the seeds", *HEADINGS[:5])], accuracy_of_erm(records)
+    for lr, accuracy in found.items():
+        entry = entries_of(read_column(records / f"erm_{lr:g}"))["erm"]
+        mark = " (chosen)" if accuracy == max(found.values()) and len(found) > 1 else ""
+        rows.append((f"{lr:g}{mark}", f"{100 * accuracy:.1f}", *numbers(entry)[:5]))
     return as_table(rows)
 
 
@@ -167,7 +164,7 @@ def settings_table(columns: dict[str, Column], notes: dict[str, dict], chosen: d
     """ERM, then for each method the chosen setting, the paper's, and all others that were run or diverged."""
     entries = {setting: entries_of(column) for setting, column in columns.items()}
     first = next(iter(entries.values()))
-    rows = [HEADINGS, ("erm", MISSING, *numbers(first["erm"]))]
+    rows = [("method", "settings", *HEADINGS), ("erm", MISSING, *numbers(first["erm"]))]
     for method in dict.fromkeys((*TUNED, *LIKE_AIM_FAIR, *UNTUNED, *FROM_START)):
         whose = "aim-fair" if method in LIKE_AIM_FAIR else method
         tried = [setting for setting in columns if whose in entries[setting] or whose in notes.get(setting, {})]
@@ -180,17 +177,5 @@ def settings_table(columns: dict[str, Column], notes: dict[str, dict], chosen: d
                 name = "–" if method in (*UNTUNED, *FROM_START) else name
                 name += f" (diverged: seed {', '.join(map(str, lost))})" if lost else ""
                 found = entries[setting].get(method)
-                rows.append((row_label(method), name, *(numbers(found) if found else [MISSING] * (len(HEADINGS) - 2))))
+                rows.append((row_label(method), name, *(numbers(found) if found else [MISSING] * len(HEADINGS))))
     return as_table(rows)
-
-
-def entries_of(column: Column) -> dict[str, Entry]:
-    """A column's rows by method."""
-    accuracies = column_accuracies(column)
-    return {entry.row: entry for entry in make_entries(column.methods, column, accuracies, {})}
-
-
-def numbers(entry: Entry) -> list[str]:
-    """Return the cells of a row behind its name and setting."""
-    changes = (shown_change(entry.change.get(key), 1) for key in CHANGES)
-    return [str(entry.n), *(shown(entry.ours[key], 1) for key in COLUMNS), *changes]
