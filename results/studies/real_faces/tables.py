@@ -13,7 +13,6 @@ from results.figures import sweeps_k
 from results.intervals import difference
 from results.rows import FROM, row_label
 from results.studies.real_faces.design import FROM_START, GRID, LIKE_AIM_FAIR, PAPER, TUNED, UNTUNED, accuracy_of_erm
-from results.studies.real_faces.figures import rank_correlations
 from results.study_tables import HEADINGS, entries_of, numbers
 from results.table_text import MISSING, as_table, shown, shown_change, together
 from results.tables import Entry, column_accuracies, places
@@ -133,7 +132,7 @@ def rank_table(settings: dict[str, dict[str, Column]]) -> list[str]:
         own = [spearmanr(table["domain_gap"], table["bias_gap"]).statistic for table in seeds.values()]
         shown = [source, str(len(seeds)), f"{np.mean(own):.3f}"]
         for which in ("domain_rank", "bias_rank"):
-            matrix = rank_correlations(pd.DataFrame({seed: table[which] for seed, table in seeds.items()}))
+            matrix = pd.DataFrame({seed: table[which] for seed, table in seeds.items()}).corr("spearman").to_numpy()
             pairs = matrix[np.triu_indices(len(seeds), 1)]
             shown.append(f"{pairs.mean():.3f}" if len(pairs) else "–")
         masks = [set(table.index[table["chosen"].astype(bool)]) for table in seeds.values()]
