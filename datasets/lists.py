@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import re
 import warnings
 from pathlib import Path
 
@@ -25,6 +26,20 @@ def read_text(path: Path) -> str:
 def separator(line: str) -> str | None:
     """What separates the fields of a line: comma, semicolon or tab, the first of them that it holds; else None."""
     return next((sign for sign in SEPARATORS if sign in line), None)
+
+
+def table_lines(text: str) -> tuple[list[str], int, str]:
+    """The lines of a CSV table from its heading on, the number of the heading's line in the file, and the separator.
+
+    Spreadsheets write semicolons or tabs in place of commas, and some a first line that says which: `sep=;`.
+    """
+    lines = list(io.StringIO(text, newline=None))  # old Macs end lines with \r alone
+    start = next((number for number, line in enumerate(lines) if line.strip()), 0)
+    said = re.fullmatch(r'"?sep=(.)"?[\s,;]*', lines[start], re.IGNORECASE) if lines else None
+    heading = lines[start + 1 : start + 2] if said else lines[start : start + 1]
+    sign = said[1] if said else separator("".join(heading)) or ","
+    start += bool(said)
+    return lines[start:], start + 1, sign
 
 
 def read_list(path: Path, form: str) -> tuple[list[str] | None, pd.DataFrame]:

@@ -10,8 +10,8 @@ from PIL import Image
 
 from datasets.bias import biased_cell_sizes
 from datasets.celeba import cell_names
-from datasets.custom import binary_columns, check_files, read_lines
-from datasets.faithful import faithful_files
+from datasets.custom import binary_columns, find_images, read_lines
+from datasets.faithful import faithful_files, is_listing
 from datasets.images import FaceSet, decode_images
 from datasets.pairs import Pair, cell_labels, same_pair
 from utils.errors import UserError
@@ -142,7 +142,7 @@ def check_counts(
 
 def cell_files(root: Path, pair: Pair, prompt_type: str) -> tuple[Path, dict[str, list[Path]]]:
     """The folder (or CSV file) that the images of a prompt type come from, and those of each cell."""
-    if root.suffix == ".csv":
+    if is_listing(root):
         return root, listed_files(root, pair)
     folder = pair_folder(root, pair.name) / prompt_type
     return folder, {cell: image_files(folder / cell) for cell in pair.cells}
@@ -160,7 +160,7 @@ def synthetic_pool(
 ) -> FaceSet:
     """All images of the cells, labelled by their folder, sorted by cell and file name.
 
-    A `root` that ends in .csv lists other images in their place: columns image and the pair's 0/1 attributes.
+    A `root` that is a CSV file lists other images in their place: columns image and the pair's 0/1 attributes.
 
     `needed` names the cells and says how many images of each will be drawn. With `min_faithfulness`, from 0 to 1, images
     that score less are left out. Raises `UserError` where a folder is missing or holds fewer, or an image has no score.
@@ -190,7 +190,7 @@ def listed_files(path: Path, pair: Pair) -> dict[str, list[Path]]:
     labels = binary_columns(path, table, pair)
     if labels.isna().any(axis=None):
         raise UserError(f"{path}: line {labels.index[labels.isna().any(axis=1)][0]} has an empty label; {form}")
-    check_files(path, table)
+    table["image"] = find_images(path, table)
     cells = cell_names(labels, pair.target, pair.protected)
     return {cell: sorted(path.parent / name for name in table["image"][cells == cell]) for cell in pair.cells}
 

@@ -1,0 +1,152 @@
+"""Tables of one's own images as disks, spreadsheets and other systems make them: each image once, under its own name."""
+
+import os
+import shutil
+import unicodedata
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_real import own, save  # noqa: F401
+
+from datasets.celeba import check_images
+from datasets.custom import read_table
+from datasets.faithful import faithful_files, is_listing
+from datasets.pairs import Pair
+from datasets.synthetic import cell_files
+from utils import files
+from utils.errors import UserError
+
+PAIR = Pair("Cat", ("Bright",))
+SPELLINGS = {
+    "./": lambda folder, name: f"./{name}",
+    "//": lambda folder, name: f".//{name}",
+    "inner/..": lambda folder, name: f"inner/../{name}",
+    "absolute": lambda folder, name: str(folder / name),
+    "symbolic link": lambda folder, name: os.symlink(name, folder / "link.png") or "link.png",
+    "hard link": lambda folder, name: os.link(folder / name, folder / "link.png") or "link.png",
+    "linked folder": lambda folder, name: os.symlink(".", folder / "linked") or f"linked/{name}",
+}
+
+
+def add(path, line):
+    path.write_text(path.read_text().rstrip("\n") + "\n" + line + "\n")
+
+
+def replace(path, old, new):
+    path.write_text(path.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_one_file_under_two_names_is_refused_with_both_lines(own, spelling, split):  # noqa: F811
+    (own.parent / "inner").mkdir()
+    add(own, f"{SPELLINGS[spelling](own.parent, 'train_3.png')},{split},1,1")
+    with pytest.raises(UserError, match=rf"listed twice: line 5 \(train, train_3\.png\) and line 26 \({split}, .*take"):
+        read_table(own, "Cat_Bright")
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_one_file_under_two_names_of_other_readers(own, spelling):  # noqa: F811
+    """In a table in place of generated images (no splits), and in the lists of CelebA's layout."""
+    (own.parent / "inner").mkdir()
+    other = SPELLINGS[spelling](own.parent, "val_9.png")
+    table = own.parent / "faces.csv"
+    table.write_text(f"image,Cat,Bright\nval_9.png,1,0\ntest_16.png,0,1\n{other},1,0\n")
+    with pytest.raises(UserError, match=r"listed twice: line 2 \(val_9\.png\) and line 4 \("):
+        cell_files(table, PAIR, "contextual")
+    with pytest.raises(UserError, match=r"1 images are listed twice, the first as val_9\.png and "):
+        check_images(own.parent, ["test_16.png", "val_9.png", other])
+
+
+def test_two_files_that_a_file_system_lists_under_one_number_stay_two(own, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(files, "_listed", lambda folder: dict.fromkeys(os.listdir(folder), (1, 1)))
+    assert len(read_table(own, "Cat_Bright")[1]["train"]) == 8
+
+
+def test_copies_within_a_split_are_counted_aloud(own, capsys):  # noqa: F811
+    shutil.copy(own.parent / "train_3.png", own.parent / "again.png")
+    add(own, "again.png,train,1,")
+    assert len(read_table(own, "Cat_Bright")[1]["train"]) == 9
+    assert "1 images are copies of others in their split, each counts: line 5 (train, train_3.png) and line 26" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("how", ["absolute", "by a link to the folder", "inner/.."])
+def test_paths_that_end_in_the_tables_folder_are_made_relative(own, tmp_path_factory, how):  # noqa: F811
+    expected = read_table(own, "Cat_Bright")[1]
+    (own.parent / "inner").mkdir()
+    folder = own.parent
+    if how == "by a link to the folder":
+        folder = tmp_path_factory.mktemp("elsewhere") / "link"
+        folder.symlink_to(own.parent)
+    table = pd.read_csv(own)
+    table["image"] = [f"inner/../{name}" if how == "inner/.." else str(folder / name) for name in table["image"]]
+    table.to_csv(own, index=False)
+    for split, part in read_table(own, "Cat_Bright")[1].items():
+        pd.testing.assert_frame_equal(part, expected[split])
+
+
+@pytest.mark.parametrize("name", ["{outside}/a.png", "../outside/a.png"])
+def test_paths_that_lead_out_are_refused_with_the_remedy(own, name):  # noqa: F811
+    inside = own.parent / "inside"
+    inside.mkdir()
+    save(own.parent / "outside" / "a.png", 1)
+    (inside / "faces.csv").write_text(
+        f"image,split,Cat,Bright\n{name.format(outside=own.parent / 'outside')},val,1,1\n"
+    )
+    with pytest.raises(UserError, match=r"leads out of .*inside, .* move the table to a folder above .* in line 2 \("):
+        read_table(inside / "faces.csv", "Cat_Bright")
+
+
+def test_accents_meet_however_unicode_writes_them(own):  # noqa: F811
+    """The table as most programs write it (NFC), folder and file as macOS archives bring them (NFD)."""
+    composed, apart = (unicodedata.normalize(form, "Zoë/été.png") for form in ("NFC", "NFD"))
+    save(own.parent / apart, 77)
+    replace(own, "val_9.png", composed)
+    assert apart in read_table(own, "Cat_Bright")[1]["val"].index
+    shutil.copy(own.parent / apart, own.parent / "plain.png")  # the disk may hold both: then a name means its own file
+    if not (own.parent / composed).exists():
+        save(own.parent / composed, 78)
+        assert composed in read_table(own, "Cat_Bright")[1]["val"].index
+
+
+def test_accents_meet_in_a_table_with_scores_too(tmp_path):
+    composed, apart = (unicodedata.normalize(form, "été.png") for form in ("NFC", "NFD"))
+    save(tmp_path / apart, 1)
+    (tmp_path / "faces.CSV").write_text(f"image,Cat,Bright,faithfulness\n{composed},1,0,0.9\n")
+
+    _, found = cell_files(tmp_path / "faces.CSV", PAIR, "contextual")
+    assert faithful_files(tmp_path / "faces.CSV", found, 0.5)["1_0"] == [tmp_path / apart]
+
+
+@pytest.mark.parametrize(
+    "change",
+    {
+        "sep=;": lambda text: "sep=;\r\n" + text.replace(",", ";").replace("\n", "\r\n"),
+        '"sep=,"': lambda text: '\ufeff"sep=,"\n' + text,
+        "SEP=|": lambda text: "SEP=|\n" + text.replace(",", "|"),
+        "blank lines first": lambda text: "\n\n" + text,
+        "an old Mac's line ends": lambda text: text.replace("\n", "\r"),
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_what_spreadsheets_put_first(own, change):  # noqa: F811
+    expected = read_table(own, "Cat_Bright")[1]["test"]
+    own.write_bytes(change[1](own.read_text()).encode())
+    pd.testing.assert_frame_equal(read_table(own, "Cat_Bright")[1]["test"], expected)
+
+
+def test_lines_are_counted_with_those_above_the_heading(own):  # noqa: F811
+    own.write_text("sep=,\n\n" + own.read_text().replace("train_0.png,train,0", "train_0.png,train,7"))
+    with pytest.raises(UserError, match=r"Cat is neither 0 nor 1 in line 4 \(7\)$"):
+        read_table(own, "Cat_Bright")
+
+
+@pytest.mark.parametrize("name", ["faces.csv", "FACES.CSV", "faces.tsv"])
+def test_a_file_is_a_listing_whatever_its_name(tmp_path, name):
+    save(tmp_path / "a.png", 1)
+    (tmp_path / name).write_text("image,Cat,Bright\na.png,1,0\n")
+    assert cell_files(tmp_path / name, PAIR, "contextual")[1]["1_0"] == [tmp_path / "a.png"]
+    assert is_listing(Path("gone.CSV")) and not is_listing(tmp_path)
