@@ -42,6 +42,9 @@ def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.Da
     _refuse(path, table, unknown, f"{' or '.join(pair.protected)} is missing, which only train may do", show="split")
     table["image"] = find_images(path, table)
     _check_copies(path, table)
+    empty = [name for name in NAMES if name not in set(table["split"])]
+    if empty:
+        raise UserError(f"{path}: no line has the split {' or '.join(empty)}; give it some of the images")
     labels.index = table["image"]
     return pair, {split: labels[(table["split"] == split).to_numpy()] for split in NAMES}
 
@@ -57,7 +60,7 @@ def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame
     if not path.is_file():
         raise UserError(f"no file {path}; {form}")
     lines, line, sign = table_lines(read_text(path))
-    reader, rows, start = csv.reader(lines, delimiter=sign), {}, line
+    reader, rows, start = csv.reader(lines, delimiter=sign, skipinitialspace=True), {}, line
     try:
         for row in reader:
             rows[line], line = (
@@ -111,7 +114,8 @@ def find_images(path: Path, table: pd.DataFrame) -> list[str]:
     absent = pd.Series([place is None for place in first], table.index)
     slashes = absent & table["image"].str.contains("\\", regex=False)
     _refuse(path, table, slashes, "the image's path has \\ in place of /", show="image")
-    _refuse(path, table, absent, f"the image is not in {path.parent}", show="image")
+    hint = next((_hint(path.parent, name) for name in table["image"][absent]), "")
+    _refuse(path, table, absent, f"the image is not in {path.parent}", show="image", hint=hint)
     twice = [(place, row) for row, place in enumerate(first) if place != row]
     _refuse_pairs(path, table, twice, "are listed twice", "take one line of each out")
     return list(table["image"])
@@ -139,7 +143,7 @@ def _below(folder: Path, name: str) -> str:
 
 
 def _disk_name(folder: Path, name: str, listing: Callable[[Path], dict[str, list[str]]]) -> str:
-    if name.isascii() or not is_inside(name) or (folder / name).exists():
+    if name.isascii() or not is_inside(name) or os.path.exists(folder / name):
         return name
     place = folder
     for part in Path(name).parts:
@@ -153,7 +157,7 @@ def _disk_name(folder: Path, name: str, listing: Callable[[Path], dict[str, list
 def _plain_names(folder: Path) -> dict[str, list[str]]:
     """The names in a folder by their NFC form."""
     names: dict[str, list[str]] = {}
-    for name in os.listdir(folder) if folder.is_dir() else ():
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
         names.setdefault(unicodedata.normalize("NFC", name), []).append(name)
     return names
 
@@ -171,13 +175,26 @@ def _check_copies(path: Path, table: pd.DataFrame) -> None:
         print(f"{path}: {len(within)} images are copies of others in their split, each counts: {_pairs(table, within)}")
 
 
-def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, show: str) -> None:
+def _hint(folder: Path, name: str) -> str:
+    """What there is in place of a file that a table names."""
+    path = folder / name
+    if os.path.islink(path):
+        return f"; the first is a link to {os.readlink(path)}, where there is no file"
+    if name and os.path.exists(path):
+        return "; the first is no file"
+    for other in sorted(path.parent.iterdir()) if os.path.isdir(path.parent) else ():
+        if other.stem.strip().lower() == path.stem.lower():
+            return f"; in place of the first there is {other.name!r}"
+    return ""
+
+
+def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, show: str, hint: str = "") -> None:
     """Raise `UserError` with the first lines that are wrong and what they hold in the column `show`."""
     lines = table.index[wrong]
     if len(lines):
         shown = ", ".join(f"{n} ({table[show][n][:80] or 'empty'})" for n in lines[:5])
         more = f" and {len(lines) - 5} more" if len(lines) > 5 else ""
-        raise UserError(f"{path}: {what} in line {shown}{more}")
+        raise UserError(f"{path}: {what} in line {shown}{more}{hint}")
 
 
 def _refuse_pairs(path: Path, table: pd.DataFrame, pairs: list[tuple[int, int]], what: str, remedy: str) -> None:

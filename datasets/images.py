@@ -5,7 +5,9 @@ import json
 import os
 import time
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -120,10 +122,21 @@ def decode_images(
     try:
         return np.load(target, mmap_mode="r")
     except (FileNotFoundError, ValueError, EOFError):  # not there, or cut off
-        with warnings.catch_warnings():  # here, for it must not be entered by several threads
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `read_image` refuses such a file
+        with quiet():
             _write_pixels(paths, target, size, box)
     return np.load(target, mmap_mode="r")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hide what Pillow warns of: damaged notes beside a picture, and large pictures, which `read_image` refuses.
+
+    Around the threads that read, for it must not be entered by several.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+        yield
 
 
 def cache_file(paths: list[Path], cache: Path, size: int | None = None, box: tuple[float, ...] = WHOLE) -> Path:
@@ -142,7 +155,7 @@ def time_reading(
 ) -> tuple[np.ndarray, float]:
     """A few of the images, evenly spread, as `decode_images` reads them: uint8 (n, height, width, 3); and seconds an image."""
     chosen, start = _spread(paths, number), time.perf_counter()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
         images = np.stack(list(pool.map(lambda path: _read(path, size, box), chosen)))
     return images, (time.perf_counter() - start) / len(chosen)
 
@@ -153,7 +166,8 @@ def check_some(paths: list[Path], size: int | None = None, box: tuple[float, ...
     So a dry run finds a fault that most of them share, before hours are spent on something else.
     """
     chosen = _spread(paths, number)
-    images = together(map(caught(lambda path: _read(path, size, box)), chosen))
+    with quiet():
+        images = together(map(caught(lambda path: _read(path, size, box)), chosen))
     for path, image in zip(chosen, images, strict=True):
         _check_shape(path, image, chosen[0], images[0])
 

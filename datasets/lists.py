@@ -14,11 +14,16 @@ SEPARATORS = (",", ";", "\t")
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, or in UTF-16 where it begins with that BOM, as Windows writes it. Raises `UserError`."""
+    """A text file in UTF-8, or in UTF-16 as Windows writes it, with or without a BOM. Raises `UserError`."""
     content = path.read_bytes()
-    utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if content.startswith(b"PK\3\4"):
+        raise UserError(f"{path}: is a workbook or an archive, no text; save its table as CSV in UTF-8")
+    encodings = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+    encoding = encodings.get(content[:2], "utf-8-sig")
+    if encoding != "utf-16" and b"\0" in content[:2]:  # the other half of the first letter
+        encoding = "utf-16-be" if content.startswith(b"\0") else "utf-16-le"
     try:
-        return content.decode("utf-16" if utf_16 else "utf-8-sig")
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: cannot be read as text in UTF-8 ({error.reason}); save it as UTF-8") from error
 

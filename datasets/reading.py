@@ -21,6 +21,7 @@ NOT_IMAGES = (  # what is often taken for an image: at which byte which bytes te
     (0, b"version https://git-lfs", "it is a pointer of git-lfs", "get the files with `git lfs pull`"),
     (4, b"ftyphe", "it is HEIC, which Pillow doesn't read", "convert it to JPEG"),
     (4, b"ftypmif", "it is HEIF, which Pillow doesn't read", "convert it to JPEG"),
+    (0, b"\0\5\x16\7", "it holds what macOS notes beside a file, no picture", "name the file without ._"),
     (0, b"<", "it is a web page or a drawing in XML", "download the image again"),
 )
 T = TypeVar("T")

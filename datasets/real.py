@@ -64,9 +64,13 @@ def split_sizes(lists: Splits, settings) -> dict[str, int | None]:
 def training_list(train: pd.DataFrame, pair: Pair, size: int | str, bias_degree: str) -> pd.DataFrame:
     """The rows of `train` to train on: the biased list of `size` images, of the largest size, or all as they are.
 
-    Raises `UserError` where a cell cannot be filled or the protected labels that it takes are missing.
+    Raises `UserError` if a cell cannot be filled, its protected labels are missing, or all images have one target value.
     """
     if size == ALL:
+        if train[pair.target].nunique() < 2:
+            raise UserError(
+                f"in all {len(train)} images of train {pair.target} is the same; add images of the other value"
+            )
         return train
     if train[list(pair.protected)].isna().any(axis=None):
         raise UserError(

@@ -1,5 +1,6 @@
 """Synthetic images, from the folders that generation writes: <root>/<pair>/<prompt type>/<cell>/."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from datasets.faithful import faithful_files, is_listing
 from datasets.images import FaceSet, decode_images
 from datasets.pairs import Pair, cell_labels, same_pair
 from utils.errors import UserError
+from utils.files import copies
 from utils.seeds import derived_seed
 
 SUFFIXES = frozenset(ext for ext, fmt in Image.registered_extensions().items() if fmt in Image.OPEN)
@@ -79,11 +81,12 @@ class SyntheticImages:
         cache: Path,
         decode_size: int | None = None,
         min_faithfulness: float | None = None,
+        tested: Sequence[Path] = (),
         device: torch.device,
     ):
         self.root, self.pair, self.cache, self.decode_size, self.device = root, pair, cache, decode_size, device
         self.number_imbalanced, self.number_held_out, self._pools = number_imbalanced, number_held_out, {}
-        self.min_faithfulness = min_faithfulness
+        self.min_faithfulness, self.tested = min_faithfulness, tested
 
     def sets(
         self, prompt_type: str, balanced: dict[str, int], bias_degree: str | None, *, must_hold_out: bool
@@ -113,7 +116,7 @@ class SyntheticImages:
     def _pool(self, prompt_type: str, needed: dict[str, int]) -> FaceSet:
         if prompt_type not in self._pools:
             options = {"decode_size": self.decode_size, "min_faithfulness": self.min_faithfulness}
-            pool = synthetic_pool(self.root, self.pair, prompt_type, needed, self.cache, **options)
+            pool = synthetic_pool(self.root, self.pair, prompt_type, needed, self.cache, tested=self.tested, **options)
             self._pools[prompt_type] = pool.on(self.device)
         counts = self._pools[prompt_type].cell_counts()
         check_counts(self.root, prompt_type, counts, needed, min_faithfulness=self.min_faithfulness)
@@ -157,13 +160,15 @@ def synthetic_pool(
     *,
     decode_size: int | None = None,
     min_faithfulness: float | None = None,
+    tested: Sequence[Path] = (),
 ) -> FaceSet:
     """All images of the cells, labelled by their folder, sorted by cell and file name.
 
     A `root` that is a CSV file lists other images in their place: columns image and the pair's 0/1 attributes.
 
     `needed` names the cells and says how many images of each will be drawn. With `min_faithfulness`, from 0 to 1, images
-    that score less are left out. Raises `UserError` where a folder is missing or holds fewer, or an image has no score.
+    that score less are left out. Raises `UserError` if a folder is missing or holds fewer, an image has no score, or is the
+    copy of one that is `tested` on.
     """
     folder, files = cell_files(root, pair, prompt_type)
     if min_faithfulness is not None and any(files.values()):
@@ -171,6 +176,7 @@ def synthetic_pool(
     counts = {cell: len(found) for cell, found in files.items()}
     check_counts(folder, prompt_type, counts, needed, min_faithfulness=min_faithfulness)
     paths = [path for cell in needed for path in files[cell]]
+    _check_copies(folder, paths, tested)
     labels = np.array([cell_labels(cell) for cell in needed for _ in files[cell]], dtype=np.int64)
     names = tuple(f"{path.parent.name}/{path.name}" for path in paths)
     return FaceSet(
@@ -181,6 +187,21 @@ def synthetic_pool(
         names,
         tuple(needed),
     )
+
+
+def _check_copies(folder: Path, paths: list[Path], tested: Sequence[Path]) -> None:
+    """Refuse images that are copies of a tested one; print how many are copies of each other. Links count as copies."""
+    files = [*tested, *paths]
+    groups = [group for group in copies(files) if group[-1] >= len(tested)]
+    leaks = [group for group in groups if group[0] < len(tested)]
+    if leaks:
+        raise UserError(
+            f"{folder}: {len(leaks)} of its images are test images too, the first is {files[leaks[0][-1]]}, a copy of "
+            f"{files[leaks[0][0]]}; take them out: nothing may be trained on what it is tested on"
+        )
+    if groups:
+        number, (first, other, *_) = sum(len(group) - 1 for group in groups), groups[0]
+        print(f"{folder}: {number} images are copies of others, each counts: {files[first]} and {files[other]}")
 
 
 def listed_files(path: Path, pair: Pair) -> dict[str, list[Path]]:

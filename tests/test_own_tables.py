@@ -13,7 +13,8 @@ from datasets.celeba import check_images
 from datasets.custom import read_table
 from datasets.faithful import faithful_files, is_listing
 from datasets.pairs import Pair
-from datasets.synthetic import cell_files
+from datasets.real import read_real, training_list
+from datasets.synthetic import cell_files, synthetic_pool
 from utils import files
 from utils.errors import UserError
 
@@ -142,6 +143,83 @@ def test_lines_are_counted_with_those_above_the_heading(own):  # noqa: F811
     own.write_text("sep=,\n\n" + own.read_text().replace("train_0.png,train,0", "train_0.png,train,7"))
     with pytest.raises(UserError, match=r"Cat is neither 0 nor 1 in line 4 \(7\)$"):
         read_table(own, "Cat_Bright")
+
+
+def test_other_writings_of_text_and_quotes(own):  # noqa: F811
+    expected, text = read_table(own, "Cat_Bright")[1]["test"], own.read_text()
+    quoted = "\n".join("; ".join(f'"{cell}"' for cell in line.split(",")) for line in text.splitlines())
+    for content in (text.encode("utf-16-le"), text.encode("utf-16-be"), quoted.encode()):
+        own.write_bytes(content)
+        pd.testing.assert_frame_equal(read_table(own, "Cat_Bright")[1]["test"], expected)
+    own.write_bytes(b"PK\3\4\x14\0\6\0")
+    with pytest.raises(UserError, match="is a workbook or an archive, no text; save its table as CSV in UTF-8"):
+        read_table(own, "Cat_Bright")
+
+
+@pytest.mark.parametrize("splits", [["val"], ["train", "test"]])
+def test_a_split_without_lines_is_named(own, splits):  # noqa: F811
+    table = pd.read_csv(own)
+    table[~table["split"].isin(splits)].to_csv(own, index=False)
+    with pytest.raises(UserError, match=f"no line has the split {' or '.join(splits)}; give it some of the images"):
+        read_table(own, "Cat_Bright")
+
+
+def test_two_columns_that_differ_in_capitals_alone_are_no_guess(own):  # noqa: F811
+    table = pd.read_csv(own)
+    table.assign(bright=1 - table["Bright"].fillna(0), CAT=1).to_csv(own, index=False)
+    with pytest.raises(
+        UserError, match=r"Cat_Bright: the data have Cat and CAT, which differ only in capitals .*rename"
+    ):
+        read_table(own, "Cat_Bright")
+    table.assign(cat=1).to_csv(own, index=False)
+    with pytest.raises(UserError, match="have Cat and cat"):
+        read_table(own, "Cat_Bright")
+
+
+def test_one_target_value_in_train_is_refused(own):  # noqa: F811
+    table = pd.read_csv(own)
+    table.loc[table["split"] == "train", "Cat"] = 1
+    table.to_csv(own, index=False)
+    pair, _, splits, size = read_real("csv", own, "Cat_Bright")
+    with pytest.raises(UserError, match="in all 8 images of train Cat is the same; add images of the other value"):
+        training_list(splits["train"], pair, size, "1/9")
+
+
+@pytest.mark.parametrize(
+    ("make", "hint"),
+    [
+        (lambda path: path.with_suffix(".JPG").touch(), "in place of the first there is 'gone.JPG'"),
+        (lambda path: path.with_name("GONE.png ").touch(), "in place of the first there is 'GONE.png '"),
+        (lambda path: path.symlink_to("nowhere"), "the first is a link to nowhere, where there is no file"),
+        (lambda path: path.mkdir(), "the first is no file"),
+    ],
+)
+def test_what_there_is_in_place_of_an_image_is_told(own, make, hint):  # noqa: F811
+    make(own.parent / "gone.png")
+    add(own, "gone.png,train,1,")
+    with pytest.raises(UserError, match=rf"the image is not in .* in line 26 \(gone\.png\); {hint}$"):
+        read_table(own, "Cat_Bright")
+
+
+@pytest.mark.parametrize("copy", [shutil.copy, os.link, lambda one, other: os.symlink(one, other)])
+def test_a_test_image_among_the_synthetic_ones_is_refused(own, tmp_path, capsys, copy):  # noqa: F811
+    """A copy of a val image is not: a method may train on val, and says so."""
+    folder = tmp_path / "set" / "Cat_Bright" / "contextual"
+    for i, cell in enumerate(("0_0", "0_1", "1_0", "1_1")):
+        save(folder / cell / "a.png", 100 + i)
+        save(folder / cell / "b.png", 200 + i)
+    copy(own.parent / "val_8.png", folder / "1_1" / "c.png")
+    shutil.copy(folder / "0_0" / "a.png", folder / "0_1" / "again.png")
+    options = {"tested": [own.parent / f"test_{i}.png" for i in range(16, 24)], "decode_size": 6}
+    needed = dict.fromkeys(("0_0", "0_1", "1_0", "1_1"), 2)
+    assert len(synthetic_pool(tmp_path / "set", PAIR, "contextual", needed, tmp_path / "cache", **options)) == 10
+    said = capsys.readouterr().out
+    assert f"1 images are copies of others, each counts: {folder / '0_0' / 'a.png'} and " in said
+    copy(own.parent / "test_20.png", folder / "1_1" / "d.png")
+    with pytest.raises(
+        UserError, match=r"1 of its images are test images too, the first is .*d\.png, a copy of .*test_20\.png; take"
+    ):
+        synthetic_pool(tmp_path / "set", PAIR, "contextual", needed, tmp_path / "cache", **options)
 
 
 @pytest.mark.parametrize("name", ["faces.csv", "FACES.CSV", "faces.tsv"])

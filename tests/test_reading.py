@@ -13,7 +13,7 @@ from test_chain import SMALL, synthetic  # noqa: F401
 
 import train
 from datasets import images
-from datasets.images import check_some, decode_images
+from datasets.images import check_some, decode_images, time_reading
 from datasets.reading import read_image
 from datasets.real import read_real
 from stable_diffusion.contact_sheet import TITLE, contact_sheet
@@ -260,6 +260,7 @@ def test_a_decompression_bomb_is_refused_and_nothing_is_warned(tmp_path, monkeyp
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
             "pointer of git-lfs; .*`git lfs pull`",
         ),
+        ("._a.jpg", b"\0\5\x16\7\0\2\0\0Mac OS X        ", "what macOS notes beside a file, .*; name the file without"),
         ("a.jpg", b"\n<!DOCTYPE html><html>404", "a web page .*; download the image again"),
         ("a.jpg", b"", "the file is empty; replace or remove it"),
     ],
@@ -349,6 +350,17 @@ def test_reading_changes_nothing_of_pillow(tmp_path):
         with_chunks(path, text, Image.new("RGB", (8, 8), (i, 0, 0)))
     assert decode_images(paths, tmp_path / "cache")[:, 0, 0, 0].tolist() == list(range(24))
     assert limits == (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY, ImageFile.LOAD_TRUNCATED_IMAGES)
+
+
+@pytest.mark.parametrize(
+    "read_them", [lambda p, c: decode_images(p, c), lambda p, c: check_some(p), lambda p, c: time_reading(p)]
+)
+def test_damaged_notes_beside_a_picture_warn_nobody(tmp_path, recwarn, read_them):
+    paths = [tmp_path / f"{i}.jpg" for i in range(3)]
+    for path in paths:
+        Image.new("RGB", (8, 8)).save(path, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
+    read_them(paths, tmp_path / "cache")
+    assert not recwarn.list
 
 
 def spoil(paths):

@@ -82,7 +82,7 @@ def copies(paths: list[Path]) -> list[list[int]]:
     number = Counter(sizes)
     suspects = [index for index, size in enumerate(sizes) if number[size] > 1]
     groups: dict[str, list[int]] = {}
-    for index, digest in zip(suspects, digests([paths[i] for i in suspects]), strict=True):
+    for index, digest in zip(suspects, digests([paths[i] for i in suspects]) if suspects else (), strict=True):
         groups.setdefault(digest, []).append(index)
     return [group for group in groups.values() if len(group) > 1]
 
