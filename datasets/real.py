@@ -11,6 +11,7 @@ from datasets.bias import largest_biased_size
 from datasets.celeba import biased_subset, cell_names, check_images
 from datasets.images import WHOLE, FaceSet, decode_images
 from datasets.pairs import Pair
+from datasets.reading import caught, together
 from datasets.splits import ALL, LARGEST, Splits, check_splits
 from utils.errors import UserError
 
@@ -46,10 +47,12 @@ def read_lists(settings) -> Splits:
 def load_faces(lists: Splits, settings) -> dict[str, FaceSet]:
     """The images of each split, on the GPU where it has room. Val and test are resized once, to what is evaluated."""
     sizes = split_sizes(lists, settings)
-    faces = {
-        split: real_faces(lists.folder, table, lists.pair, settings.cache_folder, sizes[split], box=settings.real_crop)
-        for split, table in lists.tables.items()
-    }
+
+    def load(split: str) -> FaceSet:
+        box, cache = settings.real_crop, settings.cache_folder
+        return real_faces(lists.folder, lists.tables[split], lists.pair, cache, sizes[split], box=box)
+
+    faces = dict(zip(lists.tables, together(map(caught(load), lists.tables)), strict=True))
     return {split: images.on(settings.compute.device) for split, images in faces.items()}
 
 
@@ -61,9 +64,13 @@ def split_sizes(lists: Splits, settings) -> dict[str, int | None]:
 def training_list(train: pd.DataFrame, pair: Pair, size: int | str, bias_degree: str) -> pd.DataFrame:
     """The rows of `train` to train on: the biased list of `size` images, of the largest size, or all as they are.
 
-    Raises `UserError` where a cell cannot be filled or the protected labels that it takes are missing.
+    Raises `UserError` if a cell cannot be filled, its protected labels are missing, or all images have one target value.
     """
     if size == ALL:
+        if train[pair.target].nunique() < 2:
+            raise UserError(
+                f"in all {len(train)} images of train {pair.target} is the same; add images of the other value"
+            )
         return train
     if train[list(pair.protected)].isna().any(axis=None):
         raise UserError(

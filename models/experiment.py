@@ -110,6 +110,7 @@ class Experiment:
             cache=settings.cache_folder,
             decode_size=settings.decode_size,
             min_faithfulness=settings.min_faithfulness,
+            tested=[self.lists.folder / name for name in self.lists.tables["test"].index],
             device=self.device,
         )
         self.sets = {method.label: self._sets(method) for method in self.methods}

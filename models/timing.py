@@ -11,6 +11,7 @@ from torch import nn
 from tqdm import tqdm
 
 from datasets.bias import biased_cell_sizes
+from datasets.faithful import is_listing
 from datasets.images import FaceSet, cache_file, time_reading
 from datasets.real import labelled, split_sizes
 from datasets.splits import Splits
@@ -183,6 +184,6 @@ def _existing(settings: Settings, lists: Splits, prompt_type: str) -> dict[str, 
     try:
         return cell_files(settings.synthetic_data_root, lists.pair, prompt_type)[1]
     except UserError:
-        if settings.synthetic_data_root.suffix == ".csv":
+        if is_listing(settings.synthetic_data_root):
             raise
         return {cell: [] for cell in lists.pair.cells}
