@@ -1,6 +1,5 @@
 """Files: written whole or not at all, locked by one process at a time, compared by content, named within their folder."""
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -43,6 +42,8 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
     With `wait` it waits for another holder, else it yields False. The system releases the lock when the process ends,
     however it ends. On a file system without locks it always yields True.
     """
+    import fcntl  # Windows has none: there `command_line` says so, and reading records works
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
         try:
