@@ -138,3 +138,16 @@ command_line(lambda: print("begun"))
     done = run_script(sys.executable, "-c", code)
     assert done.returncode == 2 and not done.stdout
     assert len(done.stderr.splitlines()) == 1 and "WSL" in done.stderr
+
+
+def test_train_finds_its_own_packages_first(tmp_path):
+    """Whatever Python is told of the path, and whichever `datasets` is installed besides."""
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "__init__.py").touch()
+    # stands in for the first package that train.py imports
+    (tmp_path / "pandas.py").write_text("import datasets, sys; sys.exit(datasets.__path__[0])")
+    for more in ({"PYTHONSAFEPATH": "1"}, {}):
+        variables = {**os.environ, "PYTHONPATH": str(tmp_path), **more}
+        command = [sys.executable, ROOT / "train.py"]
+        done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
+        assert done.stderr.strip() == str(ROOT / "datasets")
