@@ -32,7 +32,12 @@ def whole(path: Path, *, shared: bool = False) -> Iterator[Path]:
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file, whole or not at all; several processes may do so."""
     with whole(path, shared=True) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.write_bytes(encoded(content) if isinstance(content, str) else content)
+
+
+def encoded(text: str) -> bytes:
+    r"""Return a text as UTF-8; what a file name that isn't UTF-8 brought into it is written as \udcff."""
+    return text.encode(errors="backslashreplace")
 
 
 @contextmanager
