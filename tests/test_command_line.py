@@ -77,6 +77,13 @@ def test_a_full_disk_under_the_output_is_not_a_reader_that_went(tmp_path):
     assert done.returncode == 2 and "the disk is full" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_file_that_is_larger_than_allowed_is_a_line(tmp_path):
+    (tmp_path / "work.py").write_text(WORK.replace('"whole"', "10**6 * '.'"))
+    done = run_script("bash", "-c", f"ulimit -f 100; '{sys.executable}' work.py", cwd=tmp_path)
+    assert done.returncode == 2 and "error: a file is larger" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "record").exists()
+
+
 def test_help_that_nobody_reads_is_quiet():
     done = run_script("bash", "-c", f"set -o pipefail; '{sys.executable}' -m prompts.check --help | true")
     assert done.returncode == 0 and not done.stderr

@@ -9,7 +9,12 @@ from importlib.util import find_spec
 
 from utils.streams import keep_streams
 
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+FULL = "the disk is full"
+NO_SPACE = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EFBIG: "a file is larger than the file system or ulimit -f allows",
+}
 SAME_REQUEST = 10.0  # seconds in which further signals to stop add nothing to the first
 
 
@@ -38,7 +43,10 @@ def command_line(main: Callable[[], None]) -> None:
     except OSError as error:
         if error.errno in NO_SPACE:
             place = f" for {error.filename}" if error.filename else ""
-            _leave(f"error: the disk is full{place}; what is finished is kept: make room and run the same command", 2)
+            _leave(
+                f"error: {NO_SPACE[error.errno]}{place}; what is finished is kept: make room and run the same command",
+                2,
+            )
         if not error.filename:
             raise
         _leave(f"error: {error.filename}: {error.strerror}; mend that or choose another folder", 2)
