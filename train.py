@@ -25,6 +25,11 @@ jtt:epochs=2,weight=20. All that draw synthetic images also have ratio (of their
 prompt-type: aim-fair:ratio=0.5, synthetic-only:prompt-type=plain.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # Python leaves it out if PYTHONSAFEPATH is set
+
 import pandas as pd
 from torch import nn
 

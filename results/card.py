@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 from datasets.pairs import Pair, cell_values
 from results.rows import PROTECTED_LABELS
 from utils.errors import UserError, command_line
-from utils.files import write_whole
+from utils.files import encoded, write_whole
 from utils.metrics import hardly_learned
 from utils.records import read_record
 
@@ -79,7 +79,7 @@ def write_card(folder: Path, overwrite: bool = False) -> str:
         raise UserError(f"--run {folder}: no metrics.json; give <output>/<method>/seed_<n> of train.py")
     path, card = folder / NAME, make_card(record)
     if path.exists() and not overwrite:
-        if path.read_bytes() != card.encode():
+        if path.read_bytes() != encoded(card):
             raise Edited(f"{path} is not what its record gives, and kept; --overwrite replaces it")
         return f"model card: {path}, as it was"
     write_whole(path, card)

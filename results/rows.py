@@ -28,17 +28,16 @@ BEST = {"best random mask": tuple(MASKS), "best updated block": UPDATED, "best f
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its title, the paper's columns, its rows, a note for its readers, and what it costs at the paper's size.
+    """A table: its title, the paper's columns, its rows, and a note for its readers.
 
     A row that ends in * stands for every method that begins so and has no row of its own. A column is a pair, or a pair,
-    `SHARE` and a percentage of the real images. `cost` is an estimate.
+    `SHARE` and a percentage of the real images. The head of results/table.sh says what each table costs.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[str, ...]
     note: str = ""
-    cost: str = ""
 
     @property
     def pairs(self) -> list[str]:
@@ -62,14 +61,11 @@ TABLES = {
         "Methods that train on real images alone, and AIM-Fair",
         ("Smiling_Male", "Smiling_Young", "Young_Male"),
         BASELINES,
-        cost="126,000 images to generate (18 to 36 GPU hours, 12 GB), then ten seeds of seven trainings a pair (about 5 "
-        "hours a pair, 4 GB a seed and pair for weights)",
     ),
     "table_2": Table(
         "With a share of the real images",
         tuple(f"Smiling_Male{SHARE}{n}" for n in (50, 25, 10)),
         BASELINES,
-        cost="the synthetic images of table 1's Smiling_Male, then about 4 GPU hours",
     ),
     "table_3": Table(
         "Ways to use synthetic images",
@@ -79,7 +75,6 @@ TABLES = {
             *("linear-probe", "last-layer", "full", "surgical", "aim-fair"),
         ),
         RELATIVES_NOTE,
-        cost="42,000 images a pair to generate (6 to 12 GPU hours, 4 GB), then about 6 hours for ten seeds of a pair",
     ),
     "table_4": Table(
         "Which tensors to fine-tune",
@@ -98,7 +93,6 @@ TABLES = {
         ),
         "A row of random masks takes in all draws of one share: a seed's value is the mean of its draws, the spread is "
         "over draws and seeds. `linear-probe` is the update of the block fc. " + RELATIVES_NOTE,
-        "the synthetic images of table 3, then 18 fine-tunings a seed (about 10 GPU hours for ten seeds of a pair)",
     ),
     "table_5": Table(
         "Prompt sets, by training on their images alone",
@@ -108,21 +102,17 @@ TABLES = {
             "synthetic-only:prompt-type=contextual-without-pose",
             "synthetic-only",
         ),
-        cost="four sets of 42,000 images a pair to generate (24 to 48 GPU hours, 16 GB), then about 2 hours for ten "
-        "seeds of a pair",
     ),
     "table_6": Table(
         "Synthetic images to real ones in the balanced set",
         ("Smiling_Male",),
         ("erm", "aim-fair:ratio=0.5", "aim-fair", "aim-fair:ratio=1.5", "aim-fair:ratio=2.0"),
         "At ratio 2 the paper misprints both group accuracies of target 1; the numbers shown here are not touched by it.",
-        "the synthetic images of table 3, then about 3 GPU hours for ten seeds",
     ),
     "table_7": Table(
         "Bias of the biased synthetic set",
         ("Smiling_Male",),
         ("erm", *(f"aim-fair:bias-degree={d}" for d in ("4/6", "3/7", "2/8")), "aim-fair", "full"),
-        cost="the synthetic images of table 3, then about 3 GPU hours for ten seeds",
     ),
     "table_k": Table(
         "Tensors that each ranking keeps",
@@ -136,14 +126,12 @@ TABLES = {
             "aim-fair:top-k=auto",
         ),
         "The paper's numbers were measured off a figure, to about 0.1; its `aim-fair` keeps 55.",
-        "the synthetic images of table 3, then about 3 GPU hours for ten seeds",
     ),
     "table_blocks": Table(
         "Freezing each block in turn",
         ("Smiling_Male",),
         ("erm", *FROZEN),
         "The paper's numbers were measured off a figure, to about 0.1; it has none for the stem.",
-        "the synthetic images of table 3, then about 4 GPU hours for ten seeds",
     ),
 }
 OTHERS = "table_others"  # the page of what the columns hold besides, made from records alone

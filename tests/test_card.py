@@ -147,6 +147,14 @@ def test_what_a_user_named_is_escaped(run):
     assert body.count("```") == 8  # two blocks of Python, the command and the citation
 
 
+def test_a_file_name_that_is_not_utf8_is_written_in_ascii(run):
+    record = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps(record | {"command": "python train.py --output \udcff"}))
+    for said in ("model card", "as it was"):
+        assert said in run_here(card.main, "--run", run).stdout
+    assert r"--output \udcff" in (run / card.NAME).read_text()
+
+
 @pytest.mark.parametrize(
     ("change", "said"), [({"settings": 3}, "settings"), ({"metrics": {}}, "metrics.accuracy"), (None, "damaged")]
 )

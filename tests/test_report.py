@@ -134,10 +134,11 @@ def test_an_erm_that_has_not_learned_is_said_before_everything(toy, tmp_path):
 def test_what_a_user_named_is_escaped(toy, tmp_path):
     evil = "<script>alert(1)</script>"
     real = {"protected": [f'Ma"le{evil}'], "evil": evil}
-    put(tmp_path, toy, "erm", 100, [0.4, 0.1, 0.1, 0.4], real=real, command=evil, device=evil)
+    put(tmp_path, toy, "erm", 100, [0.4, 0.1, 0.1, 0.4], real=real, command=f"{evil} \udcff", device=evil)
     put(tmp_path, toy, f"mine:x={evil.replace('/', '-')}", 100, [0.1] * 4, real=real, commit=evil)
     text = make(tmp_path, tmp_path / "report.html")
     assert "<script" not in text and "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert r"\udcff" in text  # of a file name that is not UTF-8
 
 
 def test_real_faces_are_shown_only_where_their_terms_allow_it(toy, tmp_path):

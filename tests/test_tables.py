@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from conftest import ROOT, assert_one_line_error, run_here, run_script
 
 from datasets.celeba import read_attributes
+from datasets.real import DATASETS
 from models.choice import choose
 from results import columns, run_table, tables
 from results.columns import pack_column, read_column, with_packed
@@ -596,9 +598,17 @@ def test_a_wrong_call_of_the_table_script_is_one_line(arguments, part):
     assert_one_line_error(run_here(run_table.main, *arguments), part)
 
 
-def test_help_tells_what_each_table_costs():
-    text = run_here(run_table.main, "--help").stdout
-    assert "estimate" in text and all(table.cost and table.cost in text for table in TABLES.values())
+def test_help_names_each_table_flag_and_data_set_without_an_environment(tmp_path):
+    done = subprocess.run(
+        ["bash", ROOT / "results" / "table.sh", "3", "--help"],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and not done.stderr and "estimate" in done.stdout
+    assert all(f"  {run_table.short(name):7} {table.title}:" in done.stdout for name, table in TABLES.items())
+    flags = re.findall("--[a-z-]+", run_here(run_table.main, "--help").stdout)
+    assert all(name in done.stdout for name in {*DATASETS, *flags} - {"--help"})
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """Files: written whole or not at all, locked by one process at a time, compared by content, named within their folder."""
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -35,7 +34,12 @@ def whole(path: Path, *, shared: bool = False) -> Iterator[Path]:
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file, whole or not at all; several processes may do so."""
     with whole(path, shared=True) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.write_bytes(encoded(content) if isinstance(content, str) else content)
+
+
+def encoded(text: str) -> bytes:
+    r"""Return a text as UTF-8; what a file name that isn't UTF-8 brought into it is written as \udcff."""
+    return text.encode(errors="backslashreplace")
 
 
 @contextmanager
@@ -45,6 +49,8 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
     With `wait` it waits for another holder, else it yields False. The system releases the lock when the process ends,
     however it ends. On a file system without locks it always yields True.
     """
+    import fcntl  # Windows has none: there `command_line` says so, and reading records works
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
         try:
