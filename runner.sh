@@ -90,7 +90,7 @@ synthetic="${synthetic:-$runs/synthetic}"
 output="${output:-$runs/train/$pair}"
 cache="${cache:-$runs/cache}"
 listed=""
-if [[ "$synthetic" == *.[cC][sS][vV] ]]; then listed=1; fi
+if [[ "$synthetic" == *.[cC][sS][vV] ]] || [ -f "$synthetic" ]; then listed=1; fi
 generate=("$PYTHON" -m stable_diffusion.generate --outdir "$synthetic" ${both[@]+"${both[@]}"} ${generation[@]+"${generation[@]}"})
 train=("$PYTHON" "$AIM_FAIR_ROOT/train.py" --dataset "$dataset" ${real_data:+--real-data-path "${few:-$real_data}"} --synthetic-data-root "$synthetic"
     --output "$output" --cache "$cache" ${both[@]+"${both[@]}"} ${training[@]+"${training[@]}"})
