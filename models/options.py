@@ -16,6 +16,7 @@ from datasets.bias import parse_bias_degree
 from datasets.images import FaceSet
 from utils.arguments import non_negative_float, positive_float, positive_int, share
 from utils.errors import UserError
+from utils.records import folder_name
 
 PAPER_TOP_K, PAPER_TENSORS = 55, 62  # of ResNet-18
 AUTO_TOP_K = (40, 45, 50, 55, 60)  # the values of the paper's figure, among which top-k=auto chooses
@@ -70,11 +71,6 @@ Share = Annotated[float, share]
 TopK = Annotated[int | str, top_k]
 BiasDegree = Annotated[str, bias_degree]
 Protocol = Literal["aligned", "published"]
-
-
-def folder_name(label: str) -> str:
-    """The name of a method's folder: its label without signs that some file systems refuse."""
-    return re.sub(r"[:/]", "-", label.replace(":", "_", 1))
 
 
 @dataclass(frozen=True)

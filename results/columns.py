@@ -19,7 +19,7 @@ import pandas as pd
 from results.whole_csv import read_csv
 from utils.errors import UserError, command_line
 from utils.metrics import positive
-from utils.records import check_settings, parse_record, read_record, rerun
+from utils.records import check_alike, check_settings, folder_name, parse_record, read_record, record_folder, rerun
 
 PACKED = "records.jsonl"
 LABELS = ["name", "target", "protected"]
@@ -69,7 +69,7 @@ def read_column(folder: Path) -> Column:
     """The column in a folder, packed or as train.py wrote it.
 
     Raises `UserError`, with the file and the remedy, where one is damaged or cut off, or where the runs were tested on
-    different images.
+    different images or made with different settings.
     """
     column = _read_packed(folder) if (folder / PACKED).exists() else _read_runs(folder)
     groups = [list(record["metrics"]["group_accuracy"]) for record in column.records]
@@ -77,9 +77,14 @@ def read_column(folder: Path) -> Column:
         raise UserError(f"{folder}: the records are of different groups; keep each pair's in a folder of its own")
     for record in column.records:
         if record["method"].split(":")[0] == "aim-fair" and "top_k" not in record["settings"]:
-            place = folder / run_name(record["method"], record["seed"])
+            place = _place(folder, record)
             raise UserError(f"the record of {place} is damaged (its settings have no top_k); run it again")
+    check_alike({_place(folder, record): record for record in column.records})
     return column
+
+
+def _place(folder: Path, record: dict) -> Path:
+    return record_folder(folder, folder_name(record["method"]), record["seed"])
 
 
 def pack_column(column: Column, folder: Path) -> None:
@@ -107,7 +112,8 @@ def with_packed(column: Column, folder: Path) -> Column:
     """A column and, of the runs that are packed in `folder`, those that it lacks.
 
     Raises `UserError` where the two don't belong together: made with other settings, tested on other images, or with an erm
-    of the same seed that decides otherwise, so that their methods began with other biased models.
+    of the same seed that decides otherwise, so that their methods began with other biased models. Methods of a seed whose erm
+    is in the other place alone are refused too, since nothing tells that they began with it.
     """
     if not (folder / PACKED).exists():
         if left := [name for name in PARTS if (folder / f"{name}.csv").exists()]:
@@ -123,6 +129,7 @@ def with_packed(column: Column, folder: Path) -> Column:
             for own in list(column.runs(record["method"]).values())[:1]:
                 where = f"what is packed in {folder} ({run_name(record['method'], record['seed'])})"
                 check_settings(record["settings"], own["settings"], where)
+    _check_biased_models(column, kept, packed, folder)
     seeds = column.runs("erm").keys() & packed.runs("erm").keys() & {record["seed"] for record in kept}
     for name in LABELS + [run_name("erm", seed) for seed in sorted(seeds)]:
         if not column.predictions[name].equals(packed.predictions[name]):
@@ -141,6 +148,20 @@ def with_packed(column: Column, folder: Path) -> Column:
         _joined(column.curves, packed.curves, stays),
         _joined(column.sensitivity, packed.sensitivity, stays),
     )
+
+
+def _check_biased_models(column: Column, kept: list[dict], packed: Column, folder: Path) -> None:
+    """Raise `UserError` if a method would join an erm of its seed that isn't beside it, and so may be another one."""
+    own, other = column.runs("erm").keys(), packed.runs("erm").keys()
+    parts = ((column.records, other - own, "to be packed"), (kept, own - other, "packed"))
+    for records, elsewhere, how in parts:
+        for record in records:
+            if record["seed"] in elsewhere:
+                run, erm = run_name(record["method"], record["seed"]), run_name("erm", record["seed"])
+                raise UserError(
+                    f"{folder}: {run} is {how} without the {erm} that it began with, and the one in the other place may be another; "
+                    f"put that {erm} back beside it, or remove {run} and run it again"
+                )
 
 
 def _joined(frame: pd.DataFrame, packed: pd.DataFrame, stays: list[str]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 from utils.errors import UserError, command_line
 from utils.files import write_whole
 from utils.metrics import hardly_learned
-from utils.records import read_record
+from utils.records import check_alike, read_record
 
 MANY = 5  # methods beyond which a terminal is too narrow for a column each
 NOTE = (
@@ -62,14 +62,16 @@ def erm_warning(metrics: list[dict]) -> str:
 def read_records(runs: Path) -> dict[Path, dict]:
     """Every record under `runs` by its folder, erm first, then by method, in the order of the seeds.
 
-    Raises `UserError` where there is none or one is damaged.
+    Raises `UserError` where there is none, one is damaged, or two of one method were made with different settings.
     """
     records = {path.parent: read_record(path.parent) for path in runs.glob("*/seed_*/metrics.json")}
     if not records:
         raise UserError(f"no record (*/seed_*/metrics.json) in {runs}")
-    return dict(
+    records = dict(
         sorted(records.items(), key=lambda item: (item[1]["method"] != "erm", item[1]["method"], item[1]["seed"]))
     )
+    check_alike(records)
+    return records
 
 
 def by_methods(records: dict[Path, dict]) -> dict[str, list[dict]]:

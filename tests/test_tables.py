@@ -48,7 +48,7 @@ def put(column, method, seed, errors, val=0.8, held_out=None, **settings):
     record = {"method": method, "seed": seed, "metrics": fairness_metrics(TARGET, PROTECTED, prediction)}
     record |= {
         "val_metrics": {"accuracy": val},
-        "settings": {"top_k": 55} | settings,
+        "settings": ({} if method == "erm" else {"top_k": 55}) | settings,
         "command": "python train.py",
         "device": "d",
     }
@@ -166,6 +166,40 @@ def test_runs_of_other_settings_are_not_packed_together(records, tmp_path):
     shutil.rmtree(folder / "full")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {"image_size": 999}}))
     with pytest.raises(UserError, match="erm/.*image_size"):
+        with_packed(read_column(folder), out)
+
+
+def test_seeds_of_other_settings_are_refused_before_they_are_packed_or_shown(records, tmp_path):
+    folder = records / "toy" / "Smiling_Male"
+    pack_column(read_column(folder), tmp_path / "packed" / "toy" / "Smiling_Male")
+    packed = tmp_path / "packed" / "toy" / "Smiling_Male" / "records.jsonl"
+    lines = [json.loads(line) for line in packed.read_text().splitlines()]
+    (found,) = (line for line in lines if (line["method"], line["seed"]) == ("full", 200))
+    found["settings"]["lr"] = 0.5
+    packed.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "full" / "seed_200" / "metrics.json").write_text(json.dumps(found))
+    for runs in (records, tmp_path / "packed"):
+        place = runs / "toy" / "Smiling_Male" / "full"
+        said = f"{place / 'seed_200'} and {place / 'seed_100'} were made with different settings (lr: 0.5 and None)"
+        assert_one_line_error(remake(runs, tmp_path / "out"), said, "a folder of its own")
+        with pytest.raises(UserError, match="different settings"):
+            read_column(runs / "toy" / "Smiling_Male")
+
+
+@pytest.mark.parametrize("place", ["to be packed", "packed"])
+def test_methods_do_not_join_the_biased_model_of_another_place(records, tmp_path, place):
+    """What lost its own erm would be compared with one that it may not have begun with, though their settings agree."""
+    folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
+    whole = shutil.copytree(folder, tmp_path / "whole")
+    if place == "to be packed":
+        pack_column(read_column(folder), out)
+        shutil.rmtree(folder / "erm" / "seed_100")
+    else:
+        shutil.rmtree(folder / "erm" / "seed_100")
+        pack_column(read_column(folder), out)
+        folder = whole
+        shutil.rmtree(folder / "full")
+    with pytest.raises(UserError, match=rf"seed_100 is {place} without the erm/seed_100 .*put that erm/seed_100 back"):
         with_packed(read_column(folder), out)
 
 
