@@ -166,6 +166,7 @@ class Experiment:
             content |= batches_used(outcome.tables)
             begun = {key: value for key, value in run.unfinished.begun.items() if content.get(key) != value}
             content |= {"begun": begun} if begun and run.unfinished.spent else {}
+            content["protected_labels"] = method.protected_labels(self.settings.select_by)
             content = {"method": method.label, "seed": run.seed, **content, "settings": asked}
             tables = {"curve": pd.DataFrame(outcome.curve), **predictions, **outcome.tables}
             weights = {name: tensor.cpu().contiguous() for name, tensor in outcome.model.state_dict().items()}

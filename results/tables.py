@@ -24,9 +24,10 @@ from results.intervals import (
     pooled,
     statistics,
 )
-from results.rows import FROM, PAGES, PROTECTED_LABELS, columns_of, expand_rows, read_paper, row_label, row_runs
+from results.remarks import may_be_best, remarks
+from results.rows import FROM, PAGES, columns_of, expand_rows, read_paper, row_label, row_runs
+from results.summary import erm_warning
 from utils.errors import UserError, command_line
-from utils.metrics import hardly_learned
 
 MISSING = "–"
 COMPARED = ("ACC", "WST", "EO")  # metrics whose difference to ERM is shown
@@ -37,8 +38,9 @@ and their spread are of the seeds' values; WST and STD are of the group accuraci
 paper, and their spread is of the seeds' own. The differences to ERM have 95 % intervals for other seeds and other \
 test images, from the seeds that both rows have (`results/intervals.py`, which says how far they cover in \
 simulation; one seed: for other images alone). Noise lowers WST and raises EO and STD; the intervals correct for \
-part of that and are not centred on the difference shown. Bold: best of the rows that don't train on protected \
-labels, where the interval of its difference to the second best excludes 0. That holds for each number alone: of a \
+part of that and are not centred on the difference shown. Bold: best of the rows that take no protected labels \
+of real images beyond ERM's and whose answers depend on the target in every seed, where the interval of its \
+difference to the second best excludes 0. That holds for each number alone: of a \
 hundred where no row is better, up to about five would be bold by chance. – : not run, or not printed in the paper. \
 The rows "best ..." and top-k=auto choose for each seed without the test set, by accuracy on real val and equalized \
 odds on held-out synthetic images (`models/choice.py`); how the paper chose its best is not stated."""
@@ -48,7 +50,8 @@ odds on held-out synthetic images (`models/choice.py`); how the paper chose its 
 class Entry:
     """A row of a table in one column, in percent: `ours[metric]` is (value, spread), `change[metric]` (value, low, high).
 
-    `n` counts seeds; `runs` is more than that where a seed has several draws.
+    `n` counts seeds; `runs` is more than that where a seed has several draws. `said` is what `results.remarks` says of them,
+    None if there are none; `may_be_best` whether they may be marked.
     """
 
     row: str
@@ -58,6 +61,8 @@ class Entry:
     change: dict[str, tuple[float, float, float]]
     marked: frozenset[str] = frozenset()
     runs: int = 0
+    said: tuple[str, ...] | None = None
+    may_be_best: bool = True
 
 
 def main() -> None:
@@ -131,8 +136,10 @@ def make_entries(rows: list[str], column: Column, accuracies: GroupAccuracies, p
             if row != "erm":
                 found = difference(accuracies, runs, places("erm", column))
                 change = {key: tuple(100 * value for value in found[key]) for key in COMPARED if key in found}
-        count = sum(map(len, runs.values()))
-        entries.append(Entry(row, len(runs), ours, paper.get(row, {}), change, runs=count))
+        found = [column.records[place] for part in runs.values() for place in part]
+        said, best = tuple(remarks(found)) if found else None, may_be_best(found, list(column.runs("erm").values()))
+        own = {"runs": len(found), "said": said, "may_be_best": best}
+        entries.append(Entry(row, len(runs), ours, paper.get(row, {}), change, **own))
     return entries
 
 
@@ -151,7 +158,7 @@ def mark(entries: list[Entry], column: Column, accuracies: GroupAccuracies) -> l
     marked = {entry.row: set() for entry in entries}
     for metric in METRICS:
         sign = -1 if metric in LOWER_IS_BETTER else 1
-        ranked = [entry for entry in entries if entry.ours and entry.row != PROTECTED_LABELS]
+        ranked = [entry for entry in entries if entry.ours and entry.may_be_best]
         ranked.sort(key=lambda entry: -sign * entry.ours[metric][0])
         if len(ranked) > 1:
             best, second = (places(entry.row, column) for entry in ranked[:2])
@@ -163,10 +170,11 @@ def mark(entries: list[Entry], column: Column, accuracies: GroupAccuracies) -> l
 
 
 def warning(column: Column, entries: list[Entry]) -> str:
-    """What to say before a column whose ERM has hardly learned its task; "" where it has."""
-    found = next((entry.ours["ACC"][0] / 100 for entry in entries if entry.row == "erm" and entry.ours), None)
-    hardly = found is not None and hardly_learned(found, column.records[0]["metrics"]["group_count"])
-    return f"**{hardly} This column shows that its rows run, and says nothing of the methods.**" if hardly else ""
+    """What to say before a column whose ERM has hardly learned its task or is hardly biased; else ""."""
+    shown = any(entry.row == "erm" and entry.ours for entry in entries)
+    nothing = " This column shows that its rows run, and says nothing of the methods."
+    said = shown and erm_warning([record["metrics"] for record in column.runs("erm").values()], nothing)
+    return f"**{said}**" if said else ""
 
 
 def as_markdown(name: str, parts: dict[str, list[Entry]], warnings: dict[str, str]) -> str:
@@ -178,7 +186,7 @@ def as_markdown(name: str, parts: dict[str, list[Entry]], warnings: dict[str, st
         lines += ["", f"## {column}", *(["", warnings[column]] if warnings.get(column) else [])]
         lines += ["", _row(heads), _row(["---"] * len(heads))]
         for entry in entries:
-            cells = [row_label(entry.row), _count(entry)]
+            cells = [row_label(entry.row, entry.said), _count(entry)]
             for key in METRICS:
                 value = _ours(entry.ours.get(key))
                 value = f"**{value}**" if key in entry.marked else value
@@ -215,7 +223,7 @@ def as_latex(parts: dict[str, list[Entry]], warnings: dict[str, str]) -> str:
         lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{{_escape(column)}}} \\"]
         lines += [f"% {warnings[column].strip('*')}"] if warnings.get(column) else []
         for entry in entries:
-            cells = [_escape(row_label(entry.row))]
+            cells = [_escape(row_label(entry.row, entry.said))]
             for key in METRICS:
                 value = _ours(entry.ours.get(key)).replace("±", r"$\pm$").replace(MISSING, "--")
                 value = rf"\textbf{{{value}}}" if key in entry.marked else value

@@ -389,6 +389,65 @@ def test_only_what_the_intervals_tell_apart_is_marked(records):
     assert marked(["erm", "aim-fair"])["aim-fair"] >= {"ACC", "WST", "EO"}
 
 
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (
+            "group-dro:protocol=published",
+            "trains on protected labels; chooses its epoch by protected labels of val",
+        ),
+        ("group-dro:step-size=0.1", "trains on protected labels"),
+        ("jtt:protocol=published", "chooses its epoch by protected labels of val"),
+        ("repair", "counts protected labels of train"),
+        ("jtt", ""),
+    ],
+)
+def test_what_takes_protected_labels_is_called_so_and_never_marked(tmp_path, method, said):
+    folder = tmp_path / "Smiling_Male"
+    for seed in (100, 200):
+        put(folder, "erm", seed, [10, 1, 1, 12])
+        put(folder, "aim-fair", seed, [6, 6, 6, 6])
+        put(folder, method, seed, [1, 1, 1, 1])
+    column = read_column(folder)
+    accuracies = column_accuracies(column)
+    entries = {
+        e.row: e for e in mark(make_entries(["erm", "aim-fair", method], column, accuracies, {}), column, accuracies)
+    }
+    text = as_markdown("table_1", {"Smiling_Male": list(entries.values())}, {})
+    assert (f"| {method} ({said}) |" if said else f"| {method} |") in text and (method in text)
+    assert bool(entries[method].marked) == (not said)
+
+
+def test_rows_of_one_kind_of_choice_are_marked_among_themselves(tmp_path):
+    """With --select-by worst-group ERM takes val's labels too: what takes no others is compared with its like."""
+    folder, by_groups = tmp_path / "Smiling_Male", {"select_by": "worst-group"}
+    for seed in (100, 200):
+        put(folder, "erm", seed, [10, 1, 1, 12], **by_groups)
+        put(folder, "jtt:protocol=published", seed, [1, 1, 1, 1], **by_groups)
+        put(folder, "group-dro", seed, [0, 0, 0, 0], **by_groups)
+        put(folder, "full", seed, [6, 2, 2, 6], biased_model=by_groups)
+    column = read_column(folder)
+    accuracies = column_accuracies(column)
+    entries = mark(make_entries(column.methods, column, accuracies, {}), column, accuracies)
+    assert {entry.row for entry in entries if entry.marked} == {"jtt:protocol=published"}
+
+
+@pytest.mark.parametrize(("errors", "blind"), [([0, 0, 25, 25], True), ([24, 24, 1, 1], True), ([2, 2, 18, 18], False)])
+def test_a_classifier_that_answers_alike_is_called_so_and_never_marked(tmp_path, errors, blind):
+    """One seed is enough: the mean of the odds is small for nothing."""
+    folder = tmp_path / "Smiling_Male"
+    for seed in (100, 200):
+        put(folder, "erm", seed, [10, 1, 1, 12])
+        put(folder, "full", seed, [1, 8, 8, 1])
+        put(folder, "cvar-dro", seed, errors if seed == 200 else [5, 5, 5, 5])
+    column = read_column(folder)
+    accuracies = column_accuracies(column)
+    entries = mark(make_entries(["erm", "full", "cvar-dro"], column, accuracies, {}), column, accuracies)
+    assert entries[2].ours["EO"][0] < 10 and ("EO" in entries[2].marked) == (not blind)
+    text = as_markdown("table_1", {"Smiling_Male": entries}, {})
+    assert ("| cvar-dro (seed 200 answers alike whether the target is there or not) |" in text) == blind
+
+
 def test_the_best_of_its_own_seeds_is_not_marked_where_shared_seeds_say_otherwise(tmp_path):
     column = tmp_path / "Smiling_Male"
     for seed in (100, 200):

@@ -166,7 +166,7 @@ def settings_table(columns: dict[str, Column], notes: dict[str, dict], chosen: d
                 name = "–" if method in (*UNTUNED, *FROM_START) else name
                 name += f" (diverged: seed {', '.join(map(str, lost))})" if lost else ""
                 found = entries[setting].get(method)
-                rows.append((row_label(method), name, *(numbers(found) if found else ["–"] * 6)))
+                rows.append((row_label(method, found and found.said), name, *(numbers(found) if found else ["–"] * 6)))
     return as_table(rows)
 
 
