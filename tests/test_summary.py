@@ -62,6 +62,31 @@ def test_a_model_that_has_hardly_learned_its_task_is_said(tmp_path):
     assert "hardly learned" in (tmp_path / "summary.md").read_text()
 
 
+def test_what_has_to_be_said_of_methods_stands_below_the_table(tmp_path):
+    counts = {"group_count": dict.fromkeys(GROUPS, 1000)}
+    for seed in (100, 200):
+        put(tmp_path, "erm", seed, metrics([0.7, 0.9, 0.9, 0.7]) | counts)
+        put(tmp_path, "group-dro:protocol=published", seed, metrics([0.8, 0.8, 0.8, 0.8]) | counts)
+        put(tmp_path, "cvar-dro", seed, metrics([1.0, 1.0, 0.0, 0.0] if seed == 200 else [0.7, 0.9, 0.9, 0.7]) | counts)
+    said = [
+        "cvar-dro: seed 200 answers alike whether the target is there or not.",
+        "group-dro:protocol=published: trains on protected labels; chooses its epoch by protected labels of val.",
+    ]
+    assert write_summary(tmp_path).splitlines()[-2:] == said
+    assert all(f"**{text}**" in (tmp_path / "summary.md").read_text().splitlines() for text in said)
+
+
+def test_an_erm_that_is_hardly_biased_is_said(tmp_path):
+    put(
+        tmp_path,
+        "erm",
+        100,
+        metrics([0.88, 0.9, 0.9, 0.88], odds=(0.02, 0.02)) | {"group_count": dict.fromkeys(GROUPS, 900)},
+    )
+    assert "is 2.0 points; below 5.0" in write_summary(tmp_path).splitlines()[-1]
+    assert "next to nothing to repair.**" in (tmp_path / "summary.md").read_text()
+
+
 @pytest.mark.parametrize("count", [None, {"0_0": None}, dict.fromkeys(GROUPS, "a"), 3])
 def test_a_damaged_count_is_one_line(tmp_path, count):
     put(tmp_path, "erm", 100, metrics([0.5, 0.9, 0.9, 0.7]) | {"group_count": count})
