@@ -5,7 +5,15 @@ from fairlearn.metrics import MetricFrame, equalized_odds_difference
 from sklearn.metrics import accuracy_score
 
 from datasets.pairs import cells_of
-from utils.metrics import GROUPS, answers_alike, blind_accuracy, fairness_metrics, hardly_biased, positive
+from utils.metrics import (
+    GROUPS,
+    answers_alike,
+    blind_accuracy,
+    fairness_metrics,
+    hardly_biased,
+    hardly_learned,
+    positive,
+)
 
 
 @pytest.fixture
@@ -144,3 +152,17 @@ def test_chance_alone_rarely_makes_an_unbiased_erm_count_as_biased():
         odds = max(abs(accuracies[0] - accuracies[1]), abs(accuracies[2] - accuracies[3]))
         found += not hardly_biased(odds, dict(zip(GROUPS, accuracies)), counts)
     assert found < 60  # of two gaps one is beyond two standard errors in 9 %
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "counts", "learned"),
+    [
+        (0.59, (100, 100, 100, 100), False),
+        (0.61, (100, 100, 100, 100), True),
+        (0.94, (920, 920, 80, 80), True),
+        (0.92, (920, 920, 80, 80), False),
+    ],
+)
+def test_a_rare_target_can_be_learned_too(accuracy, counts, learned):
+    """Where "no" alone is right in 92 %, no classifier can be right ten points more often."""
+    assert (hardly_learned(accuracy, dict(zip(GROUPS, counts))) == "") == learned
