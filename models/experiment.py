@@ -15,12 +15,11 @@ from datasets.images import FaceSet, check_some, fingerprint
 from datasets.real import fingerprints, labelled, load_faces, read_lists
 from datasets.synthetic import SyntheticImages, SyntheticSets
 from models.batches import evaluate, predict
-from models.choice import choose
 from models.classifier import head_names, new_classifier, outline
 from models.methods import of_network
 from models.options import Method, candidates, count_of, counted, parse_method, with_candidates
 from models.ranking import batches_used
-from models.recorded import check_output, method_settings
+from models.recorded import adopt_best, check_output, method_settings
 from models.run import Outcome, Run
 from models.selection import check_top_k
 from models.settings import Settings
@@ -34,7 +33,6 @@ from utils.files import locked
 from utils.metrics import fairness_metrics, positive
 from utils.records import (
     ROOT,
-    adopt_record,
     check_settings,
     environment,
     read_record,
@@ -234,20 +232,6 @@ def train_method(method: Method, run: Run, sets: SyntheticSets | None) -> Outcom
             f"method {method.name} gave a {type(outcome).__name__}, not what run.pre_train or run.fine_tune gives"
         )
     return outcome
-
-
-def adopt_best(output: Path, choices: list[Method], method: Method, seed: int, settings: dict) -> None:
-    """Record as `method` the best of the recorded `choices`, chosen without the test set: see `models.choice`."""
-    folders = [record_folder(output, choice.folder, seed) for choice in choices]
-    found = [read_record(folder, "val_metrics.accuracy", "held_out_metrics.equalized_odds") for folder in folders]
-    accuracy = [record["val_metrics"]["accuracy"] for record in found]
-    odds = [record["held_out_metrics"]["equalized_odds"] for record in found]
-    best = choose(accuracy, odds)
-    ks = [choice.options["top-k"] for choice in choices]
-    table = pd.DataFrame({"top_k": ks, "val_accuracy": accuracy, "held_out_equalized_odds": odds})
-    content = {**found[best], "method": method.label, "settings": settings, "chosen_top_k": ks[best]}
-    adopt_record(folders[best], record_folder(output, method.folder, seed), content, {"top_k": table})
-    print(f"seed {seed}: top-k {ks[best]} chosen")
 
 
 def _predictions(faces: FaceSet, logits: np.ndarray) -> pd.DataFrame:

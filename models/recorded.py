@@ -1,14 +1,17 @@
-"""What a record keeps of how it was made, and whether the records in an output fit what is asked for now."""
+"""What a record keeps of how it was made, whether the records in an output fit what is asked for now, and the choice among them."""
 
 from pathlib import Path
 
+import pandas as pd
+
 from datasets.images import FaceSet, fingerprint
 from datasets.synthetic import SyntheticSets
+from models.choice import choose
 from models.options import Method
 from models.settings import Settings
 from utils.checkpoint import check_unfinished
 from utils.errors import UserError
-from utils.records import check_settings, of_biased_model, read_record, record_folder
+from utils.records import adopt_record, check_settings, of_biased_model, read_record, record_folder
 
 NEED_SYNTHETIC = ("synthetic_data", "unfaithful_left_out", "held_out_synthetic")  # known once those images are there
 
@@ -63,3 +66,17 @@ def check_output(output: Path, asked: dict[str, dict], of_erm: dict, seeds: tupl
     for method, settings in asked.items():
         for seed in seeds:
             check_unfinished(record_folder(output, method, seed), settings, besides)
+
+
+def adopt_best(output: Path, choices: list[Method], method: Method, seed: int, settings: dict) -> None:
+    """Record as `method` the best of the recorded `choices`, chosen without the test set: see `models.choice`."""
+    folders = [record_folder(output, choice.folder, seed) for choice in choices]
+    found = [read_record(folder, "val_metrics.accuracy", "held_out_metrics.equalized_odds") for folder in folders]
+    accuracy = [record["val_metrics"]["accuracy"] for record in found]
+    odds = [record["held_out_metrics"]["equalized_odds"] for record in found]
+    best = choose(accuracy, odds)
+    ks = [choice.options["top-k"] for choice in choices]
+    table = pd.DataFrame({"top_k": ks, "val_accuracy": accuracy, "held_out_equalized_odds": odds})
+    content = {**found[best], "method": method.label, "settings": settings, "chosen_top_k": ks[best]}
+    adopt_record(folders[best], record_folder(output, method.folder, seed), content, {"top_k": table})
+    print(f"seed {seed}: top-k {ks[best]} chosen")

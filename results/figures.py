@@ -81,9 +81,7 @@ def accuracy_and_odds(column: Column) -> Figure | None:
     return figure
 
 
-def name_points(
-    axes: plt.Axes, named: list[str], points: dict[str, tuple], names: dict[str, str] | None = None
-) -> None:
+def name_points(axes: plt.Axes, named: list[str], points: dict[str, tuple], names: dict | None = None) -> None:
     """Write names at their points, or other `names`, where they cover no `points` and no name and stay within the axes.
 
     Right of them first, then of the others as many as possible left, below and above.
