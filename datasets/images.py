@@ -155,9 +155,16 @@ def time_reading(
 ) -> tuple[np.ndarray, float]:
     """A few of the images, evenly spread, as `decode_images` reads them: uint8 (n, height, width, 3); and seconds an image."""
     chosen, start = _spread(paths, number), time.perf_counter()
+    return read_images(chosen, size, box), (time.perf_counter() - start) / len(chosen)
+
+
+def read_images(paths: list[Path], size: int | None = None, box: tuple[float, ...] = WHOLE) -> np.ndarray:
+    """The images as `decode_images` reads them, without a cache. Raises `UserError` as it does."""
     with quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        images = np.stack(list(pool.map(lambda path: _read(path, size, box), chosen)))
-    return images, (time.perf_counter() - start) / len(chosen)
+        images = list(pool.map(lambda path: _read(path, size, box), paths))
+    for path, image in zip(paths, images, strict=True):
+        _check_shape(path, image, paths[0], images[0])
+    return np.stack(images)
 
 
 def check_some(paths: list[Path], size: int | None = None, box: tuple[float, ...] = WHOLE, number: int = 32) -> None:
@@ -223,10 +230,15 @@ def _read(path: Path, size: int | None, box: tuple[float, ...]) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR) if size else image)
 
 
+def in_fingerprint(number: int) -> np.ndarray:
+    """The places of the images, of so many, whose pixels are in a fingerprint: int64."""
+    return np.arange(0, number, max(1, number // 64))
+
+
 def fingerprint(faces: FaceSet) -> str:
     """A short name for the content of a set: of all names and labels and of some of the pixels."""
     digest = hashlib.sha256(os.fsencode("\n".join(faces.names)))
     digest.update(np.stack([faces.target, faces.protected]).tobytes())
-    [(some, _)] = faces.take(np.arange(0, len(faces), max(1, len(faces) // 64)))
+    [(some, _)] = faces.take(in_fingerprint(len(faces)))
     digest.update(some.cpu().numpy().tobytes())
     return f"{len(faces)} images, {digest.hexdigest()[:12]}"

@@ -1,6 +1,7 @@
 """The real images of a run, from any of the known data sets: which pair, where the images lie, what each split holds."""
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 from datasets import celeba, custom, parquet, toy, utkface
 from datasets.bias import largest_biased_size
 from datasets.celeba import biased_subset, cell_names, check_images
-from datasets.images import WHOLE, FaceSet, decode_images
+from datasets.images import WHOLE, FaceSet, decode_images, fingerprint, in_fingerprint, read_images
 from datasets.pairs import Pair
 from datasets.reading import caught, together
 from datasets.splits import ALL, LARGEST, Splits, check_splits
@@ -54,6 +55,17 @@ def load_faces(lists: Splits, settings) -> dict[str, FaceSet]:
 
     faces = dict(zip(lists.tables, together(map(caught(load), lists.tables)), strict=True))
     return {split: images.on(settings.compute.device) for split, images in faces.items()}
+
+
+def fingerprints(lists: Splits, settings) -> dict[str, str]:
+    """The fingerprint of each split as `load_faces` would give it, from the few images that are in it."""
+    sizes, found = split_sizes(lists, settings), {}
+    for split, table in lists.tables.items():
+        places, rows = in_fingerprint(len(table)), np.zeros(len(table), np.int64)
+        pixels = read_images([lists.folder / name for name in table.index[places]], sizes[split], settings.real_crop)
+        rows[places] = np.arange(len(places))
+        found[split] = fingerprint(replace(labelled(pixels, table, lists.pair), rows=rows))
+    return found
 
 
 def split_sizes(lists: Splits, settings) -> dict[str, int | None]:

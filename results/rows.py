@@ -2,17 +2,18 @@
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.choice import choose
 from results.columns import Column
+from results.remarks import labels_of_name
 
 PAPER = Path(__file__).parent / "paper.json"
-PROTECTED_LABELS = "group-dro"  # trains on protected labels: never marked as the best
 PUBLISHED = {"maple": "MAPLE", "diga": "DiGA"}  # rows of which only the paper's number is known
 RELATIVES = ("ffr", "last-layer", "surgical")  # rows that the paper's tables don't have
-BASELINES = ("erm", "cvar-dro", "eiil", "lff", "jtt", *PUBLISHED, "aim-fair", PROTECTED_LABELS)
+BASELINES = ("erm", "cvar-dro", "eiil", "lff", "jtt", *PUBLISHED, "aim-fair", "group-dro")
 RELATIVES_NOTE = "A row marked as not the paper's is a near relative, from its own paper (`models/methods/`)."
 SHARE = "_real-"  # in the name of a column that trains on a share of the real images
 FROM = "_from-"  # in the name of a column that tells where its unbiased images come from
@@ -141,8 +142,7 @@ PAGES = {
         "Methods that stand in no table of the paper",
         (),
         ("erm", "aim-fair"),
-        "Made from every record that has no row in another table; `erm` and `aim-fair` are there to compare with. Whether "
-        "a method trains on protected labels isn't looked at here.",
+        "Made from every record that has no row in another table; `erm` and `aim-fair` are there to compare with.",
     ),
 }
 
@@ -211,10 +211,11 @@ def best_runs(rows: tuple[str, ...], column: Column) -> dict[int, dict]:
     return chosen
 
 
-def row_label(row: str) -> str:
-    """How a row is called in a table."""
+def row_label(row: str, said: Iterable[str] | None = None) -> str:
+    """How a row is called in a table, with what is `said` of its runs (`results.remarks`), or of the method if it wasn't run."""
     if row in PUBLISHED:
         return f"{PUBLISHED[row]} (published number)"
     if row.partition(":")[0] in RELATIVES:
         return f"{row} (not the paper's)"
-    return f"{row} (trains on protected labels)" if row == PROTECTED_LABELS else row
+    said = "; ".join(labels_of_name(row).values() if said is None else said)
+    return f"{row} ({said})" if said else row

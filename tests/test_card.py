@@ -114,6 +114,26 @@ def test_a_biased_or_blind_model_is_called_so(toy, tmp_path):
     assert "**This model is right in" in text and "hardly learned its task" in text and "This is a biased" not in text
 
 
+@pytest.mark.parametrize(
+    ("method", "real", "said"),
+    [
+        (
+            "group-dro:protocol=published",
+            (),
+            "the method trains on protected labels; chooses its epoch by protected labels of val.",
+        ),
+        ("repair", (), "the method counts protected labels of train."),
+        ("aim-fair", {"select_by": "worst-group"}, "the method chooses its epoch by protected labels of val."),
+        ("full", (), "not trained on, as far as the method says."),
+    ],
+)
+def test_the_card_says_which_protected_labels_were_taken(toy, tmp_path, method, real, said):
+    text = make_card(json.loads((put(tmp_path, toy, method, 1, SHARES, real=real) / "metrics.json").read_text()))
+    assert f"- Protected labels of real images: {said}\n" in text and "answers alike" not in text
+    text = make_card(json.loads((put(tmp_path, toy, method, 2, [0, 0, 1, 1], real=real) / "metrics.json").read_text()))
+    assert "**It answers alike whether the target is there or not, so its equalized odds say nothing.**" in text
+
+
 def test_an_edited_card_is_kept(run):
     run_here(card.main, "--run", run)
     mine = (run / "README.md").read_text() + "\nMy own words.\n"

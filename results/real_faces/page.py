@@ -19,6 +19,7 @@ import pandas as pd
 
 from models.choice import choose
 from results.columns import LABELS, Column, column_folders, pack_column, read_column, run_name, with_packed
+from results.entries import warning
 from results.figures import write_figures
 from results.real_faces.evidence import diverged
 from results.real_faces.figures import write_drawings
@@ -47,7 +48,7 @@ from results.real_faces.tables import (
     side_by_side,
 )
 from results.rows import FROM
-from results.tables import warning, write_tables
+from results.tables import write_tables
 from utils.errors import UserError, command_line
 from utils.files import write_whole
 

@@ -10,13 +10,13 @@ from scipy.stats import spearmanr
 from models.choice import choose
 from models.options import AUTO_TOP_K
 from results.columns import Column, read_column
+from results.entries import Entry, column_accuracies, make_entries, places
 from results.figures import sweeps_k
 from results.intervals import difference
 from results.real_faces.figures import rank_correlations
 from results.real_faces.studies import ERM, FROM_START, GRID, LIKE_AIM_FAIR, PAPER, TUNED, UNTUNED
 from results.rows import FROM, row_label
 from results.table_text import MISSING, SHOWN, as_table, shown, shown_change, together
-from results.tables import Entry, column_accuracies, make_entries, places
 
 COLUMNS, CHANGES = ("ACC", "WST", "WST by seed", "EO"), ("ACC", "EO")
 HEADINGS = ("method", "settings", "n", *(SHOWN[key] for key in COLUMNS), *(f"{key} to ERM" for key in CHANGES))
@@ -180,7 +180,13 @@ def settings_table(columns: dict[str, Column], notes: dict[str, dict], chosen: d
                 name = "–" if method in (*UNTUNED, *FROM_START) else name
                 name += f" (diverged: seed {', '.join(map(str, lost))})" if lost else ""
                 found = entries[setting].get(method)
-                rows.append((row_label(method), name, *(numbers(found) if found else [MISSING] * (len(HEADINGS) - 2))))
+                rows.append(
+                    (
+                        row_label(method, found and found.said),
+                        name,
+                        *(numbers(found) if found else [MISSING] * (len(HEADINGS) - 2)),
+                    )
+                )
     return as_table(rows)
 
 
