@@ -10,13 +10,11 @@ fine-tunes on a few real images of the target domain, and the schedule is that o
 criterion, Auto-SNR, which freezes layers by a threshold, isn't here.
 """
 
-from dataclasses import replace
-
 import torch
 from torch import nn
 
 from datasets.synthetic import SyntheticSets
-from models.batches import train_batches
+from models.batches import of_mean_gradients, train_batches
 from models.methods.fine_tuning import names_of
 from models.run import Outcome, Run
 from models.selection import Gradients, mean_gradients
@@ -25,7 +23,7 @@ from utils.seeds import torch_generator
 
 def surgical(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
     """Fine-tune all tensors, each at the learning rate times its relative gradient norm."""
-    compute = replace(run.settings.compute, keep_last_batch=False)  # a short one would weigh too much
+    compute = of_mean_gradients(run.settings.compute)
 
     def shares(model: nn.Module, epoch: int) -> dict[str, float]:
         # a stream of its own for each epoch: the training's draws stay those of `full`, and a resumed one repeats them
