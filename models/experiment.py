@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save as safetensors_bytes
 
 from datasets.images import FaceSet, check_some, fingerprint
 from datasets.real import load_faces, read_lists
@@ -25,11 +24,12 @@ from models.selection import check_top_k
 from models.settings import Settings
 from models.tensorboard import check_tensorboard
 from models.training import batch_norms, memory_named
-from models.weights import content_of
+from models.weights import as_safetensors, content_of
 from utils.arguments import be_deterministic
 from utils.checkpoint import Unfinished
 from utils.errors import UserError
 from utils.files import locked
+from utils.machine import check_compile
 from utils.metrics import fairness_metrics, positive
 from utils.records import (
     ROOT,
@@ -83,6 +83,8 @@ class Experiment:
         ks = {method.options["top-k"] for method in self.methods if "top-k" in method.options} - {"auto"}
         for k in ks:
             check_top_k(k, self.tensors)
+        if settings.compile:  # last: it takes seconds
+            check_compile(self.device)
         if ks and settings.top_k is None and settings.network != "resnet18":
             k = self.flags["top-k"]
             print(f"{settings.network}: --top-k {k} of {self.tensors} tensors, the paper's share", flush=True)
@@ -162,8 +164,8 @@ class Experiment:
             content |= {"begun": begun} if begun and run.unfinished.spent else {}
             content = {"method": method.label, "seed": run.seed, **content, "settings": asked}
             tables = {"curve": pd.DataFrame(outcome.curve), **predictions, **outcome.tables}
-            weights = {name: tensor.cpu().contiguous() for name, tensor in outcome.model.state_dict().items()}
-            write_record(folder, content, tables, lambda path: path.write_bytes(safetensors_bytes(weights)))
+            weights = as_safetensors(outcome.model)
+            write_record(folder, content, tables, lambda path: path.write_bytes(weights))
             run.unfinished.remove()
 
     def _sets(self, method: Method) -> SyntheticSets | None:

@@ -127,6 +127,12 @@ def _write_tables(partial: Path, metrics: dict, tables: dict[str, "pd.DataFrame"
     (partial / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
 
 
+OLDER = {  # what a record says that lacks a setting, and the remedy
+    "drop_last": "it is from before an epoch's last short batch was left out: add --keep-last-batch, or ",
+    "inputs": "it is from before this network's inputs were scaled once, not twice: ",
+}
+
+
 def check_settings(found: dict, asked: dict, where: Path) -> None:
     """Raise `UserError`, naming the differences, where a record was made with other settings.
 
@@ -139,8 +145,7 @@ def check_settings(found: dict, asked: dict, where: Path) -> None:
     keys = sorted((found.keys() | asked.keys()) - {name if content in found and content in asked else content})
     differences = [f"{k}: {found.get(k)!r} there, {asked.get(k)!r} asked" for k in keys if found.get(k) != asked.get(k)]
     if differences:
-        older = asked.get(f"{inside}drop_last") and f"{inside}drop_last" not in found
-        hint = "it is from before an epoch's last short batch was left out: add --keep-last-batch, or " if older else ""
+        hint = "".join(hint for key, hint in OLDER.items() if asked.get(inside + key) and inside + key not in found)
         raise UserError(
             f"{where} was made with other settings ({'; '.join(differences)}); {hint}choose another --output"
         )
