@@ -68,8 +68,13 @@ def head_names(model: nn.Module, network: str) -> tuple[str, ...]:
 
 
 def linear_head(model: nn.Module, network: str) -> nn.Linear:
-    """The last layer of a network. Raises `UserError` where it is not linear with one output and a bias."""
-    name = head_names(model, network)[0].rstrip(".")
+    """The last layer of a network. Raises `UserError` unless it is one alone, linear with one output and a bias."""
+    names = [name.rstrip(".") for name in head_names(model, network)]
+    if len(names) > 1:  # their outputs are combined: one fitted alone would be another network
+        raise UserError(
+            f"--network {network}: has {len(names)} last layers, {' and '.join(names)}; last-layer takes one"
+        )
+    [name] = names
     found = model.get_submodule(name)
     if not isinstance(found, nn.Linear) or found.out_features != 1 or found.bias is None:
         raise UserError(f"--network {network}: its last layer, {name}, is no nn.Linear with one output and a bias")

@@ -15,7 +15,7 @@ from datasets.real import load_faces, read_lists
 from datasets.synthetic import SyntheticImages, SyntheticSets
 from models.batches import evaluate, predict
 from models.choice import choose
-from models.classifier import head_names, new_classifier, outline
+from models.classifier import head_names, linear_head, new_classifier, outline
 from models.methods import of_network
 from models.options import Method, candidates, count_of, counted, parse_method, with_candidates
 from models.ranking import batches_used
@@ -73,6 +73,8 @@ class Experiment:
         texts = [counted(text, self.tensors) for text in ("erm", *settings.methods)]
         asked = [parse_method(text, self.known, self.flags) for text in texts]
         self.methods = with_candidates(asked, self.known, self.flags, self.tensors)
+        if any(method.name == "last-layer" for method in self.methods):
+            linear_head(network, settings.network)  # refuses a network whose head can't be fitted alone
         self.lists = read_lists(settings)
         start = new_classifier(
             settings.weights, settings.seeds[0], settings.width, settings.network, settings.image_size

@@ -292,6 +292,7 @@ def test_a_share_for_resnet18_leaves_the_record_as_it_is(toy, synthetic, tmp_pat
         (["--top-k", "0%"], ["--top-k"]),
         (["--methods", "aim-fair:top-k=x%"], ["top-k=x%"]),
         (["--methods", "update-block-3"], ["update-block-features.0", "update-block-classifier"]),
+        (["--network", "squeezenet1_1", "--methods", "last-layer"], ["classifier.1, is no nn.Linear"]),
         (["--weights", "OTHER"], ["not weights of this network", "--network"]),
     ],
 )
@@ -316,3 +317,11 @@ def test_the_program_of_the_page_runs():
     assert len(found["table"]) == 6 and 0 < len(found["chosen"]) < 6
     assert [n for n, p in found["model"].named_parameters() if p.requires_grad] == found["chosen"]
     assert out.getvalue().count("weight") >= 3
+
+
+def test_two_last_layers_are_one_head_that_is_not_fitted_alone(toy, synthetic, tmp_path):  # noqa: F811
+    pytest.importorskip("timm")
+    flags = ["--image-size", 224, "--methods", "last-layer"]
+    failed = start(toy, synthetic, tmp_path / "out", "timm:deit_tiny_distilled_patch16_224", *flags)
+    assert_one_line_error(failed, "has 2 last layers, head and head_dist; last-layer takes one")
+    assert not (tmp_path / "out").exists()
