@@ -38,7 +38,7 @@ from models.experiment import Experiment
 from models.methods import COMPARISONS
 from models.options import BiasDegree, TopK
 from models.run import Outcome, Run
-from models.selection import choose_tensors, sensitivity_table
+from models.selection import choose_tensors, sensitivity_table, tied_at
 from models.settings import Settings
 from models.timing import estimate
 from results.summary import write_summary
@@ -66,7 +66,7 @@ def selective_mask(run: Run, synthetic: SyntheticSets, top_k: int) -> tuple[list
         # of each tensor mean |real - biased|, the domain gap, and mean |biased - balanced|, the bias gap, and their ranks
         sensitivity = sensitivity_table(real, biased, balanced)
     chosen = choose_tensors(sensitivity, top_k)
-    return chosen, sensitivity.assign(chosen=sensitivity["name"].isin(chosen))
+    return chosen, sensitivity.assign(chosen=sensitivity["name"].isin(chosen), tied=tied_at(sensitivity, top_k))
 
 
 def aim_fair(

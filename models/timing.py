@@ -113,8 +113,8 @@ def sample(pixels: np.ndarray, count: int) -> FaceSet:
 
 def _asked(method: Method, settings: Settings, lists: Splits) -> Asked:
     folders = [record_folder(settings.output, method.folder, seed) for seed in settings.seeds]
-    seeds = sum(read_record(folder) is None for folder in folders)
-    return Asked(method, _sizes(method, settings, lists), seeds, str(folders[0].parent))
+    seeds = [seed for seed, folder in zip(settings.seeds, folders, strict=True) if read_record(folder) is None]
+    return Asked(method, _sizes(method, settings, lists), tuple(seeds), str(folders[0].parent))
 
 
 def _sizes(method: Method, settings: Settings, lists: Splits) -> Sizes:

@@ -10,8 +10,9 @@ import torch
 
 from datasets.reading import read_image
 from prompts import Prompts
-from stable_diffusion.source import HUB_ID, first_line, refuse_full_disk
+from stable_diffusion.source import HUB_ID, refuse_full_disk
 from utils.errors import UserError
+from utils.machine import why_not_fetched
 
 BATCH = 64
 
@@ -78,7 +79,7 @@ def load_clip(model: str):
         raise
     except Exception as error:  # of the hub, its client, the network, a file that is cut off: they share no class
         refuse_full_disk(error)
-        raise UserError(f"--clip {model}: can't be had ({first_line(error)}); {remedy}") from error
+        raise UserError(f"--clip {model}: can't be had ({why_not_fetched(error)}); {remedy}") from error
     if lacking := info["missing_keys"] or info["mismatched_keys"]:
         raise UserError(f"--clip {model}: {len(lacking)} tensors are missing or of another shape; {remedy}")
     return clip, tokenizer, processor

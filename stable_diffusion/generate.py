@@ -49,6 +49,7 @@ from utils.arguments import PRECISIONS, choose_device, non_negative_float, posit
 from utils.cost import GENERATION, Row, check_flags, report
 from utils.errors import UserError, command_line
 from utils.files import locked
+from utils.machine import check_compile
 from utils.processes import Place, place
 
 
@@ -69,6 +70,8 @@ def main() -> None:
     if args.offload != "none" and device.type == "cpu":
         raise UserError(f"--offload {args.offload}: keeps a GPU's memory free, and there is none; leave it out")
     complete = len(existing(jobs, folder)) == len(jobs)
+    if args.compile and not complete:
+        check_compile(device)
     kind = noted_kind(folder) if complete else look_at(args.model, folder, args.dry_run)
     settings = noted_by_model(settings_of(args, texts, device, kind), folder)
     check_manifest(folder, settings)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stable_diffusion.choices import DEFAULT_MODEL
 from utils.errors import NO_SPACE, UserError
+from utils.machine import why_not_fetched
 
 CONFIGURATION = ("model_index.json", "*/config.json", "*/scheduler_config.json")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -97,7 +98,7 @@ def hub_error(model: str, error: Exception) -> UserError:
             f"--model {model}: HF_HUB_OFFLINE is set and no copy is in the hub's cache: unset it once to fetch the model, {here}"
         )
     return Unreachable(
-        f"--model {model}: the hub can't be reached ({first_line(error)}) and no copy is in its cache: try again, {here}"
+        f"--model {model}: the hub can't be reached ({why_not_fetched(error)}) and no copy is in its cache: try again, {here}"
     )
 
 
