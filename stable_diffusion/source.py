@@ -1,6 +1,7 @@
 """Where a generator is: a folder, a single file or a model of the hub; and the hub's errors, each in one line."""
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from stable_diffusion.choices import DEFAULT_MODEL
 from utils.errors import NO_SPACE, UserError
 
 CONFIGURATION = ("model_index.json", "*/config.json", "*/scheduler_config.json")
+PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SINGLE_FILES = (".safetensors", ".ckpt")
 FILES = (*SINGLE_FILES, ".pt", ".pth", ".bin", ".gguf", ".zip")  # what is named so is no hub id
@@ -96,15 +98,17 @@ def hub_error(model: str, error: Exception) -> UserError:
         return Unreachable(
             f"--model {model}: HF_HUB_OFFLINE is set and no copy is in the hub's cache: unset it once to fetch the model, {here}"
         )
+    proxies = [name for name in PROXIES if os.environ.get(name) or os.environ.get(name.lower())]
+    again = f"mend or unset {' and '.join(proxies)}" if proxies else "try again"
     return Unreachable(
-        f"--model {model}: the hub can't be reached ({first_line(error)}) and no copy is in its cache: try again, {here}"
+        f"--model {model}: the hub can't be reached ({first_line(error)}) and no copy is in its cache: {again}, {here}"
     )
 
 
 def read_json(source: Source, name: str) -> dict:
     """A JSON object of the source. Raises `UserError` for anything else."""
     try:
-        content = json.loads((source.path / name).read_text(encoding="utf-8"))
+        content = json.loads((source.path / name).read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise UserError(f"--model {source.name}: {name} is not JSON ({error}); fetch it again") from error
     if not isinstance(content, dict):

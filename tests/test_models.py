@@ -15,7 +15,7 @@ import torch
 from conftest import SHARED, assert_one_line_error, run_here
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders import single_file_utils
-from huggingface_hub import constants
+from huggingface_hub import close_session, constants
 from ldm_layout import named_unet, named_vae, open_clip, single_file
 from safetensors.torch import load_file, save_file
 from test_generate import TINY, command, images
@@ -531,6 +531,18 @@ def test_a_hub_that_does_not_answer_is_one_line(tmp_path, hub, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
     process = run_here(generate.main, *command(tmp_path / "out", "--model", "someone/faces"))
     assert_one_line_error(process, "someone/faces", "can't be reached", "folder or file")
+
+
+@pytest.mark.parametrize("address", ["socks5://127.0.0.1:1", "none://127.0.0.1:1", "http://127.0.0.1:1"])
+def test_a_proxy_that_cannot_be_used_is_one_line(address, tmp_path, hub, monkeypatch):
+    """For the first the client lacks a package, of the second it has never heard, the third does not answer."""
+    monkeypatch.setenv("ALL_PROXY", address)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    close_session()  # a new one reads the environment
+    process = run_here(generate.main, *command(tmp_path / "out", "--model", "someone/faces"))
+    close_session()
+    assert_one_line_error(process, "someone/faces", "can't be reached", "mend or unset ALL_PROXY", "folder or file")
 
 
 @pytest.mark.parametrize(
