@@ -1,6 +1,10 @@
 """Load a text-to-image pipeline: Stable Diffusion 1.x and 2.x as the paper has it, any other as diffusers does."""
 
 import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import diffusers
 import torch
@@ -53,7 +57,8 @@ def load_pipeline(
     else than its folder says, and for a scheduler that doesn't fit it.
     """
     source = find_source(model)
-    pipeline = _loaded(source, getattr(torch, PRECISIONS[precision]))
+    with _no_tensor_made_up(model):
+        pipeline = _loaded(source, getattr(torch, PRECISIONS[precision]))
     check_precision(model, pipeline, precision)
     _check_parts(model, pipeline)
     pipeline.content = content_of(pipeline)
@@ -166,6 +171,25 @@ def _loaded(source: Source, dtype: torch.dtype) -> DiffusionPipeline:
         refuse_full_disk(error)
         remedy = "run it again: what is fetched is kept" if source.hub else "fetch it again"
         raise UserError(f"--model {source.name}: cannot be loaded ({first_line(error)}); {remedy}") from error
+
+
+@contextmanager
+def _no_tensor_made_up(model: str) -> Iterator[None]:
+    """Raise `UserError` if transformers lacks tensors of a text encoder: it makes them up at random and only logs it."""
+    said, log, handler = [], transformers.utils.logging, logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    level = log.get_verbosity()
+    log.set_verbosity(min(level, log.WARNING))
+    log.add_handler(handler)
+    try:
+        yield
+    finally:
+        log.remove_handler(handler)
+        log.set_verbosity(level)
+    if lacking := re.findall(r"^(\S+) *\| *MISSING", "\n".join(said), re.MULTILINE):
+        raise UserError(
+            f"--model {model}: {len(lacking)} tensors of its text encoder are missing, {lacking[0]} the first; fetch it again"
+        )
 
 
 def check_precision(model: str, pipeline: DiffusionPipeline, precision: str) -> None:

@@ -108,7 +108,7 @@ def hub_error(model: str, error: Exception) -> UserError:
 def read_json(source: Source, name: str) -> dict:
     """A JSON object of the source. Raises `UserError` for anything else."""
     try:
-        content = json.loads((source.path / name).read_text(encoding="utf-8-sig"))
+        content = json.loads((source.path / name).read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"--model {source.name}: {name} is not JSON ({error}); fetch it again") from error
     if not isinstance(content, dict):

@@ -252,6 +252,7 @@ def test_a_stable_diffusion_3_without_its_t5_draws(saved, tmp_path, gone, index)
             ["text_encoder is a NewEncoder, which transformers ", "know"],
         ),
         ({"scheduler": ["diffusers", "NewScheduler"]}, ["scheduler is a NewScheduler, which diffusers ", "know"]),
+        ({"vae": ["diffusers", 3]}, ["names no vae"]),
         ({"transformer": ["mine", "Model"]}, ["transformer is code of its own (mine.Model)"]),
     ],
     ids=str,

@@ -20,6 +20,7 @@ from ldm_layout import named_unet, named_vae, open_clip, single_file
 from safetensors.torch import load_file, save_file
 from test_generate import TINY, command, images
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging
 
 from stable_diffusion import generate
 from stable_diffusion import single_file as single_files
@@ -371,6 +372,23 @@ def test_a_folder_of_pickles_is_loaded_and_executes_nothing(own_tiny, tmp_path):
     process = run_here(generate.main, *command(tmp_path / "out", "--model", own_tiny))
     assert_one_line_error(process, own_tiny, "cannot be loaded")
     assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("verbosity", [30, 40])
+def test_tensors_that_a_text_encoder_lacks_are_not_made_up(own_tiny, verbosity):
+    path = own_tiny / "text_encoder" / "model.safetensors"
+    tensors = load_file(path)
+    lost = next(name for name in tensors if name.endswith("mlp.fc1.weight"))
+    del tensors[lost]
+    save_file(tensors, path, {"format": "pt"})
+    before = logging.get_verbosity()
+    logging.set_verbosity(verbosity)
+    try:
+        with pytest.raises(UserError, match="1 tensors of its text encoder are missing, .*mlp.fc1.weight the first"):
+            load_pipeline(str(own_tiny), "ddim", CPU, "fp32")
+        assert logging.get_verbosity() == verbosity
+    finally:
+        logging.set_verbosity(before)
 
 
 def test_weights_that_a_file_lacks_are_named(own_tiny, tmp_path):
