@@ -128,11 +128,6 @@ def check_whole(model: str, path: Path) -> None:
             raise UserError(f"--model {model}: {path} is cut off or damaged ({error}); fetch it again") from error
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its class where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
 def refuse_full_disk(error: BaseException) -> None:
     """Raise `UserError` where a full disk caused an error: the hub's client and its Rust part report it differently."""
     while error is not None:

@@ -39,16 +39,20 @@ def why_not_fetched(error: Exception) -> str:
 
 
 def proxy_remedy() -> str:
-    """What to do if a proxy is set that Python's HTTP clients may not speak to, such as a SOCKS one; "" if none is."""
-    odd = {name: url.partition("://")[0] for name, url in getproxies().items() if name != "no" and "://" in url}
-    odd = {name: kind for name, kind in odd.items() if kind.lower() not in ("http", "https")}
-    if not odd:
+    """Return what to do about the proxy that is set, since it may be the cause; "" if none is.
+
+    The message does not repeat the address, which may hold a password.
+    """
+    proxies = {name: url.partition("://")[0].lower() for name, url in getproxies().items() if name != "no"}
+    odd = {name: kind for name, kind in proxies.items() if kind not in ("http", "https")}
+    if not proxies:
         return ""
-    name, kind = next(iter(odd.items()))  # not the address: it may hold a password
-    remedy = "give an http:// one, or unset it" + (
-        ", or pip install socksio pysocks" if kind.startswith("socks") else ""
-    )
-    return f"; {name.upper()}_PROXY names a {kind}:// proxy: {remedy}"
+    name, kind = next(iter((odd or proxies).items()))
+    said = f"; {name.upper()}_PROXY is set ({kind}://...): mend or unset it"
+    if not odd:
+        return said
+    packages = ", or pip install socksio pysocks" if kind.startswith("socks") else ""
+    return f"{said}, or give an http:// one{packages}"
 
 
 def check_compile(device: "torch.device") -> None:
