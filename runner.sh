@@ -16,10 +16,11 @@
 # --generation-batch-size, --generation-seed and --generation-precision, to generation; every other one to training.
 # With --synthetic-data-root FILE.csv nothing is generated: the images that the file lists take the synthetic ones' place.
 # Finished stages are skipped; nothing is overwritten but what is made from records, summary and report.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/utils/setup.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/utils/setup.sh"
 
-fail() { echo "error: $*" >&2; exit 2; }
+fail() { echo "error: $*" >&2 || true; exit 2; }
 
 dry_run="" estimate="" dataset=toy network="" pair=Smiling_Male real_data="" runs="" output="" synthetic="" cache="" rows=""
 both=() generation=() training=()
@@ -32,7 +33,6 @@ while [ $# -gt 0 ]; do
         while [ $# -gt 0 ] && [[ "$1" != --* ]]; do values+=("$1"); shift; done
     fi
     case "$flag" in
-        -h|--help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
         --fast|--fuse-projections|--vae-slicing|--vae-tiling|--compile|--deterministic|--keep-last-batch|--dry-run|--no-estimate)
             [ ${#values[@]} -eq 0 ] || fail "$flag takes no value" ;;
         --*) [ ${#values[@]} -gt 0 ] || fail "$flag needs a value" ;;
@@ -62,9 +62,17 @@ done
 
 if [ -z "$dry_run" ] && [ -n "$estimate$rows" ]; then fail "${estimate:---cost-rows} is for a dry run: add --dry-run, or leave it out"; fi
 
-runs="$AIM_FAIR_ROOT/results/runs/$dataset"
+runs="$AIM_FAIR_ROOT/results/runs/$dataset" few="" draw=()
+if [ -n "$dry_run" ]; then
+    scratch="$(mktemp -d 2>/dev/null || TMPDIR=/tmp mktemp -d)"
+    trap 'rm -rf "$scratch"' EXIT
+fi
 if [ "$dataset" = toy ]; then
     real_data="${real_data:-$runs/real}"
+    if [ "$real_data" = "$runs/real" ]; then draw=(--output "$real_data"); fi
+    if [ -n "$dry_run" ] && [ ${#draw[@]} -gt 0 ] && [ ! -e "$real_data/toy.json" ]; then
+        few="$scratch/real" draw=(--output "$scratch/real" --few)
+    fi
     generation=(--model "$AIM_FAIR_ROOT/stable_diffusion/tiny" --images-per-cell 200 --batch-size 50 --scheduler dpmpp
         --steps 8 --guidance-scale 3 --size 64 --save-size 64 ${generation[@]+"${generation[@]}"})
     # bf16 is twice as fast where the processor has it, and slow where it has not
@@ -81,47 +89,47 @@ fi
 synthetic="${synthetic:-$runs/synthetic}"
 output="${output:-$runs/train/$pair}"
 cache="${cache:-$runs/cache}"
+listed=""
+if [[ "$synthetic" == *.[cC][sS][vV] ]] || [ -f "$synthetic" ]; then listed=1; fi
 generate=("$PYTHON" -m stable_diffusion.generate --outdir "$synthetic" ${both[@]+"${both[@]}"} ${generation[@]+"${generation[@]}"})
-train=("$PYTHON" "$AIM_FAIR_ROOT/train.py" --dataset "$dataset" ${real_data:+--real-data-path "$real_data"} --synthetic-data-root "$synthetic"
+train=("$PYTHON" "$AIM_FAIR_ROOT/train.py" --dataset "$dataset" ${real_data:+--real-data-path "${few:-$real_data}"} --synthetic-data-root "$synthetic"
     --output "$output" --cache "$cache" ${both[@]+"${both[@]}"} ${training[@]+"${training[@]}"})
 
 if [ -z "${OMP_NUM_THREADS:-}" ] && [ -r /proc/loadavg ] && awk -v cores="$(nproc)" '{ exit !($1 > cores / 2) }' /proc/loadavg; then
-    echo "note: other programs keep this machine busy (load $(cut -d' ' -f1 /proc/loadavg)); on a CPU fewer threads are then faster:" \
+    say "note: other programs keep this machine busy (load $(cut -d' ' -f1 /proc/loadavg)); on a CPU fewer threads are then faster:" \
         "OMP_NUM_THREADS=1 bash runner.sh ... (docs/speed.md)"
 fi
-echo "AIM-Fair on $dataset, $pair"
-echo "  real images       $real_data"
-echo "  synthetic images  $synthetic"
-echo "  records, summary  $output"
+say "AIM-Fair on $dataset, $pair"
+say "  real images       $real_data"
+say "  synthetic images  $synthetic"
+say "  records, summary  $output"
 
-echo; echo "== 1/5 data"
-if [ "$dataset" = toy ] && [ "$real_data" = "$runs/real" ]; then
-    "$PYTHON" -m datasets.toy --output "$real_data" --train 7600 --val 800 --test 1600
-fi
+say; say "== 1/5 data"
+if [ -n "$few" ]; then say "not drawn yet: for this dry run a few faces stand for all"; fi
+if [ ${#draw[@]} -gt 0 ]; then run "$PYTHON" -m datasets.toy --train 7600 --val 800 --test 1600 "${draw[@]}"; fi
 
-echo; echo "== 2/5 prompts and settings"
+say; say "== 2/5 prompts and settings"
 check=(--dry-run --no-estimate)  # the estimate takes seconds: only where it is asked for
-if [ -n "$dry_run" ] && [ -z "$estimate" ]; then
-    if [ -z "$rows" ]; then own_rows="$(mktemp)"; trap 'rm -f "$own_rows"' EXIT; fi
-    check=(--dry-run --cost-rows "${rows:-$own_rows}")
+if [ -n "$dry_run" ] && [ -z "$estimate" ]; then check=(--dry-run --cost-rows "${rows:-$scratch/rows}"); fi
+run "${train[@]}" "${check[@]}"
+if [ -z "$listed" ]; then run "${generate[@]}" "${check[@]}"; fi
+if [ -n "$dry_run" ]; then
+    if [ -z "$estimate$rows" ]; then say; run "$PYTHON" -m utils.cost "$scratch/rows"; fi
+    exit 0
 fi
-"${train[@]}" "${check[@]}"
-if [[ "$synthetic" != *.csv ]]; then "${generate[@]}" "${check[@]}"; fi
-if [ -n "${own_rows:-}" ]; then echo; "$PYTHON" -m utils.cost "$own_rows"; fi
-if [ -n "$dry_run" ]; then exit 0; fi
 
-echo; echo "== 3/5 generation"
-if [[ "$synthetic" != *.csv ]]; then "${generate[@]}"; else echo "none: $synthetic takes its place"; fi
+say; say "== 3/5 generation"
+if [ -z "$listed" ]; then run "${generate[@]}"; else say "none: $synthetic takes its place"; fi
 
-echo; echo "== 4/5 training, ranking, fine-tuning, summary"
-"${train[@]}"
+say; say "== 4/5 training, ranking, fine-tuning, summary"
+run "${train[@]}"
 
-echo; echo "== 5/5 report, model cards"
-"$PYTHON" -m results.report --runs "$output" --synthetic "$synthetic" ${real_data:+--real "$real_data"}
-"$PYTHON" -m results.card --runs "$output"
+say; say "== 5/5 report, model cards"
+run "$PYTHON" -m results.report --runs "$output" --synthetic "$synthetic" ${real_data:+--real "$real_data"}
+run "$PYTHON" -m results.card --runs "$output"
 
-echo
-echo "Done. Report, for a browser: $output/report.html"
-echo "Summary: $output/summary.md"
-echo "Records, rankings of the tensors, weights with a model card: $output/<method>/seed_<n>/"
-if [[ "$synthetic" != *.csv ]]; then echo "Synthetic images and contact sheets: $synthetic/<pair>/<prompt type>/"; fi
+say
+say "Done. Report, for a browser: $output/report.html"
+say "Summary: $output/summary.md"
+say "Records, rankings of the tensors, weights with a model card: $output/<method>/seed_<n>/"
+if [ -z "$listed" ]; then say "Synthetic images and contact sheets: $synthetic/<pair>/<prompt type>/"; fi

@@ -25,6 +25,11 @@ jtt:epochs=2,weight=20. All that draw synthetic images also have ratio (of their
 prompt-type: aim-fair:ratio=0.5, synthetic-only:prompt-type=plain.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # Python leaves it out if PYTHONSAFEPATH is set
+
 import pandas as pd
 from torch import nn
 
@@ -33,7 +38,7 @@ from models.experiment import Experiment
 from models.methods import COMPARISONS
 from models.options import BiasDegree, TopK
 from models.run import Outcome, Run
-from models.selection import choose_tensors, sensitivity_table
+from models.selection import choose_tensors, sensitivity_table, tied_at
 from models.settings import Settings
 from models.timing import estimate
 from results.summary import write_summary
@@ -61,7 +66,7 @@ def selective_mask(run: Run, synthetic: SyntheticSets, top_k: int) -> tuple[list
         # of each tensor mean |real - biased|, the domain gap, and mean |biased - balanced|, the bias gap, and their ranks
         sensitivity = sensitivity_table(real, biased, balanced)
     chosen = choose_tensors(sensitivity, top_k)
-    return chosen, sensitivity.assign(chosen=sensitivity["name"].isin(chosen))
+    return chosen, sensitivity.assign(chosen=sensitivity["name"].isin(chosen), tied=tied_at(sensitivity, top_k))
 
 
 def aim_fair(

@@ -4,7 +4,6 @@ The root folder holds `img_align_celeba/`, `list_attr_celeba` and `list_eval_par
 the original form (.txt), in Kaggle's (.csv), or in what an editor made of them (see `datasets.lists`).
 """
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from datasets.lists import read_list
 from datasets.pairs import cells_of, parse_pair
 from datasets.splits import NAMES, Splits
 from utils.errors import UserError
-from utils.files import is_inside
+from utils.files import first_names, is_inside
 
 PAIRS = ("Smiling_Male", "Smiling_Young", "Young_Male")
 PAPER_SIZE = 20000  # of the biased training list
@@ -82,33 +81,26 @@ def image_folder(root: Path) -> Path:
 
 
 def check_images(folder: Path, names: Iterable[str]) -> None:
-    """Raise `UserError` where images are missing in `folder`: how many, the first, and what may be wrong.
-
-    Each folder is listed once, which is faster than a look at each of 200,000 files.
-    """
-    names, present = list(names), {}
-    for parent in {os.path.dirname(name) for name in names}:
-        present[parent] = _files(folder / parent)
-    missing = [name for name in names if os.path.basename(name) not in present[os.path.dirname(name)]]
-    missing = [name for name in missing if not (folder / name).is_file()]  # of a system that knows no capitals
+    """Raise `UserError` if images are missing in `folder` (how many, the first, the remedy) or two names are one file."""
+    names = list(names)
+    found = first_names(folder, names)
+    missing = [name for name, place in zip(names, found, strict=True) if place is None]
     if missing:
         raise UserError(
             f"{len(missing)} of {len(names)} listed images are not in {folder}, the first is {missing[0]}; "
             f"{_remedy(folder, missing[0])}"
         )
-
-
-def _files(folder: Path) -> set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_file()}
-    except OSError:
-        return set()
+    twice = [(names[place], names[index]) for index, place in enumerate(found) if place != index]
+    if twice:
+        raise UserError(
+            f"{folder}: {len(twice)} images are listed twice, the first as {twice[0][0]} and {twice[0][1]}; take one of "
+            "each out of the lists"
+        )
 
 
 def _remedy(folder: Path, name: str) -> str:
     """What to do about a missing image: whether it lies elsewhere, or in another format."""
-    alike = sorted(other for other in _files(folder) if Path(other).stem == Path(name).stem)
+    alike = sorted(path.name for path in folder.glob("*") if path.stem == Path(name).stem and path.is_file())
     if alike:
         return f"there is {alike[0]} in its place: take the archive with the files that the lists name"
     below = sorted(path for path in folder.glob("*") if path.is_dir())

@@ -1,17 +1,19 @@
 """Your own images: a CSV file with the columns image, split and one 0/1 column for each attribute."""
 
 import csv
-import io
 import os
+import unicodedata
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
 
-from datasets.lists import read_text, separator
+from datasets.lists import read_text, table_lines
 from datasets.pairs import Pair, parse_pair
 from datasets.splits import ALL, NAMES, Splits
 from utils.errors import UserError
-from utils.files import digests, is_inside
+from utils.files import copies, first_names, is_inside
 
 VALUES = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "0,0": 0.0, "1,0": 1.0, "false": 0.0, "true": 1.0}
 MISSING = ("", "nan", "na", "n/a", "<na>", "null", "none")
@@ -28,8 +30,9 @@ def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.Da
     """The pair that `target_sensitive` names among the file's columns, and the table of each split.
 
     A table is indexed by image, a path relative to the file's folder, and holds the pair's columns with 0 and 1; in
-    train a protected value may be missing (NaN). Raises `UserError`, with the lines and what they hold, for any other
-    value, an unknown split, a missing file, or an image that is in two splits (by path or by content).
+    train a protected value may be missing (NaN). Prints how many images are copies of others in their split. Raises
+    `UserError`, with the lines and what they hold, for any other value, an unknown split, a missing file, an image that
+    is listed twice, or copies in two splits.
     """
     table = read_lines(path, ("image", "split"), _FORM)
     pair = parse_pair(target_sensitive, [name for name in table.columns if name not in ("image", "split")])
@@ -37,14 +40,17 @@ def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.Da
     labels = binary_columns(path, table, pair)
     unknown = labels[list(pair.protected)].isna().any(axis=1) & (table["split"] != "train")
     _refuse(path, table, unknown, f"{' or '.join(pair.protected)} is missing, which only train may do", show="split")
-    check_files(path, table)
-    _refuse_straddling(path, table)
+    table["image"] = find_images(path, table)
+    _check_copies(path, table)
+    empty = [name for name in NAMES if name not in set(table["split"])]
+    if empty:
+        raise UserError(f"{path}: no line has the split {' or '.join(empty)}; give it some of the images")
     labels.index = table["image"]
     return pair, {split: labels[(table["split"] == split).to_numpy()] for split in NAMES}
 
 
 def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame:
-    """A CSV file as text, a row for each line that is not blank, indexed by line number (the heading is line 1).
+    """A CSV file as text, a row for each line that is not blank, indexed by line number in the file.
 
     Semicolons or tabs do in place of commas: some spreadsheets write them.
 
@@ -53,25 +59,29 @@ def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame
     """
     if not path.is_file():
         raise UserError(f"no file {path}; {form}")
-    text = read_text(path)
-    reader = csv.reader(io.StringIO(text), delimiter=separator(text.partition("\n")[0]) or ",")
-    rows, line = {}, 1
+    lines, line, sign = table_lines(read_text(path))
+    reader, rows, start = csv.reader(lines, delimiter=sign, skipinitialspace=True), {}, line
     try:
         for row in reader:
-            rows[line], line = [cell.strip() for cell in row], reader.line_num + 1  # a quoted cell may hold line breaks
+            rows[line], line = (
+                [cell.strip() for cell in row],
+                start + reader.line_num,
+            )  # a quoted cell may hold line breaks
     except csv.Error as error:
         raise UserError(f"{path}: line {line}: cannot be read as CSV: {error}; {form}") from error
-    heading = rows.pop(1, [])
+    rows = {line: row for line, row in rows.items() if any(row)}
+    heading = rows.pop(min(rows, default=0), [])
     twice = next((name for name in heading if name and heading.count(name) > 1), None)
     if twice:
         raise UserError(f"{path}: two columns are called {twice!r}; {form}")
-    rows = {line: row for line, row in rows.items() if any(row)}
     for line, row in rows.items():
         if len(row) != len(heading) and any(row[len(heading) :] or [True]):
             raise UserError(f"{path}: line {line} has {len(row)} cells, the heading has {len(heading)}; {form}")
     missing = [name for name in required if name not in heading]
-    if missing or not rows:
-        raise UserError(f"{path}: {'no column ' + ', '.join(missing) if missing else 'no row'}; {form}")
+    if missing:
+        raise UserError(f"{path}: no column {', '.join(missing)}, it begins with {','.join(heading)[:80]!r}; {form}")
+    if not rows:
+        raise UserError(f"{path}: no row; {form}")
     cells = [row[: len(heading)] for row in rows.values()]
     return pd.DataFrame(cells, index=list(rows), columns=heading).loc[:, [name for name in heading if name]]
 
@@ -91,48 +101,110 @@ def binary_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def check_files(path: Path, table: pd.DataFrame) -> None:
-    """Raise `UserError` where an image of the column `image` is not there, not below the file's folder, or there twice."""
+def find_images(path: Path, table: pd.DataFrame) -> list[str]:
+    """Return the path of each image, relative to the file's folder, as the disk spells it (`disk_names`).
+
+    Raises `UserError` if an image is not there, not below that folder, or listed twice: by links or other spellings, too.
+    """
+    table = table.assign(image=disk_names(path.parent, table["image"]))
     stray = pd.Series([bool(name) and not is_inside(name) for name in table["image"]], table.index)
-    _refuse(path, table, stray, f"the image is not given by a path below {path.parent}", show="image")
-    present = [bool(name) and os.path.isfile(path.parent / name) for name in table["image"]]
-    absent = ~pd.Series(present, table.index)
-    _refuse(
-        path,
-        table,
-        absent & table["image"].str.contains("\\", regex=False),
-        "the image's path has \\ in place of /",
-        show="image",
-    )
-    _refuse(path, table, absent, f"the image is not in {path.parent}", show="image")
-    _refuse(path, table, table["image"].duplicated(), "an image is listed a second time", show="image")
+    what = f"the image's path leads out of {path.parent}, the folder of the table: move the table to a folder above its images"
+    _refuse(path, table, stray, f"{what}; it stands", show="image")
+    first = first_names(path.parent, list(table["image"]))
+    absent = pd.Series([place is None for place in first], table.index)
+    slashes = absent & table["image"].str.contains("\\", regex=False)
+    _refuse(path, table, slashes, "the image's path has \\ in place of /", show="image")
+    hint = next((_hint(path.parent, name) for name in table["image"][absent]), "")
+    _refuse(path, table, absent, f"the image is not in {path.parent}", show="image", hint=hint)
+    twice = [(place, row) for row, place in enumerate(first) if place != row]
+    _refuse_pairs(path, table, twice, "are listed twice", "take one line of each out")
+    return list(table["image"])
 
 
-def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, show: str) -> None:
+def disk_names(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return names of files as paths below `folder`, unchanged if they already are or can't be.
+
+    An absolute path, or one with `..`, that ends below it is made relative. A name without a file is taken for the one file whose name differs only in
+    how Unicode writes its letters: macOS takes accents apart (NFD), tables keep them together (NFC).
+    """
+    listing = lru_cache(_plain_names)  # of this call: a folder may change before the next
+    return [_disk_name(folder, _below(folder, name), listing) for name in names]
+
+
+def _below(folder: Path, name: str) -> str:
+    if not name or "\0" in name or is_inside(name):
+        return name
+    path, root = folder.absolute() / name, folder.absolute()
+    real = Path(os.path.realpath(path.parent), path.name)
+    for file, place in ((path, root), (real, root.resolve())):
+        if file.is_relative_to(place) and is_inside(str(file.relative_to(place))):
+            return file.relative_to(place).as_posix()
+    return name
+
+
+def _disk_name(folder: Path, name: str, listing: Callable[[Path], dict[str, list[str]]]) -> str:
+    if name.isascii() or not is_inside(name) or os.path.exists(folder / name):
+        return name
+    place = folder
+    for part in Path(name).parts:
+        alike = listing(place).get(unicodedata.normalize("NFC", part), [])
+        if part not in alike and len(alike) != 1:
+            return name
+        place /= part if part in alike else alike[0]
+    return place.relative_to(folder).as_posix()
+
+
+def _plain_names(folder: Path) -> dict[str, list[str]]:
+    """The names in a folder by their NFC form."""
+    names: dict[str, list[str]] = {}
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        names.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+    return names
+
+
+def _check_copies(path: Path, table: pd.DataFrame) -> None:
+    """Refuse files of two splits with one content; say how many of one split have the content of another."""
+    groups = copies([path.parent / name for name in table["image"]])
+    split, straddling = table["split"].tolist(), []
+    for group in groups:
+        straddling += [(group[0], row) for row in group if split[row] != split[group[0]]][:1]
+    remedy = "an image belongs to one split: take one line of each out"
+    _refuse_pairs(path, table, straddling, "are in two splits under two names", remedy)
+    within = [(group[0], row) for group in groups for row in group[1:]]
+    if within:
+        print(f"{path}: {len(within)} images are copies of others in their split, each counts: {_pairs(table, within)}")
+
+
+def _hint(folder: Path, name: str) -> str:
+    """What there is in place of a file that a table names."""
+    path = folder / name
+    if os.path.islink(path):
+        return f"; the first is a link to {os.readlink(path)}, where there is no file"
+    if name and os.path.exists(path):
+        return "; the first is no file"
+    for other in sorted(path.parent.iterdir()) if os.path.isdir(path.parent) else ():
+        if other.stem.strip().lower() == path.stem.lower():
+            return f"; in place of the first there is {other.name!r}"
+    return ""
+
+
+def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, show: str, hint: str = "") -> None:
     """Raise `UserError` with the first lines that are wrong and what they hold in the column `show`."""
     lines = table.index[wrong]
     if len(lines):
         shown = ", ".join(f"{n} ({table[show][n][:80] or 'empty'})" for n in lines[:5])
         more = f" and {len(lines) - 5} more" if len(lines) > 5 else ""
-        raise UserError(f"{path}: {what} in line {shown}{more}")
+        raise UserError(f"{path}: {what} in line {shown}{more}{hint}")
 
 
-def _refuse_straddling(path: Path, table: pd.DataFrame) -> None:
-    """Compare contents only where two files of different splits are equally long."""
-    files = [path.parent / name for name in table["image"]]
-    size = pd.Series([file.stat().st_size for file in files], table.index)
-    suspects = table.groupby(size)["split"].transform("nunique") > 1
-    content = pd.Series(digests([file for file, s in zip(files, suspects, strict=True) if s]), table.index[suspects])
-    pairs = []
-    for lines in content.groupby(content, sort=False).groups.values():
-        splits = table["split"][lines]
-        if splits.nunique() > 1:
-            first, other = lines[0], splits.index[splits != splits.iloc[0]][0]
-            place = [f"line {line} ({splits[line]}, {table['image'][line]})" for line in (first, other)]
-            pairs.append(" and ".join(place))
+def _refuse_pairs(path: Path, table: pd.DataFrame, pairs: list[tuple[int, int]], what: str, remedy: str) -> None:
+    """Raise `UserError` with the lines of the first pairs of rows that go wrong together."""
     if pairs:
-        more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
-        raise UserError(
-            f"{path}: {len(pairs)} images are in two splits under two names: {'; '.join(pairs[:3])}{more}; an image belongs "
-            "to one split: take one line of each out"
-        )
+        raise UserError(f"{path}: {len(pairs)} images {what}: {_pairs(table, pairs)}; {remedy}")
+
+
+def _pairs(table: pd.DataFrame, pairs: list[tuple[int, int]]) -> str:
+    split = [f"{name}, " for name in table["split"]] if "split" in table else [""] * len(table)
+    place = [f"line {n} ({s}{i})" for n, s, i in zip(table.index, split, table["image"], strict=True)]
+    more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
+    return "; ".join(f"{place[first]} and {place[other]}" for first, other in pairs[:3]) + more

@@ -5,11 +5,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datasets.custom import read_lines
+from datasets.custom import disk_names, read_lines
 from utils.errors import UserError
 from utils.files import digests
 
 FILE, SCORE, SCORER, CONTENT = "faithfulness.csv", "faithfulness", "scorer", "content"
+
+
+def is_listing(root: Path) -> bool:
+    """Whether images are given by a CSV file that lists them, in place of a folder."""
+    return root.suffix.lower() == ".csv" or root.is_file()
 
 
 def read_scores(path: Path, columns: tuple[str, ...], remedy: str) -> pd.DataFrame:
@@ -37,11 +42,12 @@ def faithful_files(folder: Path, files: dict[str, list[Path]], minimum: float) -
     `folder` holds the cells and their scores, or is a CSV file of images with a column faithfulness. Raises `UserError`
     where an image has no score, or has changed since it was scored.
     """
-    listed, remedy = folder.suffix == ".csv", f"`python -m stable_diffusion.faithfulness --images {folder}` makes it"
+    listed, remedy = is_listing(folder), f"`python -m stable_diffusion.faithfulness --images {folder}` makes it"
     if listed:
         remedy = f"--min-faithfulness needs a column {SCORE} in it, from 0 to 1"
     scores = read_scores(folder if listed else folder / FILE, (SCORE,), remedy)
-    known = {(folder.parent if listed else folder) / name: value for name, value in scores[SCORE].items()}
+    place = folder.parent if listed else folder
+    known = {place / name: value for name, value in zip(disk_names(place, scores.index), scores[SCORE], strict=True)}
     paths = [path for found in files.values() for path in found]
     missing = [path for path in paths if path not in known]
     if missing:

@@ -5,7 +5,9 @@ import json
 import os
 import time
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import torch
 from PIL import Image
 
 from datasets.pairs import CELLS, cell_labels
-from datasets.reading import VERSION, read_image
+from datasets.reading import VERSION, ImageError, caught, read_image, together
 from utils.errors import UserError
 from utils.files import whole
 from utils.progress import progress
@@ -114,16 +116,27 @@ def decode_images(
     Its name is made from what it depends on (paths, sizes, times of change, the version of the reading), so it is used
     again as long as none of that changes. It is written under another name and then renamed. Of every image the part
     in `box` is kept (shares of its width and height), and with `size` resized to that many pixels a side (bilinear, aspect
-    not kept). Raises `UserError` for an image that cannot be read or has another size than the first.
+    not kept). Raises `ImageError` for all images that cannot be read, `UserError` for one of another size than the first.
     """
     target = cache_file(paths, cache, size, box)
     try:
         return np.load(target, mmap_mode="r")
     except (FileNotFoundError, ValueError, EOFError):  # not there, or cut off
-        with warnings.catch_warnings():  # here, for it must not be entered by several threads
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `read_image` refuses such a file
+        with quiet():
             _write_pixels(paths, target, size, box)
     return np.load(target, mmap_mode="r")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hide what Pillow warns of: damaged notes beside a picture, and large pictures, which `read_image` refuses.
+
+    Around the threads that read, for it must not be entered by several.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+        yield
 
 
 def cache_file(paths: list[Path], cache: Path, size: int | None = None, box: tuple[float, ...] = WHOLE) -> Path:
@@ -142,9 +155,16 @@ def time_reading(
 ) -> tuple[np.ndarray, float]:
     """A few of the images, evenly spread, as `decode_images` reads them: uint8 (n, height, width, 3); and seconds an image."""
     chosen, start = _spread(paths, number), time.perf_counter()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        images = np.stack(list(pool.map(lambda path: _read(path, size, box), chosen)))
-    return images, (time.perf_counter() - start) / len(chosen)
+    return read_images(chosen, size, box), (time.perf_counter() - start) / len(chosen)
+
+
+def read_images(paths: list[Path], size: int | None = None, box: tuple[float, ...] = WHOLE) -> np.ndarray:
+    """The images as `decode_images` reads them, without a cache. Raises `UserError` as it does."""
+    with quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        images = list(pool.map(lambda path: _read(path, size, box), paths))
+    for path, image in zip(paths, images, strict=True):
+        _check_shape(path, image, paths[0], images[0])
+    return np.stack(images)
 
 
 def check_some(paths: list[Path], size: int | None = None, box: tuple[float, ...] = WHOLE, number: int = 32) -> None:
@@ -152,9 +172,11 @@ def check_some(paths: list[Path], size: int | None = None, box: tuple[float, ...
 
     So a dry run finds a fault that most of them share, before hours are spent on something else.
     """
-    images = [(path, _read(path, size, box)) for path in _spread(paths, number)]
-    for path, image in images[1:]:
-        _check_shape(path, image, *images[0])
+    chosen = _spread(paths, number)
+    with quiet():
+        images = together(map(caught(lambda path: _read(path, size, box)), chosen))
+    for path, image in zip(chosen, images, strict=True):
+        _check_shape(path, image, chosen[0], images[0])
 
 
 def _spread(paths: list[Path], number: int) -> list[Path]:
@@ -162,13 +184,16 @@ def _spread(paths: list[Path], number: int) -> list[Path]:
 
 
 def _write_pixels(paths: list[Path], target: Path, size: int | None, box: tuple[float, ...]) -> None:
-    first = _read(paths[0], size, box)
+    attempt = caught(lambda path: _read(path, size, box))
+    reference, first = next(((p, i) for p in paths if not isinstance(i := attempt(p), ImageError)), (paths[0], None))
+    if first is None:
+        together(map(attempt, paths))
     shape = (len(paths), *first.shape)
     print(f"decoding {len(paths)} images once into {target} ({np.prod(shape) / 1e9:.2f} GB)")
 
     def fill(index):
         image = _read(paths[index], size, box)
-        _check_shape(paths[index], image, paths[0], first)
+        _check_shape(paths[index], image, reference, first)
         pixels[index] = image
 
     with whole(target, shared=True) as partial:
@@ -178,8 +203,8 @@ def _write_pixels(paths: list[Path], target: Path, size: int | None, box: tuple[
             with open(partial, "r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in progress(pool.map(fill, range(len(paths))), desc="decoding", total=len(paths), unit="image"):
-                pass
+            work = pool.map(caught(fill), range(len(paths)))
+            together(progress(work, desc="decoding", total=len(paths), unit="image"))
         pixels.flush()
 
 
@@ -205,10 +230,15 @@ def _read(path: Path, size: int | None, box: tuple[float, ...]) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR) if size else image)
 
 
+def in_fingerprint(number: int) -> np.ndarray:
+    """The places of the images, of so many, whose pixels are in a fingerprint: int64."""
+    return np.arange(0, number, max(1, number // 64))
+
+
 def fingerprint(faces: FaceSet) -> str:
     """A short name for the content of a set: of all names and labels and of some of the pixels."""
     digest = hashlib.sha256(os.fsencode("\n".join(faces.names)))
     digest.update(np.stack([faces.target, faces.protected]).tobytes())
-    [(some, _)] = faces.take(np.arange(0, len(faces), max(1, len(faces) // 64)))
+    [(some, _)] = faces.take(in_fingerprint(len(faces)))
     digest.update(some.cpu().numpy().tobytes())
     return f"{len(faces)} images, {digest.hexdigest()[:12]}"

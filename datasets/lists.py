@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import re
 import warnings
 from pathlib import Path
 
@@ -13,11 +14,16 @@ SEPARATORS = (",", ";", "\t")
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, or in UTF-16 where it begins with that BOM, as Windows writes it. Raises `UserError`."""
+    """A text file in UTF-8, or in UTF-16 as Windows writes it, with or without a BOM. Raises `UserError`."""
     content = path.read_bytes()
-    utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if content.startswith(b"PK\3\4"):
+        raise UserError(f"{path}: is a workbook or an archive, no text; save its table as CSV in UTF-8")
+    encodings = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+    encoding = encodings.get(content[:2], "utf-8-sig")
+    if encoding != "utf-16" and b"\0" in content[:2]:  # the other half of the first letter
+        encoding = "utf-16-be" if content.startswith(b"\0") else "utf-16-le"
     try:
-        return content.decode("utf-16" if utf_16 else "utf-8-sig")
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: cannot be read as text in UTF-8 ({error.reason}); save it as UTF-8") from error
 
@@ -25,6 +31,20 @@ def read_text(path: Path) -> str:
 def separator(line: str) -> str | None:
     """What separates the fields of a line: comma, semicolon or tab, the first of them that it holds; else None."""
     return next((sign for sign in SEPARATORS if sign in line), None)
+
+
+def table_lines(text: str) -> tuple[list[str], int, str]:
+    """The lines of a CSV table from its heading on, the number of the heading's line in the file, and the separator.
+
+    Spreadsheets write semicolons or tabs in place of commas, and some a first line that says which: `sep=;`.
+    """
+    lines = list(io.StringIO(text, newline=None))  # old Macs end lines with \r alone
+    start = next((number for number, line in enumerate(lines) if line.strip()), 0)
+    said = re.fullmatch(r'"?sep=(.)"?[\s,;]*', lines[start], re.IGNORECASE) if lines else None
+    heading = lines[start + 1 : start + 2] if said else lines[start : start + 1]
+    sign = said[1] if said else separator("".join(heading)) or ","
+    start += bool(said)
+    return lines[start:], start + 1, sign
 
 
 def read_list(path: Path, form: str) -> tuple[list[str] | None, pd.DataFrame]:

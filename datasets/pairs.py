@@ -59,8 +59,9 @@ def parse_pair(text: str, attributes: Iterable[str]) -> Pair:
     """The pair that `text` names: `Smiling_Male`, `BlondHair_Male` and `Blond_Hair_Male` alike.
 
     Several protected attributes follow one another: `Smiling_MaleYoung` or `Smiling_Male_Young`. Raises
-    `UserError`, with the nearest attribute names, where it names none.
+    `UserError`, with the nearest attribute names, if it names none, or if two attributes are spelled alike.
     """
+    attributes = list(attributes)
     known = {plain_name(name): name for name in attributes}
     parts = text.split("_")
     splits = [(plain_name("".join(parts[:i])), plain_name("".join(parts[i:]))) for i in range(1, len(parts))]
@@ -72,7 +73,15 @@ def parse_pair(text: str, attributes: Iterable[str]) -> Pair:
         if target not in names and len(set(names)) == len(names)
     ]
     if found:
-        return min(found, key=lambda pair: len(pair.protected))
+        pair = min(found, key=lambda pair: len(pair.protected))
+        for name in pair.attributes:
+            alike = [other for other in attributes if plain_name(other) == plain_name(name)]
+            if len(alike) > 1:
+                raise UserError(
+                    f"--target-sensitive {text}: the data have {' and '.join(alike)}, which differ only in capitals or "
+                    "underscores; rename one"
+                )
+        return pair
     wrong = [part for part in parts if plain_name(part) not in known] or parts
     near = {known[n] for part in wrong for n in difflib.get_close_matches(plain_name(part), known, n=3, cutoff=0.5)}
     hint = f"nearest: {', '.join(sorted(near))}" if near else f"known: {', '.join(sorted(known.values()))}"

@@ -1,7 +1,12 @@
 """The one way an image file is read, for training, synthetic sets, judge, contact sheets and generators alike."""
 
+import contextlib
 import io
+import struct
+import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -9,36 +14,120 @@ from PIL import Image, ImageOps
 from utils.errors import UserError
 
 VERSION = 2  # of what comes out of a file; raise it with every change, so that no image decoded before is used again
+ORIENTED = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # texts of a PNG that may note its orientation
+MAX_PROFILE = 2**26  # bytes of a colour profile
+NAMED = 12  # images that a message names
+NOT_IMAGES = (  # what is often taken for an image: at which byte which bytes tell it, what it is and what to do
+    (0, b"version https://git-lfs", "it is a pointer of git-lfs", "get the files with `git lfs pull`"),
+    (4, b"ftyphe", "it is HEIC, which Pillow doesn't read", "convert it to JPEG"),
+    (4, b"ftypmif", "it is HEIF, which Pillow doesn't read", "convert it to JPEG"),
+    (0, b"\0\5\x16\7", "it holds what macOS notes beside a file, no picture", "name the file without ._"),
+    (0, b"<", "it is a web page or a drawing in XML", "download the image again"),
+)
+T = TypeVar("T")
+
+
+class ImageError(UserError):
+    """Images that can't be read, each with its path, the reason and the remedy. The message names up to a dozen."""
+
+    def __init__(self, *faults: tuple[Path, str, str]):
+        self.faults = faults
+        shown = "; ".join(f"{path}: {reason}" for path, reason, _ in faults[:NAMED])
+        more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
+        remedies = ", or ".join(dict.fromkeys(remedy for _, _, remedy in faults))
+        what = "the image" if len(faults) == 1 else f"{len(faults)} images:"
+        super().__init__(f"cannot read {what} {shown}{more}; {remedies}")
+
+
+def caught(read: Callable[..., T]) -> Callable[..., T | ImageError]:
+    """Return `read` with an `ImageError` that it raises as its result, for `together`."""
+
+    def attempt(*arguments) -> T | ImageError:
+        try:
+            return read(*arguments)
+        except ImageError as error:
+            return error
+
+    return attempt
+
+
+def together(results: Iterable[T | ImageError]) -> list[T]:
+    """Return the results of many readings. Raises one `ImageError` for all that failed, after the last."""
+    results = list(results)
+    faults = [fault for error in results if isinstance(error, ImageError) for fault in error.faults]
+    if faults:
+        raise ImageError(*faults)
+    return results
 
 
 def read_image(path: Path) -> Image.Image:
     """The picture in a file as a person sees it: upright and in 8-bit RGB; of several frames or pages the first.
 
     The orientation noted in EXIF is applied, colours with an ICC profile are converted to sRGB (a profile that can't
-    be used is ignored), what is transparent shows white, and 16-bit grey is scaled to 8 bits. Raises `UserError` for a
+    be used is ignored), what is transparent shows white, and 16-bit grey is scaled to 8 bits. Raises `ImageError` for a
     file that can't be read whole, has more pixels than Pillow takes for harmless (89 million), or whose numbers (32
     bits, fractions) don't say what is black and what is white.
     """
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
-                raise _too_large(path, f"has {image.width}x{image.height} pixels")
-            image.load()
-            return _rgb(_upright(image))
-    except UserError:
+        return _picture(path, path)
+    except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(path, "is too large") from error
     except Exception as error:  # each format has its own set of exceptions for a broken file
-        heic = "; Pillow doesn't read HEIC: convert it to JPEG" if path.suffix.lower() in (".heic", ".heif") else ""
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"cannot read the image {path}: {reason}{heic}; replace or remove it") from error
+        with contextlib.suppress(Exception):
+            source, profile = _essential_png(path)
+            return _picture(path, source, **profile)
+        raise ImageError((path, *_fault(path, error))) from error
 
 
-def _too_large(path: Path, what: str) -> UserError:
-    return UserError(
-        f"cannot read the image {path}: it {what}; at most {Image.MAX_IMAGE_PIXELS} are read: make it smaller"
-    )
+def _picture(path: Path, source: Path | io.BytesIO, **info: bytes) -> Image.Image:
+    with Image.open(source) as image:
+        image.info |= info
+        if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
+            raise _too_large(path, f"has {image.width}x{image.height} pixels")
+        image.load()
+        return _rgb(_upright(image))
+
+
+def _essential_png(path: Path) -> tuple[io.BytesIO, dict[str, bytes]]:
+    """Return a PNG file with nothing but the chunks that make the picture, and its colour profile as Pillow's info.
+
+    Pillow refuses files for what stands in other chunks: megabytes of text (the workflow of an image generator), a colour
+    profile above a megabyte, a wrong checksum. Viewers show these. Raises an exception if the file is cut off or no PNG.
+    """
+    content, place, kind = path.read_bytes(), 8, b""
+    kept, profile = [content[:8]], {}
+    if kept != [b"\x89PNG\r\n\x1a\n"]:
+        raise ValueError("not a PNG file")
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", content, place)
+        chunk, place = content[place : place + 12 + length], place + 12 + length
+        if len(chunk) < 12 + length:
+            raise ValueError("the file is cut off")
+        if kind[:1].isupper() or kind in (b"tRNS", b"eXIf") or chunk[8:].startswith(ORIENTED):
+            kept.append(chunk)  # a capital marks what a reader must not skip
+        if kind == b"iCCP":
+            with contextlib.suppress(zlib.error):
+                packed = chunk[8:-4].partition(b"\0")[2][1:]
+                profile = {"icc_profile": zlib.decompressobj().decompress(packed, MAX_PROFILE)}
+    return io.BytesIO(b"".join(kept)), profile
+
+
+def _too_large(path: Path, what: str) -> ImageError:
+    return ImageError((path, f"it {what}; at most {Image.MAX_IMAGE_PIXELS} are read", "make it smaller"))
+
+
+def _fault(path: Path, error: Exception) -> tuple[str, str]:
+    """The reason why a file can't be read as an image, and the remedy."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        start = file.read(32).lstrip()
+        if not start:
+            return "the file is empty", "replace or remove it"
+        for place, mark, reason, remedy in NOT_IMAGES:
+            if start.startswith(mark, place):
+                return reason, remedy
+    return " ".join(str(error).split()) or type(error).__name__, "replace or remove it"
 
 
 def _upright(image: Image.Image) -> Image.Image:

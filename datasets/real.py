@@ -1,6 +1,7 @@
 """The real images of a run, from any of the known data sets: which pair, where the images lie, what each split holds."""
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pandas as pd
 from datasets import celeba, custom, parquet, toy, utkface
 from datasets.bias import largest_biased_size
 from datasets.celeba import biased_subset, cell_names, check_images
-from datasets.images import WHOLE, FaceSet, decode_images
+from datasets.images import WHOLE, FaceSet, decode_images, fingerprint, in_fingerprint, read_images
 from datasets.pairs import Pair
+from datasets.reading import caught, together
 from datasets.splits import ALL, LARGEST, Splits, check_splits
 from utils.errors import UserError
 
@@ -46,11 +48,24 @@ def read_lists(settings) -> Splits:
 def load_faces(lists: Splits, settings) -> dict[str, FaceSet]:
     """The images of each split, on the GPU where it has room. Val and test are resized once, to what is evaluated."""
     sizes = split_sizes(lists, settings)
-    faces = {
-        split: real_faces(lists.folder, table, lists.pair, settings.cache_folder, sizes[split], box=settings.real_crop)
-        for split, table in lists.tables.items()
-    }
+
+    def load(split: str) -> FaceSet:
+        box, cache = settings.real_crop, settings.cache_folder
+        return real_faces(lists.folder, lists.tables[split], lists.pair, cache, sizes[split], box=box)
+
+    faces = dict(zip(lists.tables, together(map(caught(load), lists.tables)), strict=True))
     return {split: images.on(settings.compute.device) for split, images in faces.items()}
+
+
+def fingerprints(lists: Splits, settings) -> dict[str, str]:
+    """The fingerprint of each split as `load_faces` would give it, from the few images that are in it."""
+    sizes, found = split_sizes(lists, settings), {}
+    for split, table in lists.tables.items():
+        places, rows = in_fingerprint(len(table)), np.zeros(len(table), np.int64)
+        pixels = read_images([lists.folder / name for name in table.index[places]], sizes[split], settings.real_crop)
+        rows[places] = np.arange(len(places))
+        found[split] = fingerprint(replace(labelled(pixels, table, lists.pair), rows=rows))
+    return found
 
 
 def split_sizes(lists: Splits, settings) -> dict[str, int | None]:
@@ -61,9 +76,13 @@ def split_sizes(lists: Splits, settings) -> dict[str, int | None]:
 def training_list(train: pd.DataFrame, pair: Pair, size: int | str, bias_degree: str) -> pd.DataFrame:
     """The rows of `train` to train on: the biased list of `size` images, of the largest size, or all as they are.
 
-    Raises `UserError` where a cell cannot be filled or the protected labels that it takes are missing.
+    Raises `UserError` if a cell cannot be filled, its protected labels are missing, or all images have one target value.
     """
     if size == ALL:
+        if train[pair.target].nunique() < 2:
+            raise UserError(
+                f"in all {len(train)} images of train {pair.target} is the same; add images of the other value"
+            )
         return train
     if train[list(pair.protected)].isna().any(axis=None):
         raise UserError(

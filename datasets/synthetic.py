@@ -1,5 +1,6 @@
 """Synthetic images, from the folders that generation writes: <root>/<pair>/<prompt type>/<cell>/."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +11,12 @@ from PIL import Image
 
 from datasets.bias import biased_cell_sizes
 from datasets.celeba import cell_names
-from datasets.custom import binary_columns, check_files, read_lines
-from datasets.faithful import faithful_files
+from datasets.custom import binary_columns, find_images, read_lines
+from datasets.faithful import faithful_files, is_listing
 from datasets.images import FaceSet, decode_images
 from datasets.pairs import Pair, cell_labels, same_pair
 from utils.errors import UserError
+from utils.files import copies
 from utils.seeds import derived_seed
 
 SUFFIXES = frozenset(ext for ext, fmt in Image.registered_extensions().items() if fmt in Image.OPEN)
@@ -79,11 +81,12 @@ class SyntheticImages:
         cache: Path,
         decode_size: int | None = None,
         min_faithfulness: float | None = None,
+        tested: Sequence[Path] = (),
         device: torch.device,
     ):
         self.root, self.pair, self.cache, self.decode_size, self.device = root, pair, cache, decode_size, device
         self.number_imbalanced, self.number_held_out, self._pools = number_imbalanced, number_held_out, {}
-        self.min_faithfulness = min_faithfulness
+        self.min_faithfulness, self.tested = min_faithfulness, tested
 
     def sets(
         self, prompt_type: str, balanced: dict[str, int], bias_degree: str | None, *, must_hold_out: bool
@@ -113,7 +116,7 @@ class SyntheticImages:
     def _pool(self, prompt_type: str, needed: dict[str, int]) -> FaceSet:
         if prompt_type not in self._pools:
             options = {"decode_size": self.decode_size, "min_faithfulness": self.min_faithfulness}
-            pool = synthetic_pool(self.root, self.pair, prompt_type, needed, self.cache, **options)
+            pool = synthetic_pool(self.root, self.pair, prompt_type, needed, self.cache, tested=self.tested, **options)
             self._pools[prompt_type] = pool.on(self.device)
         counts = self._pools[prompt_type].cell_counts()
         check_counts(self.root, prompt_type, counts, needed, min_faithfulness=self.min_faithfulness)
@@ -142,7 +145,7 @@ def check_counts(
 
 def cell_files(root: Path, pair: Pair, prompt_type: str) -> tuple[Path, dict[str, list[Path]]]:
     """The folder (or CSV file) that the images of a prompt type come from, and those of each cell."""
-    if root.suffix == ".csv":
+    if is_listing(root):
         return root, listed_files(root, pair)
     folder = pair_folder(root, pair.name) / prompt_type
     return folder, {cell: image_files(folder / cell) for cell in pair.cells}
@@ -157,13 +160,15 @@ def synthetic_pool(
     *,
     decode_size: int | None = None,
     min_faithfulness: float | None = None,
+    tested: Sequence[Path] = (),
 ) -> FaceSet:
     """All images of the cells, labelled by their folder, sorted by cell and file name.
 
-    A `root` that ends in .csv lists other images in their place: columns image and the pair's 0/1 attributes.
+    A `root` that is a CSV file lists other images in their place: columns image and the pair's 0/1 attributes.
 
     `needed` names the cells and says how many images of each will be drawn. With `min_faithfulness`, from 0 to 1, images
-    that score less are left out. Raises `UserError` where a folder is missing or holds fewer, or an image has no score.
+    that score less are left out. Raises `UserError` if a folder is missing or holds fewer, an image has no score, or is the
+    copy of one that is `tested` on.
     """
     folder, files = cell_files(root, pair, prompt_type)
     if min_faithfulness is not None and any(files.values()):
@@ -171,6 +176,7 @@ def synthetic_pool(
     counts = {cell: len(found) for cell, found in files.items()}
     check_counts(folder, prompt_type, counts, needed, min_faithfulness=min_faithfulness)
     paths = [path for cell in needed for path in files[cell]]
+    _check_copies(folder, paths, tested)
     labels = np.array([cell_labels(cell) for cell in needed for _ in files[cell]], dtype=np.int64)
     names = tuple(f"{path.parent.name}/{path.name}" for path in paths)
     return FaceSet(
@@ -183,6 +189,21 @@ def synthetic_pool(
     )
 
 
+def _check_copies(folder: Path, paths: list[Path], tested: Sequence[Path]) -> None:
+    """Refuse images that are copies of a tested one; print how many are copies of each other. Links count as copies."""
+    files = [*tested, *paths]
+    groups = [group for group in copies(files) if group[-1] >= len(tested)]
+    leaks = [group for group in groups if group[0] < len(tested)]
+    if leaks:
+        raise UserError(
+            f"{folder}: {len(leaks)} of its images are test images too, the first is {files[leaks[0][-1]]}, a copy of "
+            f"{files[leaks[0][0]]}; take them out: nothing may be trained on what it is tested on"
+        )
+    if groups:
+        number, (first, other, *_) = sum(len(group) - 1 for group in groups), groups[0]
+        print(f"{folder}: {number} images are copies of others, each counts: {files[first]} and {files[other]}")
+
+
 def listed_files(path: Path, pair: Pair) -> dict[str, list[Path]]:
     """The images that a CSV file lists for each cell, sorted. Raises `UserError` as `datasets.custom` does."""
     form = f"it needs the columns image and {', '.join(pair.attributes)}"
@@ -190,7 +211,7 @@ def listed_files(path: Path, pair: Pair) -> dict[str, list[Path]]:
     labels = binary_columns(path, table, pair)
     if labels.isna().any(axis=None):
         raise UserError(f"{path}: line {labels.index[labels.isna().any(axis=1)][0]} has an empty label; {form}")
-    check_files(path, table)
+    table["image"] = find_images(path, table)
     cells = cell_names(labels, pair.target, pair.protected)
     return {cell: sorted(path.parent / name for name in table["image"][cells == cell]) for cell in pair.cells}
 

@@ -23,6 +23,7 @@ from datasets.toy_captions import describe
 from utils.errors import UserError, command_line
 from utils.progress import progress
 
+FEW = 64  # images that stand for all in a dry run
 PAIRS = ("Smiling_Male",)
 ATTRIBUTES = (
     "Black_Hair",
@@ -359,14 +360,19 @@ def read(path: Path, target_sensitive: str):
     return celeba.read(path, target_sensitive)
 
 
-def write_toy_celeba(root: Path, counts: dict[str, int], seed: int, size: int, captions: bool = False) -> None:
+def write_toy_celeba(
+    root: Path, counts: dict[str, int], seed: int, size: int, captions: bool = False, drawn: int | None = None
+) -> None:
     """Write a toy data set in CelebA's layout: `img_align_celeba/` and the two label files.
 
     `counts` gives the images of "train", "val" and "test". Image i is decided by (seed, i) alone. A finished set of
     the same settings is left as it is. Raises `UserError` where the folder holds one of other settings. `captions`
-    adds `captions.csv` (image, caption).
+    adds `captions.csv` (image, caption). With `drawn` only so many images are drawn and every other one is a link to one of
+    them, which suffices to check and to estimate a run; the lists are those of the whole set.
     """
-    settings = {"counts": counts, "seed": seed, "size": size, "captions": captions}
+    settings = {"counts": counts, "seed": seed, "size": size, "captions": captions} | (
+        {"drawn": drawn} if drawn else {}
+    )
     marker = root / "toy.json"
     if marker.exists():
         found = json.loads(marker.read_text())
@@ -383,10 +389,14 @@ def write_toy_celeba(root: Path, counts: dict[str, int], seed: int, size: int, c
     (root / "unfinished").touch()
 
     splits = [code for code, split in enumerate(("train", "val", "test")) for _ in range(counts[split])]
-    draw = partial(_draw_and_save, folder, seed, size)
+    draw = partial(_draw_and_save, folder, seed, size, drawn)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        drawn = pool.map(draw, range(len(splits)), chunksize=64)
-        faces = list(progress(drawn, desc="toy faces", total=len(splits), unit="image"))
+        results = pool.map(draw, range(len(splits)), chunksize=64)
+        try:
+            faces = list(progress(results, desc="toy faces", total=len(splits), unit="image"))
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)  # else it would draw them all before it ends
+            raise
 
     names = [f"{index + 1:06d}.jpg" for index in range(len(faces))]
     rows = [
@@ -403,10 +413,13 @@ def write_toy_celeba(root: Path, counts: dict[str, int], seed: int, size: int, c
     marker.write_text(json.dumps(settings, indent=1) + "\n")
 
 
-def _draw_and_save(folder: Path, seed: int, size: int, index: int) -> tuple[Face, str]:
+def _draw_and_save(folder: Path, seed: int, size: int, drawn: int | None, index: int) -> tuple[Face, str]:
     rng = np.random.default_rng([seed, index])
-    face = sample_face(rng)
-    draw_face(face, rng, size).save(folder / f"{index + 1:06d}.jpg", quality=95, subsampling=0)
+    face, path = sample_face(rng), folder / f"{index + 1:06d}.jpg"
+    if drawn and index >= drawn:
+        path.symlink_to(f"{index % drawn + 1:06d}.jpg")
+    else:
+        draw_face(face, rng, size).save(path, quality=95, subsampling=0)
     return face, describe(face, np.random.default_rng([seed, index, 1]))
 
 
@@ -420,9 +433,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="another seed draws other faces")
     parser.add_argument("--size", type=int, default=64, help="pixels a side")
     parser.add_argument("--captions", action="store_true", help="also write captions.csv, to train a generator on")
+    parser.add_argument(
+        "--few", action="store_true", help=f"draw {FEW} images and let them stand for all: for a dry run"
+    )
     args = parser.parse_args()
     counts = {"train": args.train, "val": args.val, "test": args.test}
-    write_toy_celeba(args.output, counts, args.seed, args.size, args.captions)
+    write_toy_celeba(args.output, counts, args.seed, args.size, args.captions, FEW if args.few else None)
 
 
 if __name__ == "__main__":

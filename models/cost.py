@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from models.batches import Compute, number_of_batches
+from models.batches import Compute, number_of_batches, of_mean_gradients
 from models.options import Method
 from utils.cost import Row
 
@@ -61,11 +61,11 @@ class Rates(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A method that is to be run, its sizes, and for how many seeds; `folder` is where its records go."""
+    """A method that is to be run, its sizes, and the seeds that lack it; `folder` is where its records go."""
 
     method: Method
     sizes: Sizes
-    seeds: int
+    seeds: tuple[int, ...]
     folder: str
 
 
@@ -122,7 +122,8 @@ def own_work(method: Method, sizes: Sizes, compute: Compute) -> Work | None:
         reference = fitted(sizes.train, 1, val, compute) if published else Work()
         return reference + Work(predicted=sizes.train) + once
     if name == "surgical":  # a mean gradient before every epoch
-        return fine_tuned(sizes, compute) + Work(trained=sizes.fine_epochs * images_trained(sizes.balanced, compute))
+        seen = images_trained(sizes.balanced, of_mean_gradients(compute))
+        return fine_tuned(sizes, compute) + Work(trained=sizes.fine_epochs * seen)
     if name == "last-layer":
         return Work(predicted=sizes.balanced + val)
     return None
@@ -141,6 +142,7 @@ def ranking_work(methods: Iterable[tuple[Method, Sizes]], compute: Compute, batc
             passes["real", own] = sizes.train
             passes["biased", prompts, degree, own] = sizes.biased
             passes["balanced", prompts, sizes.balanced, own] = sizes.balanced
+    compute = of_mean_gradients(compute)
     return Work(trained=sum(images_trained(images, compute, most) for images in passes.values()))
 
 
@@ -155,8 +157,8 @@ def training_rows(
 ) -> list[Row]:
     """The rows of every method, of the ranking and of the evaluation; `weights` are the bytes of a network."""
     rows, judged = [], []
-    for method, sizes, seeds, folder in asked:
-        work = trained(method, sizes, compute)
+    for method, sizes, lacking, folder in asked:
+        work, seeds = trained(method, sizes, compute), len(lacking)
         more = {"seeds": seeds, "disk": seeds * weights, "memory": memory if seeds else 0, "note": remark(method)}
         rows.append(Row(method.label, folder, seeds * (work.trained + work.head), seeds * rates.seconds(work), **more))
         if method.options.get("top-k") != "auto":
@@ -174,12 +176,13 @@ def remark(method: Method) -> str:
 
 
 def ranking_rows(asked: list[Asked], rates: Rates, compute: Compute, batches: int | str | None) -> list[Row]:
-    """The row of the mean gradients, if a method takes them; of as many seeds as its method of most."""
+    """The row of the mean gradients, if a method takes them: of every seed those of the methods that it lacks."""
     ranked = [each for each in asked if each.sizes.biased and each.seeds]
-    if not ranked:
+    seeds, work = {seed for each in ranked for seed in each.seeds}, Work()
+    if not seeds:
         return []
-    work = ranking_work([(each.method, each.sizes) for each in ranked], compute, batches)
-    seeds = max(each.seeds for each in ranked)
+    for seed in seeds:
+        work += ranking_work([(each.method, each.sizes) for each in ranked if seed in each.seeds], compute, batches)
     key = " ".join(["ranking", *(each.folder for each in ranked)])
     note = AT_MOST if batches == "auto" else ""
-    return [Row("ranking (mean gradients)", key, seeds * work.trained, seeds * rates.seconds(work), seeds, note=note)]
+    return [Row("ranking (mean gradients)", key, work.trained, rates.seconds(work), len(seeds), note=note)]

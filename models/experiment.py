@@ -9,31 +9,30 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save as safetensors_bytes
 
 from datasets.images import FaceSet, check_some, fingerprint
-from datasets.real import load_faces, read_lists
+from datasets.real import fingerprints, labelled, load_faces, read_lists
 from datasets.synthetic import SyntheticImages, SyntheticSets
 from models.batches import evaluate, predict
-from models.choice import choose
-from models.classifier import head_names, new_classifier, outline
+from models.classifier import head_names, linear_head, new_classifier, outline
 from models.methods import of_network
 from models.options import Method, candidates, count_of, counted, parse_method, with_candidates
 from models.ranking import batches_used
+from models.recorded import adopt_best, check_output, method_settings
 from models.run import Outcome, Run
 from models.selection import check_top_k
 from models.settings import Settings
 from models.tensorboard import check_tensorboard
 from models.training import batch_norms, memory_named
-from models.weights import content_of
+from models.weights import as_safetensors, content_of
 from utils.arguments import be_deterministic
 from utils.checkpoint import Unfinished
 from utils.errors import UserError
 from utils.files import locked
+from utils.machine import check_compile
 from utils.metrics import fairness_metrics, positive
 from utils.records import (
     ROOT,
-    adopt_record,
     check_settings,
     environment,
     read_record,
@@ -45,8 +44,8 @@ from utils.records import (
 class Experiment:
     """The methods and seeds that the settings ask for, on their data.
 
-    To make one reads the lists and checks methods, files and weights, and raises `UserError` for what is wrong; `load`
-    decodes the images. `known` are the methods there are, by name.
+    To make one reads the lists and checks methods, files, weights and what is recorded in the output already, and raises
+    `UserError` for what is wrong; `load` decodes the images. `known` are the methods there are, by name.
     """
 
     def __init__(self, settings: Settings, known: dict[str, Callable]):
@@ -73,19 +72,33 @@ class Experiment:
         texts = [counted(text, self.tensors) for text in ("erm", *settings.methods)]
         asked = [parse_method(text, self.known, self.flags) for text in texts]
         self.methods = with_candidates(asked, self.known, self.flags, self.tensors)
-        self.lists = read_lists(settings)
+        if any(method.name == "last-layer" for method in self.methods):
+            linear_head(network, settings.network)  # refuses a network whose head can't be fitted alone
+        self.lists, self.sets = read_lists(settings), {}
+        pair, table = self.lists.pair, self.lists.tables["train"]
+        self.train_labels = labelled(np.empty((0, 1, 1, 3), np.uint8), table, pair)
         start = new_classifier(
             settings.weights, settings.seeds[0], settings.width, settings.network, settings.image_size
         )
         named = settings.weights != "none"
-        self.start = {"weights_content": content_of(start, head_names(start, settings.network))} if named else {}
+        self.of_erm = settings.of_pre_training() | {
+            **({"weights_content": content_of(start, head_names(start, settings.network))} if named else {}),
+            "target": pair.target,
+            "protected": list(pair.protected),
+            "number_train_data_real": len(table),
+        }
         self.environment = environment(self.device)  # now: files and packages may change while it trains
         ks = {method.options["top-k"] for method in self.methods if "top-k" in method.options} - {"auto"}
         for k in ks:
             check_top_k(k, self.tensors)
+        if settings.compile:  # last: it takes seconds
+            check_compile(self.device)
         if ks and settings.top_k is None and settings.network != "resnet18":
             k = self.flags["top-k"]
             print(f"{settings.network}: --top-k {k} of {self.tensors} tensors, the paper's share", flush=True)
+        if any(settings.output.glob("*/*seed_*/*")):  # a record or a training that has begun
+            self.of_erm["data"] = fingerprints(self.lists, settings)
+        self._check_output(drawn=False)
 
     def describe(self) -> str:
         """What a dry run says, after a look at some of the images."""
@@ -110,16 +123,12 @@ class Experiment:
             cache=settings.cache_folder,
             decode_size=settings.decode_size,
             min_faithfulness=settings.min_faithfulness,
+            tested=[self.lists.folder / name for name in self.lists.tables["test"].index],
             device=self.device,
         )
         self.sets = {method.label: self._sets(method) for method in self.methods}
-        self.of_erm = settings.of_pre_training() | {
-            **self.start,
-            "target": pair.target,
-            "protected": list(pair.protected),
-            "number_train_data_real": len(self.real["train"]),
-            "data": {split: fingerprint(faces) for split, faces in self.real.items()},
-        }
+        self.of_erm["data"] = {split: fingerprint(faces) for split, faces in self.real.items()}
+        self._check_output(drawn=True)
 
     def runs(self) -> Iterator[Run]:
         """A run of each seed that no other process is at; then, when that is done, of what another one left over.
@@ -160,10 +169,11 @@ class Experiment:
             content |= batches_used(outcome.tables)
             begun = {key: value for key, value in run.unfinished.begun.items() if content.get(key) != value}
             content |= {"begun": begun} if begun and run.unfinished.spent else {}
+            content["protected_labels"] = method.protected_labels(self.settings.select_by)
             content = {"method": method.label, "seed": run.seed, **content, "settings": asked}
             tables = {"curve": pd.DataFrame(outcome.curve), **predictions, **outcome.tables}
-            weights = {name: tensor.cpu().contiguous() for name, tensor in outcome.model.state_dict().items()}
-            write_record(folder, content, tables, lambda path: path.write_bytes(safetensors_bytes(weights)))
+            weights = as_safetensors(outcome.model)
+            write_record(folder, content, tables, lambda path: path.write_bytes(weights))
             run.unfinished.remove()
 
     def _sets(self, method: Method) -> SyntheticSets | None:
@@ -171,37 +181,19 @@ class Experiment:
         if not method.draws:
             return None
         options = method.options
-        sizes = method.balanced_sizes(self.real["train"], self.settings.number_balanced_synthetic)
+        sizes = method.balanced_sizes(self.train_labels, self.settings.number_balanced_synthetic)
         must_hold_out = options.get("top-k") == "auto"
         return self.images.sets(options["prompt-type"], sizes, options.get("bias-degree"), must_hold_out=must_hold_out)
 
     def _settings(self, method: Method) -> dict:
-        """All that a method's result depends on, for its record."""
-        options, sets = method.recorded(), self.sets[method.label]
-        if sets is None:
-            own = {method.name: options} if options else {}
-            if method.fine_tunes:
-                return {"biased_model": self.of_erm} | own | self.settings.of_fine_tuning()
-            return self.of_erm | own
-        taken = self.settings.of_fine_tuning().keys() | self.settings.of_ranking().keys()
-        taken |= set() if method.fine_tunes else self.of_erm.keys()
-        if clash := taken & options.keys():
-            raise UserError(
-                f"method {method.name}: its option {min(clash)} has the name of a setting; call it otherwise"
-            )
-        sizes = sets.balanced_sizes
-        options["synthetic_data"] = fingerprint(sets.pool)
-        options["number_balanced_synthetic"] = sizes if hasattr(method.train, "cell_sizes") else min(sizes.values())
-        if sets.biased_sizes:
-            options["number_imbalanced_synthetic"] = self.settings.number_imbalanced_synthetic
-            options |= self.settings.of_ranking()
-        if sets.left_out is not None:
-            options["min_faithfulness"] = self.settings.min_faithfulness
-            options["unfaithful_left_out"] = sets.left_out
-        if not method.fine_tunes:
-            return self.of_erm | options
-        held_out = {"held_out_synthetic": sets.held_out_size}
-        return {"biased_model": self.of_erm} | options | self.settings.of_fine_tuning() | held_out
+        """All that a method's result depends on, for its record; before `load` less what synthetic images tell."""
+        sets = self.sets.get(method.label)
+        return method_settings(method, self.settings, self.of_erm, self.train_labels, sets)
+
+    def _check_output(self, *, drawn: bool) -> None:
+        """Raise `UserError` if the output holds what was made with other settings."""
+        asked = {method.folder: self._settings(method) for method in self.methods}
+        check_output(self.settings.output, asked, self.of_erm, self.settings.seeds, drawn=drawn)
 
     def _judged(self, outcome: Outcome, seconds: dict) -> tuple[dict, dict[str, pd.DataFrame]]:
         """The metrics of a model and where they come from, and tables of its logit of each test and val image."""
@@ -245,20 +237,6 @@ def train_method(method: Method, run: Run, sets: SyntheticSets | None) -> Outcom
             f"method {method.name} gave a {type(outcome).__name__}, not what run.pre_train or run.fine_tune gives"
         )
     return outcome
-
-
-def adopt_best(output: Path, choices: list[Method], method: Method, seed: int, settings: dict) -> None:
-    """Record as `method` the best of the recorded `choices`, chosen without the test set: see `models.choice`."""
-    folders = [record_folder(output, choice.folder, seed) for choice in choices]
-    found = [read_record(folder, "val_metrics.accuracy", "held_out_metrics.equalized_odds") for folder in folders]
-    accuracy = [record["val_metrics"]["accuracy"] for record in found]
-    odds = [record["held_out_metrics"]["equalized_odds"] for record in found]
-    best = choose(accuracy, odds)
-    ks = [choice.options["top-k"] for choice in choices]
-    table = pd.DataFrame({"top_k": ks, "val_accuracy": accuracy, "held_out_equalized_odds": odds})
-    content = {**found[best], "method": method.label, "settings": settings, "chosen_top_k": ks[best]}
-    adopt_record(folders[best], record_folder(output, method.folder, seed), content, {"top_k": table})
-    print(f"seed {seed}: top-k {ks[best]} chosen")
 
 
 def _predictions(faces: FaceSet, logits: np.ndarray) -> pd.DataFrame:

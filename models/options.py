@@ -14,8 +14,10 @@ from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 from datasets.bias import parse_bias_degree
 from datasets.images import FaceSet
+from models.labels import labels_taken, none
 from utils.arguments import non_negative_float, positive_float, positive_int, share
 from utils.errors import UserError
+from utils.records import folder_name
 
 PAPER_TOP_K, PAPER_TENSORS = 55, 62  # of ResNet-18
 AUTO_TOP_K = (40, 45, 50, 55, 60)  # the values of the paper's figure, among which top-k=auto chooses
@@ -72,11 +74,6 @@ BiasDegree = Annotated[str, bias_degree]
 Protocol = Literal["aligned", "published"]
 
 
-def folder_name(label: str) -> str:
-    """The name of a method's folder: its label without signs that some file systems refuse."""
-    return re.sub(r"[:/]", "-", label.replace(":", "_", 1))
-
-
 @dataclass(frozen=True)
 class Method:
     """A method with all its options; `label` names it with those that are not the default.
@@ -131,6 +128,10 @@ class Method:
         later = {key for key in defaults if key in LATER and self.options[key] == defaults[key]}
         kept = {_underscored(key): value for key, value in self.options.items() if key not in later}
         return kept | getattr(self.train, "recorded", {})
+
+    def protected_labels(self, select_by: str) -> dict[str, str]:
+        """What it takes protected labels of real images for, by split, with that --select-by: see `models.labels`."""
+        return labels_taken(getattr(self.train, "protected_labels", none), self.recorded(), select_by)
 
 
 LATER = ("protocol", "first-lr", "first-weight-decay")

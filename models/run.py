@@ -14,7 +14,7 @@ from torch.optim.swa_utils import update_bn
 
 from datasets.images import FaceSet, MixedSet
 from datasets.synthetic import SyntheticSets
-from models.batches import Batch, Compute, number_of_batches
+from models.batches import Batch, Compute, number_of_batches, of_mean_gradients
 from models.classifier import new_classifier
 from models.ranking import PATIENCE, SETS, RunningRanking, until_settled, with_batches
 from models.selection import Gradients, GradientSum, mean_gradients, sensitivity_table
@@ -194,7 +194,7 @@ class Run:
         return train_batches(data, self._ranking_compute(), torch_generator(self.seed, f"gradient {name}"))
 
     def _ranking_compute(self) -> Compute:
-        return replace(self.settings.compute, keep_last_batch=False)  # a short one would weigh too much
+        return of_mean_gradients(self.settings.compute)
 
     def _seed_dropout(self) -> None:
         torch.manual_seed(derived_seed(self.seed, "gradient"))  # dropout's draws, the same for all sets

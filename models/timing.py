@@ -11,6 +11,7 @@ from torch import nn
 from tqdm import tqdm
 
 from datasets.bias import biased_cell_sizes
+from datasets.faithful import is_listing
 from datasets.images import FaceSet, cache_file, time_reading
 from datasets.real import labelled, split_sizes
 from datasets.splits import Splits
@@ -112,8 +113,8 @@ def sample(pixels: np.ndarray, count: int) -> FaceSet:
 
 def _asked(method: Method, settings: Settings, lists: Splits) -> Asked:
     folders = [record_folder(settings.output, method.folder, seed) for seed in settings.seeds]
-    seeds = sum(read_record(folder) is None for folder in folders)
-    return Asked(method, _sizes(method, settings, lists), seeds, str(folders[0].parent))
+    seeds = [seed for seed, folder in zip(settings.seeds, folders, strict=True) if read_record(folder) is None]
+    return Asked(method, _sizes(method, settings, lists), tuple(seeds), str(folders[0].parent))
 
 
 def _sizes(method: Method, settings: Settings, lists: Splits) -> Sizes:
@@ -183,6 +184,6 @@ def _existing(settings: Settings, lists: Splits, prompt_type: str) -> dict[str, 
     try:
         return cell_files(settings.synthetic_data_root, lists.pair, prompt_type)[1]
     except UserError:
-        if settings.synthetic_data_root.suffix == ".csv":
+        if is_listing(settings.synthetic_data_root):
             raise
         return {cell: [] for cell in lists.pair.cells}

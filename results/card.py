@@ -15,9 +15,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from scipy.stats import binomtest
 
 from datasets.pairs import Pair, cell_values
-from results.rows import PROTECTED_LABELS
+from results.remarks import ALIKE, blind_seeds, protected_labels
 from utils.errors import UserError, command_line
-from utils.files import write_whole
+from utils.files import encoded, write_whole
 from utils.metrics import hardly_learned
 from utils.records import read_record
 
@@ -79,7 +79,7 @@ def write_card(folder: Path, overwrite: bool = False) -> str:
         raise UserError(f"--run {folder}: no metrics.json; give <output>/<method>/seed_<n> of train.py")
     path, card = folder / NAME, make_card(record)
     if path.exists() and not overwrite:
-        if path.read_bytes() != card.encode():
+        if path.read_bytes() != encoded(card):
             raise Edited(f"{path} is not what its record gives, and kept; --overwrite replaces it")
         return f"model card: {path}, as it was"
     write_whole(path, card)
@@ -107,7 +107,8 @@ def make_card(record: dict) -> str:
         "real": real,
         "trainings": trainings(settings),
         "balanced": settings.get("number_balanced_synthetic"),
-        "labels": protected_labels(record["method"], real),
+        "labels": "; ".join(protected_labels(record).values()),
+        "alike": ALIKE if blind_seeds([record]) else "",
         "pair": pair,
         "data": name,
         "terms": terms,
@@ -130,15 +131,6 @@ def trainings(settings: dict) -> dict[str, dict]:
         return {"Settings": settings}
     own = {key: value for key, value in settings.items() if key != "biased_model"}
     return {"Settings of the biased model": settings["biased_model"], "Settings of its fine-tuning": own}
-
-
-def protected_labels(method: str, real: dict) -> str:
-    """What protected labels of real images did in the training, where that is known."""
-    if method.split(":")[0] == PROTECTED_LABELS:
-        return "the method trains on them."
-    if real.get("select_by") == "worst-group":
-        return "those of val chose the epoch, by the worst group."
-    return "not trained on." if method.split(":")[0] in ("erm", "aim-fair") else ""
 
 
 def front_matter(record: dict, pair: Pair, data: str, licence: tuple[str, str | None] | None) -> ModelCardData:

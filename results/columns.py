@@ -19,7 +19,7 @@ import pandas as pd
 from results.whole_csv import read_csv
 from utils.errors import UserError, command_line
 from utils.metrics import positive
-from utils.records import check_settings, parse_record, read_record, rerun
+from utils.records import check_alike, check_settings, folder_name, parse_record, read_record, record_folder, rerun
 
 PACKED = "records.jsonl"
 LABELS = ["name", "target", "protected"]
@@ -69,7 +69,7 @@ def read_column(folder: Path) -> Column:
     """The column in a folder, packed or as train.py wrote it.
 
     Raises `UserError`, with the file and the remedy, where one is damaged or cut off, or where the runs were tested on
-    different images.
+    different images or made with different settings.
     """
     column = _read_packed(folder) if (folder / PACKED).exists() else _read_runs(folder)
     groups = [list(record["metrics"]["group_accuracy"]) for record in column.records]
@@ -77,9 +77,15 @@ def read_column(folder: Path) -> Column:
         raise UserError(f"{folder}: the records are of different groups; keep each pair's in a folder of its own")
     for record in column.records:
         if record["method"].split(":")[0] == "aim-fair" and "top_k" not in record["settings"]:
-            place = folder / run_name(record["method"], record["seed"])
-            raise UserError(f"the record of {place} is damaged (its settings have no top_k); run it again")
+            raise UserError(
+                f"the record of {_place(folder, record)} is damaged (its settings have no top_k); run it again"
+            )
+    check_alike({_place(folder, record): record for record in column.records})
     return column
+
+
+def _place(folder: Path, record: dict) -> Path:
+    return record_folder(folder, folder_name(record["method"]), record["seed"])
 
 
 def pack_column(column: Column, folder: Path) -> None:
@@ -107,7 +113,7 @@ def with_packed(column: Column, folder: Path) -> Column:
     """A column and, of the runs that are packed in `folder`, those that it lacks.
 
     Raises `UserError` where the two don't belong together: made with other settings, tested on other images, or with an erm
-    of the same seed that decides otherwise, so that their methods began with other biased models.
+    of the same seed that decides otherwise or isn't there, so that their methods may have begun with other biased models.
     """
     if not (folder / PACKED).exists():
         if left := [name for name in PARTS if (folder / f"{name}.csv").exists()]:
@@ -123,7 +129,8 @@ def with_packed(column: Column, folder: Path) -> Column:
             for own in list(column.runs(record["method"]).values())[:1]:
                 where = f"what is packed in {folder} ({run_name(record['method'], record['seed'])})"
                 check_settings(record["settings"], own["settings"], where)
-    seeds = column.runs("erm").keys() & packed.runs("erm").keys() & {record["seed"] for record in kept}
+    seeds = {record["seed"] for record in column.records} & {record["seed"] for record in kept}
+    _check_biased_models(column, packed, seeds, folder)
     for name in LABELS + [run_name("erm", seed) for seed in sorted(seeds)]:
         if not column.predictions[name].equals(packed.predictions[name]):
             what = "were tested on other images" if name in LABELS else f"began with another {name}"
@@ -133,6 +140,7 @@ def with_packed(column: Column, folder: Path) -> Column:
             )
     stays = [run_name(record["method"], record["seed"]) for record in kept]
     records = sorted(column.records + kept, key=lambda record: (record["method"], record["seed"]))
+    check_alike({_place(folder, record): record for record in records})
     names = LABELS + [run_name(record["method"], record["seed"]) for record in records]
     return Column(
         column.name,
@@ -141,6 +149,18 @@ def with_packed(column: Column, folder: Path) -> Column:
         _joined(column.curves, packed.curves, stays),
         _joined(column.sensitivity, packed.sensitivity, stays),
     )
+
+
+def _check_biased_models(column: Column, packed: Column, seeds: set[int], folder: Path) -> None:
+    """Raise `UserError` if one of the two lacks its erm of a seed whose methods would be joined."""
+    for part, how in ((column, "to be packed"), (packed, "packed")):
+        if left := seeds - part.runs("erm").keys():
+            run = next(run_name(record["method"], record["seed"]) for record in part.records if record["seed"] in left)
+            erm = f"erm/{run.rpartition('/')[2]}"
+            raise UserError(
+                f"{folder}: {run} is {how} without the {erm} that it began with, and the methods in the other place may have begun "
+                f"with another; put that {erm} back beside it, or remove {run} and run it again"
+            )
 
 
 def _joined(frame: pd.DataFrame, packed: pd.DataFrame, stays: list[str]) -> pd.DataFrame:

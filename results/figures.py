@@ -14,6 +14,7 @@ import pandas as pd  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from results.columns import Column  # noqa: E402
+from results.remarks import protected_labels  # noqa: E402
 from results.rows import read_paper, row_label  # noqa: E402
 
 STYLE = {
@@ -75,12 +76,13 @@ def accuracy_and_odds(column: Column) -> Figure | None:
     axes.set(xlabel="equalized odds, larger gap (%)", ylabel="accuracy (%)", title=column.name)
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    name_points(axes, [method for method in points if method not in ("erm", "aim-fair")], points)
+    names = {m: row_label(m, protected_labels(next(iter(column.runs(m).values()))).values()) for m in points}
+    name_points(axes, [method for method in points if method not in ("erm", "aim-fair")], points, names)
     return figure
 
 
-def name_points(axes: plt.Axes, named: list[str], points: dict[str, tuple]) -> None:
-    """Write names at their points where they cover no `points` and no name and stay within the axes.
+def name_points(axes: plt.Axes, named: list[str], points: dict[str, tuple], names: dict | None = None) -> None:
+    """Write names at their points, or other `names`, where they cover no `points` and no name and stay within the axes.
 
     Right of them first, then of the others as many as possible left, below and above.
     """
@@ -89,7 +91,7 @@ def name_points(axes: plt.Axes, named: list[str], points: dict[str, tuple]) -> N
         return axes.transData.transform(point) * 72 / axes.figure.dpi
 
     (left, bottom), (right, top) = (place(corner) for corner in zip(axes.get_xlim(), axes.get_ylim()))
-    size, gap, high = 6.5, 6, 9
+    size, gap, high, names = 6.5, 6, 9, names or dict(zip(named, named))
     taken = [(x - gap, x + gap, y) for x, y in map(place, points.values())]
     offsets = [("left", gap, 0), ("right", -gap, 0)]
     offsets += [
@@ -97,14 +99,14 @@ def name_points(axes: plt.Axes, named: list[str], points: dict[str, tuple]) -> N
     ]
     unnamed = list(named)
     for (align, aside, up), method in product(offsets, named):
-        width = 0.6 * size * len(row_label(method))
+        width = 0.6 * size * len(names[method])
         x, height = place(points[method]) + (aside, up)
         begin = x - {"left": 0, "center": 0.5, "right": 1}[align] * width
         crossed = any(begin < b and a < begin + width and abs(v - height) < high for a, b, v in taken)
         inside = left < begin and begin + width < right and bottom + high / 2 < height < top - high / 2
         if method in unnamed and inside and not crossed:
             more = {"textcoords": "offset points", "va": "center", "ha": align, "fontsize": size}
-            axes.annotate(row_label(method), points[method], (aside, up), **more)
+            axes.annotate(names[method], points[method], (aside, up), **more)
             taken.append((begin, begin + width, height))
             unnamed.remove(method)
 

@@ -26,6 +26,7 @@ from datasets.toy import write_toy_celeba
 from utils.arguments import positive_int
 from utils.errors import UserError, command_line
 from utils.files import write_whole
+from utils.processes import run_child
 from utils.records import ROOT, commit
 
 NETWORKS = ("resnet18", "resnet50", "mobilenet_v3_small", "convnext_tiny", "vit_b_16", "swin_t")
@@ -109,7 +110,7 @@ def measure(command: list, work: Path) -> dict:
 
 def finish(command: list) -> None:
     """Run train.py to its end. Raises `UserError` with what it says where it fails."""
-    done = subprocess.run(training(command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    done = run_child(training(command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         raise UserError(reason(done.stderr, done.returncode))
 

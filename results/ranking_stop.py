@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import mean
 
 import pandas as pd
+from torch import nn
 
 from datasets.images import FaceSet
 from datasets.synthetic import SyntheticSets
@@ -50,7 +51,7 @@ def erm(run: Run) -> Outcome:
     raise UserError(f"no biased model in {run.biased_weights.parent}: train it, or correct --output")
 
 
-def ranking(run: Run, synthetic: SyntheticSets, *, bias_degree: BiasDegree) -> Outcome:
+def ranking(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, bias_degree: BiasDegree) -> Outcome:
     """Stands for any method that ranks: what it asks for is what the sets are drawn by. It is never called."""
     raise NotImplementedError
 

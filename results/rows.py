@@ -2,17 +2,18 @@
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.choice import choose
 from results.columns import Column
+from results.remarks import labels_of_name
 
 PAPER = Path(__file__).parent / "paper.json"
-PROTECTED_LABELS = "group-dro"  # trains on protected labels: never marked as the best
 PUBLISHED = {"maple": "MAPLE", "diga": "DiGA"}  # rows of which only the paper's number is known
 RELATIVES = ("ffr", "last-layer", "surgical")  # rows that the paper's tables don't have
-BASELINES = ("erm", "cvar-dro", "eiil", "lff", "jtt", *PUBLISHED, "aim-fair", PROTECTED_LABELS)
+BASELINES = ("erm", "cvar-dro", "eiil", "lff", "jtt", *PUBLISHED, "aim-fair", "group-dro")
 RELATIVES_NOTE = "A row marked as not the paper's is a near relative, from its own paper (`models/methods/`)."
 SHARE = "_real-"  # in the name of a column that trains on a share of the real images
 FROM = "_from-"  # in the name of a column that tells where its unbiased images come from
@@ -28,17 +29,16 @@ BEST = {"best random mask": tuple(MASKS), "best updated block": UPDATED, "best f
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its title, the paper's columns, its rows, a note for its readers, and what it costs at the paper's size.
+    """A table: its title, the paper's columns, its rows, and a note for its readers.
 
     A row that ends in * stands for every method that begins so and has no row of its own. A column is a pair, or a pair,
-    `SHARE` and a percentage of the real images. `cost` is an estimate.
+    `SHARE` and a percentage of the real images. The head of results/table.sh says what each table costs.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[str, ...]
     note: str = ""
-    cost: str = ""
 
     @property
     def pairs(self) -> list[str]:
@@ -62,14 +62,11 @@ TABLES = {
         "Methods that train on real images alone, and AIM-Fair",
         ("Smiling_Male", "Smiling_Young", "Young_Male"),
         BASELINES,
-        cost="126,000 images to generate (18 to 36 GPU hours, 12 GB), then ten seeds of seven trainings a pair (about 5 "
-        "hours a pair, 4 GB a seed and pair for weights)",
     ),
     "table_2": Table(
         "With a share of the real images",
         tuple(f"Smiling_Male{SHARE}{n}" for n in (50, 25, 10)),
         BASELINES,
-        cost="the synthetic images of table 1's Smiling_Male, then about 4 GPU hours",
     ),
     "table_3": Table(
         "Ways to use synthetic images",
@@ -79,7 +76,6 @@ TABLES = {
             *("linear-probe", "last-layer", "full", "surgical", "aim-fair"),
         ),
         RELATIVES_NOTE,
-        cost="42,000 images a pair to generate (6 to 12 GPU hours, 4 GB), then about 6 hours for ten seeds of a pair",
     ),
     "table_4": Table(
         "Which tensors to fine-tune",
@@ -98,7 +94,6 @@ TABLES = {
         ),
         "A row of random masks takes in all draws of one share: a seed's value is the mean of its draws, the spread is "
         "over draws and seeds. `linear-probe` is the update of the block fc. " + RELATIVES_NOTE,
-        "the synthetic images of table 3, then 18 fine-tunings a seed (about 10 GPU hours for ten seeds of a pair)",
     ),
     "table_5": Table(
         "Prompt sets, by training on their images alone",
@@ -108,21 +103,17 @@ TABLES = {
             "synthetic-only:prompt-type=contextual-without-pose",
             "synthetic-only",
         ),
-        cost="four sets of 42,000 images a pair to generate (24 to 48 GPU hours, 16 GB), then about 2 hours for ten "
-        "seeds of a pair",
     ),
     "table_6": Table(
         "Synthetic images to real ones in the balanced set",
         ("Smiling_Male",),
         ("erm", "aim-fair:ratio=0.5", "aim-fair", "aim-fair:ratio=1.5", "aim-fair:ratio=2.0"),
         "At ratio 2 the paper misprints both group accuracies of target 1; the numbers shown here are not touched by it.",
-        "the synthetic images of table 3, then about 3 GPU hours for ten seeds",
     ),
     "table_7": Table(
         "Bias of the biased synthetic set",
         ("Smiling_Male",),
         ("erm", *(f"aim-fair:bias-degree={d}" for d in ("4/6", "3/7", "2/8")), "aim-fair", "full"),
-        cost="the synthetic images of table 3, then about 3 GPU hours for ten seeds",
     ),
     "table_k": Table(
         "Tensors that each ranking keeps",
@@ -136,14 +127,12 @@ TABLES = {
             "aim-fair:top-k=auto",
         ),
         "The paper's numbers were measured off a figure, to about 0.1; its `aim-fair` keeps 55.",
-        "the synthetic images of table 3, then about 3 GPU hours for ten seeds",
     ),
     "table_blocks": Table(
         "Freezing each block in turn",
         ("Smiling_Male",),
         ("erm", *FROZEN),
         "The paper's numbers were measured off a figure, to about 0.1; it has none for the stem.",
-        "the synthetic images of table 3, then about 4 GPU hours for ten seeds",
     ),
 }
 OTHERS = "table_others"  # the page of what the columns hold besides, made from records alone
@@ -153,8 +142,7 @@ PAGES = {
         "Methods that stand in no table of the paper",
         (),
         ("erm", "aim-fair"),
-        "Made from every record that has no row in another table; `erm` and `aim-fair` are there to compare with. Whether "
-        "a method trains on protected labels isn't looked at here.",
+        "Made from every record that has no row in another table; `erm` and `aim-fair` are there to compare with.",
     ),
 }
 
@@ -223,10 +211,11 @@ def best_runs(rows: tuple[str, ...], column: Column) -> dict[int, dict]:
     return chosen
 
 
-def row_label(row: str) -> str:
-    """How a row is called in a table."""
+def row_label(row: str, said: Iterable[str] | None = None) -> str:
+    """How a row is called in a table, with what is `said` of its runs (`results.remarks`), or of the method if it wasn't run."""
     if row in PUBLISHED:
         return f"{PUBLISHED[row]} (published number)"
     if row.partition(":")[0] in RELATIVES:
         return f"{row} (not the paper's)"
-    return f"{row} (trains on protected labels)" if row == PROTECTED_LABELS else row
+    said = "; ".join(labels_of_name(row).values() if said is None else said)
+    return f"{row} ({said})" if said else row

@@ -1,16 +1,9 @@
 """Train the rows of tables of the paper, column by column, and remake all pages.
 
-    bash results/table.sh 3                                                   toy faces, Smiling/Male
-    bash results/table.sh 3 --dataset celeba --real-data-path DIR             the paper's CelebA columns
-    bash results/table.sh 3 4 --dataset utkface --real-data-path DIR          UTKFace, Female/White
-    bash results/table.sh 3 --methods MINE                                    a method that stands in no table
-
-Every flag that isn't listed below goes to runner.sh: --real-data-path, --seeds, --model, --weights, --precision ...
-A row that is recorded is not run again, so an interrupted command goes on and tables share what they can.
+bash results/table.sh --help        the flags, and what each table costs
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +14,7 @@ from results.tables import make_pages
 from utils.arguments import positive_int
 from utils.cost import cost_table, read_rows
 from utils.errors import UserError, command_line
+from utils.processes import run_child
 from utils.records import ROOT
 
 TOY_SIZE = 1200  # biased real images
@@ -52,12 +46,10 @@ def main() -> None:
 
 def parse_args(arguments: list[str]) -> tuple[list[str], argparse.Namespace, list[str]]:
     """The tables' names, the flags listed here, and those for runner.sh. Raises `UserError` where a table isn't known."""
-    costs = "\n".join(f"  {short(name):7} {table.title}:\n          {table.cost}" for name, table in TABLES.items())
     parser = argparse.ArgumentParser(
         prog="results/table.sh",
         usage="bash results/table.sh N [N ...] [flags]",
         description=__doc__,
-        epilog=f"N is one of these, or all. Their cost at the paper's size is an estimate:\n{costs}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -155,14 +147,8 @@ def dry_run(calls: list[list[str]]) -> str:
 
 
 def run(call: list[str]) -> None:
-    """Run runner.sh; where it fails, leave with its status. Ctrl-C reaches it too, and is waited for until it has saved."""
-    process = subprocess.Popen(["bash", ROOT / "runner.sh", *call])
-    try:
-        status = process.wait()
-    except KeyboardInterrupt:
-        process.wait()
-        raise
-    if status:
+    """Run runner.sh; if it fails, leave with its status."""
+    if status := run_child(["bash", ROOT / "runner.sh", *call]).returncode:
         sys.exit(status)
 
 

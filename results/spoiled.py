@@ -32,6 +32,7 @@ from results.summary import by_methods, headings, read_records, summary_row
 from utils.arguments import fraction, positive_int, share
 from utils.errors import UserError, command_line
 from utils.files import digests, whole, write_whole
+from utils.processes import run_child
 from utils.records import ROOT, check_settings, copy_record
 from utils.seeds import derived_seed
 
@@ -156,7 +157,7 @@ def keep_sheet(folder: Path, path: Path) -> None:
 def module(name: str, *arguments) -> str:
     """Run a module of this project; returns what it printed. Exits with its status where it fails."""
     command = [sys.executable, "-m", name, *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    done = run_child(command, stdout=subprocess.PIPE, text=True)
     print(done.stdout, flush=True)
     if done.returncode:
         sys.exit(done.returncode)

@@ -5,9 +5,9 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from results.columns import Column, read_column
+from results.entries import Entry, column_accuracies, make_entries
 from results.rows import row_label
 from results.table_text import SHOWN, as_table, shown, shown_change
-from results.tables import Entry, column_accuracies, make_entries
 
 COLUMNS, CHANGES = ("ACC", "WST", "WST by seed", "EO"), ("ACC", "EO")
 HEADINGS = ("n", *(SHOWN[key] for key in COLUMNS), *(f"{key} to ERM" for key in CHANGES))
@@ -25,7 +25,7 @@ def methods_table(*arms: str, digits: int = 1) -> Callable[[Path], list[str]]:
         for arm in arms:
             entries = entries_of(read_column(records / arm))
             for method in sorted(entries, key="erm".__ne__):
-                rows.append((arm, row_label(method), *numbers(entries[method], digits)))
+                rows.append((arm, row_label(method, entries[method].said), *numbers(entries[method], digits)))
         return as_table(rows if len(arms) > 1 else [row[1:] for row in rows])
 
     return table

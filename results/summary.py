@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from results.remarks import remarks, sentence
 from utils.errors import UserError, command_line
 from utils.files import write_whole
-from utils.metrics import hardly_learned
-from utils.records import read_record
+from utils.metrics import hardly_biased, hardly_learned
+from utils.records import check_alike, read_record
 
 MANY = 5  # methods beyond which a terminal is too narrow for a column each
 NOTE = (
@@ -45,31 +46,53 @@ def write_summary(runs: Path, metrics: str = "usual") -> str:
         raise UserError(f"{runs}: the records are of different groups; keep each pair's in a folder of its own")
     columns = headings(groups)
     rows = [summary_row(method, found) for method, found in by_method.items()]
-    said = erm_warning(by_method.get("erm", []))
-    lines = [*_table(columns, rows), "", *([f"**{said}**", ""] if said else []), NOTE]
+    runs_of = {method: [r for r in records.values() if r["method"] == method] for method in by_method}
+    said = [sentence(method, remarks(found)) for method, found in runs_of.items()]
+    said = [text for text in (*said, erm_warning(by_method.get("erm", []))) if text]
+    lines = [*_table(columns, rows), "", *(line for text in said for line in (f"**{text}**", "")), NOTE]
     lines += _write_more(runs, records) if metrics == "all" else []
     write_whole(runs / "summary.md", "\n".join(lines) + "\n")
-    return as_text(columns, rows) + (f"\n{said}" if said else "")
+    return "\n".join([as_text(columns, rows), *said])
 
 
-def erm_warning(metrics: list[dict]) -> str:
-    """A sentence where ERM, by the metrics of its seeds, has hardly learned its task; "" where it has, or has no record."""
+def erm_warning(metrics: list[dict], consequence: str = "") -> str:
+    """A sentence if ERM, by the metrics of its seeds, has hardly learned its task, and the `consequence`; or if it is hardly biased.
+
+    Else, or without records of ERM, "".
+    """
+    learned = not_learned(metrics)
+    return learned + consequence if learned else not_biased(metrics)
+
+
+def not_learned(metrics: list[dict]) -> str:
+    """`utils.metrics.hardly_learned` of the mean over ERM's seeds; "" without their counts."""
     if not metrics or "group_count" not in metrics[0]:
         return ""
     return hardly_learned(float(np.mean([m["accuracy"] for m in metrics])), metrics[0]["group_count"])
 
 
+def not_biased(metrics: list[dict]) -> str:
+    """`utils.metrics.hardly_biased` of the means over ERM's seeds; "" without their counts."""
+    if not metrics or "group_count" not in metrics[0]:
+        return ""
+    counts = metrics[0]["group_count"]
+    groups = {name: float(np.mean([m["group_accuracy"][name] for m in metrics])) for name in counts}
+    return hardly_biased(float(np.mean([m["equalized_odds"] for m in metrics])), groups, counts)
+
+
 def read_records(runs: Path) -> dict[Path, dict]:
     """Every record under `runs` by its folder, erm first, then by method, in the order of the seeds.
 
-    Raises `UserError` where there is none or one is damaged.
+    Raises `UserError` where there is none, one is damaged, or two of one method were made with different settings.
     """
     records = {path.parent: read_record(path.parent) for path in runs.glob("*/seed_*/metrics.json")}
     if not records:
         raise UserError(f"no record (*/seed_*/metrics.json) in {runs}")
-    return dict(
+    records = dict(
         sorted(records.items(), key=lambda item: (item[1]["method"] != "erm", item[1]["method"], item[1]["seed"]))
     )
+    check_alike(records)
+    return records
 
 
 def by_methods(records: dict[Path, dict]) -> dict[str, list[dict]]:

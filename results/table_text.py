@@ -3,14 +3,11 @@
 import csv
 import io
 from itertools import compress
-from typing import TYPE_CHECKING
 
+from results.entries import Entry
 from results.group_accuracies import METRICS
 from results.intervals import LEVEL, holm
 from results.rows import PAGES, row_label
-
-if TYPE_CHECKING:  # results.tables imports this module
-    from results.tables import Entry
 
 MISSING = "–"
 SHOWN = {  # metrics of an entry and their headings
@@ -30,13 +27,14 @@ over seeds, as the paper does, which has no deviation over seeds; *mean of* take
 (`results/intervals.py`; docs/intervals.md says how often they cover). With one seed they are for other images alone. Noise \
 lowers WST and raises EO and STD. The intervals correct for part of that, so they are not centred on the difference shown. \
 Each interval holds for itself alone; a line below each table says what is left if all of them together may err with 5 %, \
-by Holm's correction, and * marks those. Bold: best of the rows that don't use protected labels, if the interval of its \
-difference to the second best excludes 0; this is not corrected. – : not run, or not printed in the paper. \
+by Holm's correction, and * marks those. Bold: best of the rows that take no protected labels of real images \
+beyond ERM's and whose answers depend on the target in every seed, if the interval of its difference to the second best \
+excludes 0; this is not corrected. – : not run, or not printed in the paper. \
 The rows "best ..." and top-k=auto choose for each seed without the test set, by accuracy on real val and equalized \
 odds on held-out synthetic images (`models/choice.py`); how the paper chose its best is not stated."""
 
 
-def as_markdown(name: str, parts: dict[str, list["Entry"]], warnings: dict[str, str]) -> str:
+def as_markdown(name: str, parts: dict[str, list[Entry]], warnings: dict[str, str]) -> str:
     """Return a table for each column under its own heading, after the column's warning if it has one."""
     heads = ["method", "n", *(f"{SHOWN[key]} [paper]" if key in METRICS else SHOWN[key] for key in SHOWN)]
     lines = [f"# {name.replace('_', ' ').capitalize()}: {PAGES[name].title}"]
@@ -74,7 +72,7 @@ def as_table(rows: list) -> list[str]:
     return ["| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
 
 
-def as_csv(parts: dict[str, list["Entry"]]) -> str:
+def as_csv(parts: dict[str, list[Entry]]) -> str:
     """Return one line for each column, row and metric; percent, four decimals."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -93,7 +91,7 @@ def as_csv(parts: dict[str, list["Entry"]]) -> str:
     return buffer.getvalue()
 
 
-def as_latex(parts: dict[str, list["Entry"]], warnings: dict[str, str]) -> str:
+def as_latex(parts: dict[str, list[Entry]], warnings: dict[str, str]) -> str:
     """Return a booktabs tabular: ours, and the paper's in brackets; a block of rows for each column, a warning as a comment."""
     width = 1 + len(METRICS)
     lines = [r"% WST and STD are of the group accuracies averaged over seeds, as in the paper"]
@@ -102,7 +100,7 @@ def as_latex(parts: dict[str, list["Entry"]], warnings: dict[str, str]) -> str:
         lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{{_escape(column)}}} \\"]
         lines += [f"% {warnings[column].strip('*')}"] if warnings.get(column) else []
         for entry in entries:
-            cells = [_escape(row_label(entry.row))]
+            cells = [_escape(row_label(entry.row, entry.said))]
             for key in METRICS:
                 value = shown(entry.ours.get(key)).replace("±", r"$\pm$").replace(MISSING, "--")
                 value = rf"\textbf{{{value}}}" if key in entry.marked else value
@@ -123,15 +121,15 @@ def shown_change(triple: tuple[float, float, float] | None, digits: int = 2) -> 
     return MISSING if triple is None else "{:+.{n}f} ({:+.{n}f} to {:+.{n}f})".format(*triple, n=digits)
 
 
-def _cells(entry: "Entry", compared: list[str], stars: set[tuple[str, str]]) -> list[str]:
-    cells = [row_label(entry.row), _count(entry)]
+def _cells(entry: Entry, compared: list[str], stars: set[tuple[str, str]]) -> list[str]:
+    cells = [row_label(entry.row, entry.said), _count(entry)]
     for key in SHOWN:
         value = shown(entry.ours.get(key))
         cells.append(_beside(f"**{value}**" if key in entry.marked else value, entry.paper.get(key)))
     return cells + [shown_change(entry.change.get(key)) + "*" * ((entry.row, key) in stars) for key in compared]
 
 
-def _count(entry: "Entry") -> str:
+def _count(entry: Entry) -> str:
     if not entry.n:
         return MISSING
     return f"{entry.n} ({entry.runs} runs)" if entry.runs > entry.n else str(entry.n)

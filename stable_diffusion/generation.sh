@@ -2,6 +2,8 @@
 # Generate the synthetic faces of an attribute pair; every flag goes to stable_diffusion/generate.py.
 #   bash stable_diffusion/generation.sh --target-sensitive Smiling_Male --outdir results/runs/synthetic
 # At its defaults: the paper's 42,000 images of 512 pixels by Stable Diffusion 2.1-base, for one CUDA GPU.
+# All flags: python -m stable_diffusion.generate --help
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../utils/setup.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/../utils/setup.sh"
 exec "$PYTHON" -m stable_diffusion.generate "$@"

@@ -16,6 +16,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("AIM_FAIR_SHARED", ROOT.parent / "shared"))
 os.environ |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+os.environ |= {"PIP_NO_INDEX": "1", "UV_OFFLINE": "1"}  # no test installs anything
+if sys.prefix != sys.base_prefix:
+    os.environ["VIRTUAL_ENV"] = sys.prefix  # so that a runner that a test starts, in whatever folder, takes this one
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def pytest_addoption(parser):
@@ -42,7 +46,6 @@ def run_script(*arguments, cwd=ROOT, **options):
     """Run a command with this interpreter first on PATH; returns the completed process."""
     environment = {
         **os.environ,
-        "VIRTUAL_ENV": str(Path(sys.prefix)),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
     }
@@ -57,7 +60,7 @@ def run_here(main, *arguments):
     from utils.errors import command_line
 
     out, err, status = io.StringIO(), io.StringIO(), 0
-    handler, chosen = signal.getsignal(signal.SIGTERM), torch.are_deterministic_algorithms_enabled()
+    handlers, chosen = list(map(signal.getsignal, STOPPING)), torch.are_deterministic_algorithms_enabled()
     command = [f"{main.__module__}.py", *map(str, arguments)]
     with mock.patch.object(sys, "argv", command), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -67,7 +70,8 @@ def run_here(main, *arguments):
         except Exception:
             status = 1
             traceback.print_exc()
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in zip(STOPPING, handlers, strict=True):
+        signal.signal(number, handler)
     torch.use_deterministic_algorithms(chosen)
     return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
 

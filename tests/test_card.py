@@ -114,6 +114,26 @@ def test_a_biased_or_blind_model_is_called_so(toy, tmp_path):
     assert "**This model is right in" in text and "hardly learned its task" in text and "This is a biased" not in text
 
 
+@pytest.mark.parametrize(
+    ("method", "real", "said"),
+    [
+        (
+            "group-dro:protocol=published",
+            (),
+            "the method trains on protected labels; chooses its epoch by protected labels of val.",
+        ),
+        ("repair", (), "the method counts protected labels of train."),
+        ("aim-fair", {"select_by": "worst-group"}, "the method chooses its epoch by protected labels of val."),
+        ("full", (), "not trained on, as far as the method says."),
+    ],
+)
+def test_the_card_says_which_protected_labels_were_taken(toy, tmp_path, method, real, said):
+    text = make_card(json.loads((put(tmp_path, toy, method, 1, SHARES, real=real) / "metrics.json").read_text()))
+    assert f"- Protected labels of real images: {said}\n" in text and "answers alike" not in text
+    text = make_card(json.loads((put(tmp_path, toy, method, 2, [0, 0, 1, 1], real=real) / "metrics.json").read_text()))
+    assert "**It answers alike whether the target is there or not, so its equalized odds say nothing.**" in text
+
+
 def test_an_edited_card_is_kept(run):
     run_here(card.main, "--run", run)
     mine = (run / "README.md").read_text() + "\nMy own words.\n"
@@ -145,6 +165,14 @@ def test_what_a_user_named_is_escaped(run):
     assert r"A\|B\_\<i\>" in body and r"\[a\](b) \| c" in body
     assert "<b>" not in body.replace("`mine:x='|<b> # no`", "") and "\n# no" not in body and "\nlicense" not in body
     assert body.count("```") == 8  # two blocks of Python, the command and the citation
+
+
+def test_a_file_name_that_is_not_utf8_is_written_in_ascii(run):
+    record = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps(record | {"command": "python train.py --output \udcff"}))
+    for said in ("model card", "as it was"):
+        assert said in run_here(card.main, "--run", run).stdout
+    assert r"--output \udcff" in (run / card.NAME).read_text()
 
 
 @pytest.mark.parametrize(

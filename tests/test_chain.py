@@ -19,6 +19,7 @@ from models.settings import Settings
 from results import summary
 from stable_diffusion import generate, train_generator
 from stable_diffusion.train_generator import read_captioned_folder
+from utils.checkpoint import Unfinished
 from utils.errors import UserError
 
 SMALL = [
@@ -73,6 +74,7 @@ def test_records(trained, toy):
         assert len(sensitivity) == 62
         chosen = (sensitivity["domain_rank"] <= 55) & (sensitivity["bias_rank"] <= 55)
         assert (sensitivity["chosen"] == chosen).all() and 48 <= chosen.sum() <= 55
+        assert sensitivity["tied"].dtype == bool and not sensitivity["tied"].all()
         before, after = load_file(erm / "model.safetensors"), load_file(fair / "model.safetensors")
         moved = {name for name in sensitivity["name"] if not before[name].equal(after[name])}
         assert moved == set(sensitivity["name"][chosen])
@@ -241,6 +243,61 @@ def test_a_record_from_before_the_last_batch_was_left_out_says_what_goes_on_with
 def test_other_settings_in_the_same_output_are_refused(trained, toy, synthetic):
     output, _ = trained
     assert_one_line_error(train(toy, synthetic, output, "--seeds", 100, "--top-k", 50), "top_k: 55 there, 50 asked")
+
+
+@pytest.mark.parametrize(
+    ("flags", "part"),
+    [
+        (["--seeds", 100, "--network", "mobilenet_v3_small"], "network: None there, 'mobilenet_v3_small' asked"),
+        (["--seeds", 100, "--fine-tune-lr", 0.5], "aim-fair/seed_100 was made with other settings (lr: 0.06 there"),
+        (["--seeds", 300, "--pre-train-lr", 0.5], "erm/seed_100 was made with other settings (lr: 0.01 there"),
+        (["--seeds", 300, "--methods", "full", "--pre-train-lr", 0.5], "erm/seed_100 was made with other"),
+        (["--seeds", 300, "--real-crop", 0, 0, 1, 0.5], "real_crop"),
+        (["--seeds", 300, "--decode-size", 16], "data: {'train': '40 images"),  # known by the pixels alone
+        (["--seeds", 300, "--number-train-data-real", 24], "number_train_data_real: 40 there, 24 asked"),
+    ],
+)
+def test_a_dry_run_refuses_what_clashes_with_what_is_recorded(trained, toy, tmp_path, flags, part):
+    """Also with records of other seeds, which the tables average; the synthetic images are drawn after this."""
+    refused = train(toy, tmp_path / "nothing drawn yet", trained[0], *flags, "--dry-run", "--no-estimate")
+    assert_one_line_error(refused, part, "choose another --output")
+
+
+def test_a_dry_run_accepts_what_fits_what_is_recorded(trained, toy, tmp_path):
+    flags = ["--seeds", 100, 300, "--methods", "aim-fair", "full", "group-dro", "--dry-run", "--no-estimate"]
+    assert train(toy, tmp_path / "nothing drawn yet", trained[0], *flags).returncode == 0
+
+
+def test_a_dry_run_refuses_another_biased_model_than_that_of_recorded_methods(trained, toy, synthetic, tmp_path):
+    """The methods of a seed whose erm was removed would stand beside one that they did not begin with."""
+    output = shutil.copytree(trained[0], tmp_path / "out")
+    shutil.rmtree(output / "erm")
+    flags = ["--seeds", 300, "--methods", "full", "--pre-train-lr", 0.5, "--dry-run", "--no-estimate"]
+    refused = train(toy, synthetic, output, *flags)
+    assert_one_line_error(refused, f"the biased model of {output}/aim-fair/seed_100 was made with other settings (lr:")
+
+
+def test_a_dry_run_refuses_other_settings_than_those_of_an_unfinished_training(trained, toy, synthetic, tmp_path):
+    output = shutil.copytree(trained[0], tmp_path / "out")
+    for method in ("erm", "aim-fair"):
+        settings = json.loads((output / method / "seed_100" / "metrics.json").read_text())["settings"]
+        Unfinished(output / method / "seed_100", settings)
+        for folder in (output / method).glob("seed_*"):
+            shutil.rmtree(folder)
+    flags = ["--seeds", 100, "--dry-run", "--no-estimate"]
+    assert train(toy, synthetic, output, *flags).returncode == 0
+    refused = train(toy, synthetic, output, *flags, "--pre-train-lr", 0.5)
+    assert_one_line_error(refused, "the unfinished run in", "which may be removed, was made with other settings (lr:")
+    assert train(toy, synthetic, output, *flags[2:], "--seeds", 300, "--pre-train-lr", 0.5).returncode == 0
+
+
+def test_images_drawn_anew_between_two_seeds_are_refused_before_anything_is_trained(trained, toy, synthetic, tmp_path):
+    output, other = shutil.copytree(trained[0], tmp_path / "out"), shutil.copytree(synthetic, tmp_path / "synthetic")
+    for path in other.glob("*/*/*/*.png"):
+        Image.effect_noise((32, 32), 90).convert("RGB").save(path)
+    refused = train(toy, other, output, "--seeds", 300)
+    assert_one_line_error(refused, "aim-fair/seed_100 was made with other settings (synthetic_data:")
+    assert not (output / "erm" / "seed_300").exists()
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,9 @@ SCENARIOS = {
     "ERM, no gap, images alike": (CELEBA, replace(WEAK_ERM, alike=0.97), NO_GAP),
     "seeds alike, ERM": (TOY, Method((0, 1.4, 1.2, 0), 0.02, 0.02), Method((0.84,) * 4, 0.02, 0.02)),
 }
-# groups that are equal or differ by less than the runs: WST and STD are known to be wider, as results/intervals.py says
-WIDE = {"WST": 99, "STD": 99.5}
-EQUAL_GROUPS = tuple(name for name in SCENARIOS if "tie" in name or "alike" in name or name == "two fair (toy)")
+# groups that are equal or differ by less than the runs: all but ACC are known to be wider, as docs/intervals.md says
+WIDE = {"WST": 99.9, "EO": 99.9, "STD": 99.9}
+EQUAL_GROUPS = tuple(name for name in SCENARIOS if "tie" in name or "alike" in name or "(toy)" in name)
 
 
 def draw_leans(rng, *shape):
@@ -122,17 +122,17 @@ def test_intervals_of_seeds_that_agree_cover_small_gaps():
 
 
 def test_coverage_in_full(request):
-    """`pytest tests/test_intervals.py --long -s` prints the table; 2,000 rounds, so a standard error of half a percent."""
+    """`--long -s` prints the table; 1,000 rounds, so a standard error of 0.7 points."""
     if not request.config.getoption("--long"):
         pytest.skip("minutes: run with --long")
     failed = []
     print("\n| scenario | n |", " | ".join(METRICS), "|")
     for scenario in SCENARIOS:
         for n in (3, 5, 10):
-            found = coverage(scenario, n, 2000)
+            found = coverage(scenario, n, 1000)
             print(f"| {scenario} | {n} |", " | ".join(f"{value:.1f}" for value in found), "|", flush=True)
             for metric, value in zip(METRICS, found, strict=True):
-                if not 93 <= value <= (WIDE.get(metric, 97) if scenario in EQUAL_GROUPS else 97):
+                if not 92 <= value <= (WIDE.get(metric, 97) if scenario in EQUAL_GROUPS else 97):
                     failed.append((scenario, n, metric, value))
     assert not failed
 

@@ -21,6 +21,7 @@ from models.options import candidates, parse_method, with_candidates
 from models.run import Outcome
 from models.settings import Settings
 from models.training import LAST_EPOCH, WORST_GROUP
+from results.remarks import protected_labels
 from train import METHODS
 from utils.errors import UserError
 
@@ -97,8 +98,8 @@ class Recorder:
         return Outcome(self.new_network(), [])
 
 
-def asked_for(name):
-    run, method = Recorder(faces([0, 1, 0, 1], [0, 1, 1, 0])), parse_method(name, METHODS, FLAGS)
+def asked_for(name, protected=(0, 1, 1, 0)):
+    run, method = Recorder(faces([0, 1, 0, 1], protected)), parse_method(name, METHODS, FLAGS)
     method.train(run, **method.keywords)
     return run.calls
 
@@ -125,6 +126,45 @@ def test_eiil_group_dro_and_lff_as_published():
     assert ["select_by" in call for _, call in asked_for("group-dro")] == [False]
     assert [call["objective"].factor for _, call in asked_for("lff:protocol=published")] == [0.7]
     assert [call["objective"].factor for _, call in asked_for("lff")] == [1]
+
+
+def takes_of(name, select_by="accuracy"):
+    return set(parse_method(name, METHODS, FLAGS).protected_labels(select_by))
+
+
+@pytest.mark.parametrize(
+    "name", [*METHODS, *(f"{name}:protocol=published" for name in ("jtt", "eiil", "lff", "group-dro"))]
+)
+def test_a_method_says_which_protected_labels_it_takes(name):
+    """Of train: without them it refuses to work. Of val: one of its trainings chooses its epoch by the worst group."""
+    method, train = parse_method(name, METHODS, FLAGS), faces([0, 1, 0, 1], [-1, -1, -1, -1])
+    text = f"{name}{',' if ':' in name else ':'}steps=1" if name.startswith("eiil") else name
+    try:
+        method.balanced_sizes(train, 4) if method.draws else asked_for(text, [-1] * 4)
+        without = True
+    except UserError as error:
+        without = "protected labels" not in str(error)
+    assert ("train" in takes_of(name)) == (not without)
+    if not method.draws:
+        by_groups = any(call.get("select_by") == WORST_GROUP for _, call in asked_for(text))
+        assert ("val" in takes_of(name)) == by_groups
+    assert "val" in takes_of(name, "worst-group")
+
+
+def test_records_that_do_not_say_it_yet_are_told_as_their_methods_tell():
+    for name in (
+        *METHODS,
+        "jtt:weight=20,protocol=published",
+        "group-dro:protocol=published",
+        "group-dro:step-size=0.1",
+    ):
+        for select_by in ("accuracy", "worst-group"):
+            method = parse_method(name, METHODS, FLAGS)
+            own = {"select_by": "worst-group"} if select_by == "worst-group" else {}
+            settings = {"biased_model": own} if method.fine_tunes else own
+            record = {"method": method.label, "settings": settings}
+            assert protected_labels(record) == method.protected_labels(select_by), name
+    assert protected_labels({"method": "mine", "protected_labels": {"val": "looks at val"}}) == {"val": "looks at val"}
 
 
 def test_sampling_follows_its_weights():

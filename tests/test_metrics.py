@@ -5,7 +5,15 @@ from fairlearn.metrics import MetricFrame, equalized_odds_difference
 from sklearn.metrics import accuracy_score
 
 from datasets.pairs import cells_of
-from utils.metrics import blind_accuracy, fairness_metrics, positive
+from utils.metrics import (
+    GROUPS,
+    answers_alike,
+    blind_accuracy,
+    fairness_metrics,
+    hardly_biased,
+    hardly_learned,
+    positive,
+)
 
 
 @pytest.fixture
@@ -105,3 +113,56 @@ def test_positive_is_half_or_more_of_the_sigmoid_in_single_precision():
     assert positive(logits).tolist() == [False] * 3 + [True] * 5
     drawn = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     assert (positive(drawn) == (torch.from_numpy(drawn).sigmoid() >= 0.5).numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "alike"),
+    [
+        ([1, 1, 0, 0], True),  # no for every image
+        ([0, 0, 1, 1], True),
+        ([0.98, 0.96, 0.07, 0.05], True),
+        ([0.5, 0.52, 0.5, 0.47], True),  # a coin
+        ([1, 0, 0, 1], True),  # it tells the protected attribute alone
+        ([0.9, 0.95, 0.25, 0.02], False),  # it sees the target in one group
+        ([0.8, 0.9, 0.9, 0.7], False),
+        ([1, 1, 1, 1, 0, 0, 0, 0], True),
+        ([1, 1, 1, 0.9, 0, 0, 0, 0.5], False),
+    ],
+)
+def test_a_classifier_that_answers_alike_is_told(accuracies, alike):
+    assert answers_alike(dict(enumerate(accuracies))) == alike
+
+
+@pytest.mark.parametrize(
+    ("odds", "count", "biased"),
+    [(0.04, 10_000, False), (0.06, 10_000, True), (0.123, 500, True), (0.2, 10, False), (0.9, 10, True)],
+)
+def test_erm_counts_as_biased_from_five_points_and_from_what_so_many_images_can_tell(odds, count, biased):
+    accuracies = dict(zip(GROUPS, (0.9 - odds / 2, 0.9 + odds / 2, 0.85, 0.85)))
+    said = hardly_biased(odds, accuracies, dict.fromkeys(GROUPS, count))
+    assert (said == "") == biased
+    assert biased or f"difference is {100 * odds:.1f} points" in said
+
+
+def test_chance_alone_rarely_makes_an_unbiased_erm_count_as_biased():
+    rng, found = np.random.default_rng(0), 0
+    counts = dict.fromkeys(GROUPS, 100)
+    for _ in range(500):
+        accuracies = rng.binomial(100, 0.8, 4) / 100
+        odds = max(abs(accuracies[0] - accuracies[1]), abs(accuracies[2] - accuracies[3]))
+        found += not hardly_biased(odds, dict(zip(GROUPS, accuracies)), counts)
+    assert found < 60  # of two gaps one is beyond two standard errors in 9 %
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "counts", "learned"),
+    [
+        (0.59, (100, 100, 100, 100), False),
+        (0.61, (100, 100, 100, 100), True),
+        (0.94, (920, 920, 80, 80), True),
+        (0.92, (920, 920, 80, 80), False),
+    ],
+)
+def test_a_rare_target_can_be_learned_too(accuracy, counts, learned):
+    """Where "no" alone is right in 92 %, no classifier can be right ten points more often."""
+    assert (hardly_learned(accuracy, dict(zip(GROUPS, counts))) == "") == learned

@@ -1,19 +1,21 @@
 """CelebA and FairFace in the hub's parquet files, with the names, columns and notes that are seen there."""
 
+import errno
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import assert_one_line_error, run_here
+from conftest import assert_one_line_error, run_here, run_script
 from PIL import Image
 from safetensors.torch import load_file
 from test_chain import SMALL, synthetic  # noqa: F401
 
 import train
-from datasets import celeba, parquet
+from datasets import celeba, parquet, shards
 from datasets.real import read_real
 from utils.errors import UserError
 
@@ -132,17 +134,17 @@ def test_fairface(hub_fairface):
 
 
 def test_a_stopped_unpacking_goes_on(hub_celeba, monkeypatch):
-    contents, seen = parquet._contents, []
+    contents, seen = shards._contents, []
 
-    def stop_in_the_second(path):
+    def stop_in_the_second(path, remedy):
         seen.append(path.name)
-        for row, content in enumerate(contents(path)):
+        for row, content in enumerate(contents(path, remedy)):
             if len(seen) == 2 and row == 5:
                 raise KeyboardInterrupt
             yield content
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(parquet, "_contents", stop_in_the_second)
+        patch.setattr(shards, "_contents", stop_in_the_second)
         parquet.read(hub_celeba, "Smiling_Male")
     folder = hub_celeba / "img_align+identity+attr" / "images"
     assert [path.name[:20] for path in folder.iterdir() if path.is_dir()] == ["train-00000-of-00003"]
@@ -214,7 +216,10 @@ def spoil(root, how):
         ("two downloads", ["files of two downloads, train-*"]),
         ("two folders", ["must name one of these"]),
         ("an odd name", ["0001.parquet: not named as"]),
-        ("other columns", ["train-00001-of-00003.parquet: has the columns text, label, not image.bytes, celeb_id"]),
+        (
+            "other columns",
+            ["train-00001-of-00003.parquet: has the columns text, label, not image.bytes, Male, Smiling"],
+        ),
         ("one without Male", ["has other columns than"]),
         ("paths only", ["train-00001-of-00003.parquet: row 0 has no bytes, at most a path"]),
         ("a text", ["row 0 has something else than JPEG"]),
@@ -242,6 +247,102 @@ def test_labels_that_mean_something_else_are_refused(hub_fairface):
 
 def test_too_small_a_disk_and_a_wrong_pair_are_said_before_unpacking(hub_celeba, monkeypatch):
     assert_one_line_error(dry(hub_celeba, "--target-sensitive", "Smiling_Mael"), "nearest: Male")
-    monkeypatch.setattr(parquet.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    monkeypatch.setattr(shards.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
     assert_one_line_error(dry(hub_celeba), "0.0 GB are free: make room")
     assert not [path for path in hub_celeba.glob("*/images/*") if path.is_dir()]
+
+
+def convert(root, partial=(), number="{:04}"):
+    """The layout of the hub's branch refs/convert/parquet: a folder a split, files that are numbered alone."""
+    folder = root / "img_align+identity+attr"
+    for path in list(folder.glob("*.parquet")):
+        split, place = path.name.split("-")[:2]
+        target = folder / (f"partial-{split}" if split in partial else split) / f"{number.format(int(place))}.parquet"
+        target.parent.mkdir(exist_ok=True)
+        path.rename(target)
+    return folder
+
+
+@pytest.mark.parametrize("below", ["", "img_align+identity+attr", "img_align+identity+attr/train"])
+@pytest.mark.parametrize("number", ["{:04}", "{}"])
+def test_the_hubs_conversion_is_read_as_the_original(hub_celeba, toy, capsys, below, number):
+    convert(hub_celeba, number=number)
+    found, original = read_real("parquet", hub_celeba / below, "Smiling_Male"), celeba.read(toy, "Smiling_Male")
+    for split, table in original.tables.items():
+        rows = found.tables[split]
+        assert rows.to_numpy().tolist() == table.gt(0).astype(int)[list(rows)].to_numpy().tolist()
+        assert [(found.folder / name).read_bytes() for name in rows.index] == [
+            (original.folder / name).read_bytes() for name in table.index
+        ]
+    said = capsys.readouterr().out
+    assert "160 images of train (3 files), 40 images of valid (1 files)" in said and "only the first" not in said
+
+
+def test_of_a_conversion_what_is_partial_or_missing_is_told(hub_celeba, capsys):
+    folder = convert(hub_celeba, partial=["train"])
+    assert len(parquet.read(hub_celeba, "Smiling_Male").tables["train"]) == 160
+    assert "partial-train: the hub converted only the first gigabytes; all images: hf download" in (
+        capsys.readouterr().out
+    )
+    (folder / "partial-train" / "0001.parquet").unlink()
+    assert_one_line_error(dry(hub_celeba), "1 of 3 files of train are missing, the first is train/0001", "hf download")
+    (folder / "train").mkdir()
+    (folder / "partial-train" / "0000.parquet").rename(folder / "train" / "0002.parquet")
+    assert_one_line_error(dry(hub_celeba), "files of two downloads, train-*")
+
+
+def relabel(root, change, features=None):
+    """Change the labels of each file, a table of pandas, and the note of their classes."""
+    for path in root.glob("*/*.parquet"):
+        labels = pq.read_table(path).drop_columns(["image"]).to_pandas()
+        images = [image["bytes"] for image in pq.read_table(path)["image"].to_pylist()]
+        save(path, images, change(labels).to_dict("list"), features)
+
+
+@pytest.mark.parametrize("values", [(0, 1), (-1, 1)])
+@pytest.mark.parametrize("named", [None, ("0", "1"), ("no", "yes")])
+def test_celebas_labels_may_be_whole_numbers(hub_celeba, values, named):
+    expected = {split: t.to_numpy().tolist() for split, t in parquet.read(hub_celeba, "Smiling_Male").tables.items()}
+
+    def numbers(labels):
+        ones = labels.drop(columns="celeb_id").replace({False: values[0], True: values[1]}).astype(int)
+        return ones.assign(lefteye_x=range(50, 50 + len(ones)), caption="a face")
+
+    relabel(hub_celeba, numbers, {"Male": named} if named else None)
+    found = parquet.read(hub_celeba, "Smiling_Male")
+    assert {split: table.to_numpy().tolist() for split, table in found.tables.items()} == expected
+    assert "lefteye_x" not in found.tables["train"]
+
+
+@pytest.mark.parametrize(
+    ("change", "classes", "said"),
+    [
+        (lambda t: t.assign(Young=[7, *t["Young"].astype(int)[1:]]), None, "Young: row 0 has 7, expected 0 to 1"),
+        (lambda t: t.assign(Young=[0, -1] + [1] * (len(t) - 2)), None, "Young: row 0 has 0, expected -1 and 1"),
+        (lambda t: t, ("yes", "no"), "Young: its classes are yes, no, expected 0 to 1 for False, True"),
+    ],
+)
+def test_numbers_that_may_mean_something_else_are_refused(hub_celeba, change, classes, said):
+    relabel(hub_celeba, change, {"Young": classes} if classes else None)
+    assert_one_line_error(dry(hub_celeba), said, "get: hf download flwrlabs/celeba")
+
+
+def test_a_folder_that_cannot_be_written_is_linked_into_another(hub_celeba, tmp_path, monkeypatch):
+    real_touch, folder = Path.touch, hub_celeba / "img_align+identity+attr"
+
+    def touch(path, *arguments, **options):
+        if path.parent == folder / "images":
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        real_touch(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "touch", touch)
+    assert_one_line_error(dry(hub_celeba), "Read-only file system", f"cp -rs {folder} DIR")
+    run_script("cp", "-rs", folder, tmp_path / "mine")
+    found = parquet.read(tmp_path / "mine", "Smiling_Male")
+    assert len(found.tables["train"]) == 160 and found.folder == tmp_path / "mine" / "images"
+
+
+def test_what_macos_puts_beside_files_is_no_parquet(hub_celeba):
+    for path in list(hub_celeba.glob("*/*.parquet")):
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    assert len(parquet.read(hub_celeba, "Smiling_Male").tables["train"]) == 160

@@ -8,13 +8,14 @@ import zlib
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, run_here
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 from test_chain import SMALL, synthetic  # noqa: F401
 
 import train
 from datasets import images
-from datasets.images import decode_images
+from datasets.images import check_some, decode_images, time_reading
 from datasets.reading import read_image
+from datasets.real import read_real
 from stable_diffusion.contact_sheet import TITLE, contact_sheet
 from stable_diffusion.train_generator import read_captioned_folder
 from utils.errors import UserError
@@ -132,9 +133,6 @@ def test_numbers_without_black_and_white_are_refused(tmp_path):
 def test_colours_of_16_bits(tmp_path):
     """Pillow can't write them: a PNG by hand, each value the 16-bit form of an 8-bit one."""
 
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in PICTURE.astype(np.uint16) * 257)
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 2, 16, 2, 0, 0, 0))
     (tmp_path / "a.png").write_bytes(
@@ -247,15 +245,151 @@ def test_a_decompression_bomb_is_refused_and_nothing_is_warned(tmp_path, monkeyp
     if width == 6000:
         assert decode_images([tmp_path / "a.png"], tmp_path / "cache").shape == (1, 10, 600, 3)
     else:
-        with pytest.raises(UserError, match=r"a\.png: it .*; at most 6000 are read: make it smaller"):
+        with pytest.raises(UserError, match=r"a\.png: it .*; at most 6000 are read; make it smaller"):
             decode_images([tmp_path / "a.png"], tmp_path / "cache")
     assert not recwarn.list
 
 
-def test_heic_is_told_what_to_do(tmp_path):
-    (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
-    with pytest.raises(UserError, match="convert it to JPEG"):
-        read_image(tmp_path / "a.HEIC")
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.HEIC", b"\0\0\0\x18ftypheic", "HEIC, which Pillow doesn't read; convert it to JPEG"),
+        ("a.jpg", b"\0\0\0\x18ftypmif1", "HEIF, which Pillow doesn't read; convert it to JPEG"),
+        (
+            "a.png",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "pointer of git-lfs; .*`git lfs pull`",
+        ),
+        ("._a.jpg", b"\0\5\x16\7\0\2\0\0Mac OS X        ", "what macOS notes beside a file, .*; name the file without"),
+        ("a.jpg", b"\n<!DOCTYPE html><html>404", "a web page .*; download the image again"),
+        ("a.jpg", b"", "the file is empty; replace or remove it"),
+    ],
+)
+def test_what_is_often_taken_for_an_image_is_told_what_to_do(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"cannot read the image .*{name}: .*{said}"):
+        read_image(tmp_path / name)
+
+
+def chunk(kind, data, checksum=None):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum or zlib.crc32(kind + data))
+
+
+MEGABYTES = 400_000 * b"node "
+ODD_CHUNKS = {
+    "zTXt of megabytes": chunk(b"zTXt", b"workflow\0\0" + zlib.compress(MEGABYTES)),
+    "iTXt of megabytes": chunk(b"iTXt", b"prompt\0\1\0\0\0" + zlib.compress(MEGABYTES)),
+    "tEXt of megabytes": chunk(b"tEXt", b"prompt\0" + MEGABYTES),
+    "a method that isn't known": chunk(b"zTXt", b"a\0\7b"),
+    "a wrong checksum": chunk(b"tEXt", b"a\0b", 1),
+    "a short pHYs": chunk(b"pHYs", b"\0"),
+    "a text called bbox": chunk(b"tEXt", b"bbox\0here"),
+    "a profile that can't be unpacked": chunk(b"iCCP", b"a\0\1b"),
+}
+
+
+def with_chunks(path, chunks, image=None, place=33, **options):
+    """A PNG with more chunks after its header, or `place` bytes from the end if that is negative."""
+    buffer = io.BytesIO()
+    (image or Image.fromarray(PICTURE)).save(buffer, "PNG", **options)
+    path.write_bytes(buffer.getvalue()[:place] + chunks + buffer.getvalue()[place:])
+
+
+@pytest.mark.parametrize("place", [33, -12])
+@pytest.mark.parametrize("kind", ODD_CHUNKS)
+def test_what_stands_beside_the_picture_of_a_png_does_not_matter(tmp_path, monkeypatch, kind, place):
+    monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_MEMORY", 2**20)  # in place of 2**26: a small file reaches it
+    path = tmp_path / "a.png"
+    with_chunks(path, ODD_CHUNKS[kind], exif=orientation(6), place=place)
+    np.testing.assert_array_equal(read(path), UPRIGHT[6](PICTURE))
+
+
+@pytest.mark.parametrize("kind", ODD_CHUNKS)
+def test_a_png_that_is_cut_off_is_refused_whatever_stands_beside_the_picture(tmp_path, kind):
+    path = tmp_path / "a.png"
+    with_chunks(path, ODD_CHUNKS[kind])
+    for end in (40, -26):  # in the chunk beside, and in the pixels
+        path.write_bytes(path.read_bytes()[:end])
+        with pytest.raises(UserError, match=r"cannot read the image .*a\.png"):
+            read_image(path)
+        with_chunks(path, ODD_CHUNKS[kind])
+
+
+def test_beside_megabytes_of_text_all_else_of_a_png_is_followed(tmp_path):
+    text, path = ODD_CHUNKS["zTXt of megabytes"], tmp_path / "a.png"
+    image, options = transparent("P of bytes")
+    with_chunks(path, text, image, place=-12, **options)
+    assert read(path).tolist() == [[[200, 0, 0], [255, 255, 255]]]
+    with_chunks(path, text, Image.new("RGB", (4, 4), (128, 128, 128)), icc_profile=gamma_profile(1.0))
+    assert np.abs(read(path).astype(int) - 188).max() <= 1
+    xmp = chunk(b"iTXt", b'XML:com.adobe.xmp\0\0\0\0\0<a tiff:Orientation="6"/>')
+    with_chunks(path, text + xmp)
+    np.testing.assert_array_equal(read(path), UPRIGHT[6](PICTURE))
+    with_chunks(path, text, Image.fromarray(DEEP))
+    np.testing.assert_array_equal(read(path), np.repeat(RAMP[..., None], 3, axis=2))
+    with_chunks(path, text, Image.new("RGB", (8, 8), "red"), save_all=True, append_images=[Image.new("RGB", (8, 8))])
+    assert (read(path) == [255, 0, 0]).all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+def test_a_profile_of_megabytes_is_followed(tmp_path, suffix):
+    """As screens and scanners have them; Pillow refuses a PNG with one."""
+    profile = gamma_profile(1.0)
+    profile = struct.pack(">I", len(profile) + 3_000_000) + profile[4:] + bytes(3_000_000)
+    options = {"webp": {"lossless": True}, "jpg": {"quality": 95}}.get(suffix, {})
+    Image.new("RGB", (16, 16), (128, 128, 128)).save(tmp_path / f"a.{suffix}", icc_profile=profile, **options)
+    assert np.abs(read(tmp_path / f"a.{suffix}").astype(int) - 188).max() <= 1
+
+
+def test_reading_changes_nothing_of_pillow(tmp_path):
+    """Its limits are global, and images are read on several threads."""
+    limits = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY, ImageFile.LOAD_TRUNCATED_IMAGES
+    paths = [tmp_path / f"{i}.png" for i in range(24)]
+    for i, path in enumerate(paths):
+        text = ODD_CHUNKS["zTXt of megabytes"] if i % 2 else b""
+        with_chunks(path, text, Image.new("RGB", (8, 8), (i, 0, 0)))
+    assert decode_images(paths, tmp_path / "cache")[:, 0, 0, 0].tolist() == list(range(24))
+    assert limits == (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY, ImageFile.LOAD_TRUNCATED_IMAGES)
+
+
+@pytest.mark.parametrize(
+    "read_them", [lambda p, c: decode_images(p, c), lambda p, c: check_some(p), lambda p, c: time_reading(p)]
+)
+def test_damaged_notes_beside_a_picture_warn_nobody(tmp_path, recwarn, read_them):
+    paths = [tmp_path / f"{i}.jpg" for i in range(3)]
+    for path in paths:
+        Image.new("RGB", (8, 8)).save(path, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
+    read_them(paths, tmp_path / "cache")
+    assert not recwarn.list
+
+
+def spoil(paths):
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:40])
+
+
+@pytest.mark.parametrize("bad", [[0, 5], range(14), range(20)])
+def test_all_images_that_cannot_be_read_are_named_at_once(tmp_path, bad):
+    paths = [tmp_path / f"{i:02}.png" for i in range(20)]
+    for i, path in enumerate(paths):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(path)
+    spoil(paths[i] for i in bad)
+    for read_them in (lambda: decode_images(paths, tmp_path / "cache"), lambda: check_some(paths)):
+        with pytest.raises(UserError, match=f"^cannot read {len(bad)} images: ") as caught:
+            read_them()
+        assert [f"{i:02}.png" in str(caught.value) for i in range(20)] == [i in list(bad)[:12] for i in range(20)]
+        assert (f"; and {len(bad) - 12} more; replace" in str(caught.value)) == (len(bad) > 12)
+    assert not list((tmp_path / "cache").glob("*"))
+
+
+def test_those_of_all_splits_are_named_at_once(toy, synthetic, tmp_path):  # noqa: F811
+    shutil.copytree(toy, tmp_path / "toy")
+    lists = read_real("celeba", tmp_path / "toy", "Smiling_Male")
+    names = {split: table.index[-1] for split, table in lists.tables.items()}
+    spoil(lists.folder / name for name in (names["val"], names["test"]))
+    paths = ["--real-data-path", tmp_path / "toy", "--synthetic-data-root", synthetic, "--output", tmp_path / "out"]
+    done = run_here(train.main, *paths, *SMALL, "--width", 0.125, "--seeds", 1)
+    assert_one_line_error(done, "cannot read 2 images", names["val"], names["test"])
 
 
 def test_images_decoded_by_another_reading_are_not_used(tmp_path, monkeypatch):

@@ -208,7 +208,7 @@ def edit(path, line, column, value):
         (4, "image", "gone.png", r"the image is not in .* in line 4 \(gone\.png\)"),
         (4, "image", "", r"the image is not in .* in line 4"),
         (4, "image", "x" * 5000, r"the image is not in .* in line 4 \(x{80}\)$"),
-        (12, "image", "train_0.png", r"an image is listed a second time in line 12 \(train_0\.png\)"),
+        (12, "image", "train_0.png", r"1 images are listed twice: line 2 \(train, train_0\.png\) and line 12 \(val, "),
     ],
 )
 def test_own_images_unclear(own, line, column, value, fault):

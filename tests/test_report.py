@@ -120,6 +120,68 @@ def test_no_difference_one_seed_and_nothing_to_compare_with_are_said(toy, tmp_pa
     assert "one training (one seed)" in sentences(tmp_path / "one")[2]
 
 
+def test_levels_and_changes_are_of_the_seeds_that_both_have(toy, tmp_path):
+    """ERM of the third seed is far more biased: with it the levels would not differ by the change beside them."""
+    for seed, errors in ((100, [0.3, 0.05, 0.05, 0.3]), (200, [0.35, 0.05, 0.05, 0.3]), (300, [0.9, 0, 0, 0.9])):
+        put(tmp_path, toy, "erm", seed, errors)
+        if seed != 300:
+            put(tmp_path, toy, "aim-fair", seed, [0.1, 0.05, 0.1, 0.1])
+            put(tmp_path, toy, "full", seed, [0.2, 0.05, 0.1, 0.2])
+    text = make(tmp_path, tmp_path / "report.html")
+    assert "What follows is from seeds 100, 200, which both ERM and AIM-Fair have." in text
+    before, after, change = map(float, re.search(r"from ([\d.]+) % to ([\d.]+) % \(−([\d.]+) points", text).groups())
+    assert before == pytest.approx(27.5) and before - after == pytest.approx(change, abs=0.15)
+    assert re.search(rf"Equalized odds.*?{before}</span>.*?<strong>{after}</strong>", text, re.DOTALL)
+    assert text.count("that both have (100, 200)") == 2  # under the tiles, and under the groups
+    assert "over 2 seeds and 400 test images" in text
+    shutil.rmtree(tmp_path / "erm" / "seed_300")
+    assert "both have (" not in make(tmp_path, tmp_path / "report.html")
+
+
+@pytest.mark.parametrize("method", ["group-dro", "group-dro:protocol=published", "repair"])
+def test_what_takes_protected_labels_is_not_called_the_best_repair(toy, tmp_path, method):
+    for seed in (100, 200):
+        put(tmp_path, toy, "erm", seed, [0.3, 0.05, 0.05, 0.3])
+        put(tmp_path, toy, "jtt", seed, [0.2, 0.1, 0.1, 0.2])
+        put(tmp_path, toy, "lff", seed, [0.25, 0.1, 0.1, 0.25])
+        put(tmp_path, toy, method, seed, [0.1, 0.1, 0.1, 0.1])
+    said = sentences(tmp_path)  # of group-dro, which is the first by its name, or of jtt
+    if method == "repair":
+        assert "Of the 2 repairs compared" in said[2] and "it has the lowest equalized odds" in said[2]
+    else:
+        assert "isn't ranked among other repairs: trains on protected labels" in said[2]
+    text = make(tmp_path, tmp_path / "report.html")
+    words = "counts protected labels of train" if method == "repair" else "trains on protected labels"
+    assert text.count(f"{method} ({words}") == 2  # in the table of changes and in the summary
+    assert "Lowest equalized odds: jtt" in text
+
+
+def test_a_classifier_that_answers_alike_is_not_called_fair(toy, tmp_path):
+    for seed in (100, 200):
+        put(tmp_path, toy, "erm", seed, [0.3, 0.05, 0.05, 0.3])
+        put(tmp_path, toy, "cvar-dro", seed, [0, 0, 1, 1])
+        put(tmp_path, toy, "full", seed, [0.2, 0.1, 0.1, 0.2])
+        put(tmp_path, toy, "jtt", seed, [0.2, 0.1, 0.1, 0.25])
+    text = make(tmp_path, tmp_path / "report.html")
+    assert "which says nothing: answers alike whether the target is there or not." in text and "lowered" not in text
+    assert '<b class="verdict">says nothing</b>' in text and "Lowest equalized odds: full" in text
+    assert "ranked among other repairs: answers alike" in text
+    shutil.rmtree(tmp_path / "cvar-dro")
+    put(tmp_path, toy, "aim-fair", 100, [0.2, 0.1, 0.1, 0.2])
+    put(tmp_path, toy, "aim-fair", 200, [0.2, 0.1, 0.1, 0.2])
+    put(tmp_path, toy, "random-mask:share=0.4", 100, [1, 1, 0, 0])
+    assert "Of the 3 repairs compared" in sentences(tmp_path)[2]
+
+
+def test_an_erm_that_is_hardly_biased_is_said(toy, tmp_path):
+    for seed in (100, 200):
+        put(tmp_path, toy, "erm", seed, [0.1, 0.12, 0.1, 0.1])
+        put(tmp_path, toy, "aim-fair", seed, [0.1, 0.1, 0.1, 0.1])
+    text = make(tmp_path, tmp_path / "report.html")
+    assert re.search(r"Careful.*equalized odds difference is \d+\.\d points; below .*next to nothing to repair", text)
+    assert "software runs" not in text
+
+
 def test_an_erm_that_has_not_learned_is_said_before_everything(toy, tmp_path):
     for seed in (100, 200):
         put(tmp_path, toy, "erm", seed, [0.6, 0.3, 0.3, 0.7])
@@ -134,10 +196,11 @@ def test_an_erm_that_has_not_learned_is_said_before_everything(toy, tmp_path):
 def test_what_a_user_named_is_escaped(toy, tmp_path):
     evil = "<script>alert(1)</script>"
     real = {"protected": [f'Ma"le{evil}'], "evil": evil}
-    put(tmp_path, toy, "erm", 100, [0.4, 0.1, 0.1, 0.4], real=real, command=evil, device=evil)
+    put(tmp_path, toy, "erm", 100, [0.4, 0.1, 0.1, 0.4], real=real, command=f"{evil} \udcff", device=evil)
     put(tmp_path, toy, f"mine:x={evil.replace('/', '-')}", 100, [0.1] * 4, real=real, commit=evil)
     text = make(tmp_path, tmp_path / "report.html")
     assert "<script" not in text and "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert r"\udcff" in text  # of a file name that is not UTF-8
 
 
 def test_real_faces_are_shown_only_where_their_terms_allow_it(toy, tmp_path):

@@ -82,3 +82,20 @@ def test_a_python_that_has_everything_is_used_as_it_is(project):
     done = set_up(project, path=f"{tools}{os.pathsep}{PATH}")
     assert done.stdout == f"PYTHON={tools}/python3\n", done.stderr
     assert not (project / ".venv").exists()
+
+
+def test_a_runner_that_a_test_starts_in_a_clone_takes_this_environment(project):
+    if sys.prefix == sys.base_prefix:
+        pytest.skip("the tests run in no environment")
+    code = 'source utils/setup.sh && echo "PYTHON=$PYTHON"'
+    done = subprocess.run(["bash", "-c", code], cwd=project, capture_output=True, text=True, timeout=120)
+    assert done.stdout == f"PYTHON={sys.prefix}/bin/python\n", done.stderr
+    assert not (project / ".venv").exists()
+
+
+def test_no_test_can_install_anything(tmp_path):
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", tmp_path / "there", "packaging"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if "No module named pip" in done.stderr:
+        pytest.skip("there is no pip to install anything with")
+    assert done.returncode and not (tmp_path / "there").exists() and "No matching distribution" in done.stderr

@@ -23,10 +23,10 @@ def metrics(groups, odds=(0.2, 0.1)):
     }
 
 
-def put(runs, method, seed, content):
+def put(runs, method, seed, content, **more):
     folder = runs / method / f"seed_{seed}"
     folder.mkdir(parents=True)
-    record = {"method": method, "seed": seed, "metrics": content}
+    record = {"method": method, "seed": seed, "metrics": content, **more}
     (folder / "metrics.json").write_text(json.dumps(record))
 
 
@@ -60,6 +60,31 @@ def test_a_model_that_has_hardly_learned_its_task_is_said(tmp_path):
     put(tmp_path, "erm", 200, metrics([0.5, 0.7, 0.7, 0.6]) | {"group_count": counts})
     assert "is right in 66.7 %: it has hardly learned" in write_summary(tmp_path).splitlines()[-1]
     assert "hardly learned" in (tmp_path / "summary.md").read_text()
+
+
+def test_what_has_to_be_said_of_methods_stands_below_the_table(tmp_path):
+    counts = {"group_count": dict.fromkeys(GROUPS, 1000)}
+    for seed in (100, 200):
+        put(tmp_path, "erm", seed, metrics([0.7, 0.9, 0.9, 0.7]) | counts)
+        put(tmp_path, "group-dro:protocol=published", seed, metrics([0.8, 0.8, 0.8, 0.8]) | counts)
+        put(tmp_path, "cvar-dro", seed, metrics([1.0, 1.0, 0.0, 0.0] if seed == 200 else [0.7, 0.9, 0.9, 0.7]) | counts)
+    said = [
+        "cvar-dro: seed 200 answers alike whether the target is there or not.",
+        "group-dro:protocol=published: trains on protected labels; chooses its epoch by protected labels of val.",
+    ]
+    assert write_summary(tmp_path).splitlines()[-2:] == said
+    assert all(f"**{text}**" in (tmp_path / "summary.md").read_text().splitlines() for text in said)
+
+
+def test_an_erm_that_is_hardly_biased_is_said(tmp_path):
+    put(
+        tmp_path,
+        "erm",
+        100,
+        metrics([0.88, 0.9, 0.9, 0.88], odds=(0.02, 0.02)) | {"group_count": dict.fromkeys(GROUPS, 900)},
+    )
+    assert "is 2.0 points; below 5.0" in write_summary(tmp_path).splitlines()[-1]
+    assert "next to nothing to repair.**" in (tmp_path / "summary.md").read_text()
 
 
 @pytest.mark.parametrize("count", [None, {"0_0": None}, dict.fromkeys(GROUPS, "a"), 3])
@@ -119,6 +144,43 @@ def test_weights_are_compared_by_content_where_both_have_it_and_by_name_otherwis
     assert "biased_model.lr: 1 there, 3 asked" in differ({"biased_model": {"lr": 1}}, {"biased_model": {"lr": 3}})
     own = [{"biased_model": a, "weights": strength} for strength in (1, 2)]
     assert "(weights: 1 there, 2 asked)" in differ(*own)
+
+
+A, B = {"lr": 0.01, "epochs": 15}, {"lr": 0.5, "epochs": 15}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("erm", 100, A), ("erm", 200, B)),
+        (("full", 100, {"biased_model": A, "lr": 1}), ("full", 200, {"biased_model": B, "lr": 1})),
+        (("erm", 100, A), ("full", 100, {"biased_model": B, "lr": 0.01})),  # erm was trained anew
+        (("erm", 100, A), ("jtt", 100, B | {"jtt": {"weight": 51}})),
+        (("erm", 100, A | {"weights_content": "1"}), ("erm", 200, A | {"weights_content": "2"})),
+    ],
+)
+def test_what_was_made_with_other_settings_is_not_averaged(tmp_path, first, second):
+    for method, seed, settings in (first, second):
+        put(tmp_path, method, seed, metrics([0.5, 0.9, 0.9, 0.7]), settings=settings)
+    with pytest.raises(UserError, match="keep each kind in a folder of its own") as caught:
+        write_summary(tmp_path)
+    assert all(str(tmp_path / method / f"seed_{seed}") in str(caught.value) for method, seed, _ in (first, second))
+    assert re.search(r"lr: 0\.01 and 0\.5|weights_content: '1' and '2'", str(caught.value))
+    assert not (tmp_path / "summary.md").exists()
+
+
+def test_an_older_record_lacks_what_is_as_it_was_and_still_stands_beside_a_new_one(tmp_path):
+    """Its weights are known by name alone, and settings of an early version by nothing."""
+    new = A | {"weights": "imagenet", "weights_content": "1"}
+    put(tmp_path, "erm", 100, metrics([0.5, 0.9, 0.9, 0.7]), settings=A | {"weights": "imagenet"})
+    put(tmp_path, "erm", 200, metrics([0.5, 0.9, 0.9, 0.7]), settings=new)
+    put(tmp_path, "erm", 300, metrics([0.5, 0.9, 0.9, 0.7]))
+    put(tmp_path, "jtt", 100, metrics([0.5, 0.9, 0.9, 0.7]), settings=new | {"jtt": {"weight": 51}})
+    put(tmp_path, "full", 100, metrics([0.5, 0.9, 0.9, 0.7]), settings={"biased_model": new, "lr": 2})
+    assert "| erm | 3 |" in (write_summary(tmp_path) and (tmp_path / "summary.md").read_text())
+    put(tmp_path, "erm", 400, metrics([0.5, 0.9, 0.9, 0.7]), settings=new | {"weights_content": "2"})
+    with pytest.raises(UserError, match="weights_content: '1' and '2'"):  # also where an older one comes first
+        write_summary(tmp_path)
 
 
 def test_environment_names_versions_device_and_commit():

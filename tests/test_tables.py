@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,9 +17,11 @@ import pytest
 from conftest import ROOT, assert_one_line_error, run_here, run_script
 
 from datasets.celeba import read_attributes
+from datasets.real import DATASETS
 from models.choice import choose
 from results import columns, run_table, tables
 from results.columns import pack_column, read_column, with_packed
+from results.entries import Entry, column_accuracies, make_entries, mark
 from results.figures import accuracy_and_odds, family, k_sweep, name_points
 from results.intervals import difference
 from results.rows import (
@@ -34,7 +37,7 @@ from results.rows import (
     stands_for,
 )
 from results.table_text import SHOWN, as_latex, as_markdown, together
-from results.tables import Entry, column_accuracies, make_entries, mark, write_tables
+from results.tables import write_tables
 from utils.errors import UserError
 from utils.metrics import fairness_metrics
 
@@ -50,7 +53,7 @@ def put(column, method, seed, errors, val=0.8, held_out=None, **settings):
     record = {"method": method, "seed": seed, "metrics": fairness_metrics(TARGET, PROTECTED, prediction)}
     record |= {
         "val_metrics": {"accuracy": val},
-        "settings": {"top_k": 55} | settings,
+        "settings": ({} if method == "erm" else {"top_k": 55}) | settings,
         "command": "python train.py",
         "device": "d",
     }
@@ -168,6 +171,40 @@ def test_runs_of_other_settings_are_not_packed_together(records, tmp_path):
     shutil.rmtree(folder / "full")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {"image_size": 999}}))
     with pytest.raises(UserError, match="erm/.*image_size"):
+        with_packed(read_column(folder), out)
+
+
+def test_seeds_of_other_settings_are_refused_before_they_are_packed_or_shown(records, tmp_path):
+    folder = records / "toy" / "Smiling_Male"
+    pack_column(read_column(folder), tmp_path / "packed" / "toy" / "Smiling_Male")
+    packed = tmp_path / "packed" / "toy" / "Smiling_Male" / "records.jsonl"
+    lines = [json.loads(line) for line in packed.read_text().splitlines()]
+    (found,) = (line for line in lines if (line["method"], line["seed"]) == ("full", 200))
+    found["settings"]["lr"] = 0.5
+    packed.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "full" / "seed_200" / "metrics.json").write_text(json.dumps(found))
+    for runs in (records, tmp_path / "packed"):
+        place = runs / "toy" / "Smiling_Male" / "full"
+        said = f"{place / 'seed_200'} and {place / 'seed_100'} were made with different settings (lr: 0.5 and None)"
+        assert_one_line_error(remake(runs, tmp_path / "out"), said, "a folder of its own")
+        with pytest.raises(UserError, match="different settings"):
+            read_column(runs / "toy" / "Smiling_Male")
+
+
+@pytest.mark.parametrize("place", ["to be packed", "packed"])
+def test_methods_do_not_join_the_biased_model_of_another_place(records, tmp_path, place):
+    """What lost its own erm would be compared with one that it may not have begun with, though their settings agree."""
+    folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
+    whole = shutil.copytree(folder, tmp_path / "whole")
+    if place == "to be packed":
+        pack_column(read_column(folder), out)
+        shutil.rmtree(folder / "erm" / "seed_100")
+    else:
+        shutil.rmtree(folder / "erm" / "seed_100")
+        pack_column(read_column(folder), out)
+        folder = whole
+        shutil.rmtree(folder / "full")
+    with pytest.raises(UserError, match=rf"seed_100 is {place} without the erm/seed_100 .*put that erm/seed_100 back"):
         with_packed(read_column(folder), out)
 
 
@@ -355,6 +392,65 @@ def test_only_what_the_intervals_tell_apart_is_marked(records):
 
     assert marked(["erm", "aim-fair", "full"]) == {}  # two are alike
     assert marked(["erm", "aim-fair"])["aim-fair"] >= {"ACC", "WST", "EO"}
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (
+            "group-dro:protocol=published",
+            "trains on protected labels; chooses its epoch by protected labels of val",
+        ),
+        ("group-dro:step-size=0.1", "trains on protected labels"),
+        ("jtt:protocol=published", "chooses its epoch by protected labels of val"),
+        ("repair", "counts protected labels of train"),
+        ("jtt", ""),
+    ],
+)
+def test_what_takes_protected_labels_is_called_so_and_never_marked(tmp_path, method, said):
+    folder = tmp_path / "Smiling_Male"
+    for seed in (100, 200):
+        put(folder, "erm", seed, [10, 1, 1, 12])
+        put(folder, "aim-fair", seed, [6, 6, 6, 6])
+        put(folder, method, seed, [1, 1, 1, 1])
+    column = read_column(folder)
+    accuracies = column_accuracies(column)
+    entries = {
+        e.row: e for e in mark(make_entries(["erm", "aim-fair", method], column, accuracies, {}), column, accuracies)
+    }
+    text = as_markdown("table_1", {"Smiling_Male": list(entries.values())}, {})
+    assert (f"| {method} ({said}) |" if said else f"| {method} |") in text and (method in text)
+    assert bool(entries[method].marked) == (not said)
+
+
+def test_rows_of_one_kind_of_choice_are_marked_among_themselves(tmp_path):
+    """With --select-by worst-group ERM takes val's labels too: what takes no others is compared with its like."""
+    folder, by_groups = tmp_path / "Smiling_Male", {"select_by": "worst-group"}
+    for seed in (100, 200):
+        put(folder, "erm", seed, [10, 1, 1, 12], **by_groups)
+        put(folder, "jtt:protocol=published", seed, [1, 1, 1, 1], **by_groups)
+        put(folder, "group-dro", seed, [0, 0, 0, 0], **by_groups)
+        put(folder, "full", seed, [6, 2, 2, 6], biased_model=by_groups)
+    column = read_column(folder)
+    accuracies = column_accuracies(column)
+    entries = mark(make_entries(column.methods, column, accuracies, {}), column, accuracies)
+    assert {entry.row for entry in entries if entry.marked} == {"jtt:protocol=published"}
+
+
+@pytest.mark.parametrize(("errors", "blind"), [([0, 0, 25, 25], True), ([24, 24, 1, 1], True), ([2, 2, 18, 18], False)])
+def test_a_classifier_that_answers_alike_is_called_so_and_never_marked(tmp_path, errors, blind):
+    """One seed is enough: the mean of the odds is small for nothing."""
+    folder = tmp_path / "Smiling_Male"
+    for seed in (100, 200):
+        put(folder, "erm", seed, [10, 1, 1, 12])
+        put(folder, "full", seed, [1, 8, 8, 1])
+        put(folder, "cvar-dro", seed, errors if seed == 200 else [5, 5, 5, 5])
+    column = read_column(folder)
+    accuracies = column_accuracies(column)
+    entries = mark(make_entries(["erm", "full", "cvar-dro"], column, accuracies, {}), column, accuracies)
+    assert entries[2].ours["EO"][0] < 10 and ("EO" in entries[2].marked) == (not blind)
+    text = as_markdown("table_1", {"Smiling_Male": entries}, {})
+    assert ("| cvar-dro (seed 200 answers alike whether the target is there or not) |" in text) == blind
 
 
 def test_the_best_of_its_own_seeds_is_not_marked_where_shared_seeds_say_otherwise(tmp_path):
@@ -596,9 +692,17 @@ def test_a_wrong_call_of_the_table_script_is_one_line(arguments, part):
     assert_one_line_error(run_here(run_table.main, *arguments), part)
 
 
-def test_help_tells_what_each_table_costs():
-    text = run_here(run_table.main, "--help").stdout
-    assert "estimate" in text and all(table.cost and table.cost in text for table in TABLES.values())
+def test_help_names_each_table_flag_and_data_set_without_an_environment(tmp_path):
+    done = subprocess.run(
+        ["bash", ROOT / "results" / "table.sh", "3", "--help"],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and not done.stderr and "estimate" in done.stdout
+    assert all(f"  {run_table.short(name):7} {table.title}:" in done.stdout for name, table in TABLES.items())
+    flags = re.findall("--[a-z-]+", run_here(run_table.main, "--help").stdout)
+    assert all(name in done.stdout for name in {*DATASETS, *flags} - {"--help"})
 
 
 @pytest.mark.slow

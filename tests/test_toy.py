@@ -55,3 +55,16 @@ def test_a_folder_of_the_users_own_is_not_touched(tmp_path):
     with pytest.raises(UserError, match="not written by this program"):
         write_toy_celeba(tmp_path, {"train": 2, "val": 0, "test": 0}, seed=3, size=32)
     assert (tmp_path / "img_align_celeba" / "000001.jpg").read_text() == "mine"
+
+
+def test_a_few_faces_stand_for_all_of_the_same_lists(tmp_path):
+    counts = {"train": 6, "val": 1, "test": 2}
+    for name, drawn in (("whole", None), ("few", 2)):
+        write_toy_celeba(tmp_path / name, counts, seed=3, size=32, drawn=drawn)
+    for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
+        assert (tmp_path / "few" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    few, whole = (sorted((tmp_path / name / "img_align_celeba").iterdir()) for name in ("few", "whole"))
+    assert [path.name for path in few] == [path.name for path in whole]
+    assert [path.read_bytes() for path in few[:4]] == 2 * [path.read_bytes() for path in whole[:2]]
+    with pytest.raises(UserError, match="other settings"):  # a run never takes them for the whole set
+        write_toy_celeba(tmp_path / "few", counts, seed=3, size=32)

@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from utils.files import whole
 from utils.records import check_settings
 
 DIGEST = hashlib.sha256().digest_size  # bytes before the state itself
+SETTINGS = "settings.json"  # beside the checkpoints
 SECONDS = 60.0  # between two writings: what a kill can cost
 
 
@@ -70,6 +72,21 @@ class Checkpoint:
         self._state, self._written = None, time.monotonic()
 
 
+def check_unfinished(record: Path, settings: dict, besides: Iterable[str] = ()) -> bool:
+    """Whether trainings of this record have begun. Raises `UserError` if they began with other settings."""
+    folder = _folder(record)
+    try:
+        found = json.loads((folder / SETTINGS).read_text())
+    except (OSError, ValueError):
+        return False  # not there, or cut off before there was any checkpoint
+    check_settings(found, settings, f"the unfinished run in {folder}, which may be removed,", besides)
+    return True
+
+
+def _folder(record: Path) -> Path:
+    return record.with_name(f".{record.name}.unfinished")
+
+
 class Unfinished:
     """The checkpoints of one record's trainings, in a hidden folder beside it.
 
@@ -78,20 +95,12 @@ class Unfinished:
 
     def __init__(self, record: Path, settings: dict, seconds: float = SECONDS, environment: dict | None = None):
         self._uses, self._given = Counter(), []
-        self.folder, self.seconds = record.with_name(f".{record.name}.unfinished"), seconds
+        self.folder, self.seconds = _folder(record), seconds
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "settings.json"
-        try:
-            found = json.loads(path.read_text())
-        except (OSError, ValueError):
-            found = None  # not there, or cut off before there was any checkpoint
         origin = self.folder / "environment.json"
-        if found is None:
+        if not check_unfinished(record, settings):
             origin.write_text(json.dumps(environment or {}))
-            path.write_text(json.dumps(settings))
-        else:
-            check_settings(found, settings, f"the unfinished run in {self.folder}, which may be removed,")
-
+            (self.folder / SETTINGS).write_text(json.dumps(settings))
         try:
             self.begun = json.loads(origin.read_text())
         except (OSError, ValueError):

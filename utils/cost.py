@@ -4,14 +4,13 @@ python -m utils.cost ROWS        # the table of the rows that dry runs have writ
 """
 
 import json
-import resource
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.errors import UserError
+from utils.errors import UserError, command_line
 
 if TYPE_CHECKING:
     import torch
@@ -91,6 +90,8 @@ def report(rows: list[Row], path: Path | None) -> None:
 
 def peak_memory(device: "torch.device") -> int:
     """Bytes: of the GPU's memory that torch took at most, else of this process."""
+    import resource  # Windows has none
+
     import torch  # takes a second to load, which a table of rows should not wait for
 
     if device.type == "cuda":
@@ -131,4 +132,4 @@ def _known(row: Row) -> float:
 
 
 if __name__ == "__main__":
-    print(cost_table(read_rows(Path(sys.argv[1]))))
+    command_line(lambda: print(cost_table(read_rows(Path(sys.argv[1])))))

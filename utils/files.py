@@ -1,9 +1,10 @@
 """Files: written whole or not at all, locked by one process at a time, compared by content, named within their folder."""
 
-import fcntl
 import hashlib
 import os
 import shutil
+import stat
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,7 +34,12 @@ def whole(path: Path, *, shared: bool = False) -> Iterator[Path]:
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file, whole or not at all; several processes may do so."""
     with whole(path, shared=True) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.write_bytes(encoded(content) if isinstance(content, str) else content)
+
+
+def encoded(text: str) -> bytes:
+    r"""Return a text as UTF-8; what a file name that isn't UTF-8 brought into it is written as \udcff."""
+    return text.encode(errors="backslashreplace")
 
 
 @contextmanager
@@ -43,6 +49,8 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
     With `wait` it waits for another holder, else it yields False. The system releases the lock when the process ends,
     however it ends. On a file system without locks it always yields True.
     """
+    import fcntl  # Windows has none: there `command_line` says so, and reading records works
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
         try:
@@ -66,6 +74,59 @@ def digests(paths: list[Path]) -> list[str]:
 
     with ThreadPoolExecutor() as pool:
         return list(progress(pool.map(digest, paths), desc="comparing files", total=len(paths), unit="file"))
+
+
+def copies(paths: list[Path]) -> list[list[int]]:
+    """Return the indices of files with the same content: a list of two or more for each such content, in order.
+
+    Only files of equal size are read. Raises `UserError` for a file that cannot be read.
+    """
+    try:
+        sizes = [path.stat().st_size for path in paths]
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
+    number = Counter(sizes)
+    suspects = [index for index, size in enumerate(sizes) if number[size] > 1]
+    groups: dict[str, list[int]] = {}
+    for index, digest in zip(suspects, digests([paths[i] for i in suspects]) if suspects else (), strict=True):
+        groups.setdefault(digest, []).append(index)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def first_names(folder: Path, names: list[str]) -> list[int | None]:
+    """Return for each name, relative to `folder`, the index of the first name of the same file; None if there is no file.
+
+    Links to one file and two spellings of its path are the same file. Each folder is listed once, which is faster than
+    a look at each of 200,000 files.
+    """
+    listed = {parent: _listed(folder / parent) for parent in {os.path.dirname(name) for name in names}}
+    first: dict[tuple[int, int], int] = {}
+    found: list[int | None] = []
+    for index, name in enumerate(names):
+        # what is not listed may still be there: a link, or a case-insensitive disk
+        identity = listed[os.path.dirname(name)].get(os.path.basename(name)) or _identity(folder / name)
+        place = first.setdefault(identity, index) if identity else None
+        if place not in (None, index) and not os.path.samefile(folder / name, folder / names[place]):
+            place = index  # stacked file systems may list two files under one number
+        found.append(place)
+    return found
+
+
+def _listed(folder: Path) -> dict[str, tuple[int, int]]:
+    try:
+        device = os.stat(folder).st_dev
+        with os.scandir(folder) as entries:
+            return {e.name: (device, e.inode()) for e in entries if e.is_file(follow_symlinks=False)}
+    except (OSError, ValueError):
+        return {}
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(file)
+    except (OSError, ValueError):
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
 def is_inside(name: str) -> bool:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-NEAR = 0.1  # above an answer without looking, below which a classifier has hardly learned its task
+NEAR = 0.1  # of a rate: less than that from what doesn't look at the image
+UNBIASED = 0.05  # equalized odds difference of ERM below which there is hardly a bias
 GROUPS = ("0_0", "0_1", "1_0", "1_1")  # target_protected
 
 
@@ -26,10 +27,44 @@ def blind_accuracy(group_count: dict[str, int]) -> float:
     return float(counts.max(axis=0).sum() / counts.sum())
 
 
+def answers_alike(group_accuracy: dict[str, float]) -> bool:
+    """Whether a classifier answers alike with the target and without it, so that its equalized odds are small for nothing.
+
+    In every protected group the fraction of positive answers then differs between the two by less than `NEAR`. One answer for
+    every image is such a case, and so is a coin. `group_accuracy` is that of `fairness_metrics`.
+    """
+    negative, positive = np.array(list(group_accuracy.values())).reshape(2, -1)
+    return bool((np.abs(negative + positive - 1) < NEAR).all())
+
+
+def hardly_biased(odds: float, group_accuracy: dict[str, float], group_count: dict[str, int]) -> str:
+    """A warning if ERM, by means over its seeds, is hardly biased; else "".
+
+    Its equalized odds difference `odds`, a fraction, is then below `UNBIASED`, or below twice the standard error that it has on
+    so many test images if there is no difference.
+    """
+    accuracy = np.array(list(group_accuracy.values())).reshape(2, -1)
+    counts = np.array(list(group_count.values())).reshape(2, -1)
+    row = (accuracy.max(axis=1) - accuracy.min(axis=1)).argmax()  # the target value of the larger gap
+    pair = [accuracy[row].argmin(), accuracy[row].argmax()]
+    rate = np.average(accuracy[row, pair], weights=counts[row, pair])
+    least = max(UNBIASED, 2 * float(np.sqrt(rate * (1 - rate) * (1 / counts[row, pair]).sum())))
+    if odds >= least:
+        return ""
+    return (
+        f"ERM's equalized odds difference is {100 * odds:.1f} points; below {100 * least:.1f} (5 points, or twice its standard error "
+        "on so many test images) it shows next to no bias, so there is next to nothing to repair."
+    )
+
+
 def hardly_learned(accuracy: float, group_count: dict[str, int]) -> str:
-    """A warning where ERM's accuracy, a fraction, is less than `NEAR` above `blind_accuracy`; else ""."""
+    """A warning if ERM's accuracy, a fraction, is little above `blind_accuracy`; else "".
+
+    It should be right in a fifth of the images that the blind answer gets wrong: `NEAR` above a coin, and less where the blind answer
+    is right so often that there is no room for that.
+    """
     blind = blind_accuracy(group_count)
-    if accuracy >= blind + NEAR:
+    if accuracy >= blind + 2 * NEAR * (1 - blind):
         return ""
     return (
         f"ERM is right in {100 * accuracy:.1f} % of the test images, where the protected attribute alone, without looking, "

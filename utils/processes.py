@@ -1,6 +1,7 @@
-"""Which of several processes this one is, from the environment that `accelerate launch` and torchrun set."""
+"""Which of several processes this one is, from the environment of `accelerate launch` and torchrun; and child processes."""
 
 import os
+import subprocess
 from typing import NamedTuple
 
 from utils.errors import UserError
@@ -29,3 +30,18 @@ def place() -> Place:
         given = ", ".join(f"{name}={text}" for name, text in zip(names, texts, strict=True))
         raise UserError(f"the environment says {given}: expected numbers with RANK below WORLD_SIZE; unset them")
     return Place(*map(int, texts))
+
+
+def run_child(command: list, **options) -> subprocess.CompletedProcess:
+    """Run a command as `subprocess.run` does; an interrupt of this process is passed on as SIGTERM.
+
+    The command is then waited for until it has saved, where `subprocess.run` would kill it after a quarter of a second.
+    """
+    with subprocess.Popen([str(part) for part in command], **options) as process:
+        try:
+            out, err = process.communicate()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.communicate()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
@@ -23,7 +24,13 @@ RECORD += ("metrics.equalized_odds_mean",)  # what every record holds
 OPTIONAL = ("held_out_metrics.equalized_odds",)  # there as soon as what is before the dot is
 IF_THERE = ("metrics.group_count",)  # older records lack it
 PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "pandas", "Pillow")
+INSIDE = "biased_model."  # before the biased model's settings, where those of a method hold them
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def folder_name(label: str) -> str:
+    """The name of a method's folder: its label without signs that some file systems refuse."""
+    return re.sub(r"[:/]", "-", label.replace(":", "_", 1))
 
 
 def record_folder(output: Path, method: str, seed: int) -> Path:
@@ -127,23 +134,65 @@ def _write_tables(partial: Path, metrics: dict, tables: dict[str, "pd.DataFrame"
     (partial / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
 
 
-def check_settings(found: dict, asked: dict, where: Path) -> None:
+OLDER = {  # what a record says that lacks a setting, and the remedy
+    "drop_last": "it is from before an epoch's last short batch was left out: add --keep-last-batch, or ",
+    "inputs": "it is from before this network's inputs were scaled once, not twice: ",
+}
+
+
+def check_settings(found: dict, asked: dict, where: Path | str, besides: Iterable[str] = ()) -> None:
     """Raise `UserError`, naming the differences, where a record was made with other settings.
 
-    Where both name the content of the weights that training starts from, their name or path may differ; older records
-    have the name alone.
+    `besides` names settings that aren't compared. Where both name the content of the weights that training starts from,
+    their name or path may differ; older records have the name alone.
     """
-    found, asked = _flat(found), _flat(asked)
-    inside = "biased_model." if any(key.startswith("biased_model.") for key in found.keys() | asked.keys()) else ""
-    name, content = f"{inside}weights", f"{inside}weights_content"
-    keys = sorted((found.keys() | asked.keys()) - {name if content in found and content in asked else content})
-    differences = [f"{k}: {found.get(k)!r} there, {asked.get(k)!r} asked" for k in keys if found.get(k) != asked.get(k)]
-    if differences:
-        older = asked.get(f"{inside}drop_last") and f"{inside}drop_last" not in found
-        hint = "it is from before an epoch's last short batch was left out: add --keep-last-batch, or " if older else ""
+    apart = _differences(found, asked, besides)
+    if apart:
+        differences = "; ".join(f"{key}: {there!r} there, {here!r} asked" for key, (there, here) in apart.items())
+        lacking = {key.removeprefix(INSIDE) for key, (there, here) in apart.items() if there is None and here}
+        hint = "".join(hint for key, hint in OLDER.items() if key in lacking)
+        raise UserError(f"{where} was made with other settings ({differences}); {hint}choose another --output")
+
+
+def check_alike(records: dict[Path | str, dict]) -> None:
+    """Raise `UserError` if records of one table, by their folders, were made with different settings.
+
+    The seeds of a method must agree in all settings, and every method with ERM in those of the biased model. Records
+    without settings, which are of an early version, aren't compared.
+    """
+    first = {}  # of each method the record that says most, since older ones lack what weights hold
+    for place, record in sorted(records.items(), key=lambda item: -len(_flat(item[1].get("settings", {})))):
+        if "settings" in record:
+            there, settings = first.setdefault(record["method"], (place, record["settings"]))
+            _check_pair(there, settings, place, record["settings"])
+    if "erm" in first:
+        erm, biased = first.pop("erm")
+        for place, settings in first.values():
+            _check_pair(erm, biased, place, of_biased_model(settings, biased))
+
+
+def of_biased_model(settings: dict, like: dict) -> dict:
+    """The settings of the biased model in those of a method; of one trained from the start, those that are in `like`."""
+    return settings.get("biased_model", {key: value for key, value in settings.items() if key in like})
+
+
+def _check_pair(one: Path | str, settings: dict, other: Path | str, others: dict) -> None:
+    if apart := _differences(settings, others):
+        differences = "; ".join(f"{key}: {a!r} and {b!r}" for key, (a, b) in apart.items())
         raise UserError(
-            f"{where} was made with other settings ({'; '.join(differences)}); {hint}choose another --output"
+            f"{one} and {other} were made with different settings ({differences}), so they don't belong in one table; "
+            "keep each kind in a folder of its own, or remove one and run it again with the settings of the other"
         )
+
+
+def _differences(one: dict, other: dict, besides: Iterable[str] = ()) -> dict[str, tuple]:
+    """The settings that differ, with both values."""
+    one, other, besides = _flat(one), _flat(other), set(besides)
+    inside = INSIDE if any(key.startswith(INSIDE) for key in one.keys() | other.keys()) else ""
+    name, content = f"{inside}weights", f"{inside}weights_content"
+    keys = (one.keys() | other.keys()) - {name if content in one and content in other else content}
+    keys = sorted(key for key in keys if key.removeprefix(INSIDE) not in besides)
+    return {key: (one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)}
 
 
 def _flat(settings: dict) -> dict:
@@ -152,7 +201,7 @@ def _flat(settings: dict) -> dict:
     if not isinstance(inner, dict):
         return settings
     own = {key: value for key, value in settings.items() if key != "biased_model"}
-    return own | {f"biased_model.{key}": value for key, value in inner.items()}
+    return own | {f"{INSIDE}{key}": value for key, value in inner.items()}
 
 
 def environment(device: "torch.device") -> dict:

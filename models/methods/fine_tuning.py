@@ -8,7 +8,7 @@ from torch import nn
 from datasets.synthetic import SyntheticSets
 from models.options import BiasDegree, Count, Share, TopK
 from models.run import Outcome, Run
-from models.selection import choose_tensors, sensitivity_table
+from models.selection import choose_tensors, sensitivity_table, tied_at
 from utils.seeds import derived_seed
 
 # of ResNet; another network's are its own (`blocks_of`)
@@ -90,7 +90,8 @@ def cosine(
     else:
         sensitivity = sensitivity_table(*run.three_gradients(synthetic))
     chosen = choose_tensors(sensitivity, top_k, measure="cosine")
-    tables = {"sensitivity": sensitivity.assign(chosen=sensitivity["name"].isin(chosen))}
+    marks = {"chosen": sensitivity["name"].isin(chosen), "tied": tied_at(sensitivity, top_k, measure="cosine")}
+    tables = {"sensitivity": sensitivity.assign(**marks)}
     return run.fine_tune(biased_model, synthetic, only=chosen, label=f"fine-tune, k {top_k}", tables=tables)
 
 

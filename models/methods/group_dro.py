@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from models.batches import Batch
+from models.labels import trains_on_groups
 from models.options import Positive, Protocol
 from models.run import Outcome, Run
 from models.training import WORST_GROUP
@@ -25,6 +26,9 @@ def group_dro(run: Run, *, step_size: Positive = 0.01, protocol: Protocol = "ali
     groups = cell_groups(train.target, train.protected, len(train.cells) // 2)
     changes = {"select_by": WORST_GROUP} if protocol == "published" else {}
     return robust_to(run, groups, len(train.cells), step_size, label="group-dro", **changes)
+
+
+group_dro.protected_labels = trains_on_groups
 
 
 def robust_to(run: Run, groups: np.ndarray, count: int, step_size: float, *, label: str, **changes) -> Outcome:

@@ -15,6 +15,7 @@ the first model.
 import numpy as np
 
 from models.batches import predict
+from models.labels import epoch_as_published
 from models.options import Count, NotNegative, Positive, Protocol
 from models.run import Outcome, Run
 from models.training import LAST_EPOCH, WORST_GROUP
@@ -45,6 +46,9 @@ def jtt(
     if protocol == "published":
         return run.pre_train(train.subset(with_copies(wrong, weight)), label="jtt", select_by=WORST_GROUP)
     return run.pre_train(train, label="jtt", sampling=error_weights(wrong, weight))
+
+
+jtt.protected_labels = epoch_as_published
 
 
 def errors(target: np.ndarray, logits: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from datasets.images import FaceSet, MixedSet
 from datasets.synthetic import SyntheticSets
+from models.labels import counts_groups
 from models.run import Outcome, Run
 from utils.errors import UserError
 
@@ -33,3 +34,4 @@ def short_of_largest(data: FaceSet) -> dict[str, int]:
 
 
 repair.cell_sizes = short_of_largest  # what its "balanced" set holds
+repair.protected_labels = counts_groups

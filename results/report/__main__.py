@@ -25,7 +25,7 @@ def main() -> None:
         raise UserError(f"--runs {args.runs}: no such folder; give the --output of train.py")
     page = make_page(read_column(args.runs), args.runs, Pictures(args.synthetic, args.real, args.show_real))
     write_whole(output, page)
-    print(f"report: {output} ({len(page.encode()) / 1e6:.1f} MB)")
+    print(f"report: {output} ({output.stat().st_size / 1e6:.1f} MB)")
 
 
 def parse_args() -> argparse.Namespace:

@@ -43,6 +43,11 @@ def pair_of(column: Column) -> Pair:
     return pair
 
 
+def seeds_of(column: Column) -> list[int]:
+    """The seeds that have a record, in order."""
+    return sorted({record["seed"] for record in column.records})
+
+
 def cell_words(pair: Pair) -> dict[str, str]:
     """What each cell is: {"1_0": "Smiling, not Male"}."""
     return {

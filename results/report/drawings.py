@@ -1,12 +1,14 @@
 """The charts of the report, each from a column of records, with its numbers as a table."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from results.columns import Column
+from results.entries import Entry
 from results.figures import family
 from results.report.charts import Axes, Chart, key, padded, place_labels
 from results.rows import without_draw
-from results.tables import Entry
 
 WIDTH = 420  # about a phone's, so that text keeps its size there
 SHAPE_OF = {  # of the families of results.figures: shape, class
@@ -22,9 +24,10 @@ PANELS = 6  # training curves shown
 NAMES = {"erm": "ERM", "aim-fair": "AIM-Fair"}
 
 
-def label_of(method: str) -> str:
-    """How the report calls a method."""
-    return NAMES.get(method, method)
+def label_of(method: str, said: Iterable[str] = ()) -> str:
+    """How the report calls a method, with what is `said` of its runs (`results.remarks`)."""
+    said = "; ".join(said)
+    return NAMES.get(method, method) + (f" ({said})" if said else "")
 
 
 def quoted(method: str) -> str:
@@ -79,9 +82,9 @@ def odds_chart(column: Column, entries: list[Entry]) -> Chart:
     ends = [[p[i] for p in points.values()] + [v for w in whiskers.values() for v in w[i]] for i in (0, 1)]
     ranges = [padded(values, least=4) for values in ends]
     ranges[0] = max(ranges[0][0], -2.0), ranges[0][1]
-    best = min(points, key=lambda row: points[row][0])
-    said = f"{len(points)} methods; up and to the left is better. Lowest equalized odds: {label_of(best)}, "
-    said += f"{points[best][0]:.1f} % at an accuracy of {points[best][1]:.1f} %."
+    said = f"{len(points)} methods; up and to the left is better."
+    if best := min((entry.row for entry in entries if entry.may_be_best), key=lambda row: points[row][0], default=""):
+        said += f" Lowest equalized odds: {label_of(best)}, {points[best][0]:.1f} % at an accuracy of {points[best][1]:.1f} %."
     said += f" ERM: {erm[0]:.1f} % at {erm[1]:.1f} %." if erm else ""
     chart = Chart("odds", "Accuracy against equalized odds", said, WIDTH, 330)
     axes = Axes(48, 14, WIDTH - 62, 270, *ranges)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from datasets.faithful import FILE, SCORE, SCORER, read_scores
+from datasets.faithful import FILE, SCORE, SCORER, is_listing, read_scores
 from datasets.images import WHOLE, read_part
 from datasets.pairs import Pair, same_pair
 from datasets.splits import Splits
@@ -43,12 +43,12 @@ def synthetic_sheets(root: Path, pair: Pair, prompt_type: str) -> dict[str, Shee
     """
     if not root.exists():
         raise UserError(f"--synthetic {root}: no such folder or file; give the --synthetic-data-root of the run")
-    if root.suffix != ".csv" and not any(same_pair(folder.name, pair.name) for folder in root.iterdir()):
+    if not is_listing(root) and not any(same_pair(folder.name, pair.name) for folder in root.iterdir()):
         return {}
     folder, files = cell_files(root, pair, prompt_type)
     if not any(files.values()):
         return {}
-    faithful = _faithful(folder, files) if root.suffix != ".csv" else {}
+    faithful = _faithful(folder, files) if not is_listing(root) else {}
     return {cell: _sheet(found, len(pair.cells), faithful.get(cell, "")) for cell, found in files.items()}
 
 

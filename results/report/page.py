@@ -1,16 +1,17 @@
 """Everything the page of a report shows, gathered from the records and put into its template."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from results.columns import Column
+from results.entries import Entry, column_accuracies, make_entries
+from results.remarks import remarks
 from results.report import asked, drawings, meaning, tensors
 from results.report.drawings import label_of
 from results.rows import without_draw
 from results.summary import NOTE, headings, summary_row
-from results.tables import Entry, column_accuracies, make_entries
 from results.whole_csv import read_csv
 from utils.errors import UserError
 from utils.records import read_record, rerun
@@ -33,9 +34,14 @@ class Pictures:
 def make_page(column: Column, runs: Path, pictures: Pictures) -> str:
     """The page of a column of records that lies in `runs`. Raises `UserError` for what is damaged or doesn't fit."""
     method, entries = main_method(column.methods), row_entries(column)
+    compared = beside_erm(column, method)
     faces, train = face_sheets(column, method, pictures)
     content = {"generator": GENERATOR, "faces": faces, "note": NOTE, "many": drawings.MANY, "panels": drawings.PANELS}
-    content |= what_was_asked(column, method, train) | what_came_out(column, method, entries) | of_tensors(column, runs)
+    content |= (
+        what_was_asked(column, method, train)
+        | what_came_out(column, compared, method, entries)
+        | of_tensors(column, runs)
+    )
     return template().render(content)
 
 
@@ -47,7 +53,7 @@ def what_was_asked(column: Column, method: str | None, train: dict[str, int] | N
         "words": asked.cell_words(pair),
         "data": asked.DATASETS.get(real.get("dataset"), real.get("dataset", "")),
         "dataset": real.get("dataset"),
-        "seeds": sorted({record["seed"] for record in column.records}),
+        "seeds": asked.seeds_of(column),
         "methods": [label_of(name) for name in order(column.methods)],
         "method": method and label_of(method),
         "counts": asked.counts(column, method, pair, train),
@@ -57,17 +63,18 @@ def what_was_asked(column: Column, method: str | None, train: dict[str, int] | N
     }
 
 
-def what_came_out(column: Column, method: str | None, entries: list[Entry]) -> dict:
-    """The parts of the page on the results."""
+def what_came_out(column: Column, compared: Column | None, method: str | None, entries: list[Entry]) -> dict:
+    """The parts of the page on the results; `compared` is that of `beside_erm`."""
     by_row = {entry.row: entry for entry in entries}
     words = asked.cell_words(asked.pair_of(column))
-    compared = method is not None and column.runs("erm")
+    pair, seeds = (row_entries(compared), asked.seeds_of(compared)) if compared else ([], [])
     return {
-        "tiles": tiles(by_row, method),
-        "sentences": meaning.sentences(column, by_row, method and without_draw(method)),
+        "tiles": tiles({entry.row: entry for entry in pair}, method),
+        "compared": seeds,
+        "sentences": meaning.sentences(column, by_row, method and without_draw(method), pair, seeds),
         "warning": meaning.warning(column),
         "curves": drawings.curve_charts(column, order(column.methods)),
-        "groups": drawings.groups_chart(column, method, words) if compared else None,
+        "groups": drawings.groups_chart(compared, method, words) if compared else None,
         "odds": drawings.odds_chart(column, entries),
         "families": drawings.families_key(column, entries),
         "changes": changes(entries),
@@ -113,6 +120,15 @@ def main_method(methods: list[str]) -> str | None:
     return next((name for name in order(methods) if name != "erm"), None)
 
 
+def beside_erm(column: Column, method: str | None) -> Column | None:
+    """ERM and the rows of a method from the seeds that both have, so that levels and changes agree; None if there are none."""
+    row = without_draw(method) if method else ""
+    records = [r for r in column.records if r["method"] == "erm" or without_draw(r["method"]) == row]
+    of_erm, own = ({r["seed"] for r in records if (r["method"] == "erm") == is_erm} for is_erm in (True, False))
+    records = [record for record in records if record["seed"] in of_erm & own]
+    return replace(column, records=records) if records else None
+
+
 def row_entries(column: Column) -> list[Entry]:
     """A row of `results.tables` for each method, draws of one random mask in one row."""
     try:
@@ -137,6 +153,7 @@ def tiles(entries: dict[str, Entry], method: str | None) -> list[dict]:
         clear = bool(known) and (known[1] > 0 or known[2] < 0)
         good = clear and (known[2] < 0) == (key == "EO")
         verdict = ("better" if good else "worse") if clear else "no clear change" if known else "no interval"
+        verdict = "says nothing" if key == "EO" and meaning.is_blind(after) else verdict
         found.append(
             {"name": name, "better": better, "before": f"{erm.ours[key][0]:.1f}", "after": f"{after.ours[key][0]:.1f}"}
         )
@@ -159,7 +176,14 @@ def changes(entries: list[Entry]) -> list[list[str]]:
     ]
     for entry in entries:
         told = [meaning.change(entry, key) if key in entry.change else "–" for key in ("ACC", "WST", "EO")]
-        rows.append([label_of(entry.row), str(entry.n), *(f"{entry.ours[k][0]:.1f}" for k in ("ACC", "EO")), *told])
+        rows.append(
+            [
+                label_of(entry.row, entry.said or ()),
+                str(entry.n),
+                *(f"{entry.ours[k][0]:.1f}" for k in ("ACC", "EO")),
+                *told,
+            ]
+        )
     return rows
 
 
@@ -167,7 +191,8 @@ def summary_table(column: Column, rows: list[str]) -> list[list[str]]:
     """The summary of `results.summary`, its heading first, in the order of the page."""
     names = list(column.records[0]["metrics"]["group_accuracy"])
     methods = sorted(column.methods, key=lambda method: rows.index(without_draw(method)))
-    found = [summary_row(label_of(method), [r["metrics"] for r in column.runs(method).values()]) for method in methods]
+    runs = {method: list(column.runs(method).values()) for method in methods}
+    found = [summary_row(label_of(m, remarks(rs)), [r["metrics"] for r in rs]) for m, rs in runs.items()]
     return [headings(names), *found]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from results.columns import LABELS, Column, column_folders, read_column, run_name
+from results.entries import warning
 from results.figures import write_figures
 from results.rows import FROM
 from results.studies.real_faces.design import (
@@ -36,7 +37,7 @@ from results.studies.real_faces.tables import (
 )
 from results.study_run import diverged
 from results.study_tables import entries_of
-from results.tables import warning, write_tables
+from results.tables import write_tables
 from utils.errors import UserError
 from utils.files import write_whole
 

@@ -9,13 +9,13 @@ from scipy.stats import spearmanr
 from models.choice import choose
 from models.options import AUTO_TOP_K
 from results.columns import Column, read_column
+from results.entries import Entry, column_accuracies, places
 from results.figures import sweeps_k
 from results.intervals import difference
 from results.rows import FROM, row_label
 from results.studies.real_faces.design import FROM_START, GRID, LIKE_AIM_FAIR, PAPER, TUNED, UNTUNED, accuracy_of_erm
 from results.study_tables import HEADINGS, entries_of, numbers
 from results.table_text import MISSING, as_table, shown, shown_change, together
-from results.tables import Entry, column_accuracies, places
 
 SIDE_BY_SIDE = ("synthetic-only", "linear-probe", "full", "random-mask:share=0.7", "surgical", "aim-fair")
 AGAINST = ("full", "random-mask:share=0.7", "cosine", "surgical", "linear-probe")
@@ -176,5 +176,6 @@ def settings_table(columns: dict[str, Column], notes: dict[str, dict], chosen: d
                 name = "–" if method in (*UNTUNED, *FROM_START) else name
                 name += f" (diverged: seed {', '.join(map(str, lost))})" if lost else ""
                 found = entries[setting].get(method)
-                rows.append((row_label(method), name, *(numbers(found) if found else [MISSING] * len(HEADINGS))))
+                label = row_label(method, found and found.said)
+                rows.append((label, name, *(numbers(found) if found else [MISSING] * len(HEADINGS))))
     return as_table(rows)

@@ -1,0 +1,31 @@
+"""What a method takes protected labels of real images for, by split, as functions of its options.
+
+A method that takes any names such a function in its attribute `protected_labels`. Records keep what it gives.
+"""
+
+EPOCH = {"val": "chooses its epoch by protected labels of val"}
+
+
+def epoch_as_published(options: dict) -> dict[str, str]:
+    """For a method whose published protocol chooses the epoch by the worst group of val."""
+    return EPOCH if options.get("protocol") == "published" else {}
+
+
+def trains_on_groups(options: dict) -> dict[str, str]:
+    """For a method that trains on the groups, and whose published protocol also chooses the epoch by them."""
+    return {"train": "trains on protected labels"} | epoch_as_published(options)
+
+
+def counts_groups(options: dict) -> dict[str, str]:
+    """For a method that needs to know how many images each group of train has."""
+    return {"train": "counts protected labels of train"}
+
+
+def none(options: dict) -> dict[str, str]:
+    """For a method that takes no protected labels."""
+    return {}
+
+
+def labels_taken(taken, options: dict, select_by: str) -> dict[str, str]:
+    """What is taken with `--select-by`, by the function `taken` of a method's options (underscored)."""
+    return taken(options) | (EPOCH if select_by == "worst-group" else {})

@@ -1,0 +1,82 @@
+"""What a record keeps of how it was made, whether the records in an output fit what is asked for now, and the choice among them."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from datasets.images import FaceSet, fingerprint
+from datasets.synthetic import SyntheticSets
+from models.choice import choose
+from models.options import Method
+from models.settings import Settings
+from utils.checkpoint import check_unfinished
+from utils.errors import UserError
+from utils.records import adopt_record, check_settings, of_biased_model, read_record, record_folder
+
+NEED_SYNTHETIC = ("synthetic_data", "unfaithful_left_out", "held_out_synthetic")  # known once those images are there
+
+
+def method_settings(
+    method: Method, settings: Settings, of_erm: dict, train: FaceSet, sets: SyntheticSets | None
+) -> dict:
+    """All that a method's result depends on, for its record, from ERM's settings `of_erm`.
+
+    `train` needs no pixels. Without `sets`, the method's synthetic images, what is in `NEED_SYNTHETIC` is left out.
+    """
+    options = method.recorded()
+    if not method.draws:
+        own = {method.name: options} if options else {}
+        if method.fine_tunes:
+            return {"biased_model": of_erm} | own | settings.of_fine_tuning()
+        return of_erm | own
+    taken = settings.of_fine_tuning().keys() | settings.of_ranking().keys()
+    taken |= set() if method.fine_tunes else of_erm.keys()
+    if clash := taken & options.keys():
+        raise UserError(f"method {method.name}: its option {min(clash)} has the name of a setting; call it otherwise")
+    sizes = method.balanced_sizes(train, settings.number_balanced_synthetic)
+    options |= {"synthetic_data": fingerprint(sets.pool)} if sets else {}
+    options["number_balanced_synthetic"] = sizes if hasattr(method.train, "cell_sizes") else min(sizes.values())
+    if method.options.get("bias-degree") is not None:
+        options["number_imbalanced_synthetic"] = settings.number_imbalanced_synthetic
+        options |= settings.of_ranking()
+    if settings.min_faithfulness is not None:
+        options["min_faithfulness"] = settings.min_faithfulness
+        options |= {"unfaithful_left_out": sets.left_out} if sets else {}
+    if not method.fine_tunes:
+        return of_erm | options
+    held_out = {"held_out_synthetic": sets.held_out_size} if sets else {}
+    return {"biased_model": of_erm} | options | settings.of_fine_tuning() | held_out
+
+
+def check_output(output: Path, asked: dict[str, dict], of_erm: dict, seeds: tuple[int, ...], *, drawn: bool) -> None:
+    """Raise `UserError` if something in `output` was made, or begun, with other settings than those asked for now.
+
+    `asked` holds the settings of each method by its folder. Records of all seeds count, since the tables average them, and
+    those of other methods, which must have begun with the same biased model `of_erm`. `drawn`: `asked` also has what is in
+    `NEED_SYNTHETIC`.
+    """
+    besides = () if drawn else NEED_SYNTHETIC
+    folders = [path.parent for path in output.glob("*/seed_*/metrics.json")]
+    for folder in sorted(folders, key=lambda folder: (folder.parent.name != "erm", folder)):
+        found = read_record(folder, "settings")["settings"]
+        if folder.parent.name in asked:
+            check_settings(found, asked[folder.parent.name], folder, besides)
+        else:
+            check_settings(of_biased_model(found, of_erm), of_erm, f"the biased model of {folder}", besides)
+    for method, settings in asked.items():
+        for seed in seeds:
+            check_unfinished(record_folder(output, method, seed), settings, besides)
+
+
+def adopt_best(output: Path, choices: list[Method], method: Method, seed: int, settings: dict) -> None:
+    """Record as `method` the best of the recorded `choices`, chosen without the test set: see `models.choice`."""
+    folders = [record_folder(output, choice.folder, seed) for choice in choices]
+    found = [read_record(folder, "val_metrics.accuracy", "held_out_metrics.equalized_odds") for folder in folders]
+    accuracy = [record["val_metrics"]["accuracy"] for record in found]
+    odds = [record["held_out_metrics"]["equalized_odds"] for record in found]
+    best = choose(accuracy, odds)
+    ks = [choice.options["top-k"] for choice in choices]
+    table = pd.DataFrame({"top_k": ks, "val_accuracy": accuracy, "held_out_equalized_odds": odds})
+    content = {**found[best], "method": method.label, "settings": settings, "chosen_top_k": ks[best]}
+    adopt_record(folders[best], record_folder(output, method.folder, seed), content, {"top_k": table})
+    print(f"seed {seed}: top-k {ks[best]} chosen")
