@@ -18,7 +18,7 @@ from pkgutil import iter_modules
 from results import studies
 from results.columns import PACKED, Column, pack_column, read_column, with_packed
 from results.studies import Arm, Place, Study
-from results.study_run import NOTES, diverged, measure, read_measured, run
+from results.study_run import NOTES, diverged, measure, run
 from results.table_text import as_table
 from utils.arguments import positive_int
 from utils.errors import UserError, command_line
@@ -114,10 +114,14 @@ def commands(name: str, study: Study, records: Path) -> list[str]:
     if training := [arm for arm in arms if not arm.measure]:
         lines += ["", f"`run` calls {' and '.join(sorted({arm.program for arm in training}))} for each arm:", ""]
         rows = [("arm", "methods", "seeds", "flags")]
+        of_name = {arm.name: arm.flags for arm in reversed(training)}
         for arm in training:
-            of = [f"(biased models of {arm.erm_of})"] if arm.erm_of else []
-            flags = " ".join([f"`{text}`" for text in [shown(arm.flags)] if text] + of)
-            rows.append((arm.name, ", ".join(arm.methods), ", ".join(map(str, arm.seeds)), flags))
+            base = of_name.get(arm.erm_of, ())
+            alike = bool(base) and arm.flags[: len(base)] == base  # then only what it adds is shown
+            own = shown(arm.flags[len(base) * alike :])
+            flags = [f"{'flags and ' * alike}biased models of {arm.erm_of}"] if arm.erm_of else []
+            flags += [f"`{own}`"] if own else []
+            rows.append((arm.name, ", ".join(arm.methods), ", ".join(map(str, arm.seeds)), ", ".join(flags)))
         lines += as_table(rows)
     return lines + (["", study.note] if study.note else [])
 
@@ -141,7 +145,7 @@ def origin(study: Study, records: Path) -> list[str]:
     """Return a line each for the devices, versions and commits of all records; nothing without records."""
     found = [record for column in columns(study, records).values() for record in column.records]
     measured = [arm.name for arm in arms_of(study, records) if arm.measure and (records / f"{arm.name}.json").exists()]
-    found += [read_measured(records / f"{name}.json") for name in measured]
+    found += [json.loads((records / f"{name}.json").read_text()) for name in measured]
     lines = []
     for title, key in (("Devices", "device"), ("Threads", "threads"), ("Commits", "commit")):
         if values := sorted({str(record[key]) for record in found if record.get(key)}):

@@ -89,7 +89,7 @@ class Runner:
             program = ["env", f"VIRTUAL_ENV={os.environ.get('VIRTUAL_ENV', sys.prefix)}", *program]
         call = ["--seeds", *map(str, seeds), "--output", self.place.output / arm.name]
         call += ["--methods", *methods] if arm.methods else []
-        call += ["--cache", self.place.work / "cache", *self.fill((*self.study.common, *arm.flags)), *self.more]
+        call += ["--cache", self.place.work / "cache", *self.place.fill((*self.study.common, *arm.flags)), *self.more]
 
         def begin() -> None:
             for seed in seeds if arm.erm_of else ():
@@ -141,13 +141,6 @@ class Runner:
     def _fail(self, arm: Arm, status: int | None, said: str, log: Path) -> None:
         what = f"stopped at its limit of {arm.limit:g} s" if status is None and arm.limit else reason(said, status)
         self.failed.setdefault(arm.name, f"{self.name} {arm.name}: {what} (log: {log})")
-
-    def fill(self, flags: tuple[str, ...]) -> list[str]:
-        """Return flags with the values of this call in place of {data}, {weights} and {work}."""
-        for name in ("data", "weights"):
-            if any(f"{{{name}}}" in flag for flag in flags) and not getattr(self.place, name):
-                raise UserError(f"--{name} is needed: {self.name} trains with {' '.join(flags)}")
-        return [flag.format(**asdict(self.place)) for flag in flags]
 
     def _given(self, name: str) -> list[str]:
         value = getattr(self.place, name)

@@ -101,7 +101,7 @@ def test_a_failure_costs_its_arm_and_is_named_with_its_log(calls, place):
 
 
 def test_what_was_not_given_is_asked_for(calls, place):
-    with pytest.raises(UserError, match="--data is needed"):
+    with pytest.raises(UserError, match="--data is needed: an arm has the flags"):
         run("s", Study("S", (), (WHOLE,)), replace(place, data=None))
     assert not calls()
 

@@ -19,8 +19,10 @@ A study imports no other study, and nothing that loads torch at import time: imp
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,13 @@ class Place:
     small: bool = False
     data: Path | None = None
     weights: Path | None = None
+
+    def fill(self, flags: tuple[str, ...]) -> list[str]:
+        """Return flags with this call's values for {data}, {weights} and {work}. Raises `UserError` if one was not given."""
+        for name in ("data", "weights"):
+            if any(f"{{{name}}}" in flag for flag in flags) and not getattr(self, name):
+                raise UserError(f"--{name} is needed: an arm has the flags {' '.join(flags)}")
+        return [flag.format(**asdict(self)) for flag in flags]
 
 
 @dataclass(frozen=True)
