@@ -7,7 +7,6 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from models.choice import choose
-from models.options import AUTO_TOP_K
 from results.columns import Column, read_column
 from results.entries import Entry, column_accuracies, places
 from results.figures import sweeps_k
@@ -86,6 +85,8 @@ K_NOTE = (
 
 def k_table(columns: dict[str, Column]) -> list[str]:
     """What a fixed k costs against one that is chosen for each seed, from the records of the sweep."""
+    from models.options import AUTO_TOP_K  # loads torch
+
     rows = [("source", "auto: ACC", "EO", "k taken", "best k: ACC", "EO", "k", "worst k: ACC", "EO", "k")]
     for name, column in columns.items():
         swept = [m for m in column.methods if sweeps_k(m) and int(k_of(m)) in AUTO_TOP_K]
