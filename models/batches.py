@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,11 @@ class Compute:
     compile: bool = False  # the network, for training
     crop_scale: tuple[float, float] = (0.08, 1.0)  # smallest and largest share of a training image in its random crop
     keep_last_batch: bool = False  # train on an epoch's last batch also where it is short
+
+
+def of_mean_gradients(compute: Compute) -> Compute:
+    """How mean gradients are taken: never on an epoch's last short batch, which would weigh as much as a whole one."""
+    return replace(compute, keep_last_batch=False)
 
 
 class Batch(NamedTuple):

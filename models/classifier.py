@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from models.registry import build_registered, check_size, head_of, no_weights, published_state, published_url
-from models.weights import load_backbone, read_tensors
+from models.weights import check_kept, load_backbone, read_tensors
 from utils.errors import UserError
+from utils.machine import NOT_FETCHED, why_not_fetched
 
 # Networks of one's own: one file of models/, and its name here; others are torchvision's or timm's. A file has
 # `build(width)`, which gives the network with one logit, `HEAD`, how the names of its last layer's tensors begin, and
@@ -48,10 +49,14 @@ def new_classifier(
 def outline(network: str, width: float, image_size: int) -> nn.Module:
     """The network without values, on the meta device, to see what tensors it has.
 
-    Raises `UserError` where there is no such network, or where it doesn't make a logit of an image of that size.
+    Raises `UserError` if there is no such network, its weights can't be kept in a file, or it doesn't make a logit of an image
+    of that size.
     """
     with torch.device("meta" if network == "resnet18" else "cpu"):  # some networks can't be built without values
-        model = _build(network, width, image_size).to("meta")
+        model = _build(network, width, image_size)
+    if not next(model.parameters()).is_meta:
+        check_kept(model, f"--network {network}")
+    model = model.to("meta")
     if network not in NETWORKS:
         check_size(model, network, image_size)
     return model
@@ -63,8 +68,13 @@ def head_names(model: nn.Module, network: str) -> tuple[str, ...]:
 
 
 def linear_head(model: nn.Module, network: str) -> nn.Linear:
-    """The last layer of a network. Raises `UserError` where it is not linear with one output and a bias."""
-    name = head_names(model, network)[0].rstrip(".")
+    """The last layer of a network. Raises `UserError` unless it is one alone, linear with one output and a bias."""
+    names = [name.rstrip(".") for name in head_names(model, network)]
+    if len(names) > 1:  # their outputs are combined: one fitted alone would be another network
+        raise UserError(
+            f"--network {network}: has {len(names)} last layers, {' and '.join(names)}; last-layer takes one"
+        )
+    [name] = names
     found = model.get_submodule(name)
     if not isinstance(found, nn.Linear) or found.out_features != 1 or found.bias is None:
         raise UserError(f"--network {network}: its last layer, {name}, is no nn.Linear with one output and a bias")
@@ -94,8 +104,8 @@ def _published_state(network: str, image_size: int) -> dict[str, torch.Tensor]:
         return published_state(network, image_size)
     except UserError:
         raise
-    except (OSError, RuntimeError, ValueError) as error:
-        reason, url = " ".join(str(error).split()), weights.url if own else published_url(network)
+    except NOT_FETCHED as error:
+        reason, url = why_not_fetched(error), weights.url if own else published_url(network)
         raise UserError(
             f"cannot get the ImageNet weights of {network} ({reason}); fetch {url} elsewhere and pass --weights FILE, "
             "or pass --weights none to train from scratch"

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save as safetensors_bytes
 
 from datasets.images import FaceSet, check_some, fingerprint
 from datasets.real import fingerprints, labelled, load_faces, read_lists
 from datasets.synthetic import SyntheticImages, SyntheticSets
 from models.batches import evaluate, predict
-from models.classifier import head_names, new_classifier, outline
+from models.classifier import head_names, linear_head, new_classifier, outline
 from models.methods import of_network
 from models.options import Method, candidates, count_of, counted, parse_method, with_candidates
 from models.ranking import batches_used
@@ -25,11 +24,12 @@ from models.selection import check_top_k
 from models.settings import Settings
 from models.tensorboard import check_tensorboard
 from models.training import batch_norms, memory_named
-from models.weights import content_of
+from models.weights import as_safetensors, content_of
 from utils.arguments import be_deterministic
 from utils.checkpoint import Unfinished
 from utils.errors import UserError
 from utils.files import locked
+from utils.machine import check_compile
 from utils.metrics import fairness_metrics, positive
 from utils.records import (
     ROOT,
@@ -72,6 +72,8 @@ class Experiment:
         texts = [counted(text, self.tensors) for text in ("erm", *settings.methods)]
         asked = [parse_method(text, self.known, self.flags) for text in texts]
         self.methods = with_candidates(asked, self.known, self.flags, self.tensors)
+        if any(method.name == "last-layer" for method in self.methods):
+            linear_head(network, settings.network)  # refuses a network whose head can't be fitted alone
         self.lists, self.sets = read_lists(settings), {}
         pair, table = self.lists.pair, self.lists.tables["train"]
         self.train_labels = labelled(np.empty((0, 1, 1, 3), np.uint8), table, pair)
@@ -89,6 +91,8 @@ class Experiment:
         ks = {method.options["top-k"] for method in self.methods if "top-k" in method.options} - {"auto"}
         for k in ks:
             check_top_k(k, self.tensors)
+        if settings.compile:  # last: it takes seconds
+            check_compile(self.device)
         if ks and settings.top_k is None and settings.network != "resnet18":
             k = self.flags["top-k"]
             print(f"{settings.network}: --top-k {k} of {self.tensors} tensors, the paper's share", flush=True)
@@ -168,8 +172,8 @@ class Experiment:
             content["protected_labels"] = method.protected_labels(self.settings.select_by)
             content = {"method": method.label, "seed": run.seed, **content, "settings": asked}
             tables = {"curve": pd.DataFrame(outcome.curve), **predictions, **outcome.tables}
-            weights = {name: tensor.cpu().contiguous() for name, tensor in outcome.model.state_dict().items()}
-            write_record(folder, content, tables, lambda path: path.write_bytes(safetensors_bytes(weights)))
+            weights = as_safetensors(outcome.model)
+            write_record(folder, content, tables, lambda path: path.write_bytes(weights))
             run.unfinished.remove()
 
     def _sets(self, method: Method) -> SyntheticSets | None:

@@ -4,17 +4,34 @@ torchvision and timm are imported when they are used: they take seconds to load.
 """
 
 import difflib
+import re
 import warnings
+from functools import partial
 
 import torch
 from torch import nn
 
 from utils.errors import UserError
+from utils.machine import optional_package
 
 TIMM = "timm:"  # before a name of timm's
-# Both rescale their inputs from ImageNet's statistics to those of their weights; it has to be there when a trained one is
-# read again, so always. Their auxiliary heads are training's, and give outputs that nothing here looks at.
-INCEPTIONS = {"aux_logits": False, "transform_input": True, "init_weights": True}
+HUB_PAGE = re.compile(r"(?:timm:)?(?:hf[-_]hub:)?timm/")  # how names begin on timm's pages of the hub
+# Their auxiliary heads are training's, and give outputs that nothing here looks at. Their weights were made with inputs from
+# -1 to 1, as here: `transform_input` would rescale them once more, from ImageNet's statistics.
+INCEPTIONS = {"aux_logits": False, "transform_input": False, "init_weights": True}
+# How the names of timm's networks begin that rescale their inputs themselves, from their configuration's mean and deviation.
+RESCALING = ("timm:csatv2", "timm:gemma4_vit")
+
+
+def network_name(text: str) -> str:
+    """A network's name as it is recorded: that of timm's page on the hub, "hf_hub:timm/NAME" or "timm/NAME", is timm:NAME."""
+    return f"{TIMM}{text[found.end() :]}" if (found := HUB_PAGE.match(text)) else text
+
+
+def of_inputs(name: str) -> dict:
+    """What a record notes of a network that older versions fed with inputs of another range than it was made for."""
+    made_otherwise = name in ("googlenet", "inception_v3") or name.startswith(RESCALING)
+    return {"inputs": "scaled once"} if made_otherwise else {}
 
 
 def build_registered(name: str, image_size: int) -> nn.Module:
@@ -121,15 +138,29 @@ def _with_one_logit(model: nn.Module) -> nn.Module:
 
 
 def _of_timm(name: str, image_size: int) -> nn.Module:
-    try:
-        import timm
-    except ImportError as error:
-        raise UserError(
-            f"--network {name}: timm is not installed; pip install timm, or name one of torchvision"
-        ) from error
-    if not timm.is_model(name.removeprefix(TIMM)):
+    asked, instead = f"--network {name}", "name a network of torchvision"
+    timm = optional_package("timm", "timm", asked=asked, instead=instead)
+    short = name.removeprefix(TIMM)
+    if not timm.is_model(short):
         raise unknown(name, [f"{TIMM}{other}" for other in timm.list_models()])
-    return timm.create_model(name.removeprefix(TIMM), num_classes=1, **_timm_options(timm, name, image_size))
+    try:
+        found = timm.get_pretrained_cfg(short)
+    except RuntimeError as error:  # of this name timm knows the part before the dot, but no such weights
+        tags = timm.list_pretrained(f"{short.partition('.')[0]}.*") or [short.partition(".")[0]]
+        raise unknown(name, [f"{TIMM}{tag}" for tag in tags], f"none in timm {timm.__version__}") from error
+    model = timm.create_model(short, num_classes=1, **_timm_options(timm, name, image_size))
+    if name.startswith(RESCALING):
+        model.register_forward_pre_hook(partial(_with_statistics, found.mean, found.std))
+    return model
+
+
+def _with_statistics(mean: tuple, std: tuple, model: nn.Module, inputs: tuple[torch.Tensor]) -> torch.Tensor:
+    """Inputs from -1 to 1 as a network wants them that was made for those of this mean and deviation; both of 0 to 1."""
+    [pixels] = inputs
+    mean, std = (
+        torch.tensor(values, dtype=pixels.dtype, device=pixels.device)[:, None, None] for values in (mean, std)
+    )
+    return (pixels / 2 + 0.5 - mean) / std
 
 
 def _timm_options(timm, name: str, image_size: int) -> dict:
@@ -137,15 +168,26 @@ def _timm_options(timm, name: str, image_size: int) -> dict:
     return {"img_size": image_size} if found is not None and found.fixed_input_size else {}
 
 
-def unknown(name: str, known: list[str]) -> UserError:
+def unknown(name: str, known: list[str], why: str = "there is none") -> UserError:
     """The error for a network that isn't there, with the nearest names."""
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-    said = f"did you mean {', '.join(near)}" if near else "name a classification network of torchvision, or timm:NAME"
-    return UserError(f"--network {name}: there is none; {said}")
+    said = f"did you mean {', '.join(near)}" if near else "name a classification network of torchvision"
+    more = "" if name.startswith(TIMM) else f"; write {TIMM}NAME for one of timm"
+    return UserError(f"--network {name}: {why}; {said}{more}")
 
 
 def _wrong_size(name: str, image_size: int, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:150]
+    reason = " ".join(str(error).split())[:150] or type(error).__name__
     return UserError(
-        f"--network {name}: takes no images of --image-size {image_size} ({reason}); pass another, such as 224"
+        f"--network {name}: takes no images of --image-size {image_size} ({reason}); pass another, such as {_own_size(name)}"
     )
+
+
+def _own_size(name: str) -> int:
+    """The pixels a side that a network was made for; of torchvision's, what all of them take."""
+    if not name.startswith(TIMM):
+        return 224
+    import timm
+
+    found = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+    return found.input_size[-1] if found else 224

@@ -106,6 +106,26 @@ def choose_tensors(sensitivity: pd.DataFrame, top_k: int, measure: str = "absolu
     return select_parameters(*gaps(sensitivity, measure), top_k)
 
 
+def tied_at(sensitivity: pd.DataFrame, top_k: int, measure: str = "absolute") -> list[bool]:
+    """Say of each tensor of a `sensitivity_table` whether the table's order alone put it among a ranking's `top_k` or not.
+
+    That is so if tensors with exactly its gap are on both sides: in a residual block the bias of the last norm and that of
+    the shortcut's norm are added to each other, so their gradients are identical.
+    """
+    domain, bias = gaps(sensitivity, measure)
+    tied = set()
+    for values in (domain, {name: -gap for name, gap in bias.items()}):
+        ordered = sorted(values.values())
+        if top_k < len(ordered) and ordered[top_k - 1] == ordered[top_k]:
+            tied |= {name for name, value in values.items() if value == ordered[top_k]}
+    return [name in tied for name in sensitivity["name"]]
+
+
+def with_choice(sensitivity: pd.DataFrame, chosen: list[str], top_k: int, measure: str = "absolute") -> pd.DataFrame:
+    """Return a `sensitivity_table` with two more columns for the record: `chosen`, and `tied` (see `tied_at`)."""
+    return sensitivity.assign(chosen=sensitivity["name"].isin(chosen), tied=tied_at(sensitivity, top_k, measure))
+
+
 def gaps(sensitivity: pd.DataFrame, measure: str = "absolute") -> tuple[dict[str, float], dict[str, float]]:
     """The gaps to the domain and to the bias of each tensor of a `sensitivity_table`, by name; `measure`: of `MEASURES`."""
     domain, bias = (dict(zip(sensitivity["name"], sensitivity[key], strict=True)) for key in MEASURES[measure])

@@ -8,6 +8,7 @@ from datasets.images import WHOLE
 from datasets.real import DATASETS
 from models.options import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, ranking_batches, top_k
 from models.ranking import PATIENCE
+from models.registry import network_name, of_inputs
 from models.training import ACCURACY, BATCH_NORM, WORST_GROUP, Compute, Schedule
 from utils.arguments import choose_device, fraction, non_negative_float, positive_float, positive_int, seed_number
 from utils.errors import UserError
@@ -95,6 +96,7 @@ class Settings:
         "resnet18",
         "resnet18 is the paper's; any classification network of torchvision, timm:NAME, or your own",
         group=TRAINING,
+        type=network_name,
         metavar="NAME",
     )
     width: float = flag(
@@ -240,7 +242,7 @@ class Settings:
             "network": (self.network, "resnet18"),
             "real_crop": (list(self.real_crop), list(WHOLE)),
         }
-        return kept | _changed(later)
+        return kept | of_inputs(self.network) | _changed(later)
 
     def of_fine_tuning(self) -> dict:
         """What fine-tuning depends on besides that and its data."""

@@ -4,15 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from utils.errors import UserError
+from utils.machine import optional_package
 
 
 def check_tensorboard() -> None:
-    """Raise `UserError` where the package is missing that torch's writer needs."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"--tensorboard: {error}; pip install tensorboard, or leave the flag out") from error
+    """Raise `UserError` if the package that torch's writer needs is missing or broken."""
+    optional_package("torch.utils.tensorboard", "tensorboard", asked="--tensorboard", instead="leave the flag out")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from datasets.images import FaceSet, MixedSet
 from models.batches import Batch, Compute, evaluate, lone_images_named, number_of_batches, train_batches
+from models.weights import load_state
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 from utils.progress import progress
@@ -108,7 +109,7 @@ def fit(
             if checkpoint:
                 checkpoint.keep(training.state())
             bar.set_postfix(epoch=epoch, loss=f"{loss:.4f}", val=f"{training.curve[-1]['val_accuracy']:.4f}")
-    model.load_state_dict(training.best_state)
+    load_state(model, training.best_state)
     model.requires_grad_(True)
     return [{**row, "best": place == training.best} for place, row in enumerate(training.curve)]
 
@@ -200,7 +201,8 @@ class _Training:
         if found.get("threads", torch.get_num_threads()) != torch.get_num_threads():
             print(f"this training goes on with {found['threads']} threads, as it began: sums depend on their number")
             torch.set_num_threads(found["threads"])
-        for name in ("model", "optimizer", "decay"):
+        load_state(self.model, found["model"])
+        for name in ("optimizer", "decay"):
             getattr(self, name).load_state_dict(found[name])
         if found["objective"]:
             self.objective.restore(found["objective"])

@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from utils.errors import UserError
+from utils.machine import one_line
 
 State = Mapping[str, torch.Tensor]
 COUNTER = ".num_batches_tracked"  # of batch norm: absent in torchvision's published files, and never used with a fixed momentum
@@ -71,7 +74,7 @@ def load_backbone(model: nn.Module, content: Mapping, origin: str, head: str | t
         )
     place, prefix, named = candidates[fits[0]]
     kept = {name: tensor for name, tensor in named.items() if name in own}
-    model.load_state_dict(kept, strict=False)
+    load_state(model, kept, strict=False)
     if place or prefix or len(fits) > 1:
         others = [_describe(*candidates[i][:2]) for i in fits[1:]]
         also = f"; it also holds {', '.join(others)}: save the one you mean alone to choose" if others else ""
@@ -90,13 +93,40 @@ def content_of(model: nn.Module, head: tuple[str, ...]) -> str:
     return digest.hexdigest()[:12]
 
 
+def load_state(model: nn.Module, state: State, *, strict: bool = True) -> None:
+    """Put tensors into a model by their names, as `load_state_dict` does, whose errors it raises.
+
+    Some modules note a version beside their tensors and refuse a state without it (MNASNet). Neither a file of tensors nor
+    a checkpoint keeps that, so it is the model's own: the names and shapes are checked all the same.
+    """
+    named = OrderedDict(state)
+    named._metadata = model.state_dict()._metadata
+    model.load_state_dict(named, strict=strict)
+
+
+def as_safetensors(model: nn.Module) -> bytes:
+    """The content of a .safetensors file of all tensors of a model; one that has two names in the model is there twice."""
+    state = model.state_dict()
+    return save_safetensors({name: t.clone(memory_format=torch.contiguous_format).cpu() for name, t in state.items()})
+
+
+def check_kept(model: nn.Module, asked: str) -> None:
+    """Raise `UserError`, beginning with what was `asked`, unless a model's state can be written and read back into it."""
+    try:
+        load_state(model, load_safetensors(as_safetensors(model)))
+    except Exception as error:  # a module may keep anything in its state, and refuse it in any way
+        raise UserError(
+            f"{asked}: its weights can't be kept in a file ({one_line(error)}): records need that; name another network"
+        ) from error
+
+
 def load_tensors(model: nn.Module, path: Path, remedy: str) -> None:
     """Put the tensors of a .safetensors file, all of them, into a model on the CPU.
 
     Raises `UserError`, ending in the remedy, where the file is missing, damaged or of another model.
     """
     try:
-        model.load_state_dict(load_safetensors(path.read_bytes()))
+        load_state(model, load_safetensors(path.read_bytes()))
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())[:200]
         raise UserError(f"{path} is damaged ({reason}); {remedy}") from error

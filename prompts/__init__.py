@@ -68,7 +68,7 @@ def find_prompt_file(pair: str) -> Path:
 def read_prompts(path: Path) -> Prompts:
     """Read a prompt file. Raises `UserError` where it is not JSON or a part is missing or of another kind."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
         prompts = Prompts(**{key: content[key] for key in Prompts.__dataclass_fields__})
         if not isinstance(prompts.pair, str) or not isinstance(prompts.target, str):
             raise ValueError("pair and target must be texts")
@@ -81,13 +81,15 @@ def read_prompts(path: Path) -> Prompts:
         if not prompts.prompts:
             raise ValueError("prompts holds no prompt type")
         for prompt_type, cells in prompts.prompts.items():
+            if prompt_type in ("", "..") or Path(prompt_type).name != prompt_type:
+                raise ValueError(f"the prompt type {prompt_type!r} can't be the name of a folder")
             for cell in prompts.cells:
                 require_texts(cells[cell], f"prompts.{prompt_type}.{cell}")
     except OSError as error:
         raise UserError(f"cannot read the prompt file {path}: {error.strerror}") from error
     except KeyError as error:
         raise UserError(f"{path}: {error} is missing; {_FORM}") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not a prompt file: {error}; {_FORM}") from error
     return prompts
 
@@ -95,7 +97,8 @@ def read_prompts(path: Path) -> Prompts:
 def prompts_of_type(prompts: Prompts, prompt_type: str) -> dict[str, list[str]]:
     """The prompts of each cell; `contextual-25` means the first 25 of `contextual`.
 
-    Raises `UserError` where the file has none of that type, or fewer.
+    Raises `UserError` if the file has none of that type, or fewer, or if two cells share a prompt: their images would
+    show the same under different labels.
     """
     limited = re.fullmatch(r"(.+)-(\d+)", prompt_type)
     name, count = (
@@ -106,6 +109,14 @@ def prompts_of_type(prompts: Prompts, prompt_type: str) -> dict[str, list[str]]:
     cells = {cell: prompts.prompts[name][cell][:count] for cell in prompts.cells}
     if count is not None and (count < 1 or min(map(len, cells.values())) < count):
         raise UserError(f"--prompt-type {prompt_type}: {name} has {min(map(len, cells.values()))} prompts a cell")
+    first = {}
+    for cell, texts in cells.items():
+        for text in texts:
+            if first.setdefault(text, cell) != cell:
+                raise UserError(
+                    f"the {name} prompts of {prompts.pair}: {text!r} stands in {first[text]} and in {cell}, which must differ; "
+                    "`python -m prompts.check FILE` lists all faults"
+                )
     return cells
 
 

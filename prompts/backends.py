@@ -10,6 +10,7 @@ from transformers import logging as transformers_logging
 from prompts.replies import Reply
 from utils.arguments import PRECISIONS
 from utils.errors import UserError
+from utils.machine import why_not_fetched
 
 DEFAULT_MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
 
@@ -42,7 +43,7 @@ class LocalModel:
         except (OSError, ValueError, ImportError, RuntimeError) as error:
             hint = "; reading GGUF takes pip install gguf" if options and isinstance(error, ImportError) else ""
             raise UserError(
-                f"--model {model}: cannot be loaded ({str(error).strip().splitlines()[0]}){hint}; give a hub id that can "
+                f"--model {model}: cannot be loaded ({why_not_fetched(error)}){hint}; give a hub id that can "
                 "be reached, a folder or a .gguf file"
             ) from error
         if not self.tokenizer.chat_template:

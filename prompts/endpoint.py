@@ -19,6 +19,7 @@ from urllib3.util import Retry
 from prompts.backends import Decoding
 from prompts.replies import Reply, error_code, named_parameter, read_json, read_reply, server_text
 from utils.errors import UserError
+from utils.machine import proxy_remedy
 
 BODY_LIMIT = 1_000_000  # bytes that are read of a server's answer
 LONGEST_WAIT = 300  # seconds that a server may ask to wait
@@ -174,7 +175,7 @@ class Endpoint:
             raise _Unavailable(f"{_reason(error)}; a slow server needs a longer --timeout") from error
         except requests.RequestException as error:
             if isinstance(error, ValueError):  # a malformed address or proxy
-                raise UserError(f"--base-url: {shown} cannot be asked: {_reason(error)}") from error
+                raise UserError(f"--base-url: {shown} cannot be asked: {_reason(error)}{proxy_remedy()}") from error
             raise _Unavailable(_reason(error)) from error
         except (OSError, HTTPError) as error:  # a reset while the answer is read
             raise _Unavailable(_reason(error)) from error

@@ -27,13 +27,13 @@ from torch import nn
 from datasets.images import FaceSet
 from datasets.synthetic import SyntheticSets
 from models.batches import Compute, train_batches
-from models.cost import images_trained
 from models.experiment import Experiment
 from models.options import BiasDegree, auto_top_k
 from models.ranking import PATIENCE, SETS, mask_of, until_settled
 from models.run import Outcome, Run
 from models.selection import mean_gradients, sensitivity_table
 from models.settings import Settings
+from models.work import images_trained
 from utils.arguments import positive_int
 from utils.errors import UserError, command_line
 from utils.files import write_whole

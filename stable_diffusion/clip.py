@@ -10,8 +10,9 @@ import torch
 
 from datasets.reading import read_image
 from prompts import Prompts
-from stable_diffusion.source import HUB_ID, first_line, refuse_full_disk
+from stable_diffusion.source import HUB_ID, refuse_full_disk
 from utils.errors import UserError
+from utils.machine import why_not_fetched
 
 BATCH = 64
 
@@ -23,8 +24,8 @@ def clip_scorer(
 
     An attribute's two values are the means of the normalised embeddings of their words, each put into the template and
     the mean normalised again; the probability is the softmax over both, with the model's own logit scale (Radford et
-    al. 2021, section 3.1). The name tells apart models, texts and precisions. Raises `UserError` for a model that can't
-    be had.
+    al. 2021, section 3.1). The name tells apart models, texts and precisions. Raises `UserError` if the model can't be
+    had, if a text is longer than it reads, or if it reads both values of an attribute alike.
     """
     if template.count("{}") != 1:
         raise UserError(f"--template {template}: must hold {{}} once, where the word goes")
@@ -32,9 +33,16 @@ def clip_scorer(
     clip = clip.to(device).eval()
     words = [prompts.words[name] for name in (prompts.target, *prompts.protected)]
     texts = [[[template.replace("{}", word) for word in two[value]] for value in "01"] for two in words]
+    _check_texts([text for two in texts for value in two for text in value], clip, tokenizer)
     with torch.inference_mode():
         values = torch.stack([torch.stack([_direction(clip, tokenizer, each) for each in two]) for two in texts])
         scale = clip.logit_scale.exp()
+    for name, (absent, present) in zip((prompts.target, *prompts.protected), values):
+        if (absent - present).abs().max() < 1e-6:
+            raise UserError(
+                f"--clip {model}: it reads {' and '.join(map(repr, prompts.words[name].values()))} of {name} alike, so every "
+                "score would be 0.5; give other words (--prompts), or another --clip"
+            )
 
     @torch.inference_mode()
     def score(paths: list[Path]) -> np.ndarray:
@@ -46,7 +54,7 @@ def clip_scorer(
                 with torch.autocast(device.type, torch.bfloat16, enabled=amp):
                     found = clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output)
                 logits = scale * torch.einsum("nd,avd->nav", _unit(found.float()), values)
-                parts.append(logits.double().softmax(-1)[..., 1].cpu().numpy())
+                parts.append(logits.cpu().double().softmax(-1)[..., 1].numpy())  # on the CPU: MPS has no float64
         return np.concatenate(parts)
 
     digest = hashlib.sha256(repr((texts, amp)).encode())
@@ -78,15 +86,25 @@ def load_clip(model: str):
         raise
     except Exception as error:  # of the hub, its client, the network, a file that is cut off: they share no class
         refuse_full_disk(error)
-        raise UserError(f"--clip {model}: can't be had ({first_line(error)}); {remedy}") from error
+        raise UserError(f"--clip {model}: can't be had ({why_not_fetched(error)}); {remedy}") from error
     if lacking := info["missing_keys"] or info["mismatched_keys"]:
         raise UserError(f"--clip {model}: {len(lacking)} tensors are missing or of another shape; {remedy}")
     return clip, tokenizer, processor
 
 
+def _check_texts(texts: list[str], clip, tokenizer) -> None:
+    """Raise `UserError` for a text of more tokens than the text encoder reads: the rest would be cut off silently."""
+    limit = min(tokenizer.model_max_length, clip.config.text_config.max_position_embeddings)
+    longest = max(texts, key=lambda text: len(tokenizer(text).input_ids))
+    if (count := len(tokenizer(longest).input_ids)) > limit:
+        raise UserError(
+            f"the text {longest!r} has {count} tokens, CLIP reads {limit}; shorten --template, or the words of --prompts"
+        )
+
+
 def _direction(clip, tokenizer, texts: list[str]) -> torch.Tensor:
     """The one direction that several texts share: float32 (d,) of length 1."""
-    tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(clip.device)
+    tokens = tokenizer(texts, padding=True, return_tensors="pt").to(clip.device)
     found = clip.text_projection(clip.text_model(**tokens).pooler_output)
     return _unit(_unit(found.float()).mean(0))
 

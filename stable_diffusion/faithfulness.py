@@ -148,6 +148,10 @@ def score_all(
             found = as_asked(score([paths[row] for row in rows]), asked[rows])
             if not np.isfinite(found).all():
                 raise UserError(f"{name}: its probabilities are not finite; its weights are damaged, take another")
+            if len(rows) > 1 and (blind := np.array(attributes)[(found == 0.5).all(0)]).size:
+                raise UserError(
+                    f"{name}: it gives each image exactly 0.5 for {', '.join(blind)}: it can't judge; take another"
+                )
             table.loc[table.index[rows], columns] = np.column_stack([found, found.min(1)]).round(6)
             write(folder / FILE, table)
             bar.update(len(rows))

@@ -69,6 +69,15 @@ def check_class(model: str, name: object) -> str:
     )
 
 
+def needed_parts(name: str) -> list[str]:
+    """The parts that a pipeline's class can't be made without, those that check or mark its images aside."""
+    if name == PAPER_PIPELINE:
+        return ["vae", "text_encoder", "tokenizer", "unet", "scheduler"]
+    asked = inspect.signature(text_to_image_classes()[name].__init__).parameters.values()
+    named = [each.name for each in asked if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD]
+    return [part for part in named if part not in ("self", "safety_checker", "feature_extractor", "watermarker")]
+
+
 def _others(name: str, known: dict[str, type]) -> str:
     return f"models that do are of the class {', '.join(difflib.get_close_matches(name, known, 3, 0.3))}"
 

@@ -1,9 +1,10 @@
 """What a folder in diffusers' format holds, read from its small files before anything heavy is loaded."""
 
+import importlib
 import re
 
 from stable_diffusion.choices import PAPER_PIPELINE
-from stable_diffusion.family import check_class
+from stable_diffusion.family import check_class, needed_parts
 from stable_diffusion.source import Source, check_whole, read_json
 from utils.errors import UserError
 
@@ -18,6 +19,7 @@ PAPER_PARTS = {  # of Stable Diffusion 1.x and 2.x, and what each must hold, its
     "scheduler": "scheduler_config.json",
 }
 NOT_LOADED = ("safety_checker", "feature_extractor")  # the first paints images black, the second serves it
+T5 = ("text_encoder_3", "tokenizer_3")  # Stable Diffusion 3 draws without it, by a shorter prompt
 LIGHT = ("scheduler", "tokenizer", "processor", "image_processor")  # no weights, even beside a config.json
 OTHER_SAMPLERS = ("FlowMatch", "EDM", "LCM", "TCD")  # how their schedulers' classes begin: not a diffusion ours can run
 OTHER_INPUTS = {
@@ -32,18 +34,24 @@ OF_THE_CLASS = f"a {PAPER_PIPELINE} draws with Stable Diffusion 1.x or 2.x from 
 def check_folder(source: Source) -> tuple[str, str | None]:
     """The class of diffusers that a folder is for, and the variant of its weights to load ("fp16"; None for the plain ones).
 
-    Raises `UserError` for another kind of model, a part that is missing, and a file that is cut off.
+    Raises `UserError` for another kind of model, a part that is missing or of an unknown class, and a file that is cut
+    off.
     """
     index = _pipeline_index(source)
     name = check_class(source.name, index.get("_class_name"))
     parts = _parts(index)
+    if absent := [part for part in _unnamed(index, name) if not _optional(part, name, parts)]:
+        raise UserError(
+            f"--model {source.name}: its model_index.json names no {' and no '.join(absent)}: it was saved without, and a "
+            f"{name} can't draw from a text so; take a model that was saved whole"
+        )
+    missing = [f"{part}/" for part in parts if not any(file.startswith(f"{part}/") for file in source.files)]
     if name == PAPER_PIPELINE:
         missing = [f"{part}/{file}" for part, file in PAPER_PARTS.items() if f"{part}/{file}" not in source.files]
-        missing += [part for part in PAPER_PARTS if part not in parts and f"{part}/{PAPER_PARTS[part]}" not in missing]
-    else:
-        missing = [f"{part}/" for part in parts if not any(file.startswith(f"{part}/") for file in source.files)]
     if missing:
         raise UserError(f"--model {source.name}: {', '.join(missing)} is missing; fetch the whole model again")
+    for part in parts:
+        _check_part(source.name, part, *index[part])
     if name == PAPER_PIPELINE:
         _check_paper_model(source)
     heavy = [part for part in parts if f"{part}/config.json" in source.files and not part.startswith(LIGHT)]
@@ -53,6 +61,36 @@ def check_folder(source: Source) -> tuple[str, str | None]:
             for file in sorted(_weights(source, part).get(variant, []) or _weights(source, part)[None]):
                 check_whole(source.name, source.path / part / file)
     return name, variant
+
+
+def left_out(source: Source) -> list[str]:
+    """The parts that a folder's pipeline takes and its index doesn't name."""
+    index = _pipeline_index(source)
+    return _unnamed(index, index["_class_name"])
+
+
+def _unnamed(index: dict, name: str) -> list[str]:
+    return [part for part in needed_parts(name) if part not in _parts(index)]
+
+
+def _optional(part: str, name: str, parts: list[str]) -> bool:
+    """Whether a pipeline that has these parts draws from a text without another one."""
+    return name.startswith("StableDiffusion3") and part in T5 and T5[0] not in parts
+
+
+def _check_part(model: str, part: str, library: str, name: str) -> None:
+    """Raise `UserError` for a part whose class neither diffusers nor transformers has."""
+    import diffusers
+
+    if library in ("diffusers", "transformers"):
+        module = importlib.import_module(library)
+        if name not in dir(module) and not hasattr(module, name):
+            raise UserError(
+                f"--model {model}: its {part} is a {name}, which {library} {module.__version__} doesn't know; another "
+                f"version of {library} may, or take another model"
+            )
+    elif not hasattr(diffusers.pipelines, library):
+        raise UserError(f"--model {model}: its {part} is code of its own ({library}.{name}), which is not run")
 
 
 def weight_files(source: Source) -> list[str]:
@@ -85,7 +123,11 @@ def _pipeline_index(source: Source) -> dict:
 def _parts(index: dict) -> list[str]:
     """The parts that a pipeline has, by what its index says of each: [library, class], or [null, null] for none."""
     listed = {name: value for name, value in index.items() if isinstance(value, list) and len(value) == 2}
-    return [name for name, value in listed.items() if value[0] is not None and name not in NOT_LOADED]
+    return [
+        name
+        for name, value in listed.items()
+        if all(isinstance(each, str) for each in value) and name not in NOT_LOADED
+    ]
 
 
 def _check_paper_model(source: Source) -> None:

@@ -39,16 +39,18 @@ from stable_diffusion.manifest import (
     lock_of,
     merge_parts,
     noted_batch_size,
+    noted_settings,
     notes_all,
     plan,
 )
-from stable_diffusion.settings import describe, kind_of, noted_by_model, noted_kind, settings_of
+from stable_diffusion.settings import describe, kind_of, noted_by_model, noted_kind, renamed, settings_of
 from stable_diffusion.source import Unreachable
 from stable_diffusion.weights import not_here
 from utils.arguments import PRECISIONS, choose_device, non_negative_float, positive_int, seed_number, share
 from utils.cost import GENERATION, Row, check_flags, report
 from utils.errors import UserError, command_line
 from utils.files import locked
+from utils.machine import check_compile
 from utils.processes import Place, place
 
 
@@ -68,7 +70,9 @@ def main() -> None:
     jobs = plan(texts, args.images_per_cell, args.seed)
     if args.offload != "none" and device.type == "cpu":
         raise UserError(f"--offload {args.offload}: keeps a GPU's memory free, and there is none; leave it out")
-    complete = len(existing(jobs, folder)) == len(jobs)
+    complete = len(existing(jobs, folder)) == len(jobs) and not renamed(args.model, folder)
+    if args.compile and len(existing(jobs, folder)) < len(jobs):
+        check_compile(device)
     kind = noted_kind(folder) if complete else look_at(args.model, folder, args.dry_run)
     settings = noted_by_model(settings_of(args, texts, device, kind), folder)
     check_manifest(folder, settings)
@@ -79,6 +83,10 @@ def main() -> None:
         check_prompts(prompt_file)
         if not args.no_estimate:
             report([cost(args, settings, jobs, folder, device=device)], args.cost_rows)
+        elif not complete and "weights" in noted_settings(folder) and not not_here(args.model):
+            from stable_diffusion.loading import load
+
+            load(args, settings, folder, device)
         return
     run(args, settings, jobs, folder, heads=titles(prompts), device=device)
 
@@ -93,7 +101,7 @@ def run(args: argparse.Namespace, settings: dict, jobs: list[Job], folder: Path,
             print(f"{flat} images in {folder} were of one colour, from an overflow: they are made again")
         done = len(existing(jobs, folder))
         print(f"{folder}: {done} of {len(jobs)} images are there, on {device} in {settings['precision']}", flush=True)
-        if done < len(jobs):
+        if done < len(jobs) or renamed(args.model, folder):
             settings = generate(args, settings, jobs, folder, device=device, process=process)
         with locked(folder / ".start.lock", wait=True):
             finish(folder, jobs, settings, heads, args.save_size)
@@ -108,7 +116,6 @@ def generate(
     from stable_diffusion.produce import produce
 
     pipeline, settings, sampling = load(args, settings, folder, device)
-    check_manifest(folder, settings)  # an older version may have begun the set without knowing
     done = existing(jobs, folder) if process.count == 1 else []
     with locked(folder / ".start.lock", wait=True):  # so that all processes take the batch size of the first
         check_running(folder, settings, process)
@@ -122,16 +129,16 @@ def generate(
 def cost(args: argparse.Namespace, settings: dict, jobs: list[Job], folder: Path, *, device: torch.device) -> Row:
     """What the missing images will cost, from a few sampling steps; without a time where the model isn't there yet."""
     left = [job for job in jobs if not (folder / job.image).exists()]
-    if not left:
+    if not left and not renamed(args.model, folder):
         return Row(GENERATION, str(folder))
-    reason = not_here(args.model)
-    if reason:
+    if reason := not_here(args.model):
         return Row(GENERATION, str(folder), len(left), None, note=f"{GENERATION}: not measured: {reason}")
     from stable_diffusion.cost import generation_row
     from stable_diffusion.loading import free_batch_size, load
 
     pipeline, settings, sampling = load(args, settings, folder, device)
-    check_manifest(folder, settings)
+    if not left:
+        return Row(GENERATION, str(folder))
     batch_size = args.batch_size or noted_batch_size(folder, settings)
     batch_size = batch_size or free_batch_size(pipeline, sampling, jobs[0], device)
     return generation_row(pipeline, left, batch_size, sampling, device=device, key=str(folder))
@@ -145,7 +152,7 @@ def look_at(model: str, folder: Path, dry_run: bool) -> dict:
         if not dry_run:
             raise
         print(f"not checked: {error}")
-        return noted_kind(folder)
+    return noted_kind(folder)
 
 
 def existing(jobs: list[Job], folder: Path) -> list[Job]:

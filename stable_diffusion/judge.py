@@ -141,7 +141,7 @@ def probabilities(model: nn.Module, pixels: np.ndarray, *, size: int, device, am
         rows = np.arange(start, min(start + 256, len(pixels)))
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
             logits = model(_inputs(pixels, rows, None, size, device))
-        parts.append(logits.double().sigmoid().cpu())
+        parts.append(logits.cpu().double().sigmoid())  # on the CPU: MPS has no float64
     return torch.cat(parts).numpy()
 
 

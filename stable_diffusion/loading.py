@@ -7,7 +7,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from stable_diffusion.choices import CPU_BATCH
-from stable_diffusion.manifest import Job
+from stable_diffusion.manifest import Job, check_manifest
 from stable_diffusion.pipeline import load_pipeline
 from stable_diffusion.produce import Sampling, trial_batch
 from stable_diffusion.settings import OWN, as_begun, check_size, learn
@@ -16,13 +16,17 @@ from stable_diffusion.settings import OWN, as_begun, check_size, learn
 def load(
     args: argparse.Namespace, settings: dict, folder: Path, device: torch.device
 ) -> tuple[DiffusionPipeline, dict, Sampling]:
-    """The pipeline, the settings of the set in `folder` with what it added to them, and how an image is sampled."""
+    """The pipeline, the settings of the set in `folder` with what it added to them, and how an image is sampled.
+
+    Raises `UserError` if the set was begun with another model or schedule.
+    """
     scheduler = None if settings["scheduler"] == OWN else settings["scheduler"]
     memory = {"offload": args.offload, "vae_slicing": args.vae_slicing, "vae_tiling": args.vae_tiling}
     options = {"compiled": args.compile, "fused": args.fuse_projections, **memory}
     options |= {"prediction": settings.get("prediction")}
     pipeline = load_pipeline(args.model, scheduler, device, settings["precision"], **options)
     settings = as_begun(learn(settings, pipeline, args.size), folder)
+    check_manifest(folder, settings)
     check_size(settings["size"], pipeline)
     how = [settings[key] for key in ("steps", "guidance_scale", "size")]
     sampling = Sampling(*how, args.save_size, args.guidance_until)

@@ -11,6 +11,7 @@ from utils.processes import ALONE, Place
 from utils.seeds import derived_seed
 
 NAME = "manifest.jsonl"
+OTHER = "choose another --outdir (runner.sh: --synthetic-data-root)"
 PART = re.compile(r"manifest\.part-(\d+)-of-(\d+)\.jsonl")
 
 
@@ -82,11 +83,21 @@ def manifests(folder: Path) -> list[Path]:
 
 
 def check_manifest(folder: Path, settings: dict) -> None:
-    """Raise `UserError`, showing both, where the folder holds images of other settings."""
+    """Raise `UserError`, showing both, if the folder holds images of other settings, or if nothing says of which.
+
+    A set that notes its generator's `weights` is compared by them once `settings` has them, and never by its name.
+    """
     if not any(folder.glob("*/*.png")):
         return
+    if not manifests(folder):
+        raise UserError(f"{folder} holds images and no {NAME}, so nothing tells how they were made; {OTHER}")
     for path in manifests(folder):
         _check_head(path, settings)
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two spellings of --model are one hub id, or lead to one file or folder."""
+    return one == other or Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
 
 
 def check_running(folder: Path, settings: dict, process: Place) -> None:
@@ -107,21 +118,19 @@ def lock_of(folder: Path, process: Place) -> Path:
 
 def _check_head(path: Path, settings: dict) -> None:
     try:
-        found = _head(path)["settings"]
+        found = dict(_head(path)["settings"])
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: the first line should hold the settings; choose another --outdir (runner.sh: --synthetic-data-root)"
-        ) from error
+        raise UserError(f"{path}: the first line should hold the settings; {OTHER}") from error
     changed = [key for key in {**found, **settings} if found.get(key) != settings.get(key)]
-    if "weights" not in found or "weights" not in settings:  # an older version did not note them
+    if "weights" not in found or "weights" not in settings:  # an older version did not note them, or not loaded yet
         changed = [key for key in changed if key != "weights"]
+    noted = "weights" in found and "weights" not in changed
+    if "model" in changed and (noted or same_model(str(found.get("model")), str(settings.get("model")))):
+        changed.remove("model")
     if changed:
         there = ", ".join(f"{key} {found.get(key)!r}" for key in changed)
         asked = ", ".join(f"{key} {settings.get(key)!r}" for key in changed)
-        raise UserError(
-            f"{path.parent} was made with other settings: {there}; asked for: {asked}; choose another --outdir "
-            "(runner.sh: --synthetic-data-root)"
-        )
+        raise UserError(f"{path.parent} was made with other settings: {there}; asked for: {asked}; {OTHER}")
 
 
 def noted_batch_size(folder: Path, settings: dict) -> int | None:
@@ -131,8 +140,9 @@ def noted_batch_size(folder: Path, settings: dict) -> int | None:
             head = _head(path)
         except ValueError:
             continue  # cut off before it held anything
-        if isinstance(head, dict) and head.get("settings") == settings and head.get("batch_size"):
-            return head["batch_size"]
+        size = head.get("batch_size") if isinstance(head, dict) and head.get("settings") == settings else None
+        if isinstance(size, int) and size > 0:
+            return size
     return None
 
 

@@ -1,6 +1,10 @@
 """Load a text-to-image pipeline: Stable Diffusion 1.x and 2.x as the paper has it, any other as diffusers does."""
 
 import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import diffusers
 import torch
@@ -12,14 +16,15 @@ from prompts import TOKENIZER
 from stable_diffusion.choices import PAPER_PIPELINE, SCHEDULERS
 from stable_diffusion.compiling import compile_denoiser
 from stable_diffusion.content import content_of
-from stable_diffusion.folder import check_folder
+from stable_diffusion.folder import check_folder, left_out
 from stable_diffusion.fusing import fuse_projections
 from stable_diffusion.prediction import decide_prediction, similarity_to_noise
 from stable_diffusion.render import denoiser_name, guard_decoder
 from stable_diffusion.single_file import CONFIGS, check_single_file, reading_checkpoints
-from stable_diffusion.source import Source, find_source, first_line, refuse_full_disk
+from stable_diffusion.source import Source, find_source, refuse_full_disk
 from utils.arguments import PRECISIONS
 from utils.errors import UserError
+from utils.machine import one_line
 
 # DDIM as in latent diffusion, on which the paper's images were made (timesteps 981 ... 1 in 50 steps)
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
@@ -53,7 +58,8 @@ def load_pipeline(
     else than its folder says, and for a scheduler that doesn't fit it.
     """
     source = find_source(model)
-    pipeline = _loaded(source, getattr(torch, PRECISIONS[precision]))
+    with _no_tensor_made_up(model):
+        pipeline = _loaded(source, getattr(torch, PRECISIONS[precision]))
     check_precision(model, pipeline, precision)
     _check_parts(model, pipeline)
     pipeline.content = content_of(pipeline)
@@ -152,6 +158,7 @@ def _loaded(source: Source, dtype: torch.dtype) -> DiffusionPipeline:
         if kind is None:
             place = source.name if source.hub else str(source.path)
             cls = StableDiffusionPipeline if name == PAPER_PIPELINE else AutoPipelineForText2Image
+            options |= dict.fromkeys(left_out(source))  # None: else diffusers wants them
             pipeline = cls.from_pretrained(place, dtype=dtype, variant=variant, **options)
             for part in ("safety_checker", "watermark"):
                 if getattr(pipeline, part, None) is not None:
@@ -164,7 +171,26 @@ def _loaded(source: Source, dtype: torch.dtype) -> DiffusionPipeline:
     except Exception as error:  # what is wrong with a model that others made shows in any way
         refuse_full_disk(error)
         remedy = "run it again: what is fetched is kept" if source.hub else "fetch it again"
-        raise UserError(f"--model {source.name}: cannot be loaded ({first_line(error)}); {remedy}") from error
+        raise UserError(f"--model {source.name}: cannot be loaded ({one_line(error)}); {remedy}") from error
+
+
+@contextmanager
+def _no_tensor_made_up(model: str) -> Iterator[None]:
+    """Raise `UserError` if transformers lacks tensors of a text encoder: it makes them up at random and only logs it."""
+    said, log, handler = [], transformers.utils.logging, logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    level = log.get_verbosity()
+    log.set_verbosity(min(level, log.WARNING))
+    log.add_handler(handler)
+    try:
+        yield
+    finally:
+        log.remove_handler(handler)
+        log.set_verbosity(level)
+    if lacking := re.findall(r"^(\S+) *\| *MISSING", "\n".join(said), re.MULTILINE):
+        raise UserError(
+            f"--model {model}: {len(lacking)} tensors of its text encoder are missing, {lacking[0]} the first; fetch it again"
+        )
 
 
 def check_precision(model: str, pipeline: DiffusionPipeline, precision: str) -> None:
@@ -178,28 +204,39 @@ def check_precision(model: str, pipeline: DiffusionPipeline, precision: str) -> 
 
 
 def _check_parts(model: str, pipeline: DiffusionPipeline) -> None:
-    """Raise `UserError` for weights that were not in the file, and for a tokenizer that the text encoder doesn't fit.
+    """Raise `UserError` for weights that were not in the file, and for a tokenizer without words or of another model.
 
     A tokenizer's limit becomes the text encoder's where that is lower: some tokenizers give no limit.
     """
-    for name, part in pipeline.components.items():
+    parts = pipeline.components
+    for name, part in parts.items():
         lacking = [key for key, tensor in part.named_parameters() if tensor.is_meta] if _is_network(part) else []
         if lacking:
             raise UserError(
                 f"--model {model}: {len(lacking)} tensors of its {name} are missing, {lacking[0]} the first"
             )
-    for name, tokenizer in pipeline.components.items():
-        text = pipeline.components.get(name.replace("tokenizer", "text_encoder")) if "tokenizer" in name else None
-        known = getattr(getattr(text, "config", None), "vocab_size", None)
-        if known is None or tokenizer is None:
-            continue
-        if len(tokenizer) > known:
-            raise UserError(
-                f"--model {model}: its {name} knows {len(tokenizer)} tokens, its text encoder {known}: they are of "
-                "different models"
-            )
-        read = getattr(text.config, "max_position_embeddings", None)
-        tokenizer.model_max_length = min(tokenizer.model_max_length, read or tokenizer.model_max_length)
+        if part is not None and "tokenizer" in name:
+            _check_tokenizer(model, name, part, parts.get(name.replace("tokenizer", "text_encoder")))
+
+
+def _check_tokenizer(model: str, name: str, tokenizer, text_encoder) -> None:
+    words = getattr(tokenizer, "tokenizer", tokenizer)  # FLUX.2's is a processor around one
+    if words("man").input_ids == words("boy").input_ids:  # how transformers makes one of a configuration alone
+        raise UserError(
+            f"--model {model}: its {name} reads every word alike: {name}/ lacks its vocabulary (tokenizer.json, vocab.json "
+            "or a .model file); fetch it again"
+        )
+    config = getattr(text_encoder, "config", None)
+    known = getattr(config, "vocab_size", None)
+    if known is None:
+        return
+    if len(tokenizer) > known:
+        raise UserError(
+            f"--model {model}: its {name} knows {len(tokenizer)} tokens, its text encoder {known}: they are of different "
+            "models"
+        )
+    read = getattr(config, "max_position_embeddings", None)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, read or tokenizer.model_max_length)
 
 
 def _is_network(part: object) -> bool:

@@ -11,7 +11,7 @@ from stable_diffusion.choices import FAST_SAMPLER, PAPER_PIPELINE, PAPER_SAMPLER
 from stable_diffusion.family import Defaults, defaults, is_distilled
 from stable_diffusion.folder import check_folder
 from stable_diffusion.guidance import ALWAYS, check_guidance_until
-from stable_diffusion.manifest import noted_settings
+from stable_diffusion.manifest import noted_settings, same_model
 from stable_diffusion.single_file import check_single_file
 from stable_diffusion.source import find_source
 from utils.errors import UserError
@@ -84,10 +84,22 @@ def sampler(scheduler: str | None, steps: int | None, fast: bool, own: Defaults)
 
 
 def noted_by_model(settings: dict, folder: Path) -> dict:
-    """The settings with what `learn` added when the set was begun, so a finished set is known without loading the model."""
+    """The settings with what `learn` added when the set was begun, so a finished set is known without loading the model.
+
+    `weights` are left out for a model of another name: only loading it tells whether it is the same.
+    """
     noted = noted_settings(folder)
     size = {"size": noted["size"]} if settings["size"] is None and "size" in noted else {}
-    return settings | size | {key: noted[key] for key in LEARNED if key in noted and key not in settings}
+    known = LEARNED[:-1] if renamed(settings["model"], folder) else LEARNED
+    return as_begun(
+        settings | size | {key: noted[key] for key in known if key in noted and key not in settings}, folder
+    )
+
+
+def renamed(model: str, folder: Path) -> bool:
+    """Whether a set notes the weights of its generator, and that under another name."""
+    noted = noted_settings(folder)
+    return "weights" in noted and not same_model(str(noted.get("model")), model)
 
 
 def learn(settings: dict, pipeline, size: int | None) -> dict:
@@ -113,9 +125,17 @@ def learn(settings: dict, pipeline, size: int | None) -> dict:
 
 
 def as_begun(settings: dict, folder: Path) -> dict:
-    """Settings without `weights`, where the set was begun by a version that did not note them."""
+    """The settings as the set was begun: with its name of the same generator, without `weights` if it noted none."""
     noted = noted_settings(folder)
-    return {key: value for key, value in settings.items() if key != "weights" or key in noted or not noted}
+    if not noted:
+        return settings
+    if "weights" not in noted:
+        settings = {key: value for key, value in settings.items() if key != "weights"}
+    if "weights" in settings:
+        same = settings["weights"] == noted["weights"]
+    else:
+        same = same_model(str(noted.get("model")), settings["model"])
+    return settings | ({"model": noted["model"]} if same else {})
 
 
 def describe(settings: dict) -> str:

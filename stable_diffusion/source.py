@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stable_diffusion.choices import DEFAULT_MODEL
 from utils.errors import NO_SPACE, UserError
+from utils.machine import why_not_fetched
 
 CONFIGURATION = ("model_index.json", "*/config.json", "*/scheduler_config.json")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -97,7 +98,7 @@ def hub_error(model: str, error: Exception) -> UserError:
             f"--model {model}: HF_HUB_OFFLINE is set and no copy is in the hub's cache: unset it once to fetch the model, {here}"
         )
     return Unreachable(
-        f"--model {model}: the hub can't be reached ({first_line(error)}) and no copy is in its cache: try again, {here}"
+        f"--model {model}: the hub can't be reached ({why_not_fetched(error)}) and no copy is in its cache: try again, {here}"
     )
 
 
@@ -125,11 +126,6 @@ def check_whole(model: str, path: Path) -> None:
                 pass
         except SafetensorError as error:
             raise UserError(f"--model {model}: {path} is cut off or damaged ({error}); fetch it again") from error
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its class where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def refuse_full_disk(error: BaseException) -> None:

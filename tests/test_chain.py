@@ -74,6 +74,7 @@ def test_records(trained, toy):
         assert len(sensitivity) == 62
         chosen = (sensitivity["domain_rank"] <= 55) & (sensitivity["bias_rank"] <= 55)
         assert (sensitivity["chosen"] == chosen).all() and 48 <= chosen.sum() <= 55
+        assert sensitivity["tied"].dtype == bool and not sensitivity["tied"].all()
         before, after = load_file(erm / "model.safetensors"), load_file(fair / "model.safetensors")
         moved = {name for name in sensitivity["name"] if not before[name].equal(after[name])}
         assert moved == set(sensitivity["name"][chosen])

@@ -14,10 +14,11 @@ from test_generate import TINY, command
 import train
 from models import batches, timing
 from models.batches import Compute
-from models.cost import AT_MOST, Asked, Rates, Sizes, Work, images_trained, ranking_work, remark, trained, training_rows
+from models.cost import AT_MOST, Asked, Rates, ranking_rows, ranking_work, remark, trained, training_rows
 from models.experiment import Experiment
 from models.options import parse_method
 from models.settings import Settings
+from models.work import Sizes, Work, images_trained
 from results import run_table
 from stable_diffusion import cost, generate
 from stable_diffusion.weights import not_here
@@ -85,13 +86,22 @@ def test_fine_tuning_may_have_a_batch_of_its_own_and_estimate_statistics():
 
 
 def test_rows_multiply_by_rates_and_seeds_and_name_strangers():
-    given = [Asked(*asked("erm"), 2, "erm"), Asked(*asked("aim-fair", balanced=40, biased=20), 1, "aim-fair")]
+    given = [Asked(*asked("erm"), (1, 2), "erm"), Asked(*asked("aim-fair", balanced=40, biased=20), (1,), "aim-fair")]
     rows = training_rows(given, Rates(2.0, 1.0, 0.5), COMPUTE, weights=7, memory=9)
     assert [(row.stage, row.seconds, row.seeds, row.disk) for row in rows[:3]] == [
         ("erm", 2 * (600 + 45), 2, 14),
         ("ranking (mean gradients)", 2 * (100 + 20 + 40), 1, 0),
         ("aim-fair", 2 * 80 + 0.5 * 60, 1, 7),
     ]
+    one, other = (asked(name, balanced=40, biased=20) for name in ("aim-fair", "cosine"))
+    for lacking, seeds in (
+        ((1,), 1),
+        ((2,), 2),
+        ((1, 2), 2),
+    ):  # what is recorded for one seed is not ranked again there
+        given = [Asked(*one, (1,), "aim-fair"), Asked(*other, lacking, "cosine")]
+        [ranking] = ranking_rows(given, Rates(1, 1, 1), COMPUTE, None)
+        assert (ranking.images, ranking.seeds) == (160 * seeds, seeds)
     own = parse_method("mine", {"mine": lambda run, biased_model: None}, FLAGS)
     assert remark(own) == "mine: counted as one fine-tuning" and not remark(given[0].method)
 
@@ -105,7 +115,7 @@ def test_a_ranking_of_fewer_batches_costs_less_and_one_that_stops_by_itself_at_m
     assert ranking_work([*given, other], COMPUTE, 3) == Work(trained=30 + 20 + 30 + 20)
     assert ranking_work([*given, other], COMPUTE, "auto") == Work(trained=2 * (100 + 20 + 40))
     assert [images_trained(7, COMPUTE, most) for most in (None, 1, 2)] == [7, 7, 7]  # the only batch, though short
-    row = [Asked(*given[0], 2, "aim-fair")]
+    row = [Asked(*given[0], (1, 2), "aim-fair")]
     for most, images, note in ((None, 320, ""), (3, 160, ""), ("auto", 320, AT_MOST)):
         rows = training_rows(row, Rates(1, 1, 1), COMPUTE, weights=1, memory=1, ranking_batches=most)
         [ranking] = [found for found in rows if found.stage.startswith("ranking")]
@@ -126,18 +136,28 @@ def settings(toy, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranking", [{}, {"ranking_batches": 1}, {"ranking_batches": "auto", "ranking_patience": 99}])
-def test_it_counts_the_images_that_a_run_takes_through_the_network(settings, monkeypatch, ranking):
-    if ranking:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"ranking_batches": 1},
+        {"ranking_batches": "auto", "ranking_patience": 99},
+        {"keep_last_batch": True, "methods": ("aim-fair", "surgical", "full", "jtt", "last-layer"), "batch_size": 7},
+        {"keep_last_batch": True, "methods": ("surgical", "full"), "batch_size": 7, "fine_tune_batch_size": 9},
+        {"batch_norm": "real", "methods": ("full", "surgical"), "batch_size": 7},
+    ],
+)
+def test_it_counts_the_images_that_a_run_takes_through_the_network(settings, monkeypatch, changes):
+    if changes:
         methods = ("aim-fair", "cosine", "aim-fair:bias-degree=1/2")
-        settings = replace(settings, seeds=(1,), methods=methods, batch_size=8, **ranking)
-    seen = {"crop_and_resize": 0, "resize_whole": 0}
+        settings = replace(settings, **({"seeds": (1,), "methods": methods, "batch_size": 8} | changes))
+    seen = {"trained": 0, "predicted": 0}
 
     def counting(name):
         made = getattr(batches, name)
 
         def count(pixels, *rest):
-            seen[name] += len(pixels)
+            seen["trained" if torch.is_grad_enabled() else "predicted"] += len(pixels)
             return made(pixels, *rest)
 
         return count
@@ -145,17 +165,17 @@ def test_it_counts_the_images_that_a_run_takes_through_the_network(settings, mon
     experiment = Experiment(settings, train.METHODS)
     given = [settings, experiment.methods, experiment.lists]
     expected = {}
-    for name, rates in (("crop_and_resize", Rates(1, 1, 0)), ("resize_whole", Rates(0, 0, 1))):
+    for name, rates in (("trained", Rates(1, 1, 0)), ("predicted", Rates(0, 0, 1))):
         monkeypatch.setattr(timing, "measure", lambda *_, rates=rates, **__: (rates, torch.nn.Linear(1, 1)))
         rows = [row for row in timing.estimate(*given) if row.stage not in ("start", "decoding")]
         expected[name] = sum(row.seconds for row in rows)
-    for name in seen:
+    for name in ("crop_and_resize", "resize_whole"):
         monkeypatch.setattr(batches, name, counting(name))
     experiment.load()
     for run in experiment.runs():
         for method in experiment.methods:
             experiment.record(method, run)
-    assert seen == expected and min(seen.values()) > (100 if ranking else 1000)
+    assert seen == expected and min(seen.values()) > (100 if changes else 1000)
     left = timing.estimate(*given)
     assert [row.stage for row in left] == ["start"]  # all recorded, all decoded
 

@@ -205,12 +205,38 @@ def test_shares_and_what_they_differ_by():
         (["--clip", TOKENIZER.parent], ["can't be had"]),
         (["--data", "faces"], ["both given"]),
         (["--template", "a photo"], ["--template a photo", "{}"]),
+        (["--template", "a photo of a face, " * 20 + "{}"], ["tokens, CLIP reads 77", "shorten --template"]),
         (["--prompts", find_prompt_file("Smiling_Young")], ["is for Smiling_Young"]),
     ],
 )
 def test_a_clip_that_cannot_be_had_is_one_line(clip, made, flags, parts, monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
     assert_one_line_error(score(made, "--clip", clip, *flags), *parts)
+
+
+@pytest.mark.parametrize(
+    ("word", "parts"),
+    [
+        ("Serious", ["reads ['Serious'] and ['serious'] of Smiling alike"]),
+        ("serious " * 80, ["82 tokens, CLIP reads 77"]),
+    ],
+)
+def test_words_that_tell_a_clip_nothing_are_refused(clip, made, tmp_path, word, parts):
+    content = json.loads(find_prompt_file("Smiling_Male").read_text())
+    content["words"]["Smiling"] = {"0": [word], "1": ["serious"]}
+    (tmp_path / "words.json").write_text(json.dumps(content))
+    flags = ["--prompts", tmp_path / "words.json", "--template", "{}"]
+    assert_one_line_error(score(made, "--clip", clip, *flags), *parts)
+    assert not (made / "faithfulness.csv").exists()
+
+
+def test_a_scorer_that_gives_every_image_one_half_is_refused(made, monkeypatch):
+    def blind(paths):
+        return np.column_stack([np.full(len(paths), 0.5), np.linspace(0, 1, len(paths))])
+
+    monkeypatch.setattr(faithfulness, "by_clip", lambda *_: (("Smiling", "Male"), blind, "a scorer"))
+    assert_one_line_error(score(made), "a scorer: it gives each image exactly 0.5 for Smiling:", "take another")
+    assert not (made / "faithfulness.csv").exists()
 
 
 def test_a_clip_without_all_its_weights_is_refused(clip, made, tmp_path):

@@ -209,6 +209,71 @@ def test_a_part_that_is_missing_is_named(saved, tmp_path):
         kind_of(str(folder))
 
 
+def spoiled(folder, to, *gone, **index):
+    """A copy of a model without some parts' folders and with other entries in its index; None removes one."""
+    folder = shutil.copytree(folder, to)
+    for part in gone:
+        shutil.rmtree(folder / part)
+    path = folder / "model_index.json"
+    content = json.loads(path.read_text()) | index
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    return folder
+
+
+NONE = [None, None]  # how an index says that a part was left out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("gone", "index"),
+    [
+        (["text_encoder_3", "tokenizer_3"], {"text_encoder_3": NONE, "tokenizer_3": NONE}),
+        (["text_encoder_3", "tokenizer_3"], {"text_encoder_3": None, "tokenizer_3": None}),
+        (["text_encoder_3"], {"text_encoder_3": NONE}),
+    ],
+    ids=["as saved", "not named", "its tokenizer stayed"],
+)
+def test_a_stable_diffusion_3_without_its_t5_draws(saved, tmp_path, gone, index):
+    folder = spoiled(saved("SD 3"), tmp_path / "model", *gone, **index)
+    drawn(tmp_path / "out", folder, per_cell=1)
+    assert len(images(tmp_path / "out")) == 4
+    with pytest.raises(UserError, match="the model reads 77"):
+        check_lengths(load_pipeline(str(folder), None, CPU, "fp32"), ["a face, " * 30])
+
+
+@pytest.mark.parametrize(
+    ("index", "parts"),
+    [
+        ({"tokenizer": NONE}, ["names no tokenizer", "saved without", "PixArtSigmaPipeline can't draw from a text"]),
+        ({"tokenizer": None}, ["names no tokenizer"]),
+        ({"vae": NONE, "scheduler": NONE}, ["names no vae and no scheduler"]),
+        (
+            {"text_encoder": ["transformers", "NewEncoder"]},
+            ["text_encoder is a NewEncoder, which transformers ", "know"],
+        ),
+        ({"scheduler": ["diffusers", "NewScheduler"]}, ["scheduler is a NewScheduler, which diffusers ", "know"]),
+        ({"vae": ["diffusers", 3]}, ["names no vae"]),
+        ({"transformer": ["mine", "Model"]}, ["transformer is code of its own (mine.Model)"]),
+    ],
+    ids=str,
+)
+def test_a_part_that_cannot_be_loaded_is_named_with_the_reason(saved, tmp_path, index, parts):
+    with pytest.raises(UserError) as caught:
+        kind_of(str(spoiled(saved("PixArt"), tmp_path / "model", **index)))
+    assert all(part in str(caught.value) for part in parts) and "fetch" not in str(caught.value), caught.value
+
+
+@pytest.mark.parametrize("family", ["SD 1, 2", "PixArt"])
+def test_a_tokenizer_without_its_vocabulary_is_refused(family, saved, tmp_path):
+    """transformers makes one of the configuration alone, to which every word is the same."""
+    folder = shutil.copytree(saved(family), tmp_path / "model")
+    for path in (folder / "tokenizer").iterdir():
+        if path.name != "tokenizer_config.json":
+            path.unlink()
+    refused = run_here(generate.main, *flags(tmp_path / "out", folder))
+    assert_one_line_error(refused, "its tokenizer reads every word alike", "vocabulary", "fetch it again")
+
+
 def test_numbers_of_a_transformer_that_are_not_finite_are_one_line(saved, tmp_path):
     folder = shutil.copytree(saved("PixArt"), tmp_path / "model")
     path = folder / "transformer" / "diffusion_pytorch_model.safetensors"

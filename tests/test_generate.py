@@ -15,6 +15,7 @@ from conftest import ROOT, assert_one_line_error, run_here, run_script
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from prompts import find_prompt_file
 from stable_diffusion import generate
 from stable_diffusion.flat import remove_flat
 from stable_diffusion.manifest import Job, Manifest, check_running, lock_of, plan
@@ -137,6 +138,97 @@ def test_other_settings_in_the_same_folder_are_refused(unbroken):
     refused = run_here(generate.main, *command(unbroken, "--seed", 7, "--scheduler", "euler"))
     assert_one_line_error(refused, "seed 42", "seed 7", "scheduler 'ddim'", "scheduler 'euler'", "--outdir")
     assert images(unbroken) == before
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--steps", 3], ["--guidance-scale", 2], ["--scheduler", "euler"], ["--seed", 1], ["--precision", "bf16"],
+        ["--save-size", 16], ["--size", 128], ["--guidance-until", 0.5], ["--fuse-projections"], ["--vae-slicing"],
+        ["--vae-tiling"], ["--prediction", "epsilon"],
+    ],
+    ids=lambda flags: flags[0],
+)  # fmt: skip
+def test_a_dry_run_refuses_what_the_set_was_not_made_with(unbroken, flags):
+    key = flags[0].removeprefix("--").replace("-", "_")
+    refused = run_here(generate.main, *command(unbroken, *flags, "--dry-run", "--no-estimate"))
+    assert_one_line_error(refused, f"{key} ", "--outdir")
+
+
+def test_a_dry_run_refuses_other_prompts(unbroken, tmp_path):
+    content = json.loads(find_prompt_file("Smiling_Male").read_text())
+    flags = ["--prompts", tmp_path / "mine.json", "--dry-run", "--no-estimate"]
+    (tmp_path / "mine.json").write_text(json.dumps(content))  # the same under another name
+    assert run_here(generate.main, *command(unbroken, *flags)).returncode == 0
+    content["prompts"]["contextual"]["0_0"].pop()
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    assert_one_line_error(run_here(generate.main, *command(unbroken, *flags)), "prompts '", "--outdir")
+
+
+def spelled(way, tmp_path):
+    """A path to the tiny generator, or to a copy."""
+    (tmp_path / "link").symlink_to(TINY)
+    return {
+        "trailing slash": f"{TINY}/",
+        "relative": os.path.relpath(TINY),
+        "around": TINY / ".." / TINY.name,
+        "link": tmp_path / "link",
+        "copy": shutil.copytree(TINY, tmp_path / "copy"),
+    }[way]
+
+
+@pytest.mark.parametrize("way", ["trailing slash", "relative", "around", "link", "copy"])
+def test_a_generator_is_known_by_its_content_however_its_path_is_written(unbroken, tmp_path, way):
+    outdir = shutil.copytree(unbroken, tmp_path / "out")
+    model, manifest = spelled(way, tmp_path), outdir / "Smiling_Male" / "contextual" / "manifest.jsonl"
+    head = manifest.read_text().splitlines()[0]
+    (outdir / "Smiling_Male" / "contextual" / "0_1" / "000001.png").unlink()
+    done = run_here(generate.main, *command(outdir, "--model", model))
+    assert done.returncode == 0, done.stderr
+    noted = json.loads(head)
+    assert json.loads(manifest.read_text().splitlines()[0])["settings"] == noted["settings"]
+    assert images(outdir) == images(unbroken)
+    del noted["settings"]["weights"]  # an older set knows its generator by name alone
+    manifest.write_text("\n".join([json.dumps(noted), *manifest.read_text().splitlines()[1:]]) + "\n")
+    again = run_here(generate.main, *command(outdir, "--model", model))
+    if way == "copy":
+        assert_one_line_error(again, f"model '{TINY}'; asked for: model '{model}'")
+    else:
+        assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"], ["--dry-run", "--no-estimate"]], ids=" ".join)
+@pytest.mark.parametrize("per_cell", [3, 4], ids=["finished", "to be extended"])
+def test_another_generator_is_refused_however_much_is_there(unbroken, own_tiny, per_cell, more):
+    path = own_tiny / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: tensor * 1.01 for name, tensor in load_file(path).items()}, path, {"format": "pt"})
+    before = images(unbroken)
+    refused = run_here(generate.main, *command(unbroken, "--model", own_tiny, *more, per_cell=per_cell))
+    assert_one_line_error(
+        refused, f"model '{TINY}', weights '", f"asked for: model '{own_tiny}', weights '", "--outdir"
+    )
+    assert images(unbroken) == before
+
+
+@pytest.fixture
+def own_tiny(tmp_path):
+    return shutil.copytree(TINY, tmp_path / "model")
+
+
+def test_images_of_which_no_manifest_tells_are_not_mixed_with_others(unbroken, tmp_path):
+    outdir = shutil.copytree(unbroken, tmp_path / "out")
+    (outdir / "Smiling_Male" / "contextual" / "manifest.jsonl").unlink()
+    for more in ([], ["--dry-run"], ["--steps", 3]):
+        assert_one_line_error(run_here(generate.main, *command(outdir, *more)), "no manifest.jsonl", "--outdir")
+    assert images(outdir) == images(unbroken)
+
+
+@pytest.mark.parametrize("head", ["", "{", "[]", '{"settings": [1]}', '{"settings": null}', "\udcff"])
+def test_a_damaged_first_line_is_one_line(unbroken, tmp_path, head):
+    outdir = shutil.copytree(unbroken, tmp_path / "out")
+    manifest = outdir / "Smiling_Male" / "contextual" / "manifest.jsonl"
+    manifest.write_bytes("\n".join([head, *manifest.read_text().splitlines()[1:]]).encode(errors="surrogateescape"))
+    assert_one_line_error(run_here(generate.main, *command(outdir)), "first line should hold the settings", "--outdir")
 
 
 def test_a_set_goes_on_with_the_weights_it_was_begun_with(unbroken, tmp_path):

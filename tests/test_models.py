@@ -15,11 +15,12 @@ import torch
 from conftest import SHARED, assert_one_line_error, run_here
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders import single_file_utils
-from huggingface_hub import constants
+from huggingface_hub import close_session, constants
 from ldm_layout import named_unet, named_vae, open_clip, single_file
 from safetensors.torch import load_file, save_file
 from test_generate import TINY, command, images
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging
 
 from stable_diffusion import generate
 from stable_diffusion import single_file as single_files
@@ -299,7 +300,7 @@ FOLDERS = {
     ),
     "LCM": (lambda f: edit(f, "unet/config.json", time_cond_proj_dim=256), "latent consistency"),
     "no text encoder": (lambda f: shutil.rmtree(f / "text_encoder"), "text_encoder/config.json is missing"),
-    "text encoder null": (lambda f: edit(f, "model_index.json", text_encoder=[None, None]), "text_encoder is missing"),
+    "text encoder null": (lambda f: edit(f, "model_index.json", text_encoder=[None, None]), "names no text_encoder: it was saved without"),
     "no scheduler": (lambda f: shutil.rmtree(f / "scheduler"), "scheduler/scheduler_config.json is missing"),
     "no weights": (
         lambda f: (f / "vae" / "diffusion_pytorch_model.safetensors").unlink(),
@@ -371,6 +372,23 @@ def test_a_folder_of_pickles_is_loaded_and_executes_nothing(own_tiny, tmp_path):
     process = run_here(generate.main, *command(tmp_path / "out", "--model", own_tiny))
     assert_one_line_error(process, own_tiny, "cannot be loaded")
     assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("verbosity", [30, 40])
+def test_tensors_that_a_text_encoder_lacks_are_not_made_up(own_tiny, verbosity):
+    path = own_tiny / "text_encoder" / "model.safetensors"
+    tensors = load_file(path)
+    lost = next(name for name in tensors if name.endswith("mlp.fc1.weight"))
+    del tensors[lost]
+    save_file(tensors, path, {"format": "pt"})
+    before = logging.get_verbosity()
+    logging.set_verbosity(verbosity)
+    try:
+        with pytest.raises(UserError, match="1 tensors of its text encoder are missing, .*mlp.fc1.weight the first"):
+            load_pipeline(str(own_tiny), "ddim", CPU, "fp32")
+        assert logging.get_verbosity() == verbosity
+    finally:
+        logging.set_verbosity(before)
 
 
 def test_weights_that_a_file_lacks_are_named(own_tiny, tmp_path):
@@ -531,6 +549,20 @@ def test_a_hub_that_does_not_answer_is_one_line(tmp_path, hub, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
     process = run_here(generate.main, *command(tmp_path / "out", "--model", "someone/faces"))
     assert_one_line_error(process, "someone/faces", "can't be reached", "folder or file")
+
+
+@pytest.mark.parametrize("address", ["socks5://127.0.0.1:1", "none://127.0.0.1:1", "http://127.0.0.1:1"])
+def test_a_proxy_that_cannot_be_used_is_one_line(address, tmp_path, hub, monkeypatch):
+    """For the first the client lacks a package, of the second it has never heard, the third does not answer."""
+    monkeypatch.setenv("ALL_PROXY", address)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    close_session()  # a new one reads the environment
+    process = run_here(generate.main, *command(tmp_path / "out", "--model", "someone/faces"))
+    close_session()
+    assert_one_line_error(
+        process, "someone/faces", "can't be reached", "ALL_PROXY is set", "mend or unset it", "folder or file"
+    )
 
 
 @pytest.mark.parametrize(

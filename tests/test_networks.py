@@ -1,10 +1,13 @@
 """Networks by the registries of torchvision and timm, from one end to the other at small sizes; and the program of own_model.md."""
 
 import contextlib
+import copy
 import io
 import json
 import re
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -22,7 +25,12 @@ from models import training
 from models.classifier import head_names, new_classifier, outline
 from models.methods.fine_tuning import blocks_of, names_of
 from models.options import auto_top_k, count_of, counted
+from models.registry import network_name
+from models.settings import Settings
+from models.weights import as_safetensors, load_tensors
 from utils.errors import UserError
+from utils.records import check_settings
+from utils.settings import parse
 
 
 def vit_mini(*, weights=None, image_size=224, **options):
@@ -44,6 +52,13 @@ def relatives(monkeypatch):
         monkeypatch.setitem(BUILTIN_MODELS, build.__name__, build)
 
 
+@pytest.fixture
+def values_left_out(monkeypatch):
+    """Networks are built without drawing their values, which don't matter and cost seconds."""
+    for name in ("trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_"):
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
+
+
 def start(toy, synthetic, output, network, *more):  # noqa: F811
     base = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", output, "--seeds", 1]
     return run_here(train.main, *base, *SMALL, "--network", network, *more)
@@ -63,7 +78,7 @@ def broken_off(monkeypatch, at):
 
 
 CASES = {
-    "mobilenet_v3_small": (None, 142),
+    "mnasnet0_5": (None, 158),  # whose weights load only beside a version number
     "vit_mini": ("encoder", 32),
     "convnext_mini": ("features", 39),
     "timm:test_vit": ("blocks.0", None),
@@ -72,7 +87,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(
-    "network", [pytest.param(n, marks=pytest.mark.slow if n == "mobilenet_v3_small" else ()) for n in CASES]
+    "network", [pytest.param(n, marks=pytest.mark.slow if n == "mnasnet0_5" else ()) for n in CASES]
 )
 def test_from_one_end_to_the_other_and_resumed(toy, synthetic, tmp_path, monkeypatch, network):  # noqa: F811
     if network.startswith("timm:"):
@@ -108,17 +123,100 @@ def test_from_one_end_to_the_other_and_resumed(toy, synthetic, tmp_path, monkeyp
         ("inception_v3", "fc.", 284),
     ],
 )
-def test_any_network_has_one_logit_and_blocks_that_part_it(network, head, tensors, monkeypatch):
-    for name in ("trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_"):
-        monkeypatch.setattr(
-            torch.nn.init, name, lambda tensor, *_, **__: tensor
-        )  # values don't matter, and cost seconds
+def test_any_network_has_one_logit_and_blocks_that_part_it(network, head, tensors, values_left_out):
     model = outline(network, 1, 96)
     names = names_of(model)
     assert head_names(model, network) == (head,) and len(names) == tensors
     blocks = blocks_of(model)
     assert len(blocks) > 4
     assert sorted(name for begin in blocks.values() for name in names if name.startswith(begin)) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("network", "layer", "black", "white"),
+    [
+        ("resnet18", "conv1", [-1.0] * 3, [1.0] * 3),
+        ("googlenet", "conv1.conv", [-1.0] * 3, [1.0] * 3),
+        ("inception_v3", "Conv2d_1a_3x3.conv", [-1.0] * 3, [1.0] * 3),
+        # from ImageNet's mean and deviation it makes 0 to 255 again
+        ("timm:csatv2", "stem_dct", [-2.1179, -2.0357, -1.8044], [2.2489, 2.4286, 2.6400]),
+    ],
+)
+def test_the_first_layer_sees_the_range_that_it_was_made_for(network, layer, black, white, values_left_out):
+    if network.startswith("timm:"):
+        pytest.importorskip("timm")
+    model, seen = copy.deepcopy(new_classifier("none", 1, network=network, image_size=96)).eval(), []
+    model.get_submodule(layer).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        model(torch.tensor([-1.0, 1.0])[:, None, None, None].expand(2, 3, 96, 96))
+    torch.testing.assert_close(seen[0][:, :, 5, 5], torch.tensor([black, white]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("network", ["googlenet", "inception_v3", "timm:csatv2", "resnet50", "timm:inception_v3"])
+def test_a_record_with_inputs_scaled_twice_is_not_taken_up(network):
+    asked = parse(Settings, "", ["--real-data-path", "x", "--network", network]).of_pre_training()
+    older = {key: value for key, value in asked.items() if key != "inputs"}
+    changed = network in ("googlenet", "inception_v3", "timm:csatv2")
+    with pytest.raises(UserError, match=r"inputs were scaled once, not twice.*--output") if changed else nullcontext():
+        check_settings({"biased_model": older}, {"biased_model": asked}, Path("there"))
+
+
+KEPT = (
+    "mnasnet0_5",
+    "squeezenet1_1",
+    "vit_mini",
+    "convnext_mini",
+    "timm:test_vit",
+    "timm:test_mambaout",
+    "timm:coat_lite_tiny",
+)
+
+
+@pytest.mark.parametrize("network", KEPT)
+def test_weights_are_kept_in_a_file_and_give_the_same_logits(network, tmp_path):
+    """mnasnet0_5 loads its state only beside a version number; two stages of coat_lite_tiny share tensors."""
+    if network.startswith("timm:"):
+        pytest.importorskip("timm")
+    size = 224 if "coat" in network else 64
+    trained, read = (new_classifier("none", seed, network=network, image_size=size).eval() for seed in (1, 2))
+    images, file = torch.randn(2, 3, size, size), tmp_path / "model.safetensors"
+    file.write_bytes(as_safetensors(trained))
+    with torch.inference_mode():
+        before = trained(images)
+        assert not torch.equal(read(images), before)
+        load_tensors(read, file, "")
+        assert torch.equal(read(images), before)
+
+
+def test_a_network_that_cannot_be_kept_is_refused_before_it_is_trained(toy, synthetic, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(models.VisionTransformer, "get_extra_state", lambda self: {"calls": 3}, raising=False)
+    monkeypatch.setattr(models.VisionTransformer, "set_extra_state", lambda self, state: None, raising=False)
+    failed = start(toy, synthetic, tmp_path / "out", "vit_mini")
+    assert_one_line_error(failed, "--network vit_mini: its weights can't be kept in a file", "name another network")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_hubs_own_names_are_understood_and_unknown_weights_are_named(toy, synthetic, tmp_path):  # noqa: F811
+    pytest.importorskip("timm")
+    for text in (
+        "timm/x.a1",
+        "hf_hub:timm/x.a1",
+        "hf-hub:timm/x.a1",
+        "timm:timm/x.a1",
+        "timm:hf_hub:timm/x.a1",
+        "timm:x.a1",
+    ):
+        assert network_name(text) == "timm:x.a1"
+    assert [network_name(text) for text in ("resnet18", "hf_hub:someone/net")] == ["resnet18", "hf_hub:someone/net"]
+    done = start(toy, synthetic, tmp_path, "hf_hub:timm/test_vit.r160_in1k", "--dry-run", "--no-estimate")
+    assert done.returncode == 0 and "timm:test_vit.r160_in1k: --top-k" in done.stdout, done.stderr
+    for name, *parts in (
+        ("timm:test_vit.r161_in1k", "none in timm 1.", "did you mean timm:test_vit.r160_in1k"),
+        ("hf_hub:timm/test_vit.none", "--network timm:test_vit.none: none in timm"),
+        ("hf_hub:someone/net", "write timm:NAME"),
+        ("timm:crossvit_9_240", "--image-size 32", "pass another, such as 240"),
+    ):
+        assert_one_line_error(start(toy, synthetic, tmp_path / "out", name), *parts)
 
 
 def test_a_logit_of_squeezenet_can_be_negative():
@@ -194,6 +292,7 @@ def test_a_share_for_resnet18_leaves_the_record_as_it_is(toy, synthetic, tmp_pat
         (["--top-k", "0%"], ["--top-k"]),
         (["--methods", "aim-fair:top-k=x%"], ["top-k=x%"]),
         (["--methods", "update-block-3"], ["update-block-features.0", "update-block-classifier"]),
+        (["--network", "squeezenet1_1", "--methods", "last-layer"], ["classifier.1, is no nn.Linear"]),
         (["--weights", "OTHER"], ["not weights of this network", "--network"]),
     ],
 )
@@ -218,3 +317,11 @@ def test_the_program_of_the_page_runs():
     assert len(found["table"]) == 6 and 0 < len(found["chosen"]) < 6
     assert [n for n, p in found["model"].named_parameters() if p.requires_grad] == found["chosen"]
     assert out.getvalue().count("weight") >= 3
+
+
+def test_two_last_layers_are_one_head_that_is_not_fitted_alone(toy, synthetic, tmp_path):  # noqa: F811
+    pytest.importorskip("timm")
+    flags = ["--image-size", 224, "--methods", "last-layer"]
+    failed = start(toy, synthetic, tmp_path / "out", "timm:deit_tiny_distilled_patch16_224", *flags)
+    assert_one_line_error(failed, "has 2 last layers, head and head_dist; last-layer takes one")
+    assert not (tmp_path / "out").exists()

@@ -222,3 +222,34 @@ def test_unknown_pair_and_type(content, tmp_path):
         find_prompt_file("Smiling_Mail")
     with pytest.raises(UserError, match="plain, contextual"):
         prompts_of_type(read_prompts(write(tmp_path, content)), "fancy")
+
+
+def test_a_file_that_an_editor_began_with_a_mark_is_read(content, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(content), encoding="utf-8-sig")
+    assert read_prompts(path).pair == content["pair"]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "\ufeff\ufeff{}"], ids=["too deep", "two marks"])
+def test_json_that_cannot_be_read_is_named(text, tmp_path):
+    (tmp_path / "mine.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match="not a prompt file"):
+        read_prompts(tmp_path / "mine.json")
+
+
+@pytest.mark.parametrize("name", ["../plain", "a/b", "", ".."])
+def test_a_prompt_type_that_is_no_name_of_a_folder_is_refused(content, tmp_path, name):
+    content["prompts"][name] = content["prompts"]["plain"]
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="can't be the name of a folder"):
+        read_prompts(tmp_path / "mine.json")
+
+
+def test_a_prompt_in_two_cells_is_refused_where_images_are_made_of_it(content, tmp_path):
+    """Else the same faces get two labels."""
+    content["prompts"]["plain"]["1_0"] = content["prompts"]["plain"]["0_0"]
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    prompts = read_prompts(tmp_path / "mine.json")
+    assert prompts_of_type(prompts, "contextual")
+    with pytest.raises(UserError, match="stands in 0_0 and in 1_0, which must differ"):
+        prompts_of_type(prompts, "plain")

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torchvision.models.resnet import BasicBlock
 
-from models.selection import mean_absolute_gap, mean_gradients, select_parameters
+from models.selection import mean_absolute_gap, mean_gradients, select_parameters, sensitivity_table, tied_at
 from utils.errors import UserError
 
 
@@ -89,3 +90,20 @@ def test_k_out_of_range(top_k):
     gap = dict(zip("abcd", [1, 2, 3, 4]))
     with pytest.raises(UserError, match="1 to 4"):
         select_parameters(gap, gap, top_k)
+
+
+def test_tensors_that_the_order_alone_puts_on_two_sides_of_k_are_named():
+    """The last norm's bias of a residual block and its shortcut's get the same gradient."""
+    torch.manual_seed(0)
+    block, head = BasicBlock(4, 4, downsample=nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))), nn.Linear(4, 1)
+    model = nn.Sequential(block, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+    means = [mean_gradients(model, [(torch.randn(6, 4, 5, 5), torch.arange(6) % 2)]) for _ in range(3)]
+    table = sensitivity_table(*means)
+    twins = table["name"].isin(["0.bn2.bias", "0.downsample.1.bias"])
+    assert table[twins]["domain_gap"].nunique() == table[twins]["bias_gap"].nunique() == 1
+    for measure, ranks in (("absolute", ("domain_rank", "bias_rank")), ("cosine", None)):
+        found = [tied_at(table, k, measure) for k in range(1, len(table) + 1)]
+        assert all(marks in ([False] * len(table), list(twins)) for marks in found) and any(map(any, found))
+        if ranks:
+            between = {table[twins][rank].min() for rank in ranks}
+            assert {k for k, marks in enumerate(found, start=1) if any(marks)} == between

@@ -134,6 +134,12 @@ def _write_tables(partial: Path, metrics: dict, tables: dict[str, "pd.DataFrame"
     (partial / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
 
 
+OLDER = {  # what a record says that lacks a setting, and the remedy
+    "drop_last": "it is from before an epoch's last short batch was left out: add --keep-last-batch, or ",
+    "inputs": "it is from before this network's inputs were scaled once, not twice: ",
+}
+
+
 def check_settings(found: dict, asked: dict, where: Path | str, besides: Iterable[str] = ()) -> None:
     """Raise `UserError`, naming the differences, where a record was made with other settings.
 
@@ -143,8 +149,8 @@ def check_settings(found: dict, asked: dict, where: Path | str, besides: Iterabl
     apart = _differences(found, asked, besides)
     if apart:
         differences = "; ".join(f"{key}: {there!r} there, {here!r} asked" for key, (there, here) in apart.items())
-        older = any(key.removeprefix(INSIDE) == "drop_last" and values == (None, True) for key, values in apart.items())
-        hint = "it is from before an epoch's last short batch was left out: add --keep-last-batch, or " if older else ""
+        lacking = {key.removeprefix(INSIDE) for key, (there, here) in apart.items() if there is None and here}
+        hint = "".join(hint for key, hint in OLDER.items() if key in lacking)
         raise UserError(f"{where} was made with other settings ({differences}); {hint}choose another --output")
 
 
