@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
+import matplotlib
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from conftest import ROOT, run_here
@@ -21,7 +23,7 @@ from datasets.celeba import biased_subset, image_folder, split_attributes
 from results.columns import read_column
 from results.real_faces import __main__ as command
 from results.real_faces import evidence as evidence_of
-from results.real_faces import page, studies, tables
+from results.real_faces import page, picture, studies, tables
 from results.real_faces.__main__ import work
 from results.real_faces.evidence import Evidence, diverged
 from results.real_faces.figures import rank_correlations
@@ -337,6 +339,20 @@ def test_the_table_of_framing_is_made_from_its_records():
     for column, method, *cells in rows:
         entries = tables.entries_of(read_column(ROOT / "results/records/framing" / column))
         assert cells == tables.numbers(entries[method]), (column, method)
+
+
+def test_the_picture_of_the_readme_is_made_from_the_records(tmp_path):
+    committed = (ROOT / picture.PICTURE).read_text(encoding="utf-8")
+    values = {study: picture.entries(ROOT / page.RECORDS / study) for study in picture.PANELS}
+    assert picture.described(values) in committed
+    if f"Matplotlib v{matplotlib.__version__}" in committed:  # another version draws the same in other bytes
+        picture.write_picture(values, tmp_path / "again.svg")
+        assert (tmp_path / "again.svg").read_text(encoding="utf-8") == committed
+    drawn = picture.draw(values)
+    eo = {name: entry.ours["EO"] for name, entry in values["Smiling_Male"].items()}
+    points = {each.get_label(): each.lines[0].get_xdata()[0] for each in drawn.axes[0].containers}
+    assert points == {picture.MARKS[name][0]: mean for name, (mean, _) in eo.items()}
+    plt.close(drawn)
 
 
 INTERVAL = re.compile(r"([+-]?\d+\.\d)(?: points)?(?:, | \()([+-]?\d+\.\d)\s+to\s+([+-]?\d+\.\d)")
