@@ -131,7 +131,7 @@ def test_every_pair_of_the_hubs_files_is_of_one_of_the_two():
 
 def test_a_biased_or_blind_model_is_called_so(toy, tmp_path):
     text = make_card(json.loads((put(tmp_path, toy, "erm", 1, SHARES) / "metrics.json").read_text()))
-    assert "This is a biased model, kept to compare with" in text and "hardly" not in text
+    assert "This is the model before any repair, kept to compare with" in text and "hardly" not in text
     text = make_card(json.loads((put(tmp_path, toy, "aim-fair", 1, [0.5] * 4) / "metrics.json").read_text()))
     assert "**This model is right in" in text and "hardly learned its task" in text and "This is a biased" not in text
 

@@ -2,8 +2,8 @@
 
 Two protocols, by the option `protocol`:
     aligned (default)   the first model trains as ERM does, for one epoch; images are drawn by weight, an epoch as long as
-                        ERM's; the epoch is chosen as for every method. So JTT has the same labels and as many steps as
-                        what it is compared with: that is why it is the default.
+                        ERM's; the epoch is chosen as for every method. So JTT has the same labels as what it is compared with,
+                        and as many steps after the first model's: that is why it is the default.
     published           as the paper's experiments on CelebA: the first model has a training of its own, one epoch at
                         learning rate 1e-5 and weight decay 0.1; 50 copies of its errors are added to the data, so an epoch
                         is longer; the epoch is chosen by worst-group accuracy on val, which takes protected labels there.

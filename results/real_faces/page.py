@@ -67,8 +67,8 @@ NOTE = (
     "(`results/intervals.py`); each holds for itself alone. "
     "*chosen*: for each method on the first seed, without the test set, by accuracy on real val and equalized odds on held-out "
     "images of the source (`models/choice.py`); *paper*: 10 epochs at 0.06 in batches of 128, batch norm's statistics follow the "
-    "unbiased images. A setting is what those statistics do, and the learning rate. Where a source or a method has one setting "
-    "alone, nothing was chosen."
+    "unbiased images. A setting is what those statistics do, and the learning rate; on t2i and rest all but paper and paper hold "
+    "also have batches of 32. If a source or a method has one setting alone, nothing was chosen."
 )
 
 
