@@ -600,26 +600,6 @@ def test_rows_stand_for_what_was_run(records):
     assert rows[1:4] == ["random-mask:share=0.4", "random-mask:share=0.7", "best random mask"]
 
 
-@pytest.mark.slow
-def test_committed_tables_are_remade_byte_for_byte(tmp_path, monkeypatch):
-    monkeypatch.setattr("results.figures.save", lambda figure, *_: plt.close(figure))  # other versions draw other bytes
-    if not (ROOT / "results" / "records" / "tables").is_dir():
-        pytest.skip("no records in results/records/tables yet")
-    done = remake(ROOT / "results" / "records" / "tables", tmp_path)
-    assert done.returncode == 0, done.stderr
-    committed = subprocess.run(
-        ["git", "ls-files", "results/pages"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    # test_real_faces.py does the same for the page that another script makes
-    texts = [
-        name for name in committed.stdout.split() if not name.endswith((".png", ".pdf")) and "real_faces" not in name
-    ]
-    assert texts
-    for name in texts:
-        remade = tmp_path / Path(name).relative_to("results/pages")
-        assert (ROOT / name).read_bytes() == remade.read_bytes(), name
-
-
 def calls(*arguments):
     """What results/table.sh would have runner.sh do: the flags of each call, each with its last values."""
     names, args, flags = run_table.parse_args([*arguments])

@@ -1,7 +1,5 @@
 """The README's picture, from packed records: accuracy against equalized odds difference on real faces.
 
-    python -m results.real_faces.picture     writes docs/real_faces.svg
-
 The file's description holds the numbers that are drawn, for readers who can't see them and for a test.
 """
 
@@ -14,11 +12,9 @@ from matplotlib.figure import Figure
 from results.columns import read_column
 from results.entries import Entry
 from results.figures import DARK, GREY, LIGHT, STYLE
-from results.real_faces.page import RECORDS
-from results.real_faces.tables import entries_of
-from utils.errors import command_line
+from results.study_tables import entries_of
 
-PICTURE = Path("docs/real_faces.svg")
+PICTURE = "real_faces.svg"
 PANELS = {
     "Smiling_Male": "20,000 biased faces, 112 pixels",
     "Smiling_Male_64": "8,000 biased faces, 64 pixels, with baselines",
@@ -38,13 +34,6 @@ MARKS = {
     "full": ("full fine-tuning", "^", LIGHT),
     "aim-fair": ("AIM-Fair", "*", DARK),
 }
-
-
-def main() -> None:
-    """The command line."""
-    values = {study: entries(RECORDS / study) for study in PANELS}
-    write_picture(values, PICTURE)
-    print(PICTURE)
 
 
 def write_picture(values: dict[str, dict[str, Entry]], path: Path) -> None:
@@ -101,7 +90,3 @@ def add_point(axes: plt.Axes, method: str, entry: Entry) -> ErrorbarContainer:
     if method in ("erm", "aim-fair"):
         axes.annotate(name, (x, y), (9, -13), textcoords="offset points", weight="bold")
     return axes.errorbar(x, y, dy, dx, fmt=marker, color=color, label=name, **style)
-
-
-if __name__ == "__main__":
-    command_line(main)

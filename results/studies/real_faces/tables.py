@@ -1,25 +1,21 @@
 """The tables of the pages on real faces, as lines of Markdown."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from models.choice import choose
-from models.options import AUTO_TOP_K
+from models.choice import best_of
 from results.columns import Column, read_column
-from results.entries import Entry, column_accuracies, make_entries, places
+from results.entries import Entry, column_accuracies, places
 from results.figures import sweeps_k
 from results.intervals import difference
-from results.real_faces.figures import rank_correlations
-from results.real_faces.studies import ERM, FROM_START, GRID, LIKE_AIM_FAIR, PAPER, TUNED, UNTUNED
 from results.rows import FROM, row_label
-from results.table_text import MISSING, SHOWN, as_table, shown, shown_change, together
+from results.studies.real_faces.design import FROM_START, GRID, LIKE_AIM_FAIR, PAPER, TUNED, UNTUNED, accuracy_of_erm
+from results.study_tables import HEADINGS, entries_of, numbers
+from results.table_text import MISSING, as_table, shown, shown_change, together
 
-COLUMNS, CHANGES = ("ACC", "WST", "WST by seed", "EO"), ("ACC", "EO")
-HEADINGS = ("method", "settings", "n", *(SHOWN[key] for key in COLUMNS), *(f"{key} to ERM" for key in CHANGES))
 SIDE_BY_SIDE = ("synthetic-only", "linear-probe", "full", "random-mask:share=0.7", "surgical", "aim-fair")
 AGAINST = ("full", "random-mask:share=0.7", "cosine", "surgical", "linear-probe")
 AGAINST_NOTE = (
@@ -30,13 +26,12 @@ AGAINST_NOTE = (
 
 
 def erm_table(records: Path) -> list[str]:
-    """The biased model with each learning rate that was tried."""
-    found = json.loads((records / ERM).read_text())
-    rows = [("learning rate", "accuracy on val, mean of the seeds", *HEADINGS[2:7])]
-    for lr, accuracy in found["val_accuracy"].items():
-        entry = entries_of(read_column(records / f"erm_{float(lr):g}"))["erm"]
-        mark = " (chosen)" if float(lr) == found["chosen"] and len(found["val_accuracy"]) > 1 else ""
-        rows.append((f"{lr}{mark}", f"{100 * accuracy:.1f}", *numbers(entry)[:5]))
+    """Return the biased model with each learning rate that was tried."""
+    rows, found = [("learning rate", "accuracy on val, mean of the seeds", *HEADINGS[:5])], accuracy_of_erm(records)
+    for lr, accuracy in found.items():
+        entry = entries_of(read_column(records / f"erm_{lr:g}"))["erm"]
+        mark = " (chosen)" if accuracy == max(found.values()) and len(found) > 1 else ""
+        rows.append((f"{lr:g}{mark}", f"{100 * accuracy:.1f}", *numbers(entry)[:5]))
     return as_table(rows)
 
 
@@ -90,13 +85,16 @@ K_NOTE = (
 
 def k_table(columns: dict[str, Column]) -> list[str]:
     """What a fixed k costs against one that is chosen for each seed, from the records of the sweep."""
+    from models.options import AUTO_TOP_K  # loads torch
+
     rows = [("source", "auto: ACC", "EO", "k taken", "best k: ACC", "EO", "k", "worst k: ACC", "EO", "k")]
     for name, column in columns.items():
         swept = [m for m in column.methods if sweeps_k(m) and int(k_of(m)) in AUTO_TOP_K]
         if len(swept) < 3:
             continue
         means = {m: [mean_of(column.runs(m).values(), key) for key in ("accuracy", "equalized_odds")] for m in swept}
-        taken = [best_of_seed(column, swept, seed) for seed in column.runs("aim-fair")]
+        seeds = [[runs[seed] for runs in map(column.runs, swept) if seed in runs] for seed in column.runs("aim-fair")]
+        taken = [found[best_of(found)] for found in seeds]  # as `--top-k auto` takes them
         auto = [mean_of(taken, key) for key in ("accuracy", "equalized_odds")]
         order = sorted(swept, key=lambda method: means[method][1])
         shown = [source_of(name)]
@@ -136,20 +134,13 @@ def rank_table(settings: dict[str, dict[str, Column]]) -> list[str]:
         own = [spearmanr(table["domain_gap"], table["bias_gap"]).statistic for table in seeds.values()]
         shown = [source, str(len(seeds)), f"{np.mean(own):.3f}"]
         for which in ("domain_rank", "bias_rank"):
-            matrix = rank_correlations(pd.DataFrame({seed: table[which] for seed, table in seeds.items()}))
+            matrix = pd.DataFrame({seed: table[which] for seed, table in seeds.items()}).corr("spearman").to_numpy()
             pairs = matrix[np.triu_indices(len(seeds), 1)]
             shown.append(f"{pairs.mean():.3f}" if len(pairs) else "–")
         masks = [set(table.index[table["chosen"].astype(bool)]) for table in seeds.values()]
         shown += [", ".join(sorted({str(len(mask)) for mask in masks})), str(len(set.intersection(*masks)))]
         rows.append(tuple(shown))
     return as_table(rows)
-
-
-def best_of_seed(column: Column, methods: list[str], seed: int) -> dict:
-    """The record that `--top-k auto` takes."""
-    found = [column.runs(method)[seed] for method in methods if seed in column.runs(method)]
-    accuracy = [record["val_metrics"]["accuracy"] for record in found]
-    return found[choose(accuracy, [record["held_out_metrics"]["equalized_odds"] for record in found])]
 
 
 def k_of(method: str) -> str:
@@ -167,7 +158,7 @@ def settings_table(columns: dict[str, Column], notes: dict[str, dict], chosen: d
     """ERM, then for each method the chosen setting, the paper's, and all others that were run or diverged."""
     entries = {setting: entries_of(column) for setting, column in columns.items()}
     first = next(iter(entries.values()))
-    rows = [HEADINGS, ("erm", MISSING, *numbers(first["erm"]))]
+    rows = [("method", "settings", *HEADINGS), ("erm", MISSING, *numbers(first["erm"]))]
     for method in dict.fromkeys((*TUNED, *LIKE_AIM_FAIR, *UNTUNED, *FROM_START)):
         whose = "aim-fair" if method in LIKE_AIM_FAIR else method
         tried = [setting for setting in columns if whose in entries[setting] or whose in notes.get(setting, {})]
@@ -180,23 +171,6 @@ def settings_table(columns: dict[str, Column], notes: dict[str, dict], chosen: d
                 name = "–" if method in (*UNTUNED, *FROM_START) else name
                 name += f" (diverged: seed {', '.join(map(str, lost))})" if lost else ""
                 found = entries[setting].get(method)
-                rows.append(
-                    (
-                        row_label(method, found and found.said),
-                        name,
-                        *(numbers(found) if found else [MISSING] * (len(HEADINGS) - 2)),
-                    )
-                )
+                label = row_label(method, found and found.said)
+                rows.append((label, name, *(numbers(found) if found else [MISSING] * len(HEADINGS))))
     return as_table(rows)
-
-
-def entries_of(column: Column) -> dict[str, Entry]:
-    """A column's rows by method."""
-    accuracies = column_accuracies(column)
-    return {entry.row: entry for entry in make_entries(column.methods, column, accuracies, {})}
-
-
-def numbers(entry: Entry) -> list[str]:
-    """Return the cells of a row behind its name and setting."""
-    changes = (shown_change(entry.change.get(key), 1) for key in CHANGES)
-    return [str(entry.n), *(shown(entry.ours[key], 1) for key in COLUMNS), *changes]

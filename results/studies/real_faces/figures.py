@@ -1,4 +1,4 @@
-"""The figures of the evidence on real faces: the sources side by side, what batch norm's statistics do, stable rankings."""
+"""The figures of the study on real faces: the sources side by side, what batch norm's statistics do, stable rankings."""
 
 from pathlib import Path
 
@@ -6,15 +6,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.stats import spearmanr
 
+from results import figures
 from results.columns import Column
-from results.figures import DARK, GREY, LIGHT, STYLE, mean, save
+from results.figures import DARK, GREY, LIGHT, STYLE, mean
 from results.rows import FROM
 
 NORMS = {"follow": ("o-", LIGHT), "hold": ("s-", DARK), "real": ("^--", GREY)}
 PAPER_LR = 0.06
-# the settings of `results.real_faces.GRID` that each norm's line goes through, by learning rate
+# the settings of `design.GRID` that each norm's line goes through, by learning rate
 LINES = {
     "follow": {0.002: "follow_0.002", 0.01: "follow_0.01", PAPER_LR: "paper"},
     "hold": {0.002: "hold_0.002", 0.01: "hold_0.01", PAPER_LR: "paper_hold"},
@@ -33,7 +33,7 @@ def write_drawings(
         drawings |= {f"batch_norm_{study}{FROM}{source}": batch_norm(found) for source, found in settings.items()}
         for name, figure in drawings.items():
             if figure is not None:
-                save(figure, output, name)
+                figures.save(figure, output, name)
                 written.append(name)
     return written
 
@@ -79,49 +79,32 @@ def arrows(axes: plt.Axes, column: Column) -> None:
 
 
 def batch_norm(settings: dict[str, Column]) -> Figure | None:
-    """Accuracy and equalized odds of full fine-tuning and AIM-Fair over the learning rate, a line for each norm."""
-    some = next(iter(settings.values()))
-    panels_of = [(method, key) for key in ("equalized_odds", "accuracy") for method in ("full", "aim-fair")]
+    """Draw accuracy and equalized odds of full fine-tuning and AIM-Fair over the learning rate, a line for each norm."""
+    some, drawn = next(iter(settings.values())), 0
     figure, panels = plt.subplots(1, 4, figsize=(12, 3))
-    drawn = 0
+    panels_of = [(method, key) for key in ("equalized_odds", "accuracy") for method in ("full", "aim-fair")]
     for axes, (method, key) in zip(panels, panels_of, strict=True):
         for norm, (style, color) in NORMS.items():
-            found = {
-                lr: settings[s] for lr, s in LINES[norm].items() if s in settings and method in settings[s].methods
-            }
-            values = {
-                lr: 100 * np.array([r["metrics"][key] for r in column.runs(method).values()])
-                for lr, column in found.items()
-            }
+            runs = {lr: settings[s].runs(method) for lr, s in LINES[norm].items() if s in settings}
+            values = {lr: [100 * r["metrics"][key] for r in found.values()] for lr, found in runs.items() if found}
             if len(values) > 1:
-                spread = [v.std(ddof=1) if len(v) > 1 else 0 for v in values.values()]
-                axes.errorbar(
-                    list(values),
-                    [v.mean() for v in values.values()],
-                    spread,
-                    fmt=style,
-                    color=color,
-                    capsize=3,
-                    label=norm,
-                )
+                spread = [np.std(v, ddof=1) if len(v) > 1 else 0 for v in values.values()]
+                line = {"fmt": style, "color": color, "capsize": 3, "label": norm}
+                axes.errorbar(list(values), [np.mean(v) for v in values.values()], spread, **line)
                 drawn += 1
         axes.axhline(mean(some, "erm", key), color="black", linestyle=":", label="erm")
-        axes.set(
-            xscale="log",
-            xlabel="learning rate",
-            ylabel=f"{'EO' if key == 'equalized_odds' else 'ACC'} (%)",
-            title=method,
-        )
+        label = f"{'EO' if key == 'equalized_odds' else 'ACC'} (%)"
+        axes.set(xscale="log", xlabel="learning rate", ylabel=label, title=method)
         axes.set_xticks([0.002, 0.01, PAPER_LR], ["0.002", "0.01", "0.06"])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
     figure.tight_layout()
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=len(labels), frameon=False)
-    if not drawn:
-        plt.close(figure)
-        return None
-    return figure
+    if drawn:
+        return figure
+    plt.close(figure)
+    return None
 
 
 def rank_stability(columns: dict[str, Column]) -> Figure | None:
@@ -135,31 +118,14 @@ def rank_stability(columns: dict[str, Column]) -> Figure | None:
         return None
     figure, panels = plt.subplots(1, 2, figsize=(10.5, 4.6))
     for axes, which in zip(panels, ("domain_rank", "bias_rank"), strict=True):
-        matrix = rank_correlations(pd.DataFrame({label: table[which] for label, table in ranks.items()}))
+        matrix = pd.DataFrame({label: table[which] for label, table in ranks.items()}).corr("spearman").to_numpy()
         image = axes.imshow(matrix, vmin=0, vmax=1, cmap="cividis")
         for (row, column), value in np.ndenumerate(matrix):
-            axes.text(
-                column,
-                row,
-                f"{100 * value:.0f}",
-                ha="center",
-                va="center",
-                fontsize=6,
-                color="white" if value < 0.6 else "black",
-            )
+            look = {"ha": "center", "va": "center", "fontsize": 6, "color": "white" if value < 0.6 else "black"}
+            axes.text(column, row, f"{100 * value:.0f}", **look)
         axes.set_xticks(range(len(ranks)), list(ranks), rotation=90, fontsize=7)
         axes.set_yticks(range(len(ranks)), list(ranks), fontsize=7)
         axes.set_title(which.replace("_", " "))
     figure.tight_layout()
     figure.colorbar(image, ax=panels, label="Spearman's rank correlation", shrink=0.8)
     return figure
-
-
-def rank_correlations(ranks: pd.DataFrame) -> np.ndarray:
-    """Spearman's correlation of each pair of columns of `ranks` (tensors x rankings): float (rankings, rankings)."""
-    count = ranks.shape[1]
-    found = np.ones((count, count))
-    for i in range(count):
-        for j in range(i):
-            found[i, j] = found[j, i] = spearmanr(ranks.iloc[:, i], ranks.iloc[:, j]).statistic
-    return found

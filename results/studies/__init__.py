@@ -1,0 +1,86 @@
+"""What a study is made of: `Study`, `Arm`, `Finding`. Each module here holds one value `STUDY` for `python -m results.study`.
+
+A study consists of arms. An arm is one configuration and one folder of records, in one of two forms:
+
+- With `methods` it calls train.py, in a process for each seed, with the study's `common` flags and its own `flags`. In a flag
+  {data}, {weights} and {work} stand for --data, --weights and a scratch folder that all arms share. If training diverges, the
+  arm's diverged.json notes it and the other methods go on. `program="runner.sh"` runs the whole chain, in one process.
+- With `measure`, a function that takes a `Place` and yields `Finding`s, it calls that function in a process of its own. The
+  findings go to <arm>.json with status, seconds and command. If an arm fails or meets its `limit`, it keeps what it found until
+  then, and the next call tries it again.
+
+If an arm depends on earlier records, `then` makes it: it gets the folder of the runs and returns further arms, none as long as
+a record that it needs is missing. It is asked again whenever the arms so far have ended.
+
+A page is a function of the packed records alone: the same records give the same bytes. `body` is its text: Markdown, and
+functions that take the folder of packed records and return lines of Markdown. The commands and the machines are added below.
+If a study has more pages or figures, `pages` writes them. `results/study_tables.py` has the tables that studies share.
+A study imports no other study, and nothing that loads torch at import time: import that inside a `measure`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One measured value; `holds` says whether a claim holds, None for a number without a claim."""
+
+    what: str
+    value: object  # float, str, bool, or a list or dict of them
+    holds: bool | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and with what an arm runs: a scratch folder, the folder of the study's records, and the command line's values."""
+
+    work: Path
+    output: Path
+    device: str = "auto"
+    small: bool = False
+    data: Path | None = None
+    weights: Path | None = None
+
+    def fill(self, flags: tuple[str, ...]) -> list[str]:
+        """Return flags with this call's values for {data}, {weights} and {work}. Raises `UserError` if one was not given."""
+        for name in ("data", "weights"):
+            if any(f"{{{name}}}" in flag for flag in flags) and not getattr(self, name):
+                raise UserError(f"--{name} is needed: an arm has the flags {' '.join(flags)}")
+        return [flag.format(**asdict(self)) for flag in flags]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One configuration, recorded in the folder `name` of the study's records.
+
+    erm_of : name of the arm whose biased models are copied first; that arm comes before this one
+    limit : seconds
+    after : names of arms that must have ended before, if they run at all
+    """
+
+    name: str
+    flags: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (100, 200, 300)
+    erm_of: str = ""
+    measure: Callable[[Place], Iterator[Finding]] | None = None
+    limit: float | None = None
+    after: tuple[str, ...] = ()
+    program: str = "train.py"
+
+
+@dataclass(frozen=True)
+class Study:
+    """An experiment: its arms, and its page. `note` stands below the commands."""
+
+    title: str
+    body: tuple[str | Callable[[Path], list[str]], ...]
+    arms: tuple[Arm, ...]
+    common: tuple[str, ...] = ()
+    then: Callable[[Path], tuple[Arm, ...]] | None = None
+    pages: Callable[[Path, Path], None] | None = None  # (records, folder to write to)
+    note: str = ""

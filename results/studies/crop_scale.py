@@ -1,0 +1,54 @@
+"""Does the paper's random crop spoil the biased model at 64 pixels? Three trainings of ERM."""
+
+from pathlib import Path
+
+from results.columns import read_column
+from results.studies import Arm, Study
+from results.study_tables import values
+from results.table_text import as_table
+
+SCALES = ("0.08", "0.6", "0.8")
+
+
+def by_scale(records: Path) -> list[str]:
+    """Return a row for each smallest crop."""
+    rows = [("crops of at least", "ACC", "EO", "worst group")]
+    for scale in SCALES:
+        found = [
+            values(read_column(records / scale), "erm", key)[100]
+            for key in ("accuracy", "equalized_odds", "worst_group")
+        ]
+        rows.append((f"{100 * float(scale):.0f} %", *(f"{value:.2f}" for value in found)))
+    return as_table(rows)
+
+
+def blind(records: Path) -> list[str]:
+    """Return what a classifier scores that looks for men instead of smiles."""
+    counts = read_column(records / SCALES[0]).records[0]["metrics"]["group_count"]
+    right = 100 * (counts["0_1"] + counts["1_0"]) / sum(counts.values())
+    return [f"A classifier that calls every woman smiling and every man not has an accuracy of {right:.1f} %."]
+
+
+STUDY = Study(
+    title="Random crops at 64 pixels: the biased model is poor with the paper's",
+    body=(
+        """
+ERM alone on CelebA, Smiling/Male: 8,000 biased images at 64 pixels, ResNet-18 from scratch, six epochs, one seed, bf16. Only the smallest
+fraction of an image that a random crop may keep differs. 8 % is the paper's, at 224 pixels. EO is the equalized odds difference, the larger gap.""",
+        by_scale,
+        blind,
+        """
+With the paper's crops the model has hardly learned to see a smile after six epochs. With larger crops it has. This was seen with one
+seed each. Why is a guess: the smallest crop keeps about 28 x 28 of these images' 89 x 109 pixels, which is little of a small face for a
+network that starts from nothing. We have not measured what AIM-Fair does for such a model.
+
+At 224 pixels and from ImageNet weights the paper's 0.08 is the default. With small images and a start from scratch, try
+`--crop-scale 0.6 1` or so, and say so beside the numbers.""",
+    ),
+    common=(
+        *("--dataset", "celeba", "--real-data-path", "{data}/celeba", "--target-sensitive", "Smiling_Male"),
+        *("--weights", "none", "--image-size", "64", "--number-train-data-real", "8000", "--pre-train-epochs", "6"),
+        *("--pre-train-lr", "0.05", "--milestones", "4", "--precision", "bf16"),
+    ),
+    arms=tuple(Arm(scale, ("--crop-scale", scale, "1"), ("erm",), seeds=(100,)) for scale in SCALES),
+)

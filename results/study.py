@@ -1,0 +1,194 @@
+"""Run, pack and show a study: an experiment told by one value, `STUDY` of `results/studies/NAME.py`.
+
+    python -m results.study framing run --data DIR --weights FILE --jobs 2    runs what is not recorded yet
+    python -m results.study framing run --only "whole*" ... --device cpu      some arms; flags not listed below go to train.py
+    python -m results.study framing pack                                      adds these runs to results/records/framing
+    python -m results.study framing page                                      remakes the pages from the packed records
+    python -m results.study all page                                          remakes the pages of all studies
+
+`results/studies/__init__.py` says what a study is made of. Runs go to results/runs/studies/NAME, what they print to logs/ there.
+"""
+
+import argparse
+import json
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+from results import studies
+from results.columns import PACKED, Column, pack_column, read_column, with_packed
+from results.studies import Arm, Place, Study
+from results.study_run import NOTES, diverged, measure, run
+from results.table_text import as_table
+from utils.errors import UserError, command_line
+from utils.files import write_whole
+
+RECORDS, PAGES, RUNS = Path("results/records"), Path("results/pages"), Path("results/runs/studies")
+STANDS_FOR = {"data": "DIR", "weights": "FILE", "work": "WORK"}
+
+
+def names() -> list[str]:
+    """Return the names of all studies."""
+    return sorted(module.name for module in iter_modules(studies.__path__))
+
+
+def study_of(name: str) -> Study:
+    """Return a study by its name. Raises `UserError` if there is none."""
+    if name not in names():
+        raise UserError(f"{name}: no such study; there are {', '.join(names())}")
+    return import_module(f"results.studies.{name}").STUDY
+
+
+def pack(study: Study, runs: Path, records: Path) -> None:
+    """Add the runs of every arm to those packed before: records, notes of what diverged, and what was measured.
+
+    Raises `UserError` if there are no runs, or if they do not belong to what is packed.
+    """
+    measured = [arm.name for arm in arms_of(study, runs) if arm.measure and (runs / f"{arm.name}.json").exists()]
+    for arm in measured:
+        write_whole(records / f"{arm}.json", (runs / f"{arm}.json").read_bytes())
+    trained = sorted({path.parents[2] for path in runs.rglob("seed_*/metrics.json")})
+    for folder in trained:  # not by the arms: another machine may have the records that some of them follow from
+        target = records / folder.relative_to(runs)
+        if any(target.glob("*/seed_*/metrics.json")):
+            raise UserError(f"{target} holds records that are not packed; pack into other --records")
+        pack_column(with_packed(read_column(folder), target), target)
+        pack_notes(folder, target)
+        print(target)
+    if not measured + trained:
+        raise UserError(f"{runs}: no arm has a record there; run the study first")
+
+
+def pack_notes(folder: Path, target: Path) -> None:
+    """Add what diverged to the notes packed before, and take off what has a record by now."""
+    column, found = read_column(target), {}
+    for method, seeds in (*diverged(target).items(), *diverged(folder).items()):
+        if left := {*found.get(method, ()), *seeds} - column.runs(method).keys():
+            found[method] = sorted(left)
+    (target / NOTES).unlink(missing_ok=True)
+    if found:
+        write_whole(target / NOTES, json.dumps(found) + "\n")
+
+
+def arms_of(study: Study, folder: Path) -> tuple[Arm, ...]:
+    """Return all arms of a study, those that follow from the records in `folder` included."""
+    return (*study.arms, *(study.then(folder) if study.then else ()))
+
+
+def columns(study: Study, records: Path) -> dict[str, Column]:
+    """Return the records of every arm that trained, by the arm's name."""
+    arms = dict.fromkeys(arm.name for arm in arms_of(study, records) if not arm.measure)
+    return {
+        name: read_column(records / name)
+        for name in arms
+        if (records / name / PACKED).exists() or any((records / name).glob("*/seed_*/metrics.json"))
+    }
+
+
+def write_pages(name: str, study: Study, records: Path, output: Path) -> None:
+    """Write the page of a study to <output>/records/<name>/README.md, and its further pages to <output>/pages/<name>."""
+    if study.body:
+        write_whole(output / "records" / name / "README.md", page(name, study, records))
+    if study.pages:
+        study.pages(records, output / "pages" / name)
+
+
+def page(name: str, study: Study, records: Path) -> str:
+    """Return a study's page in Markdown, made from the packed records alone."""
+    blocks = [f"# {study.title}"]
+    blocks += [part.strip() if isinstance(part, str) else "\n".join(part(records)) for part in study.body]
+    blocks += ["\n".join(lines) for lines in (commands(name, study, records), origin(study, records)) if lines]
+    return "\n\n".join(blocks) + "\n"
+
+
+def commands(name: str, study: Study, records: Path) -> list[str]:
+    """Return the study's commands, and what each arm asks of train.py or runner.sh."""
+    arms = arms_of(study, records)
+    every = " ".join(flag for arm in arms for flag in (*study.common, *arm.flags))
+    given = "".join(f" --{key} {STANDS_FOR[key]}" for key in ("data", "weights") if f"{{{key}}}" in every)
+    call = f"python -m results.study {name}"
+    lines = ["## Commands", "", "```bash", f"{call} run{given}", f"{call} pack", f"{call} page", "```"]
+    if study.common:
+        lines += ["", "Flags of every arm:", "", "```", *wrapped(study.common), "```"]
+    if training := [arm for arm in arms if not arm.measure]:
+        lines += ["", f"`run` calls {' and '.join(sorted({arm.program for arm in training}))} for each arm:", ""]
+        rows = [("arm", "methods", "seeds", "flags")]
+        of_name = {arm.name: arm.flags for arm in reversed(training)}
+        for arm in training:
+            base = of_name.get(arm.erm_of, ())
+            alike = bool(base) and arm.flags[: len(base)] == base  # then only what it adds is shown
+            own = shown(arm.flags[len(base) * alike :])
+            flags = [f"{'flags and ' * alike}biased models of {arm.erm_of}"] if arm.erm_of else []
+            flags += [f"`{own}`"] if own else []
+            rows.append((arm.name, ", ".join(arm.methods), ", ".join(map(str, arm.seeds)), ", ".join(flags)))
+        lines += as_table(rows)
+    return lines + (["", study.note] if study.note else [])
+
+
+def shown(flags: tuple[str, ...]) -> str:
+    """Return flags as one line, with DIR, FILE and WORK for what a call fills in."""
+    return " ".join(flags).format(**STANDS_FOR)
+
+
+def wrapped(flags: tuple[str, ...], width: int = 120) -> list[str]:
+    """Return flags in lines that break before a flag."""
+    lines = [""]
+    for word in shown(flags).split():
+        if word.startswith("--") and len(lines[-1]) > width - 40:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
+
+
+def origin(study: Study, records: Path) -> list[str]:
+    """Return a line each for the devices, versions and commits of all records; nothing without records."""
+    found = [record for column in columns(study, records).values() for record in column.records]
+    measured = [arm.name for arm in arms_of(study, records) if arm.measure and (records / f"{arm.name}.json").exists()]
+    found += [json.loads((records / f"{name}.json").read_text()) for name in measured]
+    lines = []
+    for title, key in (("Devices", "device"), ("Threads", "threads"), ("Commits", "commit")):
+        if values := sorted({str(record[key]) for record in found if record.get(key)}):
+            lines.append(f"- {title}: {', '.join(values)}")
+    if versions := sorted({record["versions"]["torch"] for record in found if "versions" in record}):
+        lines.append(f"- torch: {', '.join(versions)}")
+    return ["The records name:", "", *lines] if lines else []
+
+
+def main() -> None:
+    """Read the command line and call what it asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("name", help=f"a study, or all: {', '.join(names())}")
+    parser.add_argument("do", choices=("run", "pack", "page", "measure"), help="measure: one arm, in this process")
+    parser.add_argument("--data", type=Path, help="folder with the data sets that the study names")
+    parser.add_argument("--weights", type=Path, help="ResNet-18 trained on ImageNet, as a safetensors file")
+    parser.add_argument("--output", type=Path, help=f"the runs (default: {RUNS}/NAME)")
+    parser.add_argument("--records", type=Path, help=f"the packed records (default: {RECORDS}/NAME)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="ARM", help='arms, or patterns such as "whole*"')
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once (default: 1)")
+    parser.add_argument("--device", help="of train.py and of what is measured (default: auto)")
+    parser.add_argument("--small", action="store_true", help="measure in miniature, to try the command itself")
+    args, more = parser.parse_known_args()
+    if args.jobs < 1:
+        raise UserError(f"--jobs {args.jobs}: at least 1")
+    if more and args.do != "run":
+        raise UserError(f"{more[0]}: only run passes flags on to train.py")
+    if args.name == "all" and args.do != "page":
+        raise UserError(f"all: only page takes all studies at once; name one: {', '.join(names())}")
+    for name in names() if args.name == "all" else [args.name]:
+        study, records, output = study_of(name), args.records or RECORDS / name, args.output or RUNS / name
+        place = Place(output / "work", output, args.device or "auto", args.small, args.data, args.weights)
+        if args.do == "run":
+            flags = (*more, *(["--device", args.device] if args.device else []))
+            run(name, study, place, only=tuple(args.only), jobs=args.jobs, more=flags)
+        elif args.do == "measure":
+            measure(study, place, *args.only)
+        elif args.do == "pack":
+            pack(study, output, records)
+        else:
+            write_pages(name, study, records, RECORDS.parent)
+
+
+if __name__ == "__main__":
+    command_line(main)

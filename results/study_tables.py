@@ -1,0 +1,58 @@
+"""Tables that several studies show, as lines of Markdown made from the records of their arms."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import mean, stdev
+
+from results.columns import Column, read_column
+from results.entries import Entry, column_accuracies, make_entries
+from results.rows import row_label
+from results.table_text import SHOWN, as_table, shown, shown_change
+
+COLUMNS, CHANGES = ("ACC", "WST", "WST by seed", "EO"), ("ACC", "EO")
+HEADINGS = ("n", *(SHOWN[key] for key in COLUMNS), *(f"{key} to ERM" for key in CHANGES))
+NOTE = """
+Percent on the test split; mean ± sample standard deviation over n seeds. EO is the equalized odds difference, the larger gap. WST is the
+worst group accuracy: *of means*, of the groups averaged over seeds; *mean of*, of each seed. The differences to ERM have 95 % intervals for
+other seeds and other test images; with one seed, for other images alone."""
+
+
+def methods_table(*arms: str, digits: int = 1) -> Callable[[Path], list[str]]:
+    """Return a function that shows every method of these arms, with its difference to ERM."""
+
+    def table(records: Path) -> list[str]:
+        rows = [("arm", "method", *HEADINGS)]
+        for arm in arms:
+            entries = entries_of(read_column(records / arm))
+            for method in sorted(entries, key="erm".__ne__):
+                rows.append((arm, row_label(method, entries[method].said), *numbers(entries[method], digits)))
+        return as_table(rows if len(arms) > 1 else [row[1:] for row in rows])
+
+    return table
+
+
+def entries_of(column: Column) -> dict[str, Entry]:
+    """Return a column's table entries by method."""
+    entries = make_entries(column.methods, column, column_accuracies(column), {})
+    return {entry.row: entry for entry in entries}
+
+
+def numbers(entry: Entry, digits: int = 1) -> list[str]:
+    """Return an entry's cells under `HEADINGS`."""
+    changes = (shown_change(entry.change.get(key), digits) for key in CHANGES)
+    return [str(entry.n), *(shown(entry.ours[key], digits) for key in COLUMNS), *changes]
+
+
+def values(column: Column, method: str, metric: str) -> dict[int, float]:
+    """Return a metric of each seed in percent; `metric` is a key of the record's metrics, or "worst_group"."""
+    found = {seed: record["metrics"] for seed, record in column.runs(method).items()}
+    return {
+        seed: 100 * (min(m["group_accuracy"].values()) if metric == "worst_group" else m[metric])
+        for seed, m in found.items()
+    }
+
+
+def mean_and_spread(numbers: Iterable[float], digits: int = 2) -> str:
+    """Return the mean and the sample standard deviation of numbers as text."""
+    found = list(numbers)
+    return shown((mean(found), stdev(found) if len(found) > 1 else None), digits)
