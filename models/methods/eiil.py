@@ -4,7 +4,7 @@ Each training image gets a soft place in one of two environments, chosen so that
 as large as possible (equation 5); then group DRO over target and environment, as in the paper's experiment with
 Waterbirds. Defaults: 10,000 steps of Adam at 0.001, as there; group DRO's step size 0.01. Two protocols, by the option
 `protocol`:
-    aligned (default)   the reference is the seed's biased model, which costs nothing more and is the model to be mended
+    aligned (default)   the reference is the seed's biased model, which takes no other training and is the model to be mended
     published           the reference is trained for one epoch, as in the paper's experiments, with ERM's other settings
 How the paper chooses the epoch is not stated; it is chosen as for every method (`--select-by`).
 """
