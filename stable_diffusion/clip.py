@@ -10,7 +10,7 @@ import torch
 
 from datasets.reading import read_image
 from prompts import Prompts
-from stable_diffusion.source import HUB_ID, refuse_full_disk
+from stable_diffusion.loading.source import HUB_ID, refuse_full_disk
 from utils.errors import UserError
 from utils.machine import why_not_fetched
 

@@ -30,7 +30,6 @@ from datasets.faithful import CONTENT, FILE, SCORE, SCORER, read_scores, short_d
 from datasets.pairs import cell_values, cells_of, plain_name, same_pair
 from datasets.synthetic import image_files
 from prompts import find_prompt_file, read_prompts
-from stable_diffusion.choices import DEFAULT_CLIP, TEMPLATE
 from utils.arguments import choose_device, positive_float, positive_int, seed_number
 from utils.errors import UserError, command_line
 from utils.files import write_whole
@@ -38,6 +37,7 @@ from utils.progress import progress
 
 CHUNK = 1000  # images between two writes of the file: what a kill costs
 CHANCE = 0.01
+DEFAULT_CLIP, TEMPLATE = "openai/clip-vit-large-patch14", "a photo, {}"
 SHEET = "faithfulness_worst.png"
 Scorer = tuple[tuple[str, ...], Callable[[list[Path]], np.ndarray], str]  # attributes, probabilities, name
 
@@ -217,7 +217,7 @@ def differences(shares: pd.DataFrame) -> list[str]:
 
 def draw_worst(folder: Path, table: pd.DataFrame, name: str) -> None:
     """A sheet of the images that most clearly don't show what their cell asks for; none where all do."""
-    from stable_diffusion.contact_sheet import sheet_of
+    from stable_diffusion.drawing.contact_sheet import sheet_of
 
     worst = table[table[SCORE] < 0.5].sort_values(SCORE, kind="stable")
     if worst.empty:

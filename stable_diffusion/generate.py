@@ -16,22 +16,21 @@ import torch
 from datasets.pairs import same_pair
 from prompts import Prompts, find_prompt_file, prompts_of_type, read_prompts
 from prompts.check import check_prompts
-from stable_diffusion.choices import (
-    CPU_BATCH,
-    DEFAULT_MODEL,
+from stable_diffusion.drawing.contact_sheet import write_contact_sheets
+from stable_diffusion.drawing.flat import remove_flat
+from stable_diffusion.drawing.guidance import ALWAYS
+from stable_diffusion.loading.family import (
     FAST_SAMPLER,
-    OFFLOADS,
     PAPER_GUIDANCE,
     PAPER_SAMPLER,
     PAPER_SIZE,
-    PREDICTIONS,
     SCHEDULERS,
+    looks_distilled,
 )
-from stable_diffusion.contact_sheet import write_contact_sheets
-from stable_diffusion.family import looks_distilled
-from stable_diffusion.flat import remove_flat
-from stable_diffusion.guidance import ALWAYS
+from stable_diffusion.loading.folder import not_here
+from stable_diffusion.loading.source import DEFAULT_MODEL, Unreachable
 from stable_diffusion.manifest import (
+    CPU_BATCH,
     Job,
     Manifest,
     check_manifest,
@@ -43,15 +42,16 @@ from stable_diffusion.manifest import (
     notes_all,
     plan,
 )
-from stable_diffusion.settings import describe, kind_of, noted_by_model, noted_kind, renamed, settings_of
-from stable_diffusion.source import Unreachable
-from stable_diffusion.weights import not_here
+from stable_diffusion.recipe import describe, kind_of, noted_by_model, noted_kind, renamed, settings_of
 from utils.arguments import PRECISIONS, choose_device, non_negative_float, positive_int, seed_number, share
 from utils.cost import GENERATION, Row, check_flags, report
 from utils.errors import UserError, command_line
 from utils.files import locked
 from utils.machine import check_compile
 from utils.processes import Place, place
+
+PREDICTIONS = ("epsilon", "v_prediction")  # what a UNet can tell: the noise, or the velocity
+OFFLOADS = ("none", "model", "sequential")  # what waits in main memory: nothing, idle parts, every idle layer
 
 
 def main() -> None:
@@ -84,7 +84,7 @@ def main() -> None:
         if not args.no_estimate:
             report([cost(args, settings, jobs, folder, device=device)], args.cost_rows)
         elif not complete and "weights" in noted_settings(folder) and not not_here(args.model):
-            from stable_diffusion.loading import load
+            from stable_diffusion.loading.load import load
 
             load(args, settings, folder, device)
         return
@@ -112,8 +112,8 @@ def generate(
 ) -> dict:
     """Make the images that are missing; returns the settings with what the model itself added to them."""
     # diffusers takes seconds to load: not before it is needed
-    from stable_diffusion.loading import free_batch_size, load
-    from stable_diffusion.produce import produce
+    from stable_diffusion.drawing.produce import produce
+    from stable_diffusion.loading.load import free_batch_size, load
 
     pipeline, settings, sampling = load(args, settings, folder, device)
     done = existing(jobs, folder) if process.count == 1 else []
@@ -133,8 +133,8 @@ def cost(args: argparse.Namespace, settings: dict, jobs: list[Job], folder: Path
         return Row(GENERATION, str(folder))
     if reason := not_here(args.model):
         return Row(GENERATION, str(folder), len(left), None, note=f"{GENERATION}: not measured: {reason}")
-    from stable_diffusion.cost import generation_row
-    from stable_diffusion.loading import free_batch_size, load
+    from stable_diffusion.drawing.cost import generation_row
+    from stable_diffusion.loading.load import free_batch_size, load
 
     pipeline, settings, sampling = load(args, settings, folder, device)
     if not left:

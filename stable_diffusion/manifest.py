@@ -12,6 +12,7 @@ from utils.seeds import derived_seed
 
 NAME = "manifest.jsonl"
 OTHER = "choose another --outdir (runner.sh: --synthetic-data-root)"
+CPU_BATCH = 15  # images at once without a GPU: the paper's
 PART = re.compile(r"manifest\.part-(\d+)-of-(\d+)\.jsonl")
 
 

@@ -31,7 +31,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from datasets.custom import read_lines
 from datasets.reading import read_image
 from prompts import TOKENIZER
-from stable_diffusion.pipeline import BETAS, DDIM_ONLY, SPACING
+from stable_diffusion.loading.scheduler import BETAS, DDIM_ONLY, SPACING
 from utils.arguments import choose_device
 from utils.errors import UserError, command_line
 from utils.progress import progress

@@ -31,8 +31,9 @@ from models.experiment import Experiment
 from models.options import parse_method
 from models.settings import Settings
 from results import run_table
-from stable_diffusion import cost, generate
-from stable_diffusion.weights import not_here
+from stable_diffusion import generate
+from stable_diffusion.drawing import cost
+from stable_diffusion.loading.folder import not_here
 from utils.cost import GENERATION, Row, add_rows, cost_table, duration, read_rows, size, unique
 from utils.settings import parse
 

@@ -13,11 +13,10 @@ from test_generate import TINY, images
 from tiny_pipelines import FAMILIES, save
 
 from stable_diffusion import generate
-from stable_diffusion.choices import PAPER_PIPELINE
-from stable_diffusion.family import call_options, check_class, defaults, text_to_image_classes
-from stable_diffusion.pipeline import _place, load_pipeline
-from stable_diffusion.render import check_lengths, render
-from stable_diffusion.settings import kind_of
+from stable_diffusion.drawing.render import check_lengths, render
+from stable_diffusion.loading.family import PAPER_PIPELINE, call_options, check_class, defaults, text_to_image_classes
+from stable_diffusion.loading.pipeline import _place, load_pipeline
+from stable_diffusion.recipe import kind_of
 from utils.errors import UserError
 
 CPU = torch.device("cpu")

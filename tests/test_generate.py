@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 
 from prompts import find_prompt_file
 from stable_diffusion import generate
-from stable_diffusion.flat import remove_flat
+from stable_diffusion.drawing.flat import remove_flat
+from stable_diffusion.drawing.render import check_lengths, render
+from stable_diffusion.loading.pipeline import load_pipeline
 from stable_diffusion.manifest import Job, Manifest, check_running, lock_of, plan
-from stable_diffusion.pipeline import load_pipeline
-from stable_diffusion.render import check_lengths, render
 from utils.errors import UserError
 from utils.files import locked
 from utils.processes import Place

@@ -12,12 +12,13 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from tiny_pipelines import save
 
 from stable_diffusion import generate
-from stable_diffusion.family import call_options, defaults
+from stable_diffusion.drawing.produce import Sampling, halving, render_batch
+from stable_diffusion.drawing.render import check_lengths, guard_decoder, render
+from stable_diffusion.loading.family import call_options, defaults
+from stable_diffusion.loading.pipeline import check_precision, load_pipeline
+from stable_diffusion.loading.scheduler import other_scheduler
 from stable_diffusion.manifest import Job
-from stable_diffusion.pipeline import check_precision, load_pipeline, other_scheduler
-from stable_diffusion.produce import Sampling, halving, render_batch
-from stable_diffusion.render import check_lengths, guard_decoder, render
-from stable_diffusion.settings import kind_of, learn
+from stable_diffusion.recipe import kind_of, learn
 from utils.errors import UserError
 
 CPU = torch.device("cpu")

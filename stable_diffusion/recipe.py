@@ -7,13 +7,19 @@ from pathlib import Path
 
 import torch
 
-from stable_diffusion.choices import FAST_SAMPLER, PAPER_PIPELINE, PAPER_SAMPLER
-from stable_diffusion.family import Defaults, defaults, is_distilled
-from stable_diffusion.folder import check_folder
-from stable_diffusion.guidance import ALWAYS, check_guidance_until
+from stable_diffusion.drawing.guidance import ALWAYS, check_guidance_until
+from stable_diffusion.loading.family import (
+    FAST_SAMPLER,
+    PAPER_PIPELINE,
+    PAPER_SAMPLER,
+    Defaults,
+    defaults,
+    is_distilled,
+)
+from stable_diffusion.loading.folder import check_folder
+from stable_diffusion.loading.single_file import check_single_file
+from stable_diffusion.loading.source import find_source
 from stable_diffusion.manifest import noted_settings, same_model
-from stable_diffusion.single_file import check_single_file
-from stable_diffusion.source import find_source
 from utils.errors import UserError
 
 OWN = "own"  # the scheduler that a model comes with
@@ -108,7 +114,8 @@ def learn(settings: dict, pipeline, size: int | None) -> dict:
     Of Stable Diffusion 1.x and 2.x the usual schedule is not recorded, of others the whole of it is. Raises `UserError`
     where neither flag nor model says the size.
     """
-    from stable_diffusion.pipeline import native_size, own_schedule, whole_schedule
+    from stable_diffusion.loading.pipeline import native_size
+    from stable_diffusion.loading.scheduler import own_schedule, whole_schedule
 
     config, name = pipeline.scheduler.config, type(pipeline).__name__
     known = {key: value for key, value in settings.items() if key not in ("schedule", "pipeline")}
@@ -151,7 +158,7 @@ def describe(settings: dict) -> str:
 
 def check_size(size: int, pipeline) -> None:
     """Raise `UserError` for a size that the model can't draw; print a note for one that it was not trained for."""
-    from stable_diffusion.pipeline import native_size
+    from stable_diffusion.loading.pipeline import native_size
 
     unit = 2 * getattr(pipeline, "vae_scale_factor", 1)
     if size % unit:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
+from stable_diffusion.drawing.produce import Sampling, render_batch
+from stable_diffusion.drawing.render import reduce
 from stable_diffusion.manifest import Job
-from stable_diffusion.produce import Sampling, render_batch
-from stable_diffusion.render import reduce
 from utils.cost import GENERATION, Row, peak_memory
 from utils.errors import UserError
 

@@ -1,6 +1,6 @@
 """Load a text-to-image pipeline: Stable Diffusion 1.x and 2.x as the paper has it, any other as diffusers does."""
 
-import json
+import hashlib
 import logging
 import re
 from collections.abc import Iterator
@@ -13,23 +13,26 @@ from diffusers import AutoPipelineForText2Image, DDIMScheduler, DiffusionPipelin
 from transformers import CLIPTokenizer
 
 from prompts import TOKENIZER
-from stable_diffusion.choices import PAPER_PIPELINE, SCHEDULERS
-from stable_diffusion.compiling import compile_denoiser
-from stable_diffusion.content import content_of
-from stable_diffusion.folder import check_folder, left_out
-from stable_diffusion.fusing import fuse_projections
-from stable_diffusion.prediction import decide_prediction, similarity_to_noise
-from stable_diffusion.render import denoiser_name, guard_decoder
-from stable_diffusion.single_file import CONFIGS, check_single_file, reading_checkpoints
-from stable_diffusion.source import Source, find_source, refuse_full_disk
+from stable_diffusion.drawing.denoiser import compile_denoiser, denoiser_name, fuse_projections
+from stable_diffusion.drawing.render import guard_decoder
+from stable_diffusion.loading.family import PAPER_PIPELINE
+from stable_diffusion.loading.folder import check_folder, left_out
+from stable_diffusion.loading.scheduler import (
+    BETAS,
+    DDIM_ONLY,
+    SPACING,
+    decide_prediction,
+    other_scheduler,
+    paper_scheduler,
+    similarity_to_noise,
+)
+from stable_diffusion.loading.single_file import CONFIGS, check_single_file, reading_checkpoints
+from stable_diffusion.loading.source import Source, find_source, refuse_full_disk
 from utils.arguments import PRECISIONS
 from utils.errors import UserError
 from utils.machine import one_line
 
-# DDIM as in latent diffusion, on which the paper's images were made (timesteps 981 ... 1 in 50 steps)
-BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
-SPACING = {"timestep_spacing": "leading", "steps_offset": 1}
-DDIM_ONLY = {"set_alpha_to_one": False, "clip_sample": False}
+VALUES = 64  # of each parameter, by which weights are known: training moves them all
 PADDING = {"sd1": "<|endoftext|>", "sd2": "!"}  # how each was trained: 2.x fills a prompt up with token 0
 
 
@@ -70,7 +73,7 @@ def load_pipeline(
     if type(pipeline).__name__ == PAPER_PIPELINE:
         said = None if source.single_file else pipeline.scheduler.config.get("prediction_type", "epsilon")
         prediction = prediction or decide_prediction(model, said, similarity_to_noise(pipeline, device))
-        pipeline.scheduler = _paper_scheduler(scheduler, pipeline.scheduler.config, prediction)
+        pipeline.scheduler = paper_scheduler(scheduler, pipeline.scheduler.config, prediction)
     elif scheduler:
         pipeline.scheduler = other_scheduler(model, scheduler, pipeline.scheduler)
     guard_decoder(pipeline)
@@ -97,47 +100,6 @@ def _place(pipeline, device: torch.device, offload: str, *, vae_slicing: bool, v
         pipeline.unet.to(memory_format=torch.channels_last)
         if vae is not None:
             vae.to(memory_format=torch.channels_last)
-
-
-def _paper_scheduler(scheduler: str, config: dict, prediction: str):
-    cls = getattr(diffusers, SCHEDULERS[scheduler])
-    specific = DDIM_ONLY if cls is DDIMScheduler else {}
-    usual = {**BETAS, **SPACING, **specific}
-    return cls(**{**usual, **own_schedule(config)}, prediction_type=prediction)
-
-
-def other_scheduler(model: str, scheduler: str, own):
-    """The scheduler of that name with the settings of a pipeline's own. Raises `UserError` where it can't replace it."""
-    cls, was = getattr(diffusers, SCHEDULERS[scheduler]), type(own).__name__
-    flows = own.config.get("use_flow_sigmas") or own.config.get("prediction_type") == "flow_prediction"
-    if cls not in own.compatibles or (flows and "use_flow_sigmas" not in cls().config):
-        raise UserError(
-            f"--scheduler {scheduler}: can't replace the {was} that {model} was made for; leave the flag out"
-        )
-    # what a model's own scheduler doesn't know it doesn't do; DDIM would clip what it expects of the image to -1 ... 1
-    unclipped = {"clip_sample": False} if cls is DDIMScheduler and "clip_sample" not in own.config else {}
-    return cls.from_config(own.config, **unclipped)
-
-
-def own_schedule(config: dict) -> dict:
-    """Where a scheduler's configuration departs from Stable Diffusion's, as options of diffusers' schedulers.
-
-    A schedule that ends in pure noise must begin there, hence trailing (Lin et al., 2023,
-    https://arxiv.org/abs/2305.08891). Any other schedule gets the paper's spacing.
-    """
-    own = {key: config[key] for key, usual in BETAS.items() if config.get(key, usual) != usual}
-    if config.get("trained_betas") is not None:
-        own["trained_betas"] = [float(beta) for beta in config["trained_betas"]]
-    if config.get("rescale_betas_zero_snr"):
-        own["rescale_betas_zero_snr"] = True
-    if config.get("timestep_spacing") == "trailing" or config.get("rescale_betas_zero_snr"):
-        own["timestep_spacing"] = "trailing"
-    return own
-
-
-def whole_schedule(scheduler) -> dict:
-    """All settings of a scheduler, as JSON has them."""
-    return {key: value for key, value in json.loads(scheduler.to_json_string()).items() if not key.startswith("_")}
 
 
 def native_size(pipeline: DiffusionPipeline) -> int | None:
@@ -241,3 +203,20 @@ def _check_tokenizer(model: str, name: str, tokenizer, text_encoder) -> None:
 
 def _is_network(part: object) -> bool:
     return isinstance(part, torch.nn.Module)
+
+
+def content_of(pipeline: DiffusionPipeline) -> str:
+    """Return twelve hex digits that tell these weights from others, by the sizes and some values of all parameters.
+
+    They are the same for the same weights in the same precision, wherever these lie and however their tensors are named
+    and ordered. Call this before layers are fused, compiled or moved.
+    """
+    found = []
+    for tensor in (
+        p.detach().flatten()
+        for part in pipeline.components.values()
+        for p in (part.parameters() if _is_network(part) else ())
+    ):
+        some = tensor[:: max(1, len(tensor) // VALUES)].float().cpu()
+        found.append(hashlib.sha256(str(len(tensor)).encode() + some.numpy().tobytes()).hexdigest())
+    return hashlib.sha256("".join(sorted(found)).encode()).hexdigest()[:12]

@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from models.weights import why_unreadable
-from stable_diffusion.folder import check_unet
-from stable_diffusion.source import check_whole
+from stable_diffusion.loading.folder import check_unet
+from stable_diffusion.loading.source import check_whole
 from utils.errors import UserError
 
-CONFIGS = Path(__file__).parent / "configs"  # of Stable Diffusion 1.x and 2.x: a file doesn't hold its own
+CONFIGS = Path(__file__).parents[1] / "configs"  # of Stable Diffusion 1.x and 2.x: a file doesn't hold its own
 TEXT_ENCODERS = {  # a tensor by which each is known
     "sd1": "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight",
     "sd2": "cond_stage_model.model.token_embedding.weight",

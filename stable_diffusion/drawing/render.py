@@ -8,12 +8,12 @@ import torch
 from diffusers.models.autoencoders.vae import DecoderOutput
 from PIL import Image
 
-from stable_diffusion.family import call_options
-from stable_diffusion.guidance import ALWAYS, guidance_options
+from stable_diffusion.drawing.denoiser import DENOISERS, denoiser_name
+from stable_diffusion.drawing.guidance import ALWAYS, guidance_options
+from stable_diffusion.loading.family import call_options
 from utils.arguments import PRECISIONS
 from utils.errors import UserError
 
-DENOISERS = {"unet": "UNet", "transformer": "transformer"}
 # tokens that these read, whatever their tokenizer says: numbers in diffusers' code
 READ = {"IFPipeline": 77, "HunyuanDiTPipeline": 256, "HunyuanDiTPAGPipeline": 256, "Kandinsky3Pipeline": 128}
 ONE_BY_ONE = ("GlmImagePipeline",)  # its language model samples a whole batch from the first image's seed
@@ -141,11 +141,6 @@ def _broken(images: torch.Tensor) -> torch.Tensor:
     """Which of decoded images (n, channels, ...) in -1 to 1 are not finite or, in 8 bits, of one colour: bool (n,)."""
     colours = ((images.float() / 2 + 0.5).clamp(0, 1) * 255).round().flatten(2)
     return (colours == colours[:, :, :1]).flatten(1).all(dim=1) | ~torch.isfinite(images).flatten(1).all(dim=1)
-
-
-def denoiser_name(pipeline) -> str:
-    """What draws: the pipeline's attribute of that name."""
-    return next((name for name in DENOISERS if hasattr(pipeline, name)), "unet")
 
 
 def _precision(module: torch.nn.Module) -> str:

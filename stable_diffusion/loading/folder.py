@@ -3,9 +3,8 @@
 import importlib
 import re
 
-from stable_diffusion.choices import PAPER_PIPELINE
-from stable_diffusion.family import check_class, needed_parts
-from stable_diffusion.source import Source, check_whole, read_json
+from stable_diffusion.loading.family import PAPER_PIPELINE, check_class, needed_parts
+from stable_diffusion.loading.source import Source, Unreachable, check_whole, find_source, read_json
 from utils.errors import UserError
 
 WEIGHTS = re.compile(
@@ -191,3 +190,28 @@ def _weights(source: Source, part: str) -> dict[str | None, list[str]]:
                 f"{min(missing)} the first; fetch it again"
             )
     return found
+
+
+def not_here(model: str) -> str:
+    """Return why a model can't be loaded without fetching it, and how much that would be; "" if its weights are here."""
+    try:
+        source = find_source(model)
+    except Unreachable as error:
+        return str(error)
+    lacking = [name for name in weight_files(source) if not (source.path / name).exists()] if source.hub else []
+    if not lacking:
+        return ""
+    count = _download_size(source, lacking)
+    return f"{model} is yet to be fetched{f', {count / 1e9:.1f} GB' if count else ''}"
+
+
+def _download_size(source: Source, names: list[str]) -> int | None:
+    """Return the bytes of some files of a model of the hub; None if it doesn't say."""
+    from huggingface_hub import HfApi
+
+    try:
+        files = HfApi().model_info(source.name, files_metadata=True).siblings
+        sizes = {file.rfilename: file.size for file in files}
+        return sum(sizes[name] for name in names)
+    except Exception:  # the hub's client, the network, a size that it doesn't know: an estimate goes without
+        return None
