@@ -1,85 +1,124 @@
-"""What decides how an image looks, as the manifest keeps it: flags, a model's own defaults, what a loaded model adds."""
+"""Put together how images are drawn, from what the flags ask for and the defaults of the kind of model."""
 
-import argparse
 import hashlib
 import json
-from pathlib import Path
+from dataclasses import MISSING, dataclass, fields, replace
 
 import torch
 
-from stable_diffusion.drawing.guidance import ALWAYS, check_guidance_until
-from stable_diffusion.loading.family import (
-    FAST_SAMPLER,
-    PAPER_PIPELINE,
-    PAPER_SAMPLER,
-    Defaults,
-    defaults,
-    is_distilled,
-)
-from stable_diffusion.loading.folder import check_folder
-from stable_diffusion.loading.single_file import check_single_file
-from stable_diffusion.loading.source import find_source
-from stable_diffusion.manifest import noted_settings, same_model
+from stable_diffusion.drawing.sampling import ALWAYS, Sampling, check_guidance_until
+from stable_diffusion.loading.family import FAST_SAMPLER, PAPER_PIPELINE, PAPER_SAMPLER, Defaults, defaults
+from stable_diffusion.loading.kind import Kind
+from stable_diffusion.manifest import renamed, same_model
+from stable_diffusion.settings import GenerationSettings
 from utils.errors import UserError
 
 OWN = "own"  # the scheduler that a model comes with
 TRAINED_STEPS = 1000
-LEARNED = ("prediction", "schedule", "weights")  # known once a model is loaded
+LEARNED = ("size", "prediction", "schedule", "weights")  # known once a model is loaded, unless the flags say them
 
 
-def kind_of(model: str) -> dict:
-    """`pipeline`, the class of diffusers, and `distilled`, where that is so; empty for Stable Diffusion 1.x and 2.x.
+@dataclass(frozen=True)
+class Recipe:
+    """How the images of a set are drawn; the manifest keeps it, and only the same recipe continues the set.
 
-    Raises `UserError` for a model that isn't supported, `Unreachable` where that can't be found out.
+    `prompts` and `weights` are digests. `size` and `save_size` are pixels a side; `guidance_until` is a fraction of the
+    steps. None in a field of `LEARNED`: only the loaded model knows it, or it is as usual.
     """
-    source = find_source(model)
-    if source.single_file:
-        check_single_file(model, source.path)
-        return {}
-    name, _ = check_folder(source)
-    kind = {} if name == PAPER_PIPELINE else {"pipeline": name}
-    return kind | ({"distilled": True} if is_distilled(name, source) else {})
+
+    model: str
+    prompts: str
+    scheduler: str
+    steps: int
+    guidance_scale: float | None
+    size: int | None
+    save_size: int
+    seed: int
+    precision: str
+    # later ones are noted only if they are not the default, so that the manifests of older sets still match
+    distilled: bool = False
+    prediction: str | None = None
+    vae_slicing: bool = False
+    vae_tiling: bool = False
+    guidance_until: float = ALWAYS
+    fuse_projections: bool = False
+    pipeline: str = PAPER_PIPELINE
+    schedule: dict | None = None
+    weights: str | None = None
+
+    @property
+    def sampling(self) -> Sampling:
+        """The part of the recipe that each call of the pipeline takes."""
+        return Sampling(self.steps, self.guidance_scale, self.size, self.save_size, self.guidance_until)
+
+    def noted(self) -> dict:
+        """Return the settings as the manifest keeps them."""
+        optional = {field.name: field.default for field in fields(self) if field.default is not MISSING}
+        return {key: value for key, value in vars(self).items() if key not in optional or value != optional[key]}
+
+    def continuing(self, noted: dict) -> "Recipe":
+        """Return this recipe with what the settings of a begun set know of its model, so that it need not be loaded.
+
+        `weights` are left out for a model of another name: only loading it tells whether it is the same.
+        """
+        known = [key for key in LEARNED if key in noted and not (key == "weights" and renamed(noted, self.model))]
+        return replace(self, **{key: noted[key] for key in known if getattr(self, key) is None}).as_begun(noted)
+
+    def as_begun(self, noted: dict) -> "Recipe":
+        """Return this recipe with a begun set's name of the same generator, and without `weights` if it noted none."""
+        if not noted:
+            return self
+        weights = self.weights if "weights" in noted else None
+        same = weights == noted["weights"] if weights else same_model(str(noted.get("model")), self.model)
+        return replace(self, weights=weights, model=noted.get("model", self.model) if same else self.model)
+
+    def describe(self) -> str:
+        """Say in words what a model may bring itself."""
+        scheduler = f"the scheduler of its {self.pipeline}" if self.scheduler == OWN else self.scheduler
+        size = f"{self.size} pixels" if self.size else "its own size"
+        guidance = f"guidance {self.guidance_scale}"
+        if self.guidance_until != ALWAYS:
+            guidance += f" in the first {100 * self.guidance_until:g} % of them"
+        return f"{scheduler}, {self.steps} steps, {guidance}, {size}"
 
 
-def noted_kind(folder: Path) -> dict:
-    """`kind_of` the model that a set was made with, without looking at the model."""
-    noted = noted_settings(folder)
-    return {key: noted[key] for key in ("pipeline", "distilled") if key in noted}
+def recipe_of(settings: GenerationSettings, texts: dict[str, list[str]], kind: Kind, device: torch.device) -> Recipe:
+    """Return the recipe that the flags ask for; its size is None if only the loaded model knows it.
 
-
-def settings_of(args: argparse.Namespace, texts: dict[str, list[str]], device: torch.device, kind: dict) -> dict:
-    """The settings that the flags ask for; the size is None where only the loaded model knows it.
-
-    `kind` is that of `kind_of`. Raises `UserError` for flags that the model can't be asked for.
+    `texts` are the prompts of each group. Raises `UserError` for flags that this kind of model doesn't know.
     """
-    own = defaults(kind.get("pipeline", PAPER_PIPELINE), distilled="distilled" in kind)
-    scheduler, steps = sampler(args.scheduler, args.steps, args.fast, own)
-    if kind and args.prediction:
-        raise UserError(f"--prediction {args.prediction}: only of Stable Diffusion 1.x and 2.x; leave it out")
-    if args.guidance_scale is not None and own.guidance_scale is None:
-        raise UserError(f"--guidance-scale {args.guidance_scale:g}: a {kind['pipeline']} takes none; leave it out")
-    guidance_scale = own.guidance_scale if args.guidance_scale is None else args.guidance_scale
-    check_guidance_until(args.guidance_until, kind.get("pipeline", PAPER_PIPELINE), guidance_scale)
-    settings = {
-        "model": args.model,
-        "prompts": hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:12],
-        "scheduler": scheduler,
-        "steps": steps,
-        "guidance_scale": guidance_scale,
-        "size": args.size or own.size,
-        "save_size": args.save_size,
-        "seed": args.seed,
-        "precision": args.precision or ("fp32" if device.type == "cpu" else own.precision),
-    }
-    # later ones are left out where they are as they always were, so that the manifests of older sets still match
-    asked = {"prediction": args.prediction, "vae_slicing": args.vae_slicing, "vae_tiling": args.vae_tiling}
-    asked |= {"guidance_until": args.guidance_until if args.guidance_until != ALWAYS else None}
-    asked |= {"fuse_projections": args.fuse_projections}
-    return settings | kind | {key: value for key, value in asked.items() if value}
+    own = defaults(kind.pipeline, distilled=kind.distilled)
+    scheduler, steps = sampler(settings.scheduler, settings.steps, settings.fast, own)
+    if kind.pipeline != PAPER_PIPELINE and settings.prediction:
+        raise UserError(f"--prediction {settings.prediction}: only of Stable Diffusion 1.x and 2.x; leave it out")
+    if settings.guidance_scale is not None and own.guidance_scale is None:
+        raise UserError(f"--guidance-scale {settings.guidance_scale:g}: a {kind.pipeline} takes none; leave it out")
+    guidance_scale = own.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
+    check_guidance_until(settings.guidance_until, kind.pipeline, guidance_scale)
+    same = (
+        "model",
+        "save_size",
+        "seed",
+        "prediction",
+        "vae_slicing",
+        "vae_tiling",
+        "guidance_until",
+        "fuse_projections",
+    )
+    return Recipe(
+        prompts=hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:12],
+        scheduler=scheduler,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        size=settings.size or own.size,
+        precision=settings.precision or ("fp32" if device.type == "cpu" else own.precision),
+        **vars(kind),
+        **{name: getattr(settings, name) for name in same},
+    )
 
 
 def sampler(scheduler: str | None, steps: int | None, fast: bool, own: Defaults) -> tuple[str, int]:
-    """The scheduler and its steps: those given, else the model's own (the paper's) or, with `fast`, a modern solver's.
+    """Return scheduler and steps: those given, else the model's own (the paper's) or, with `fast`, a modern solver's.
 
     Raises `UserError` for more steps than a model is trained with.
     """
@@ -87,82 +126,3 @@ def sampler(scheduler: str | None, steps: int | None, fast: bool, own: Defaults)
     if steps and steps > TRAINED_STEPS:
         raise UserError(f"--steps {steps}: the model knows {TRAINED_STEPS} steps; the paper takes {PAPER_SAMPLER[1]}")
     return scheduler or default_scheduler, steps or default_steps
-
-
-def noted_by_model(settings: dict, folder: Path) -> dict:
-    """The settings with what `learn` added when the set was begun, so a finished set is known without loading the model.
-
-    `weights` are left out for a model of another name: only loading it tells whether it is the same.
-    """
-    noted = noted_settings(folder)
-    size = {"size": noted["size"]} if settings["size"] is None and "size" in noted else {}
-    known = LEARNED[:-1] if renamed(settings["model"], folder) else LEARNED
-    return as_begun(
-        settings | size | {key: noted[key] for key in known if key in noted and key not in settings}, folder
-    )
-
-
-def renamed(model: str, folder: Path) -> bool:
-    """Whether a set notes the weights of its generator, and that under another name."""
-    noted = noted_settings(folder)
-    return "weights" in noted and not same_model(str(noted.get("model")), model)
-
-
-def learn(settings: dict, pipeline, size: int | None) -> dict:
-    """The settings with what only the loaded model knows; `size` is the one that is asked for, None for the model's own.
-
-    Of Stable Diffusion 1.x and 2.x the usual schedule is not recorded, of others the whole of it is. Raises `UserError`
-    where neither flag nor model says the size.
-    """
-    from stable_diffusion.loading.pipeline import native_size
-    from stable_diffusion.loading.scheduler import own_schedule, whole_schedule
-
-    config, name = pipeline.scheduler.config, type(pipeline).__name__
-    known = {key: value for key, value in settings.items() if key not in ("schedule", "pipeline")}
-    if name == PAPER_PIPELINE:
-        found = {"schedule": own_schedule(config)}
-        if Path(settings["model"]).expanduser().is_file() and config["prediction_type"] != "epsilon":
-            found["prediction"] = config["prediction_type"]
-    else:
-        known["size"] = size or defaults(name).size or native_size(pipeline)
-        found = {"pipeline": name, "schedule": whole_schedule(pipeline.scheduler)}
-    if known["size"] is None:
-        raise UserError(f"--model {settings['model']}: it doesn't say at what size it draws; give --size")
-    return known | {key: value for key, value in found.items() if value} | {"weights": pipeline.content}
-
-
-def as_begun(settings: dict, folder: Path) -> dict:
-    """The settings as the set was begun: with its name of the same generator, without `weights` if it noted none."""
-    noted = noted_settings(folder)
-    if not noted:
-        return settings
-    if "weights" not in noted:
-        settings = {key: value for key, value in settings.items() if key != "weights"}
-    if "weights" in settings:
-        same = settings["weights"] == noted["weights"]
-    else:
-        same = same_model(str(noted.get("model")), settings["model"])
-    return settings | ({"model": noted["model"]} if same else {})
-
-
-def describe(settings: dict) -> str:
-    """The settings that a model may bring itself, in words."""
-    own = f"the scheduler of its {settings.get('pipeline')}"
-    scheduler = own if settings["scheduler"] == OWN else settings["scheduler"]
-    size = f"{settings['size']} pixels" if settings["size"] else "its own size"
-    guidance = f"guidance {settings['guidance_scale']}"
-    if "guidance_until" in settings:
-        guidance += f" in the first {100 * settings['guidance_until']:g} % of them"
-    return f"{scheduler}, {settings['steps']} steps, {guidance}, {size}"
-
-
-def check_size(size: int, pipeline) -> None:
-    """Raise `UserError` for a size that the model can't draw; print a note for one that it was not trained for."""
-    from stable_diffusion.loading.pipeline import native_size
-
-    unit = 2 * getattr(pipeline, "vae_scale_factor", 1)
-    if size % unit:
-        raise UserError(f"--size {size}: must be a multiple of {unit} for this model")
-    native = native_size(pipeline)
-    if native and native != size:
-        print(f"note: the model was trained to draw {native} pixels, --size is {size}", flush=True)

@@ -25,6 +25,7 @@ from transformers.utils import logging
 from stable_diffusion import generate
 from stable_diffusion.drawing.render import _say_once, check_lengths, guard_decoder, render
 from stable_diffusion.loading import single_file as single_files
+from stable_diffusion.loading.kind import kind_of
 from stable_diffusion.loading.pipeline import (
     BETAS,
     PADDING,
@@ -32,7 +33,6 @@ from stable_diffusion.loading.pipeline import (
     own_schedule,
 )
 from stable_diffusion.loading.scheduler import NOISE, OTHER, decide_prediction, similarity_to_noise
-from stable_diffusion.recipe import kind_of
 from utils.errors import UserError
 
 CPU = torch.device("cpu")

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from stable_diffusion.drawing import produce as produced
-from stable_diffusion.drawing.produce import Sampling, halving, largest_batch, produce
+from stable_diffusion.drawing.produce import halving, largest_batch, produce
+from stable_diffusion.drawing.sampling import Sampling
 from stable_diffusion.loading.family import PAPER
-from stable_diffusion.manifest import Job, Manifest, noted_batch_size
+from stable_diffusion.manifest import Manifest, noted_batch_size
+from stable_diffusion.plan import Job
 from stable_diffusion.recipe import sampler
 from utils.errors import UserError
 

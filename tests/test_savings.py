@@ -12,8 +12,8 @@ from tiny_pipelines import FAMILIES, save
 
 from stable_diffusion import generate
 from stable_diffusion.drawing.denoiser import compile_denoiser, denoiser_name, fuse_projections
-from stable_diffusion.drawing.guidance import DOUBLED, check_guidance_until, guidance_options, guided_steps
 from stable_diffusion.drawing.render import render
+from stable_diffusion.drawing.sampling import DOUBLED, check_guidance_until, guidance_options, guided_steps
 from stable_diffusion.loading.family import call_options
 from stable_diffusion.loading.pipeline import load_pipeline
 from utils.errors import UserError

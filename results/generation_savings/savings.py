@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from stable_diffusion.drawing.guidance import ALWAYS
+from stable_diffusion.drawing.sampling import ALWAYS
 from stable_diffusion.loading.family import FAST_SAMPLER, PAPER_SAMPLER
 
 PLAIN = "plain"

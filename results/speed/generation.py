@@ -10,9 +10,11 @@ from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from results.speed.turns import Row, by_turns
-from stable_diffusion.drawing.produce import Sampling, produce
+from stable_diffusion.drawing.produce import produce
+from stable_diffusion.drawing.sampling import Sampling
 from stable_diffusion.loading.scheduler import BETAS, DDIM_ONLY, SPACING
-from stable_diffusion.manifest import Job, Manifest
+from stable_diffusion.manifest import Manifest
+from stable_diffusion.plan import Job
 
 TOKENIZER = Path(__file__).resolve().parents[2] / "stable_diffusion" / "tiny" / "tokenizer"
 GUIDANCE = 9.0

@@ -1,1 +1,1 @@
-"""How images are drawn with a loaded pipeline, checked, written and shown, and what that costs."""
+"""Draw images with a loaded pipeline, check, write and show them, and estimate what that costs."""

@@ -1,1 +1,1 @@
-"""What a generator is: where it lies, whether it is supported, what it draws with by default, and its loaded pipeline."""
+"""Find a generator, check that it is supported, look up what it draws with by default, and load its pipeline."""

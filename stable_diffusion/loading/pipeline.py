@@ -49,22 +49,17 @@ def load_pipeline(
     vae_slicing: bool = False,
     vae_tiling: bool = False,
 ) -> DiffusionPipeline:
-    """The pipeline of a hub id, a local diffusers folder or a single .safetensors or .ckpt file.
+    """Load a hub id, a local diffusers folder, or a single .safetensors or .ckpt file.
 
-    `scheduler` is a key of `SCHEDULERS`, None for the pipeline's own, which Stable Diffusion 1.x and 2.x never keep:
-    theirs has Stable Diffusion's betas, or the betas, the zero terminal SNR and the trailing steps of a folder's own. What
-    their UNet predicts is measured, unless `prediction` gives it. With `compiled` the UNet or transformer is
-    compiled on its first call; with `fused` its attention projects in one product. `offload`, `vae_slicing` and
-    `vae_tiling` need less memory. The pipeline's attribute `content` tells its weights from others.
+    `scheduler` is a key of `SCHEDULERS`, None for the pipeline's own, which Stable Diffusion 1.x and 2.x never keep.
+    `prediction` is what their UNet predicts; None measures it. `compiled` and `fused` make the denoiser faster; the
+    others save memory. The attribute `content` of the pipeline tells its weights from others.
 
-    Raises `UserError` where the model cannot be fetched, is not supported, has nothing to fuse, or predicts something
-    else than its folder says, and for a scheduler that doesn't fit it.
+    Raises `UserError` if the model can't be fetched, is not supported, has nothing to fuse, predicts something else than
+    its folder says, or if the scheduler doesn't fit it.
     """
     source = find_source(model)
-    with _no_tensor_made_up(model):
-        pipeline = _loaded(source, getattr(torch, PRECISIONS[precision]))
-    check_precision(model, pipeline, precision)
-    _check_parts(model, pipeline)
+    pipeline = _whole(source, precision)
     pipeline.content = content_of(pipeline)
     pipeline.set_progress_bar_config(disable=True)
     if fused:
@@ -83,7 +78,7 @@ def load_pipeline(
 
 
 def _place(pipeline, device: torch.device, offload: str, *, vae_slicing: bool, vae_tiling: bool) -> None:
-    """Put a pipeline on a device, by diffusers' own helpers where memory is short."""
+    """Put a pipeline on a device, by diffusers' own helpers if memory is short."""
     if offload == "none":
         pipeline.to(device)
     elif offload == "model":
@@ -103,14 +98,33 @@ def _place(pipeline, device: torch.device, offload: str, *, vae_slicing: bool, v
 
 
 def native_size(pipeline: DiffusionPipeline) -> int | None:
-    """The pixels a side that a model was trained at; None where its configuration doesn't say."""
+    """Return the pixels a side that a model was trained at; None if its configuration doesn't say."""
     side = getattr(pipeline, "default_sample_size", None)
     side = side or getattr(pipeline, denoiser_name(pipeline)).config.get("sample_size")
     return side * getattr(pipeline, "vae_scale_factor", 1) if isinstance(side, int) else None
 
 
+def check_size(size: int, pipeline: DiffusionPipeline) -> None:
+    """Raise `UserError` for a size that the model can't draw; print a note for one that it was not trained for."""
+    unit = 2 * getattr(pipeline, "vae_scale_factor", 1)
+    if size % unit:
+        raise UserError(f"--size {size}: must be a multiple of {unit} for this model")
+    native = native_size(pipeline)
+    if native and native != size:
+        print(f"note: the model was trained to draw {native} pixels, --size is {size}", flush=True)
+
+
+def _whole(source: Source, precision: str) -> DiffusionPipeline:
+    """Load a pipeline on the CPU. Raises `UserError` if a tensor is missing, or if it is in another precision."""
+    with _no_tensor_made_up(source.name):
+        pipeline = _loaded(source, getattr(torch, PRECISIONS[precision]))
+    check_precision(source.name, pipeline, precision)
+    _check_parts(source.name, pipeline)
+    return pipeline
+
+
 def _loaded(source: Source, dtype: torch.dtype) -> DiffusionPipeline:
-    """The pipeline on the CPU, with its own scheduler and without a safety checker or a watermark, which change images."""
+    """Load a pipeline on the CPU, with its own scheduler and without a safety checker or a watermark, which change images."""
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     kind = check_single_file(source.name, source.path) if source.single_file else None
@@ -156,7 +170,7 @@ def _no_tensor_made_up(model: str) -> Iterator[None]:
 
 
 def check_precision(model: str, pipeline: DiffusionPipeline, precision: str) -> None:
-    """Raise `UserError` where what draws is not in the precision asked for: the manifest would record what isn't so."""
+    """Raise `UserError` if the denoiser is not in the precision asked for: the manifest would record what isn't so."""
     drawing = getattr(pipeline, denoiser_name(pipeline))
     if not any(weight.dtype == getattr(torch, PRECISIONS[precision]) for weight in drawing.parameters()):
         raise UserError(
@@ -168,7 +182,7 @@ def check_precision(model: str, pipeline: DiffusionPipeline, precision: str) -> 
 def _check_parts(model: str, pipeline: DiffusionPipeline) -> None:
     """Raise `UserError` for weights that were not in the file, and for a tokenizer without words or of another model.
 
-    A tokenizer's limit becomes the text encoder's where that is lower: some tokenizers give no limit.
+    A tokenizer's limit becomes the text encoder's if that is lower: some tokenizers give no limit.
     """
     parts = pipeline.components
     for name, part in parts.items():
