@@ -66,3 +66,17 @@ def test_modules_of_one_system_are_imported_where_they_are_used():
                 (path.name, name) for name in names if name in {"fcntl", "grp", "pty", "pwd", "resource", "termios"}
             }
     assert not found
+
+
+def test_generation_is_in_short_files_and_functions_that_take_values():
+    """A file has at most 250 lines, a function 40, and none takes the parsed command line."""
+    broken = []
+    for path in (ROOT / "stable_diffusion").rglob("*.py"):
+        text = path.read_text()
+        broken += [path.name] if len(text.splitlines()) > 250 else []
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                long = node.end_lineno - node.lineno + 1 > 40
+                whole = any(argument.arg == "args" for argument in node.args.args)
+                broken += [f"{path.name}: {node.name}"] if long or whole else []
+    assert not broken
