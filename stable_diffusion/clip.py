@@ -1,4 +1,4 @@
-"""Zero-shot CLIP: how probable each attribute of a pair is in an image, from the words of the prompt file alone."""
+"""Score images by zero-shot CLIP: how probable each attribute of a pair is, from the words of the prompt file alone."""
 
 import hashlib
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import torch
 
 from datasets.reading import read_image
 from prompts import Prompts
-from stable_diffusion.source import HUB_ID, refuse_full_disk
+from stable_diffusion.loading.source import HUB_ID, refuse_full_disk
 from utils.errors import UserError
 from utils.machine import why_not_fetched
 
@@ -20,7 +20,7 @@ BATCH = 64
 def clip_scorer(
     model: str, prompts: Prompts, template: str, *, device: torch.device, amp: bool
 ) -> tuple[Callable[[list[Path]], np.ndarray], str]:
-    """A function from images to the probability, float64 (n, attributes), that each attribute is present; and its name.
+    """Make a function from images to the probability, float64 (n, attributes), that each attribute is present; and name it.
 
     An attribute's two values are the means of the normalised embeddings of their words, each put into the template and
     the mean normalised again; the probability is the softmax over both, with the model's own logit scale (Radford et
@@ -37,12 +37,7 @@ def clip_scorer(
     with torch.inference_mode():
         values = torch.stack([torch.stack([_direction(clip, tokenizer, each) for each in two]) for two in texts])
         scale = clip.logit_scale.exp()
-    for name, (absent, present) in zip((prompts.target, *prompts.protected), values):
-        if (absent - present).abs().max() < 1e-6:
-            raise UserError(
-                f"--clip {model}: it reads {' and '.join(map(repr, prompts.words[name].values()))} of {name} alike, so every "
-                "score would be 0.5; give other words (--prompts), or another --clip"
-            )
+    _check_values(model, prompts, values)
 
     @torch.inference_mode()
     def score(paths: list[Path]) -> np.ndarray:
@@ -64,7 +59,7 @@ def clip_scorer(
 
 
 def load_clip(model: str):
-    """A CLIP in fp32, its tokenizer and its image processor, from the hub or a folder in transformers' format."""
+    """Load a CLIP in fp32, its tokenizer and its image processor, from the hub or a folder in transformers' format."""
     from transformers import AutoConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
 
     folder = Path(model).expanduser()
@@ -102,8 +97,18 @@ def _check_texts(texts: list[str], clip, tokenizer) -> None:
         )
 
 
+def _check_values(model: str, prompts: Prompts, values: torch.Tensor) -> None:
+    """Raise `UserError` if CLIP reads both values of an attribute alike; `values` is float32 (attributes, 2, d)."""
+    for name, (absent, present) in zip((prompts.target, *prompts.protected), values):
+        if (absent - present).abs().max() < 1e-6:
+            raise UserError(
+                f"--clip {model}: it reads {' and '.join(map(repr, prompts.words[name].values()))} of {name} alike, so every "
+                "score would be 0.5; give other words (--prompts), or another --clip"
+            )
+
+
 def _direction(clip, tokenizer, texts: list[str]) -> torch.Tensor:
-    """The one direction that several texts share: float32 (d,) of length 1."""
+    """Return the mean direction of several texts: float32 (d,) of length 1."""
     tokens = tokenizer(texts, padding=True, return_tensors="pt").to(clip.device)
     found = clip.text_projection(clip.text_model(**tokens).pooler_output)
     return _unit(_unit(found.float()).mean(0))

@@ -1,4 +1,4 @@
-"""Do generated images show what their cell asks for? A score for each image, a share for each cell.
+"""Score whether generated images show what their group asks for: each image, and the fraction of each group.
 
     python -m stable_diffusion.faithfulness --images results/runs/synthetic/Smiling_Male/contextual
 
@@ -15,11 +15,10 @@ where the cells differ more than by chance, which is a bias too, and draws the i
 faithfulness_worst.png.
 """
 
-import argparse
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,106 +26,115 @@ import pandas as pd
 import torch
 
 from datasets.faithful import CONTENT, FILE, SCORE, SCORER, read_scores, short_digests
-from datasets.pairs import cell_values, cells_of, plain_name, same_pair
+from datasets.pairs import cell_values, cells_of, same_pair
 from datasets.synthetic import image_files
 from prompts import find_prompt_file, read_prompts
-from stable_diffusion.choices import DEFAULT_CLIP, TEMPLATE
 from utils.arguments import choose_device, positive_float, positive_int, seed_number
 from utils.errors import UserError, command_line
 from utils.files import write_whole
 from utils.progress import progress
+from utils.settings import flag, parse
 
 CHUNK = 1000  # images between two writes of the file: what a kill costs
 CHANCE = 0.01
+DEFAULT_CLIP, TEMPLATE = "openai/clip-vit-large-patch14", "a photo, {}"
 SHEET = "faithfulness_worst.png"
+IMAGES, CLIP, JUDGE = "images", "CLIP", "a judge in place of CLIP"
 Scorer = tuple[tuple[str, ...], Callable[[list[Path]], np.ndarray], str]  # attributes, probabilities, name
 
 
+@dataclass(frozen=True)
+class ScoringSettings:
+    """The flags of this command."""
+
+    images: Path = flag(None, "<outdir>/<pair>/<prompt type> of a generation", group=IMAGES, type=Path, required=True)
+    clip: str | None = flag(None, f"hub id, or folder in transformers' format (default: {DEFAULT_CLIP})", group=CLIP)
+    prompts: Path | None = flag(
+        None, "prompt file (default: prompts/<pair>.json)", group=CLIP, type=Path, metavar="FILE"
+    )
+    template: str = flag(TEMPLATE, "the text around a word of the prompt file ({})", group=CLIP)
+    data: Path | None = flag(
+        None, "labelled faces in CelebA's layout, to train and test the judge", group=JUDGE, type=Path
+    )
+    judge: Path | None = flag(
+        None, "file of the trained judge (.safetensors): used, or written", group=JUDGE, type=Path
+    )
+    epochs: int = flag(3, "default: 3", group=JUDGE, type=positive_int)
+    lr: float = flag(0.1, "default: 0.1", group=JUDGE, type=positive_float)
+    image_size: int = flag(64, "pixels a side", group=JUDGE, type=positive_int)
+    seed: int = flag(0, "default: 0", group=JUDGE, type=seed_number)
+    cache: Path = flag(Path("results/runs/judge_cache"), "folder for decoded images", group=JUDGE, type=Path)
+    device: str = flag("auto", "auto, cpu, cuda, cuda:1, ...", group=IMAGES)
+    precision: str = flag("fp32", "fp32 or bf16", group=IMAGES, choices=("fp32", "bf16"))
+
+
 def main() -> None:
-    """The command line."""
-    args = parse_args()
-    folder = args.images.resolve()
+    """Score the images that are new or have changed."""
+    settings = parse(ScoringSettings, __doc__)
+    folder = settings.images.resolve()
     if not folder.is_dir():
-        raise UserError(f"--images {args.images}: no such folder; give <outdir>/<pair>/<prompt type>")
-    if args.clip and (args.data or args.judge):
-        raise UserError(f"--clip {args.clip} and a judge are both given: leave out --clip, or --data and --judge")
-    device = choose_device(args.device)
-    attributes, score, name = (by_judge if args.data or args.judge else by_clip)(args, folder.parent.name, device)
+        raise UserError(f"--images {settings.images}: no such folder; give <outdir>/<pair>/<prompt type>")
+    if settings.clip and (settings.data or settings.judge):
+        raise UserError(f"--clip {settings.clip} and a judge are both given: leave out --clip, or --data and --judge")
+    device = choose_device(settings.device)
+    attributes, score, name = (by_judge if settings.data or settings.judge else by_clip)(
+        settings, folder.parent.name, device
+    )
     files = {cell: image_files(folder / cell) for cell in cells_of(len(attributes) - 1)}
     if not any(files.values()):
-        raise UserError(f"--images {args.images}: no image in {', '.join(files)}; give <outdir>/<pair>/<prompt type>")
+        raise UserError(
+            f"--images {settings.images}: no image in {', '.join(files)}; give <outdir>/<pair>/<prompt type>"
+        )
     table = score_all(folder, files, attributes, score=score, name=name)
     shares = share_right(table, attributes)
-    print(f"images of {args.images}, % judged as asked, by {name}\n{shares.to_string(float_format='%.1f')}")
+    print(f"images of {settings.images}, % judged as asked, by {name}\n{shares.to_string(float_format='%.1f')}")
     print("\n".join(differences(shares)))
     draw_worst(folder, table, name)
 
 
-def by_clip(args: argparse.Namespace, pair: str, device: torch.device) -> Scorer:
-    """Zero-shot CLIP, by the words of the pair's prompt file."""
+def by_clip(settings: ScoringSettings, pair: str, device: torch.device) -> Scorer:
+    """Return zero-shot CLIP as a scorer, by the words of the pair's prompt file."""
     from stable_diffusion.clip import clip_scorer
 
-    prompts = read_prompts(args.prompts or find_prompt_file(pair))
+    prompts = read_prompts(settings.prompts or find_prompt_file(pair))
     if not same_pair(prompts.pair, pair):
-        raise UserError(f"--prompts {args.prompts} is for {prompts.pair}, the images are of {pair}")
-    score, name = clip_scorer(
-        args.clip or DEFAULT_CLIP, prompts, args.template, device=device, amp=args.precision == "bf16"
-    )
+        raise UserError(f"--prompts {settings.prompts} is for {prompts.pair}, the images are of {pair}")
+    model = settings.clip or DEFAULT_CLIP
+    score, name = clip_scorer(model, prompts, settings.template, device=device, amp=settings.precision == "bf16")
     return (prompts.target, *prompts.protected), score, name
 
 
-def by_judge(args: argparse.Namespace, pair: str, device: torch.device) -> Scorer:
-    """A judge: the one that --judge keeps, else one that learns from --data; with --data, how well it does there."""
-    from stable_diffusion.judge import Judge, Labelled, save_judge, train_judge
+def by_judge(settings: ScoringSettings, pair: str, device: torch.device) -> Scorer:
+    """Return the judge that --judge keeps, else one that learns from --data; with --data, print how well it does there."""
+    from stable_diffusion.judge import Judge, Labelled, kept_judge, save_judge, train_judge
 
-    how = {"device": device, "amp": args.precision == "bf16"}
-    data = Labelled(args.data, pair, args.cache) if args.data else None
-    judge = kept_judge(args, pair, data.attributes if data else (), **how)
+    how = {"size": settings.image_size, "device": device, "amp": settings.precision == "bf16"}
+    data, judge = Labelled(settings.data, pair, settings.cache) if settings.data else None, None
+    if settings.judge:
+        judge = kept_judge(settings.judge, pair, data.attributes if data else (), **how)
     if judge is None:
-        settings = {"size": args.image_size, "epochs": args.epochs, "lr": args.lr, "seed": args.seed}
-        judge = Judge(train_judge(*data.read("train"), **settings, **how), data.attributes, args.image_size, **how)
-        if args.judge:
-            save_judge(judge, args.judge)
+        training = {"epochs": settings.epochs, "lr": settings.lr, "seed": settings.seed}
+        judge = Judge(train_judge(*data.read("train"), **training, **how), data.attributes, **how)
+        if settings.judge:
+            save_judge(judge, settings.judge)
     if data:
         pixels, labels = data.read("test")
         right = pd.DataFrame(as_asked(judge.probabilities(pixels), labels), columns=list(judge.attributes))
         right["cell"] = [f"{values[0]}_{''.join(map(str, values[1:]))}" for values in labels]
         shares = share_right(right, judge.attributes)
         print(f"the judge on labelled test faces, % right\n{shares.to_string(float_format='%.1f')}\n")
-    return judge.attributes, *judge.scorer(args.cache)
-
-
-def kept_judge(args: argparse.Namespace, pair: str, attributes: tuple[str, ...], *, device, amp: bool):
-    """The judge in the file of --judge; None where there is none but data to train one.
-
-    `attributes` are those of the data, () without data. Raises `UserError` for a judge of other ones.
-    """
-    from stable_diffusion.judge import load_judge
-
-    if not (args.judge and args.judge.exists()):
-        if not attributes:
-            raise UserError(f"--judge {args.judge}: no such file; with --data DIR one is trained and saved there")
-        return None
-    judge = load_judge(args.judge, args.image_size, device, amp)
-    if not judge.attributes and not attributes:
-        raise UserError(f"--judge {args.judge}: an older version wrote it, without its attributes; give --data DIR too")
-    judge = replace(judge, attributes=judge.attributes or attributes)  # the older ones have those of their pair
-    if plain_name("".join(judge.attributes)) != plain_name(pair) or judge.outputs != len(judge.attributes):
-        raise UserError(
-            f"--judge {args.judge}: it judges {', '.join(judge.attributes)}, the images are of {pair}; give another file"
-        )
-    return judge
+    return judge.attributes, *judge.scorer(settings.cache)
 
 
 def as_asked(probabilities: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """The probability of the value asked for, 0 or 1, from that of 1; all of shape (n, attributes)."""
+    """Return the probability of the value asked for, 0 or 1, from that of 1; all of shape (n, attributes)."""
     return np.where(asked == 1, probabilities, 1 - probabilities)
 
 
 def score_all(
     folder: Path, files: dict[str, list[Path]], attributes: tuple[str, ...], *, score: Callable, name: str
 ) -> pd.DataFrame:
-    """The table of scores, a row an image, after it has been brought up to date in the folder's file."""
+    """Bring the scores in the folder's file up to date; return them, a row an image."""
     paths = [path for found in files.values() for path in found]
     if odd := [path for path in paths if not str(path).isprintable()]:
         raise UserError(f"{odd[0].parent}: the name {odd[0].name!r} can't stand in a text file; rename the image")
@@ -166,7 +174,7 @@ def write(path: Path, table: pd.DataFrame) -> None:
 
 
 def earlier(path: Path, columns: tuple[str, ...], name: str) -> pd.DataFrame | None:
-    """The scores that a file holds already; those of another scorer are kept under another name."""
+    """Read the scores that a file holds already; those of another scorer are kept under another name."""
     if not path.exists():
         return None
     remedy = "remove it to score all images again"
@@ -182,7 +190,7 @@ def earlier(path: Path, columns: tuple[str, ...], name: str) -> pd.DataFrame | N
 
 
 def share_right(table: pd.DataFrame, attributes: tuple[str, ...]) -> pd.DataFrame:
-    """For each cell the number of images and the percentage with a probability of 0.5 or more: each attribute's, and all.
+    """Return for each group the number of images, and the percentage with a probability of 0.5 or more: each attribute's, and all.
 
     `table` has the column cell and, for each attribute, the probability of the value asked for.
     """
@@ -192,7 +200,7 @@ def share_right(table: pd.DataFrame, attributes: tuple[str, ...]) -> pd.DataFram
 
 
 def differences(shares: pd.DataFrame) -> list[str]:
-    """A sentence for each column of `share_right` whose cells differ more than by chance (chi-square), or one for all."""
+    """Return a sentence for each column of `share_right` whose groups differ more than by chance (chi-square), or one for all."""
     from scipy.stats import chi2_contingency
 
     sentences = []
@@ -216,8 +224,8 @@ def differences(shares: pd.DataFrame) -> list[str]:
 
 
 def draw_worst(folder: Path, table: pd.DataFrame, name: str) -> None:
-    """A sheet of the images that most clearly don't show what their cell asks for; none where all do."""
-    from stable_diffusion.contact_sheet import sheet_of
+    """Draw a sheet of the images that most clearly don't show what their group asks for; none if all do."""
+    from stable_diffusion.drawing.contact_sheet import sheet_of
 
     worst = table[table[SCORE] < 0.5].sort_values(SCORE, kind="stable")
     if worst.empty:
@@ -227,27 +235,6 @@ def draw_worst(folder: Path, table: pd.DataFrame, name: str) -> None:
     captions = [f"{cell}: {value:.2f}" for cell, value in zip(worst["cell"], worst[SCORE])]
     sheet_of([folder / image for image in worst.index], title, 96, captions).save(folder / SHEET)
     print(f"{len(worst)} images do not show what they should (below 0.5), the clearest: {folder / SHEET}")
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True, help="<outdir>/<pair>/<prompt type> of a generation")
-    clip = parser.add_argument_group("CLIP")
-    clip.add_argument("--clip", help=f"hub id, or folder in transformers' format (default: {DEFAULT_CLIP})")
-    clip.add_argument("--prompts", type=Path, metavar="FILE", help="prompt file (default: prompts/<pair>.json)")
-    clip.add_argument("--template", default=TEMPLATE, help="the text around a word of the prompt file ({})")
-    judge = parser.add_argument_group("a judge in place of CLIP")
-    judge.add_argument("--data", type=Path, help="labelled faces in CelebA's layout, to train and test the judge")
-    judge.add_argument("--judge", type=Path, help="file of the trained judge (.safetensors): used, or written")
-    judge.add_argument("--epochs", type=positive_int, default=3)
-    judge.add_argument("--lr", type=positive_float, default=0.1)
-    judge.add_argument("--image-size", type=positive_int, default=64, help="pixels a side")
-    judge.add_argument("--seed", type=seed_number, default=0)
-    judge.add_argument("--cache", type=Path, default=Path("results/runs/judge_cache"), help="folder for decoded images")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

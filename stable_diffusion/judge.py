@@ -1,4 +1,4 @@
-"""A judge of generated faces: a ResNet-18 with a logit for each attribute of a pair, trained on labelled faces.
+"""Train a judge of generated faces: a ResNet-18 with a logit for each attribute of a pair, on labelled faces.
 
 It learns from the whole train split of labelled data (CelebA's layout; unbiased data judge best), and is tested on its
 test split: trust it on generated images no further than there. The command that uses it is
@@ -6,9 +6,8 @@ test split: trust it on generated images no further than there. The command that
 """
 
 import hashlib
-import runpy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from torchvision.models import resnet18
 from datasets.augment import crop_and_resize, random_flips, whole_image_boxes
 from datasets.celeba import check_images, image_folder, split_attributes
 from datasets.images import decode_images
-from datasets.pairs import parse_pair
+from datasets.pairs import parse_pair, plain_name
 from models.weights import load_tensors
 from utils.errors import UserError
 from utils.files import whole
@@ -46,11 +45,11 @@ class Judge:
         return self.model.fc.out_features
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """How probable each attribute is in each image, uint8 (n, height, width, 3): float64 (n, attributes)."""
+        """Return how probable each attribute is in images, uint8 (n, height, width, 3): float64 (n, attributes)."""
         return probabilities(self.model, pixels, size=self.size, device=self.device, amp=self.amp)
 
     def scorer(self, cache: Path) -> tuple[Callable[[list[Path]], np.ndarray], str]:
-        """`probabilities` of image files, and a name that tells judges apart."""
+        """Return `probabilities` as a function of image files, and a name that tells judges apart."""
         digest = hashlib.sha256(save(_weights(self.model)) + f"{self.size} {self.amp}".encode()).hexdigest()[:12]
         return lambda paths: self.probabilities(decode_images(paths, cache)), f"judge {digest}"
 
@@ -64,7 +63,10 @@ class Labelled:
         self.attributes = parse_pair(pair, self.splits["train"].columns).attributes
 
     def read(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels, uint8 (n, height, width, 3), and labels, 0/1 (n, attributes), of a split that must not be empty."""
+        """Return the pixels, uint8 (n, height, width, 3), and labels, 0/1 int64 (n, attributes), of a split.
+
+        Raises `UserError` if the split is empty or lacks an image.
+        """
         table = self.splits[split]
         if table.empty:
             raise UserError(f"--data {self.root}: its {split} split is empty; the judge needs train and test")
@@ -74,7 +76,7 @@ class Labelled:
 
 
 def load_judge(path: Path, size: int, device: torch.device, amp: bool) -> Judge:
-    """A judge that was saved. `size` counts only where an older version wrote the file, which notes none.
+    """Load a judge that was saved. `size` counts only if an older version wrote the file, which notes none.
 
     Raises `UserError` for a file that is damaged.
     """
@@ -92,6 +94,27 @@ def load_judge(path: Path, size: int, device: torch.device, amp: bool) -> Judge:
     return Judge(model, attributes, int(noted.get("image_size", size)), device, amp)
 
 
+def kept_judge(path: Path, pair: str, attributes: tuple[str, ...], *, size: int, device, amp: bool) -> Judge | None:
+    """Load the judge in the file of --judge; None if there is none yet, but data to train one.
+
+    `attributes` are those of the data, () without data. Raises `UserError` for a judge of other ones, and if there is
+    neither judge nor data.
+    """
+    if not path.exists():
+        if not attributes:
+            raise UserError(f"--judge {path}: no such file; with --data DIR one is trained and saved there")
+        return None
+    judge = load_judge(path, size, device, amp)
+    if not judge.attributes and not attributes:
+        raise UserError(f"--judge {path}: an older version wrote it, without its attributes; give --data DIR too")
+    judge = replace(judge, attributes=judge.attributes or attributes)  # the older ones have those of their pair
+    if plain_name("".join(judge.attributes)) != plain_name(pair) or judge.outputs != len(judge.attributes):
+        raise UserError(
+            f"--judge {path}: it judges {', '.join(judge.attributes)}, the images are of {pair}; give another file"
+        )
+    return judge
+
+
 def save_judge(judge: Judge, path: Path) -> None:
     """Write a judge to a .safetensors file, whole or not at all."""
     noted = {"attributes": ",".join(judge.attributes), "image_size": str(judge.size)}
@@ -106,7 +129,7 @@ def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
 def train_judge(
     pixels: np.ndarray, labels: np.ndarray, *, size: int, epochs: int, lr: float, device, amp: bool, seed: int
 ):
-    """A ResNet-18 from scratch with a logit for each column of `labels`, on whole, mirrored images.
+    """Train a ResNet-18 from scratch with a logit for each column of `labels`, on whole images, mirrored at random.
 
     `pixels` is uint8 (n, height, width, 3), `labels` 0/1 of shape (n, attributes).
     """
@@ -135,7 +158,7 @@ def train_judge(
 
 @torch.inference_mode()
 def probabilities(model: nn.Module, pixels: np.ndarray, *, size: int, device, amp: bool) -> np.ndarray:
-    """How probable each attribute is in each image: float64 of shape (n, attributes)."""
+    """Return how probable each attribute is in images, uint8 (n, height, width, 3): float64 (n, attributes)."""
     parts = []
     for start in range(0, len(pixels), 256):
         rows = np.arange(start, min(start + 256, len(pixels)))
@@ -148,7 +171,3 @@ def probabilities(model: nn.Module, pixels: np.ndarray, *, size: int, device, am
 def _inputs(pixels, rows, flips, size, device):
     images = torch.from_numpy(pixels[rows]).to(device)
     return crop_and_resize(images, whole_image_boxes(len(rows), *pixels.shape[1:3]), flips, size)
-
-
-if __name__ == "__main__":
-    runpy.run_module("stable_diffusion.faithfulness", run_name="__main__")  # the command has moved there

@@ -1,55 +1,39 @@
-"""What is to be generated, what exists already, and the manifest that records it."""
+"""Read and write the manifest of a set: how it is drawn, and which images are finished."""
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
+from stable_diffusion.plan import Job
 from utils.errors import UserError
 from utils.files import locked, write_whole
 from utils.processes import ALONE, Place
-from utils.seeds import derived_seed
 
 NAME = "manifest.jsonl"
 OTHER = "choose another --outdir (runner.sh: --synthetic-data-root)"
+CPU_BATCH = 15  # images at once without a GPU: the paper's
 PART = re.compile(r"manifest\.part-(\d+)-of-(\d+)\.jsonl")
 
 
-@dataclass(frozen=True)
-class Job:
-    """One image: its file (relative to the set's folder), cell, prompt and seed."""
-
-    image: str
-    cell: str
-    prompt: str
-    seed: int
-
-
-def plan(prompts: dict[str, list[str]], images_per_cell: int, seed: int) -> list[Job]:
-    """All images of a set, cell by turn and in each cell prompt by turn, so that every part of it is balanced.
-
-    An image's seed comes from the base seed, its cell and its number alone.
-    """
-    return [
-        Job(f"{cell}/{i:06d}.png", cell, prompts[cell][i % len(prompts[cell])], derived_seed(seed, cell, i))
-        for i in range(images_per_cell)
-        for cell in prompts
-    ]
+def existing(folder: Path, images: Iterable[str]) -> set[str]:
+    """Return those of some images, named relative to a set's folder, that are there."""
+    return {image for image in images if (folder / image).exists()}
 
 
 class Manifest:
     """A line with the settings and the batch size, then a line for each finished image.
 
-    It is `manifest.jsonl`; each of several processes writes a part of its own. Opened again, it drops lines whose
-    image is gone or that a crash cut off, and adds images of `done` that were finished just before a crash.
+    It is `manifest.jsonl`; each of several processes writes a part of its own. Opened again, it drops lines whose image
+    is gone or that a crash cut off, and adds those images of `jobs` that were finished just before a crash.
     """
 
-    def __init__(self, folder: Path, settings: dict, batch_size: int, done: list[Job], process: Place = ALONE):
+    def __init__(self, folder: Path, settings: dict, batch_size: int, jobs: list[Job], process: Place = ALONE):
         self.folder, self.batch_size, self.process = folder, batch_size, process
         self.path = folder / (NAME if process.count == 1 else f"manifest.part-{process.rank}-of-{process.count}.jsonl")
         folder.mkdir(parents=True, exist_ok=True)
-        noted = {image: line for image, line in _noted_images(self.path).items() if (folder / image).exists()}
-        _write(self.path, settings, batch_size, {**noted, **_lines(done)})
+        _write(self.path, settings, batch_size, _noted_images(self.path) | _lines(jobs))
 
     def add(self, jobs: list[Job]) -> None:
         """Note finished images."""
@@ -57,17 +41,17 @@ class Manifest:
             file.writelines(json.dumps(asdict(job)) + "\n" for job in jobs)
 
 
-def merge_parts(folder: Path, settings: dict, batch_size: int, done: list[Job]) -> None:
-    """Put the parts of several processes and the images of `done` into `manifest.jsonl`, and remove the parts.
+def merge_parts(folder: Path, settings: dict, batch_size: int, jobs: list[Job]) -> None:
+    """Put the parts of several processes and the finished images of `jobs` into `manifest.jsonl`, and remove the parts.
 
-    Raises `UserError` where a part was made with other settings.
+    Raises `UserError` if a part was made with other settings.
     """
     check_manifest(folder, settings)
-    noted = {}
-    for path in manifests(folder):
-        noted |= {image: line for image, line in _noted_images(path).items() if (folder / image).exists()}
-    _write(folder / NAME, settings, batch_size, {**noted, **_lines(done)})
-    for path in manifests(folder):
+    parts, noted = manifests(folder), {}
+    for path in parts:
+        noted |= _noted_images(path)
+    _write(folder / NAME, settings, batch_size, noted | _lines(jobs))
+    for path in parts:
         if path.name != NAME:
             path.unlink()
 
@@ -78,7 +62,7 @@ def notes_all(folder: Path, jobs: list[Job]) -> bool:
 
 
 def manifests(folder: Path) -> list[Path]:
-    """The manifest and its parts, where they exist."""
+    """Return the manifest and its parts that exist."""
     return [*folder.glob(NAME), *sorted(folder.glob("manifest.part-*.jsonl"))]
 
 
@@ -100,8 +84,13 @@ def same_model(one: str, other: str) -> bool:
     return one == other or Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
 
 
+def renamed(noted: dict, model: str) -> bool:
+    """Whether a set, by the settings it notes, knows its generator's weights, and that under another name than `model`."""
+    return "weights" in noted and not same_model(str(noted.get("model")), model)
+
+
 def check_running(folder: Path, settings: dict, process: Place) -> None:
-    """Raise `UserError` where another process that generates into the folder now has other settings, images or not."""
+    """Raise `UserError` if another process that generates into the folder now has other settings, images or not."""
     for path in manifests(folder):
         numbers = PART.fullmatch(path.name)
         other = Place(*map(int, numbers.groups())) if numbers else ALONE
@@ -112,7 +101,7 @@ def check_running(folder: Path, settings: dict, process: Place) -> None:
 
 
 def lock_of(folder: Path, process: Place) -> Path:
-    """The file that a process locks while it generates into a folder."""
+    """Return the file that a process locks while it generates into a folder."""
     return folder / f".process-{process.rank}-of-{process.count}.lock"
 
 
@@ -134,7 +123,7 @@ def _check_head(path: Path, settings: dict) -> None:
 
 
 def noted_batch_size(folder: Path, settings: dict) -> int | None:
-    """The batch size with which a set of these settings was begun and is to be finished; None if it has no images."""
+    """Return the batch size with which a set of these settings was begun and is to be finished; None if it has no images."""
     for path in manifests(folder):
         try:
             head = _head(path)
@@ -147,7 +136,7 @@ def noted_batch_size(folder: Path, settings: dict) -> int | None:
 
 
 def noted_settings(folder: Path) -> dict:
-    """The settings with which a folder was begun; empty where there are no images, or no line with settings."""
+    """Return the settings with which a set was begun; empty if there are no images, or no line with settings."""
     for path in manifests(folder) if any(folder.glob("*/*.png")) else ():
         try:
             return dict(_head(path)["settings"])
@@ -166,12 +155,13 @@ def _lines(jobs: list[Job]) -> dict[str, str]:
 
 
 def _write(path: Path, settings: dict, batch_size: int, lines: dict[str, str]) -> None:
-    head = json.dumps({"settings": settings, "batch_size": batch_size})
-    write_whole(path, "\n".join([head, *lines.values()]) + "\n")
+    """Write a manifest with the lines of those images that exist."""
+    head, there = json.dumps({"settings": settings, "batch_size": batch_size}), existing(path.parent, lines)
+    write_whole(path, "\n".join([head, *(line for image, line in lines.items() if image in there)]) + "\n")
 
 
 def _noted_images(path: Path) -> dict[str, str]:
-    """The line of each image; lines that a crash cut off are left out."""
+    """Return the line of each image; lines that a crash cut off are left out."""
     entries = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[1:] if path.exists() else ():
         try:

@@ -1,161 +1,101 @@
-"""What decides how an image looks, as the manifest keeps it: flags, a model's own defaults, what a loaded model adds."""
+"""The flags of generate.py."""
 
-import argparse
-import hashlib
-import json
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+from prompts import find_prompt_file
+from stable_diffusion.drawing.sampling import ALWAYS
+from stable_diffusion.loading.family import FAST_SAMPLER, PAPER_GUIDANCE, PAPER_SAMPLER, PAPER_SIZE, SCHEDULERS
+from stable_diffusion.loading.source import DEFAULT_MODEL
+from stable_diffusion.manifest import CPU_BATCH
+from utils.arguments import PRECISIONS, non_negative_float, positive_int, seed_number, share
+from utils.settings import flag
 
-from stable_diffusion.choices import FAST_SAMPLER, PAPER_PIPELINE, PAPER_SAMPLER
-from stable_diffusion.family import Defaults, defaults, is_distilled
-from stable_diffusion.folder import check_folder
-from stable_diffusion.guidance import ALWAYS, check_guidance_until
-from stable_diffusion.manifest import noted_settings, same_model
-from stable_diffusion.single_file import check_single_file
-from stable_diffusion.source import find_source
-from utils.errors import UserError
-
-OWN = "own"  # the scheduler that a model comes with
-TRAINED_STEPS = 1000
-LEARNED = ("prediction", "schedule", "weights")  # known once a model is loaded
+PREDICTIONS = ("epsilon", "v_prediction")  # what a UNet can predict: the noise, or the velocity
+OFFLOADS = ("none", "model", "sequential")  # what waits in main memory: nothing, idle parts, every idle layer
+SET, DRAWING, MACHINE = "images", "drawing", "machine and output"
+OWN = "; of a model that is not Stable Diffusion 1.x or 2.x its own"
 
 
-def kind_of(model: str) -> dict:
-    """`pipeline`, the class of diffusers, and `distilled`, where that is so; empty for Stable Diffusion 1.x and 2.x.
+@dataclass(frozen=True)
+class GenerationSettings:
+    """The flags of generate.py; the defaults are the paper's."""
 
-    Raises `UserError` for a model that isn't supported, `Unreachable` where that can't be found out.
-    """
-    source = find_source(model)
-    if source.single_file:
-        check_single_file(model, source.path)
-        return {}
-    name, _ = check_folder(source)
-    kind = {} if name == PAPER_PIPELINE else {"pipeline": name}
-    return kind | ({"distilled": True} if is_distilled(name, source) else {})
-
-
-def noted_kind(folder: Path) -> dict:
-    """`kind_of` the model that a set was made with, without looking at the model."""
-    noted = noted_settings(folder)
-    return {key: noted[key] for key in ("pipeline", "distilled") if key in noted}
-
-
-def settings_of(args: argparse.Namespace, texts: dict[str, list[str]], device: torch.device, kind: dict) -> dict:
-    """The settings that the flags ask for; the size is None where only the loaded model knows it.
-
-    `kind` is that of `kind_of`. Raises `UserError` for flags that the model can't be asked for.
-    """
-    own = defaults(kind.get("pipeline", PAPER_PIPELINE), distilled="distilled" in kind)
-    scheduler, steps = sampler(args.scheduler, args.steps, args.fast, own)
-    if kind and args.prediction:
-        raise UserError(f"--prediction {args.prediction}: only of Stable Diffusion 1.x and 2.x; leave it out")
-    if args.guidance_scale is not None and own.guidance_scale is None:
-        raise UserError(f"--guidance-scale {args.guidance_scale:g}: a {kind['pipeline']} takes none; leave it out")
-    guidance_scale = own.guidance_scale if args.guidance_scale is None else args.guidance_scale
-    check_guidance_until(args.guidance_until, kind.get("pipeline", PAPER_PIPELINE), guidance_scale)
-    settings = {
-        "model": args.model,
-        "prompts": hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:12],
-        "scheduler": scheduler,
-        "steps": steps,
-        "guidance_scale": guidance_scale,
-        "size": args.size or own.size,
-        "save_size": args.save_size,
-        "seed": args.seed,
-        "precision": args.precision or ("fp32" if device.type == "cpu" else own.precision),
-    }
-    # later ones are left out where they are as they always were, so that the manifests of older sets still match
-    asked = {"prediction": args.prediction, "vae_slicing": args.vae_slicing, "vae_tiling": args.vae_tiling}
-    asked |= {"guidance_until": args.guidance_until if args.guidance_until != ALWAYS else None}
-    asked |= {"fuse_projections": args.fuse_projections}
-    return settings | kind | {key: value for key, value in asked.items() if value}
-
-
-def sampler(scheduler: str | None, steps: int | None, fast: bool, own: Defaults) -> tuple[str, int]:
-    """The scheduler and its steps: those given, else the model's own (the paper's) or, with `fast`, a modern solver's.
-
-    Raises `UserError` for more steps than a model is trained with.
-    """
-    default_scheduler, default_steps = FAST_SAMPLER if fast else (own.scheduler or OWN, own.steps)
-    if steps and steps > TRAINED_STEPS:
-        raise UserError(f"--steps {steps}: the model knows {TRAINED_STEPS} steps; the paper takes {PAPER_SAMPLER[1]}")
-    return scheduler or default_scheduler, steps or default_steps
-
-
-def noted_by_model(settings: dict, folder: Path) -> dict:
-    """The settings with what `learn` added when the set was begun, so a finished set is known without loading the model.
-
-    `weights` are left out for a model of another name: only loading it tells whether it is the same.
-    """
-    noted = noted_settings(folder)
-    size = {"size": noted["size"]} if settings["size"] is None and "size" in noted else {}
-    known = LEARNED[:-1] if renamed(settings["model"], folder) else LEARNED
-    return as_begun(
-        settings | size | {key: noted[key] for key in known if key in noted and key not in settings}, folder
+    target_sensitive: str = flag("Smiling_Male", "the pair", group=SET, metavar="TARGET_PROTECTED")
+    prompt_type: str = flag(
+        "contextual",
+        "plain, contextual, contextual-without-pose, or a type of your file; contextual-25: its first 25 prompts",
+        group=SET,
+    )
+    prompts: Path | None = flag(
+        None, "prompt file (default: prompts/<pair>.json)", group=SET, type=Path, metavar="FILE"
+    )
+    images_per_cell: int = flag(10500, "default: 10500", group=SET, type=positive_int)
+    seed: int = flag(42, "default: 42", group=SET, type=seed_number)
+    model: str = flag(DEFAULT_MODEL, "hub id, diffusers folder, .safetensors or .ckpt file", group=DRAWING)
+    steps: int | None = flag(None, f"default: {PAPER_SAMPLER[1]}{OWN}", group=DRAWING, type=positive_int)
+    guidance_scale: float | None = flag(
+        None, f"default: {PAPER_GUIDANCE:g}{OWN}", group=DRAWING, type=non_negative_float
+    )
+    guidance_until: float = flag(
+        ALWAYS,
+        "guide only the first SHARE of the steps, then draw by the prompt alone, at half the work a step (1)",
+        group=DRAWING,
+        type=share,
+        metavar="SHARE",
+    )
+    scheduler: str | None = flag(None, f"default: {PAPER_SAMPLER[0]}{OWN}", group=DRAWING, choices=tuple(SCHEDULERS))
+    fast: bool = flag(
+        False,
+        f"a modern solver in fewer steps: {FAST_SAMPLER[0]}, {FAST_SAMPLER[1]}",
+        group=DRAWING,
+        action="store_true",
+    )
+    prediction: str | None = flag(
+        None,
+        "what the model's UNet predicts (default: what its folder says; of a single file it is measured)",
+        group=DRAWING,
+        choices=PREDICTIONS,
+    )
+    size: int | None = flag(
+        None, f"pixels a side the model draws (default: {PAPER_SIZE}{OWN})", group=DRAWING, type=positive_int
+    )
+    save_size: int = flag(224, "pixels a side of the saved images", group=DRAWING, type=positive_int)
+    precision: str | None = flag(None, "default: fp16, on a CPU fp32", group=DRAWING, choices=tuple(PRECISIONS))
+    fuse_projections: bool = flag(
+        False,
+        "query, key and value of the attention in one matrix product: images differ by rounding",
+        group=DRAWING,
+        action="store_true",
+    )
+    vae_slicing: bool = flag(False, "decode one image at a time: less memory", group=DRAWING, action="store_true")
+    vae_tiling: bool = flag(False, "decode in tiles: less memory for large images", group=DRAWING, action="store_true")
+    batch_size: int | None = flag(
+        None,
+        f"images at once (default: as many as the GPU holds; on a CPU {CPU_BATCH})",
+        group=MACHINE,
+        type=positive_int,
+    )
+    compile: bool = flag(
+        False, "compile the UNet or transformer: minutes at the start, faster after", group=MACHINE, action="store_true"
+    )
+    offload: str = flag(
+        "none",
+        "keep in main memory what the GPU doesn't need just now: the model's parts, or each layer (slow)",
+        group=MACHINE,
+        choices=OFFLOADS,
+    )
+    device: str = flag("auto", "auto, cpu, cuda, cuda:1, ...", group=MACHINE)
+    outdir: Path = flag(Path("results/runs/synthetic"), "folder for the images", group=MACHINE, type=Path)
+    dry_run: bool = flag(
+        False, "check all, estimate time, disk and memory, make no image", group=MACHINE, action="store_true"
+    )
+    no_estimate: bool = flag(False, "with --dry-run: don't estimate the cost", group=MACHINE, action="store_true")
+    cost_rows: Path | None = flag(
+        None, "with --dry-run: append the estimate to this file in place of printing it", group=MACHINE, type=Path
     )
 
-
-def renamed(model: str, folder: Path) -> bool:
-    """Whether a set notes the weights of its generator, and that under another name."""
-    noted = noted_settings(folder)
-    return "weights" in noted and not same_model(str(noted.get("model")), model)
-
-
-def learn(settings: dict, pipeline, size: int | None) -> dict:
-    """The settings with what only the loaded model knows; `size` is the one that is asked for, None for the model's own.
-
-    Of Stable Diffusion 1.x and 2.x the usual schedule is not recorded, of others the whole of it is. Raises `UserError`
-    where neither flag nor model says the size.
-    """
-    from stable_diffusion.pipeline import native_size, own_schedule, whole_schedule
-
-    config, name = pipeline.scheduler.config, type(pipeline).__name__
-    known = {key: value for key, value in settings.items() if key not in ("schedule", "pipeline")}
-    if name == PAPER_PIPELINE:
-        found = {"schedule": own_schedule(config)}
-        if Path(settings["model"]).expanduser().is_file() and config["prediction_type"] != "epsilon":
-            found["prediction"] = config["prediction_type"]
-    else:
-        known["size"] = size or defaults(name).size or native_size(pipeline)
-        found = {"pipeline": name, "schedule": whole_schedule(pipeline.scheduler)}
-    if known["size"] is None:
-        raise UserError(f"--model {settings['model']}: it doesn't say at what size it draws; give --size")
-    return known | {key: value for key, value in found.items() if value} | {"weights": pipeline.content}
-
-
-def as_begun(settings: dict, folder: Path) -> dict:
-    """The settings as the set was begun: with its name of the same generator, without `weights` if it noted none."""
-    noted = noted_settings(folder)
-    if not noted:
-        return settings
-    if "weights" not in noted:
-        settings = {key: value for key, value in settings.items() if key != "weights"}
-    if "weights" in settings:
-        same = settings["weights"] == noted["weights"]
-    else:
-        same = same_model(str(noted.get("model")), settings["model"])
-    return settings | ({"model": noted["model"]} if same else {})
-
-
-def describe(settings: dict) -> str:
-    """The settings that a model may bring itself, in words."""
-    own = f"the scheduler of its {settings.get('pipeline')}"
-    scheduler = own if settings["scheduler"] == OWN else settings["scheduler"]
-    size = f"{settings['size']} pixels" if settings["size"] else "its own size"
-    guidance = f"guidance {settings['guidance_scale']}"
-    if "guidance_until" in settings:
-        guidance += f" in the first {100 * settings['guidance_until']:g} % of them"
-    return f"{scheduler}, {settings['steps']} steps, {guidance}, {size}"
-
-
-def check_size(size: int, pipeline) -> None:
-    """Raise `UserError` for a size that the model can't draw; print a note for one that it was not trained for."""
-    from stable_diffusion.pipeline import native_size
-
-    unit = 2 * getattr(pipeline, "vae_scale_factor", 1)
-    if size % unit:
-        raise UserError(f"--size {size}: must be a multiple of {unit} for this model")
-    native = native_size(pipeline)
-    if native and native != size:
-        print(f"note: the model was trained to draw {native} pixels, --size is {size}", flush=True)
+    @property
+    def prompt_file(self) -> Path:
+        """The prompt file asked for, else the shipped one of the pair. Raises `UserError` if there is none."""
+        return self.prompts or find_prompt_file(self.target_sensitive)

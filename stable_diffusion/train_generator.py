@@ -21,30 +21,30 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
 
 from datasets.custom import read_lines
 from datasets.reading import read_image
 from prompts import TOKENIZER
-from stable_diffusion.pipeline import BETAS, DDIM_ONLY, SPACING
+from stable_diffusion.loading.scheduler import BETAS, DDIM_ONLY, SPACING
+from stable_diffusion.small import new_autoencoder, new_text_encoder, new_unet
 from utils.arguments import choose_device
 from utils.errors import UserError, command_line
 from utils.progress import progress
 
-LATENT_CHANNELS = 8
 # Stable Diffusion's noise schedule and DDIM; the velocity learns the layout of a face sooner than the noise
 SCHEDULER = {**BETAS, **SPACING, **DDIM_ONLY, "prediction_type": "v_prediction"}
 
 
 def read_captioned_folder(folder: Path, size: int) -> tuple[torch.Tensor, list[str]]:
-    """The images as uint8 [N, 3, size, size] and their captions, in the order of captions.csv.
+    """Read the images, uint8 (n, 3, size, size), and their captions, in the order of captions.csv.
 
-    Raises `UserError`, with the line, where the list, an image or a column is missing or cannot be read.
+    Raises `UserError`, with the line, if the list, an image or a column is missing or cannot be read.
     """
     listing = folder / "captions.csv"
     rows = read_lines(listing, ("image", "caption"), "it needs the columns image and caption")
@@ -59,60 +59,8 @@ def read_captioned_folder(folder: Path, size: int) -> tuple[torch.Tensor, list[s
     return torch.from_numpy(pixels).permute(0, 3, 1, 2), rows["caption"].tolist()
 
 
-def new_autoencoder(size: int) -> AutoencoderKL:
-    """An autoencoder that reduces each side by 8, as Stable Diffusion's does."""
-    return AutoencoderKL(
-        block_out_channels=(16, 24, 48, 96),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=1,
-        latent_channels=LATENT_CHANNELS,
-        norm_num_groups=8,
-        mid_block_add_attention=False,
-        sample_size=size,
-    )
-
-
-def new_unet(size: int) -> UNet2DConditionModel:
-    """A denoiser of two resolutions that reads the text at both."""
-    return UNet2DConditionModel(
-        sample_size=size // 8,
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
-        block_out_channels=(64, 128),
-        down_block_types=("CrossAttnDownBlock2D",) * 2,
-        up_block_types=("CrossAttnUpBlock2D",) * 2,
-        layers_per_block=1,
-        attention_head_dim=4,  # for this class: the number of heads
-        cross_attention_dim=64,
-        norm_num_groups=16,
-    )
-
-
-def new_text_encoder(tokenizer: CLIPTokenizer, token_ids: torch.Tensor) -> CLIPTextModel:
-    """A text encoder in which words that no caption uses start, and so stay, at zero: they say nothing."""
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=256,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=tokenizer.model_max_length,
-        projection_dim=64,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    encoder = CLIPTextModel(config)
-    unused = torch.ones(len(tokenizer), dtype=torch.bool)
-    unused[token_ids.unique()] = False
-    with torch.no_grad():
-        encoder.get_input_embeddings().weight[unused] = 0
-    return encoder
-
-
 def train_autoencoder(vae, images, *, steps, batch_size, lr, device, amp, generator):
-    """L1 loss at three resolutions, so that shapes count more than noise; latents are pulled slightly to normal."""
+    """Train with an L1 loss at three resolutions, so that shapes count more than noise; pull latents slightly to normal."""
     vae.to(device).train()
     optimizer, schedule = _optimizer(vae.parameters(), lr, steps)
     bar = progress(range(steps), desc="autoencoder", unit="step")
@@ -130,7 +78,7 @@ def train_autoencoder(vae, images, *, steps, batch_size, lr, device, amp, genera
 
 @torch.no_grad()
 def encode_all(vae, images, *, device, amp, batch_size=256) -> torch.Tensor:
-    """The mean latents of all images, fp32, scaled to unit standard deviation; sets `scaling_factor`."""
+    """Return the mean latents of all images, fp32, scaled to unit standard deviation; set `scaling_factor`."""
     parts = []
     for start in progress(range(0, len(images), batch_size), desc="encoding", unit="batch"):
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
@@ -179,7 +127,7 @@ def _pixels(images, device):
 
 
 def _optimizer(parameters, lr, steps):
-    """AdamW that warms up over 200 steps and then falls along a cosine."""
+    """Return AdamW, and a schedule that warms up over 200 steps and then falls along a cosine."""
     optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.99), weight_decay=1e-3)
     warm_up = min(200, steps // 10 + 1)
 

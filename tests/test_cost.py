@@ -20,8 +20,10 @@ from models.options import parse_method
 from models.settings import Settings
 from models.work import Sizes, Work, images_trained
 from results import run_table
-from stable_diffusion import cost, generate
-from stable_diffusion.weights import not_here
+from stable_diffusion import generate
+from stable_diffusion.drawing import cost
+from stable_diffusion.drawing.sampling import Sampling
+from stable_diffusion.loading.folder import not_here
 from utils.cost import GENERATION, Row, add_rows, cost_table, duration, read_rows, size, unique
 from utils.settings import parse
 
@@ -237,11 +239,11 @@ def test_the_time_of_an_image_grows_with_its_steps(monkeypatch):
 
     monkeypatch.setattr(cost, "render_batch", render)
     monkeypatch.setattr(cost, "LIMIT", 60.0)
-    seconds, png, note = cost.time_rendering(None, [None] * 4, 4, cost.Sampling(50, 9.0, 8, 8))
+    seconds, png, note = cost.time_rendering(None, [None] * 4, 4, Sampling(50, 9.0, 8, 8))
     assert drawn == [(1, 2), (4, 2), (4, 6)] and note == ""
     assert seconds == (20 + 50 * 10) / 4 and png > 192  # a step takes ten seconds, what is around them twenty
     clock = iter([0, 100])
-    seconds, _, note = cost.time_rendering(None, [None] * 4, 4, cost.Sampling(50, 9.0, 8, 8))
+    seconds, _, note = cost.time_rendering(None, [None] * 4, 4, Sampling(50, 9.0, 8, 8))
     assert seconds == 2500 and "at most" in note
 
 

@@ -13,11 +13,10 @@ from test_generate import TINY, images
 from tiny_pipelines import FAMILIES, save
 
 from stable_diffusion import generate
-from stable_diffusion.choices import PAPER_PIPELINE
-from stable_diffusion.family import call_options, check_class, defaults, text_to_image_classes
-from stable_diffusion.pipeline import _place, load_pipeline
-from stable_diffusion.render import check_lengths, render
-from stable_diffusion.settings import kind_of
+from stable_diffusion.drawing.render import check_lengths, render
+from stable_diffusion.loading.family import PAPER_PIPELINE, call_options, check_class, defaults, text_to_image_classes
+from stable_diffusion.loading.kind import Kind, kind_of
+from stable_diffusion.loading.pipeline import _place, load_pipeline
 from utils.errors import UserError
 
 CPU = torch.device("cpu")
@@ -121,7 +120,7 @@ def test_the_papers_settings_are_those_of_stable_diffusion_alone():
 
 def test_a_distilled_flux_takes_four_steps(tmp_path):
     kinds = [kind_of(str(save("FLUX", tmp_path / str(few), distilled=few))) for few in (False, True)]
-    assert kinds == [{"pipeline": "FluxPipeline"}, {"pipeline": "FluxPipeline", "distilled": True}]
+    assert kinds == [Kind("FluxPipeline"), Kind("FluxPipeline", distilled=True)]
     dry = run_here(
         generate.main, "--model", tmp_path / "True", "--outdir", tmp_path / "out", "--device", "cpu", "--dry-run"
     )

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from safetensors.torch import load_file, save_file
 
 from prompts import find_prompt_file
 from stable_diffusion import generate
-from stable_diffusion.flat import remove_flat
-from stable_diffusion.manifest import Job, Manifest, check_running, lock_of, plan
-from stable_diffusion.pipeline import load_pipeline
-from stable_diffusion.render import check_lengths, render
+from stable_diffusion.drawing.flat import remove_flat
+from stable_diffusion.drawing.render import check_lengths, render
+from stable_diffusion.loading.pipeline import load_pipeline
+from stable_diffusion.manifest import Manifest, check_running, lock_of
+from stable_diffusion.plan import Job, plan
+from stable_diffusion.recipe import Recipe
 from utils.errors import UserError
 from utils.files import locked
 from utils.processes import Place
@@ -283,6 +286,30 @@ def test_plan_takes_cells_and_prompts_by_turn_and_does_not_depend_on_the_count()
     assert plan(prompts, 9, seed=42)[: len(jobs)] == jobs
     assert len({job.seed for job in jobs}) == len(jobs)
     assert plan(prompts, 4, seed=43)[0].seed != jobs[0].seed
+
+
+def test_a_recipe_notes_what_older_manifests_hold_and_nothing_else_at_its_defaults():
+    recipe = Recipe("a model", "digest", "ddim", 50, 9.0, 512, 224, 42, "fp16")
+    first = ["model", "prompts", "scheduler", "steps", "guidance_scale", "size", "save_size", "seed", "precision"]
+    assert list(recipe.noted()) == first
+    assert replace(recipe, guidance_scale=None, size=None).noted().keys() == set(first)  # None is kept there
+    more = replace(recipe, guidance_until=0.5, vae_slicing=True, pipeline="FluxPipeline", weights="w")
+    assert list(more.noted().items())[9:] == [
+        ("vae_slicing", True), ("guidance_until", 0.5), ("pipeline", "FluxPipeline"), ("weights", "w")
+    ]  # fmt: skip
+
+
+def test_a_recipe_goes_on_with_what_a_set_notes_of_the_same_model():
+    recipe = Recipe(f"{TINY}/", "digest", "own", 50, 9.0, None, 224, 42, "fp16")
+    noted = recipe.noted() | {"model": str(TINY), "size": 64, "schedule": {"a": 1}, "weights": "w"}
+    assert recipe.continuing({}) == recipe
+    assert recipe.continuing(noted) == replace(recipe, model=str(TINY), size=64, schedule={"a": 1}, weights="w")
+    other = replace(recipe, model="another")
+    assert other.continuing(noted) == replace(other, size=64, schedule={"a": 1})  # its weights are yet to be seen
+    loaded = replace(other, weights="w")
+    assert loaded.as_begun(noted).model == str(TINY) and replace(loaded, weights="v").as_begun(noted).model == "another"
+    del noted["weights"]  # a set that an older version began
+    assert loaded.as_begun(noted) == other and recipe.as_begun(noted).model == str(TINY)
 
 
 @pytest.fixture(scope="module")

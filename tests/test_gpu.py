@@ -246,7 +246,8 @@ def test_drawing_is_killed_at_its_first_image_or_that_is_said(tmp_path):
 
 def test_a_batch_that_the_limit_forbids_is_halved_and_the_set_is_drawn(tmp_path, monkeypatch):
     """What a GPU's memory does is played: rendering needs as much as there are images."""
-    from stable_diffusion import pipeline, produce
+    from stable_diffusion.drawing import produce
+    from stable_diffusion.loading import pipeline
 
     limit = []
 

@@ -117,3 +117,17 @@ def test_studies_are_read_without_torch():
     """Else each remade page would wait for it."""
     read = "import sys; from results import study; [study.study_of(n) for n in study.names()]; sys.exit('torch' in sys.modules)"
     assert not subprocess.run([sys.executable, "-c", read], cwd=ROOT).returncode
+
+
+def test_generation_is_in_short_files_and_functions_that_take_values():
+    """A file has at most 250 lines, a function 40, and none takes the parsed command line."""
+    broken = []
+    for path in (ROOT / "stable_diffusion").rglob("*.py"):
+        text = path.read_text()
+        broken += [path.name] if len(text.splitlines()) > 250 else []
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                long = node.end_lineno - node.lineno + 1 > 40
+                whole = any(argument.arg == "args" for argument in node.args.args)
+                broken += [f"{path.name}: {node.name}"] if long or whole else []
+    assert not broken

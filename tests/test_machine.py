@@ -14,7 +14,7 @@ from torchvision import models
 import train
 from models.classifier import new_classifier
 from stable_diffusion import generate
-from stable_diffusion.source import hub_error
+from stable_diffusion.loading.source import hub_error
 from utils.errors import UserError
 from utils.machine import check_compile, proxy_remedy
 

@@ -23,16 +23,16 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging
 
 from stable_diffusion import generate
-from stable_diffusion import single_file as single_files
-from stable_diffusion.pipeline import (
+from stable_diffusion.drawing.render import _say_once, check_lengths, guard_decoder, render
+from stable_diffusion.loading import single_file as single_files
+from stable_diffusion.loading.kind import kind_of
+from stable_diffusion.loading.pipeline import (
     BETAS,
     PADDING,
     load_pipeline,
     own_schedule,
 )
-from stable_diffusion.prediction import NOISE, OTHER, decide_prediction, similarity_to_noise
-from stable_diffusion.render import _say_once, check_lengths, guard_decoder, render
-from stable_diffusion.settings import kind_of
+from stable_diffusion.loading.scheduler import NOISE, OTHER, decide_prediction, similarity_to_noise
 from utils.errors import UserError
 
 CPU = torch.device("cpu")
@@ -137,7 +137,7 @@ def prefixed(named):
 def test_a_single_file_makes_the_same_images_as_its_folder(kind, suffix, tmp_path, monkeypatch):
     pipeline = tiny_pipeline(kind)
     monkeypatch.setattr(single_files, "CONFIGS", configs(tmp_path, kind, pipeline))
-    monkeypatch.setattr("stable_diffusion.pipeline.CONFIGS", tmp_path)
+    monkeypatch.setattr("stable_diffusion.loading.pipeline.CONFIGS", tmp_path)
     path = tmp_path / f"model{suffix}"
     if suffix == ".ckpt":  # as Stable Diffusion 1.4 was published: with a class of the training program in it
         callback = type("ModelCheckpoint", (), {"__module__": "pytorch_lightning.callbacks.model_checkpoint"})
@@ -158,7 +158,7 @@ def test_a_single_file_makes_the_same_images_as_its_folder(kind, suffix, tmp_pat
 def test_what_a_file_predicts_is_measured_and_recorded(tmp_path, monkeypatch):
     pipeline = tiny_pipeline("sd2")  # random, so it doesn't hand back the noise
     monkeypatch.setattr(single_files, "CONFIGS", configs(tmp_path, "sd2", pipeline))
-    monkeypatch.setattr("stable_diffusion.pipeline.CONFIGS", tmp_path)
+    monkeypatch.setattr("stable_diffusion.loading.pipeline.CONFIGS", tmp_path)
     path = tmp_path / "v2-1_768-ema-pruned.safetensors"
     save_file(single_file(pipeline, "sd2"), path)
     flags = ["--model", path, "--size", 32]
@@ -330,7 +330,7 @@ def test_a_folder_of_another_kind_or_not_whole_is_refused(spoil, part, own_tiny)
 
 @pytest.mark.parametrize("flags", [[], ["--dry-run"]], ids=["run", "dry run"])
 def test_both_the_run_and_its_dry_run_refuse_before_anything_is_loaded(flags, own_tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("stable_diffusion.pipeline.StableDiffusionPipeline", None)
+    monkeypatch.setattr("stable_diffusion.loading.pipeline.StableDiffusionPipeline", None)
     path = tmp_path / "sd-v1-5-inpainting.safetensors"
     save_file({name: torch.zeros(shape, dtype=torch.float16) for name, shape in whole(9, 768, "sd1").items()}, path)
     edit(own_tiny, "model_index.json", _class_name="StableVideoDiffusionPipeline")
@@ -583,7 +583,7 @@ def test_a_disk_that_fills_while_a_model_is_fetched_is_one_line(error, tmp_path,
     listing = [SimpleNamespace(rfilename=str(path.relative_to(TINY))) for path in TINY.rglob("*.*")]
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_: SimpleNamespace(siblings=listing))
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: TINY)
-    monkeypatch.setattr("stable_diffusion.pipeline.StableDiffusionPipeline.from_pretrained", full)
+    monkeypatch.setattr("stable_diffusion.loading.pipeline.StableDiffusionPipeline.from_pretrained", full)
     process = run_here(generate.main, *command(tmp_path / "out", "--model", "someone/faces"))
     assert_one_line_error(process, "disk is full", "HF_HOME")
 

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from stable_diffusion import produce as produced
-from stable_diffusion.family import PAPER
-from stable_diffusion.manifest import Job, Manifest, noted_batch_size
-from stable_diffusion.produce import Sampling, halving, largest_batch, produce
-from stable_diffusion.settings import sampler
+from stable_diffusion.drawing import produce as produced
+from stable_diffusion.drawing.produce import halving, largest_batch, produce
+from stable_diffusion.drawing.sampling import Sampling
+from stable_diffusion.loading.family import PAPER
+from stable_diffusion.manifest import Manifest, noted_batch_size
+from stable_diffusion.plan import Job
+from stable_diffusion.recipe import sampler
 from utils.errors import UserError
 
 SAMPLING = Sampling(steps=1, guidance_scale=1.0, size=8, save_size=8)

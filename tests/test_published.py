@@ -12,12 +12,16 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from tiny_pipelines import save
 
 from stable_diffusion import generate
-from stable_diffusion.family import call_options, defaults
-from stable_diffusion.manifest import Job
-from stable_diffusion.pipeline import check_precision, load_pipeline, other_scheduler
-from stable_diffusion.produce import Sampling, halving, render_batch
-from stable_diffusion.render import check_lengths, guard_decoder, render
-from stable_diffusion.settings import kind_of, learn
+from stable_diffusion.drawing.produce import halving, render_batch
+from stable_diffusion.drawing.render import check_lengths, guard_decoder, render
+from stable_diffusion.drawing.sampling import Sampling
+from stable_diffusion.generator import learn
+from stable_diffusion.loading.family import call_options, defaults
+from stable_diffusion.loading.kind import Kind, kind_of
+from stable_diffusion.loading.pipeline import check_precision, load_pipeline
+from stable_diffusion.loading.scheduler import other_scheduler
+from stable_diffusion.plan import Job
+from stable_diffusion.recipe import Recipe
 from utils.errors import UserError
 
 CPU = torch.device("cpu")
@@ -62,9 +66,9 @@ def test_a_decoder_that_runs_out_of_memory_has_its_batch_halved(saved):
 
 def test_sana_draws_at_the_size_it_was_trained_for(saved):
     pipeline = load_pipeline(str(saved("Sana")), None, CPU, "fp32")
-    assert (
-        defaults("SanaPipeline").size is None and learn({"model": "m"}, pipeline, None)["size"] == 64
-    )  # 32 latents a side, two pixels each
+    recipe = Recipe("m", "", "own", 2, 4.5, None, 32, 42, "fp32")
+    assert defaults("SanaPipeline").size is None
+    assert learn(recipe, pipeline, None).size == 64  # 32 latents a side, two pixels each
 
 
 @pytest.mark.slow
@@ -129,7 +133,7 @@ def test_a_pipeline_that_seeds_a_batch_by_its_first_image_draws_them_one_by_one(
 def test_a_tokenizer_beside_a_configuration_needs_no_weights(saved, tmp_path):
     folder = shutil.copytree(saved("PixArt"), tmp_path / "model")
     (folder / "tokenizer" / "config.json").write_text("{}")
-    assert kind_of(str(folder)) == {"pipeline": "PixArtSigmaPipeline"}
+    assert kind_of(str(folder)) == Kind("PixArtSigmaPipeline")
 
 
 def test_a_tokenizer_of_a_sentencepiece_model_alone_is_read(saved, tmp_path):

@@ -16,7 +16,7 @@ from datasets import images
 from datasets.images import check_some, decode_images, time_reading
 from datasets.reading import read_image
 from datasets.real import read_real
-from stable_diffusion.contact_sheet import TITLE, contact_sheet
+from stable_diffusion.drawing.contact_sheet import TITLE, contact_sheet
 from stable_diffusion.train_generator import read_captioned_folder
 from utils.errors import UserError
 

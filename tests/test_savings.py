@@ -11,12 +11,11 @@ from test_generate import TINY, images
 from tiny_pipelines import FAMILIES, save
 
 from stable_diffusion import generate
-from stable_diffusion.compiling import compile_denoiser
-from stable_diffusion.family import call_options
-from stable_diffusion.fusing import fuse_projections
-from stable_diffusion.guidance import DOUBLED, check_guidance_until, guidance_options, guided_steps
-from stable_diffusion.pipeline import load_pipeline
-from stable_diffusion.render import denoiser_name, render
+from stable_diffusion.drawing.denoiser import compile_denoiser, denoiser_name, fuse_projections
+from stable_diffusion.drawing.render import render
+from stable_diffusion.drawing.sampling import DOUBLED, check_guidance_until, guidance_options, guided_steps
+from stable_diffusion.loading.family import call_options
+from stable_diffusion.loading.pipeline import load_pipeline
 from utils.errors import UserError
 
 GUIDED = ("SD 1, 2", pytest.param("SDXL", marks=pytest.mark.slow), pytest.param("SD 3", marks=pytest.mark.slow))

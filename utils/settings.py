@@ -11,11 +11,11 @@ def flag(default, help: str, *, group: str, **options):
 
 def parse(settings: type, description: str, arguments: list[str] | None = None):
     """An instance of a settings class from a command line (by default this process's); lists become tuples."""
-    required = " ".join(
-        f"--{e.name.replace('_', '-')} {e.name.upper()}" for e in fields(settings) if e.metadata.get("required")
+    required = "".join(
+        f"--{e.name.replace('_', '-')} {e.name.upper()} " for e in fields(settings) if e.metadata.get("required")
     )
     parser = argparse.ArgumentParser(
-        usage=f"%(prog)s {required} [flags]; --help lists them",  # a message must not drown in two screens of flags
+        usage=f"%(prog)s {required}[flags]; --help lists them",  # a message must not drown in two screens of flags
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 from results.generation_savings.savings import PLAIN, TIMED_ALONE, Saving, all_savings
 from results.run_table import run
 from results.spoiled import PAIR, WHERE, module
-from stable_diffusion.choices import PAPER_SAMPLER
+from stable_diffusion.loading.family import PAPER_SAMPLER
 from utils.arguments import choose_device, positive_int, seed_number, share
 from utils.errors import UserError, command_line
 from utils.files import write_whole

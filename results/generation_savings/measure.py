@@ -9,9 +9,10 @@ from PIL import Image
 from datasets.faithful import FILE, read_scores
 from datasets.pairs import CELLS
 from datasets.synthetic import image_files
+from stable_diffusion.drawing.denoiser import denoiser_name
+from stable_diffusion.drawing.render import render
 from stable_diffusion.faithfulness import share_right
-from stable_diffusion.pipeline import load_pipeline
-from stable_diffusion.render import denoiser_name, render
+from stable_diffusion.loading.pipeline import load_pipeline
 from utils.errors import UserError
 from utils.records import read_record
 

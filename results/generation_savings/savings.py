@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from stable_diffusion.choices import FAST_SAMPLER, PAPER_SAMPLER
-from stable_diffusion.guidance import ALWAYS
+from stable_diffusion.drawing.sampling import ALWAYS
+from stable_diffusion.loading.family import FAST_SAMPLER, PAPER_SAMPLER
 
 PLAIN = "plain"
 TIMED_ALONE = ("compiled", "blocks")  # they draw the plain images but for rounding: only their speed is in question

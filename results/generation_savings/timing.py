@@ -10,11 +10,13 @@ from diffusers import DiffusionPipeline
 
 from results.generation_savings.savings import Saving
 from results.speed.generation import prompts, random_pipeline
-from stable_diffusion.compiling import compile_denoiser
-from stable_diffusion.fusing import fuse_projections
-from stable_diffusion.manifest import Job, Manifest
-from stable_diffusion.pipeline import load_pipeline, other_scheduler
-from stable_diffusion.produce import Sampling, produce
+from stable_diffusion.drawing.denoiser import compile_denoiser, fuse_projections
+from stable_diffusion.drawing.produce import produce
+from stable_diffusion.drawing.sampling import Sampling
+from stable_diffusion.loading.pipeline import load_pipeline
+from stable_diffusion.loading.scheduler import other_scheduler
+from stable_diffusion.manifest import Manifest
+from stable_diffusion.plan import Job
 from utils.records import ROOT
 
 TINY, TINY_GUIDANCE, FULL_GUIDANCE = ROOT / "stable_diffusion" / "tiny", 3.0, 9.0

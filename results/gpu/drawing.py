@@ -129,9 +129,11 @@ def short_of_memory(place: Place, usual: Path) -> Iterator[tuple]:
     import torch
 
     from prompts import find_prompt_file, prompts_of_type, read_prompts
-    from stable_diffusion.manifest import Manifest, plan
-    from stable_diffusion.pipeline import load_pipeline
-    from stable_diffusion.produce import Sampling, produce, render_batch
+    from stable_diffusion.drawing.produce import produce, render_batch
+    from stable_diffusion.drawing.sampling import Sampling
+    from stable_diffusion.loading.pipeline import load_pipeline
+    from stable_diffusion.manifest import Manifest
+    from stable_diffusion.plan import plan
 
     device = torch.zeros(1, device=place.device).device  # with its number, which setting a limit asks for
     sampling = Sampling(8, 3.0, 64, 64)

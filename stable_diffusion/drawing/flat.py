@@ -1,16 +1,16 @@
-"""Images of one colour, which a decoder makes when it overflows; versions before this check saved them as finished."""
+"""Find images of one colour, which a decoder makes when it overflows; versions before this check saved them as finished."""
 
 from pathlib import Path
 
 from PIL import Image
 
-from stable_diffusion.manifest import Job
+from stable_diffusion.plan import Job
 
 HEADERS, SHARE = 300, 100  # bytes of a PNG beside its pixels; a single colour takes up far less than this part of them
 
 
 def remove_flat(jobs: list[Job], folder: Path, save_size: int) -> int:
-    """Remove the images of one colour among those of `jobs`, so that they count as missing; returns how many there were.
+    """Remove the images of one colour among those of `jobs`, so that they count as missing; return how many there were.
 
     Only files too small for a photograph are opened, so a sound set costs only a look at each file's size.
     """
@@ -23,7 +23,7 @@ def remove_flat(jobs: list[Job], folder: Path, save_size: int) -> int:
 
 
 def _size(path: Path) -> int:
-    """The bytes of a file, -1 where there is none."""
+    """Return the bytes of a file, -1 if there is none."""
     try:
         return path.stat().st_size
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a single .safetensors or .ckpt file holds, judged only by the names and shapes of its tensors."""
+"""Check a single .safetensors or .ckpt file only by the names and shapes of its tensors."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from models.weights import why_unreadable
-from stable_diffusion.folder import check_unet
-from stable_diffusion.source import check_whole
+from stable_diffusion.loading.folder import check_unet
+from stable_diffusion.loading.source import check_whole
 from utils.errors import UserError
 
-CONFIGS = Path(__file__).parent / "configs"  # of Stable Diffusion 1.x and 2.x: a file doesn't hold its own
+CONFIGS = Path(__file__).parents[1] / "configs"  # of Stable Diffusion 1.x and 2.x: a file doesn't hold its own
 TEXT_ENCODERS = {  # a tensor by which each is known
     "sd1": "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight",
     "sd2": "cond_stage_model.model.token_embedding.weight",
@@ -43,16 +43,16 @@ LIGHTNING = "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"
 
 
 class Unused:
-    """Stands for a class of the training program that some published .ckpt files name and nothing here needs."""
+    """Placeholder of a class of the training program that some published .ckpt files name and nothing here needs."""
 
 
 def reading_checkpoints():
-    """A context in which torch's safe reader accepts such files too; it still executes nothing."""
+    """Return a context in which torch's safe reader accepts such files too; it still executes nothing."""
     return torch.serialization.safe_globals([(Unused, LIGHTNING)])
 
 
 def check_single_file(name: str, path: Path) -> str:
-    """The folder of `CONFIGS` that describes the file. Raises `UserError`, saying what it is, for one that isn't supported."""
+    """Return the folder of `CONFIGS` that describes the file. Raises `UserError`, saying what it is, if it isn't supported."""
     shapes = tensor_shapes(name, path)
     kind = next((kind for kind, key in TEXT_ENCODERS.items() if key in shapes), None)
     if kind is None or CONV_IN not in shapes or not any(key.startswith(VAE) for key in shapes):
@@ -73,7 +73,7 @@ def check_single_file(name: str, path: Path) -> str:
 
 
 def tensor_shapes(name: str, path: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of each tensor of a file, without its data. Raises `UserError` where it can't be read, or only by executing it."""
+    """Read the shapes of a file's tensors without their data. Raises `UserError` if that fails or would execute code."""
     check_whole(name, path)
     if path.suffix == ".safetensors":
         from safetensors import safe_open
@@ -94,7 +94,7 @@ def tensor_shapes(name: str, path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def describe(shapes: dict[str, tuple[int, ...]]) -> str:
-    """What an unsupported file holds, and what to give instead."""
+    """Say what an unsupported file holds, and what to give instead."""
     for part, what in ADDITIONS.items():
         if any(part in key for key in shapes):
             return f"it holds {what}, not a model; {PART}"
@@ -112,7 +112,7 @@ def describe(shapes: dict[str, tuple[int, ...]]) -> str:
 
 
 def _family(shapes: dict[str, tuple[int, ...]]) -> str | None:
-    """The kind of model that diffusers takes a file for; it also says v1 for everything that it doesn't know."""
+    """Return the kind of model that diffusers takes a file for; it also says v1 for everything that it doesn't know."""
     from diffusers.loaders.single_file_utils import infer_diffusers_model_type  # takes seconds, and only here
 
     try:

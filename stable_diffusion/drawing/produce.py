@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,10 @@ import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
-from stable_diffusion.guidance import ALWAYS
-from stable_diffusion.manifest import Job, Manifest
-from stable_diffusion.render import DecoderOutOfMemory, check_lengths, reduce, render
+from stable_diffusion.drawing.render import DecoderOutOfMemory, check_lengths, reduce, render
+from stable_diffusion.drawing.sampling import Sampling
+from stable_diffusion.manifest import CPU_BATCH, Manifest, existing
+from stable_diffusion.plan import Job
 from utils.errors import UserError
 from utils.files import whole
 from utils.progress import progress
@@ -23,26 +24,15 @@ SHARE_OF_MEMORY = 0.8
 LARGEST_BATCH = 64  # beyond it a GPU computes no faster
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How an image is sampled, the pixels a side at which it is drawn and saved, and the share of steps that are guided."""
-
-    steps: int
-    guidance_scale: float | None
-    size: int
-    save_size: int
-    guidance_until: float = ALWAYS
-
-
 def produce(pipeline: DiffusionPipeline, jobs: list[Job], manifest: Manifest, sampling: Sampling) -> None:
     """Render every job of which the file is missing from the manifest's folder, and note it there.
 
-    A batch always holds the same images, and is made again where one of them is missing. So a restart computes exactly
-    what an unbroken run does; so do several processes, each of which takes every nth batch. Raises `UserError` where a
-    single image needs more memory than there is, and for a prompt that is too long.
+    A batch always holds the same images, and is made again if one of them is missing. So a restart computes exactly what
+    an unbroken run does; so do several processes, each of which takes every nth batch. Raises `UserError` if a single
+    image needs more memory than there is, and for a prompt that is too long.
     """
     folder, size, process = manifest.folder, manifest.batch_size, manifest.process
-    done = {job.image for job in jobs if (folder / job.image).exists()}
+    done = existing(folder, (job.image for job in jobs))
     batches = [jobs[i : i + size] for i in range(0, len(jobs), size)][process.rank :: process.count]
     own = [job for batch in batches for job in batch]
     open_batches = [batch for batch in batches if any(job.image not in done for job in batch)]
@@ -74,16 +64,16 @@ def produce(pipeline: DiffusionPipeline, jobs: list[Job], manifest: Manifest, sa
 
 
 def render_batch(pipeline: DiffusionPipeline, batch: list[Job], sampling: Sampling) -> np.ndarray:
-    """`stable_diffusion.render.render` with jobs and a `Sampling`."""
+    """Render jobs as `Sampling` says: uint8 RGB (n, size, size, 3)."""
     prompts, seeds = [job.prompt for job in batch], [job.seed for job in batch]
     options = {"steps": sampling.steps, "guidance_scale": sampling.guidance_scale, "size": sampling.size}
     return render(pipeline, prompts, seeds, **options, guidance_until=sampling.guidance_until)
 
 
 def halving(render_jobs: Callable[[list], np.ndarray], batch: list) -> np.ndarray:
-    """The images of a batch, which is halved until it fits into memory.
+    """Render a batch, which is halved until it fits into memory: uint8 RGB (n, size, size, 3).
 
-    Raises `UserError` where one image alone does not fit.
+    Raises `UserError` if one image alone does not fit.
     """
     try:
         return render_jobs(batch)
@@ -100,7 +90,7 @@ def halving(render_jobs: Callable[[list], np.ndarray], batch: list) -> np.ndarra
 
 
 def largest_batch(render_count: Callable[[int], object], device: torch.device) -> int:
-    """How many images at once fill most of a GPU's free memory, estimated from the peaks of two small trials."""
+    """Estimate from the peaks of two small trials how many images at once fill most of a GPU's free memory."""
     peaks = []
     for count in (2, 4):
         torch.cuda.reset_peak_memory_stats(device)
@@ -112,8 +102,10 @@ def largest_batch(render_count: Callable[[int], object], device: torch.device) -
     return int(min(LARGEST_BATCH, max(1, SHARE_OF_MEMORY * free // each)))
 
 
-def trial_batch(pipeline: DiffusionPipeline, sampling: Sampling, job: Job, device: torch.device) -> int:
-    """`largest_batch` for a pipeline on a GPU, tried with a job and few steps."""
+def free_batch_size(pipeline: DiffusionPipeline, sampling: Sampling, job: Job, device: torch.device) -> int:
+    """Return the batch size if none is asked for: `largest_batch` of a GPU, tried with a job in two steps; the paper's on a CPU."""
+    if device.type != "cuda":
+        return CPU_BATCH
     trial = replace(sampling, steps=min(2, sampling.steps))
     return largest_batch(lambda count: render_batch(pipeline, [job] * count, trial), device)
 

@@ -1,4 +1,4 @@
-"""The text-to-image pipelines of diffusers, and what each asks for where nothing is given: its own defaults."""
+"""The kinds of generator: diffusers' text-to-image pipelines, and what each draws with by default. Loads diffusers late."""
 
 import difflib
 import inspect
@@ -6,10 +6,19 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stable_diffusion.choices import PAPER_GUIDANCE, PAPER_PIPELINE, PAPER_SAMPLER, PAPER_SIZE
-from stable_diffusion.source import Source, read_json
+from stable_diffusion.loading.source import Source, read_json
 from utils.errors import UserError
 
+PAPER_PIPELINE = "StableDiffusionPipeline"  # of Stable Diffusion 1.x and 2.x; others keep their own settings
+SCHEDULERS = {  # our names for classes of diffusers
+    "ddim": "DDIMScheduler",
+    "dpmpp": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+PAPER_SAMPLER = ("ddim", 50)  # --scheduler, --steps
+FAST_SAMPLER = ("dpmpp", 20)  # those of --fast
+PAPER_GUIDANCE, PAPER_SIZE = 9.0, 512
 # how pipelines call it; Qwen-Image has the second
 GUIDANCE = ("guidance_scale", "true_cfg_scale", "prior_guidance_scale")
 NOT_ALONE = ("Control", "Combined")  # wants an image; is never what a model_index.json names
@@ -21,7 +30,7 @@ DISTILLED = re.compile(r"turbo|lightning|hyper-?sd|sprint|distill|dmd|klein", re
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a pipeline draws with where nothing else is asked for; None is left to the loaded model.
+    """Sampler, guidance, size and precision of a pipeline if nothing else is asked for; the loaded model decides what is None.
 
     `precision` is the one for a GPU: models trained in bf16 overflow in fp16.
     """
@@ -37,7 +46,7 @@ PAPER = Defaults(*PAPER_SAMPLER, PAPER_GUIDANCE, PAPER_SIZE, "fp16")
 
 
 def text_to_image_classes() -> dict[str, type]:
-    """diffusers' pipelines that need a text and nothing else to draw an image, by the name of their class."""
+    """Return diffusers' pipelines that need nothing but a text to draw an image, by the name of their class."""
     from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING as known
 
     def needs_text_alone(cls: type) -> bool:
@@ -48,7 +57,7 @@ def text_to_image_classes() -> dict[str, type]:
 
 
 def check_class(model: str, name: object) -> str:
-    """The name of a supported pipeline, as `model_index.json` has it. Raises `UserError` for any other."""
+    """Return the name of a supported pipeline, as `model_index.json` has it. Raises `UserError` for any other."""
     if name == PAPER_PIPELINE:
         return name
     if not isinstance(name, str):
@@ -70,7 +79,7 @@ def check_class(model: str, name: object) -> str:
 
 
 def needed_parts(name: str) -> list[str]:
-    """The parts that a pipeline's class can't be made without, those that check or mark its images aside."""
+    """Return the parts that a pipeline's class can't be made without, except those that check or mark its images."""
     if name == PAPER_PIPELINE:
         return ["vae", "text_encoder", "tokenizer", "unet", "scheduler"]
     asked = inspect.signature(text_to_image_classes()[name].__init__).parameters.values()
@@ -83,7 +92,7 @@ def _others(name: str, known: dict[str, type]) -> str:
 
 
 def defaults(name: str, *, distilled: bool = False) -> Defaults:
-    """The defaults of a pipeline's class: the paper's for Stable Diffusion 1.x and 2.x, else those that diffusers gives it."""
+    """Return the defaults of a pipeline's class: the paper's for Stable Diffusion 1.x and 2.x, else those that diffusers gives it."""
     if name == PAPER_PIPELINE:
         return PAPER
     asked, key = _arguments(name), guidance_key(name)
@@ -105,7 +114,7 @@ def is_distilled(name: str, source: Source) -> bool:
 
 
 def _arguments(name: str) -> dict:
-    """What a pipeline is called with, by name. Raises `UserError` where the installed diffusers lacks it."""
+    """Return the arguments of a pipeline's call, by name. Raises `UserError` if the installed diffusers lacks the class."""
     import diffusers
 
     known = text_to_image_classes()
@@ -118,7 +127,7 @@ def _arguments(name: str) -> dict:
 
 
 def guidance_key(name: str) -> str | None:
-    """The argument that guides a pipeline by its prompt; None where it has none that is one number."""
+    """Return the argument that guides a pipeline by its prompt; None if it has none that is one number."""
     if name == PAPER_PIPELINE:
         return GUIDANCE[0]
     asked = _arguments(name)
@@ -126,7 +135,7 @@ def guidance_key(name: str) -> str | None:
 
 
 def call_options(pipeline, guidance_scale: float | None) -> dict:
-    """What a pipeline is called with beside prompts, seeds, steps and size, so that nothing depends on what is installed.
+    """Return a pipeline's arguments beside prompts, seeds, steps and size, so that nothing depends on what is installed.
 
     Captions stay as written, and an image has the size that is asked for, not the nearest in a table.
     """

@@ -1,4 +1,4 @@
-"""A picture of the first images of each cell, to see at a glance what was generated."""
+"""Draw the first images of each group on one sheet, to see at a glance what was generated."""
 
 from pathlib import Path
 
@@ -6,12 +6,13 @@ from PIL import Image, ImageDraw
 
 from datasets.reading import read_image
 from datasets.synthetic import image_files
+from prompts import Prompts
 
 COLUMNS, ROWS, GAP, TITLE = 10, 5, 2, 24
 
 
 def contact_sheet(folder: Path, title: str, size: int) -> Image.Image:
-    """The first images of a folder in a grid under a title, each `size` pixels a side.
+    """Draw the first images of a folder in a grid under a title, each `size` pixels a side.
 
     Raises `UserError` for an image that cannot be read.
     """
@@ -19,7 +20,7 @@ def contact_sheet(folder: Path, title: str, size: int) -> Image.Image:
 
 
 def sheet_of(files: list[Path], title: str, size: int, captions: list[str] | None = None) -> Image.Image:
-    """The first of some images in a grid under a title, each `size` pixels a side, with a caption in its corner."""
+    """Draw the first of some images in a grid under a title, each `size` pixels a side, with a caption in its corner."""
     files = files[: COLUMNS * ROWS]
     rows = -(-len(files) // COLUMNS)
     step = size + GAP
@@ -35,10 +36,11 @@ def sheet_of(files: list[Path], title: str, size: int, captions: list[str] | Non
     return sheet
 
 
-def write_contact_sheets(folder: Path, titles: dict[str, str], size: int) -> list[Path]:
-    """Write `contact_sheet_<cell>.png` for each cell of a generated set; returns the paths."""
+def write_contact_sheets(folder: Path, prompts: Prompts, size: int) -> list[Path]:
+    """Write `contact_sheet_<group>.png` for each group of a generated set; return the paths."""
     paths = []
-    for cell, title in titles.items():
-        paths.append(folder / f"contact_sheet_{cell}.png")
-        contact_sheet(folder / cell, title, min(size, 128)).save(paths[-1])
+    for group in prompts.cells:
+        head = ", ".join(words[0] for words in prompts.own_words(group).values())
+        paths.append(folder / f"contact_sheet_{group}.png")
+        contact_sheet(folder / group, f"{prompts.pair} {group}: {head}", min(size, 128)).save(paths[-1])
     return paths

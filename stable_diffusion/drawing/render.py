@@ -8,12 +8,12 @@ import torch
 from diffusers.models.autoencoders.vae import DecoderOutput
 from PIL import Image
 
-from stable_diffusion.family import call_options
-from stable_diffusion.guidance import ALWAYS, guidance_options
+from stable_diffusion.drawing.denoiser import DENOISERS, denoiser_name
+from stable_diffusion.drawing.sampling import ALWAYS, guidance_options
+from stable_diffusion.loading.family import call_options
 from utils.arguments import PRECISIONS
 from utils.errors import UserError
 
-DENOISERS = {"unet": "UNet", "transformer": "transformer"}
 # tokens that these read, whatever their tokenizer says: numbers in diffusers' code
 READ = {"IFPipeline": 77, "HunyuanDiTPipeline": 256, "HunyuanDiTPAGPipeline": 256, "Kandinsky3Pipeline": 128}
 ONE_BY_ONE = ("GlmImagePipeline",)  # its language model samples a whole batch from the first image's seed
@@ -42,7 +42,7 @@ def check_lengths(pipeline, prompts: list[str]) -> None:
 
 
 def _readers(pipeline) -> list[tuple]:
-    """The tokenizer of each text encoder, and how many tokens it reads: its own limit, or the pipeline's where that is less."""
+    """Return each text encoder's tokenizer, and how many tokens it reads: its own limit, or the pipeline's if that is less."""
     asked, parts = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length"), pipeline.components
     longest = call_options(pipeline, None).get("max_sequence_length") or (asked.default if asked else None)
     longest, found = longest or READ.get(type(pipeline).__name__), []
@@ -67,10 +67,11 @@ def render(
     size: int,
     guidance_until: float = ALWAYS,
 ) -> np.ndarray:
-    """One image for each prompt and seed, uint8 RGB of shape (n, size, size, 3).
+    """Draw one image for each prompt and seed: uint8 RGB (n, size, size, 3).
 
     Each image has a generator of its own on the CPU, so the same seed starts from the same noise on every device, in
-    every batch. Only the first `guidance_until` of the steps are guided, a share. Raises `UserError` where an image is not finite or of one colour, and for what the pipeline refuses.
+    every batch. Only the first `guidance_until` of the steps, a fraction, are guided. Raises `UserError` for what the
+    pipeline refuses, and if an image is not finite or of one colour.
     """
     if type(pipeline).__name__ in ONE_BY_ONE and len(prompts) > 1:
         options = {"steps": steps, "guidance_scale": guidance_scale, "size": size}
@@ -91,6 +92,11 @@ def render(
         raise
     except ValueError as error:  # how pipelines refuse what they are called with
         raise UserError(f"{type(pipeline).__name__}: {' '.join(str(error).split())}") from error
+    return _checked(pipeline, images, size)
+
+
+def _checked(pipeline, images: np.ndarray, size: int) -> np.ndarray:
+    """Turn a pipeline's images, floats from 0 to 1, into uint8. Raises `UserError` for another size, one colour, no number."""
     if images.shape[1:] != (size, size, 3):
         raise UserError(
             f"--size {size}: the model draws {images.shape[2]} x {images.shape[1]} pixels; give a size it can draw"
@@ -103,10 +109,10 @@ def render(
 
 
 def guard_decoder(pipeline) -> None:
-    """Make a pipeline's VAE decode in fp32 what it overflows at in half precision, and nothing else.
+    """Make a pipeline's VAE decode in fp32 the images at which it overflows in half precision, and no others.
 
     The same images overflow in every run, so a restart makes the same bytes. From then on latents that are not finite
-    raise `UserError`. Pipelines that draw pixels have no VAE, and are left alone.
+    raise `UserError`. Pipelines that draw pixels have no VAE and stay as they are.
     """
     vae = getattr(pipeline, "vae", None)
     if vae is None:
@@ -138,14 +144,9 @@ def guard_decoder(pipeline) -> None:
 
 
 def _broken(images: torch.Tensor) -> torch.Tensor:
-    """Which of decoded images (n, channels, ...) in -1 to 1 are not finite or, in 8 bits, of one colour: bool (n,)."""
+    """Find decoded images (n, channels, ...) in -1 to 1 that are not finite or, in 8 bits, of one colour: bool (n,)."""
     colours = ((images.float() / 2 + 0.5).clamp(0, 1) * 255).round().flatten(2)
     return (colours == colours[:, :, :1]).flatten(1).all(dim=1) | ~torch.isfinite(images).flatten(1).all(dim=1)
-
-
-def denoiser_name(pipeline) -> str:
-    """What draws: the pipeline's attribute of that name."""
-    return next((name for name in DENOISERS if hasattr(pipeline, name)), "unet")
 
 
 def _precision(module: torch.nn.Module) -> str:
@@ -153,7 +154,7 @@ def _precision(module: torch.nn.Module) -> str:
 
 
 def _remedy(pipeline) -> str:
-    """What helps against numbers that are not finite. Precision is one of a set's settings."""
+    """Say what helps against numbers that are not finite. The precision is part of a set's recipe."""
     wider = {"fp16": "bf16 or fp32", "bf16": "fp32"}.get(_precision(getattr(pipeline, denoiser_name(pipeline))))
     if wider is None:
         return "in full precision the model itself is at fault: its files may be damaged, fetch them again"
@@ -166,6 +167,6 @@ def _say_once(text: str) -> None:
 
 
 def reduce(pixels: np.ndarray, size: int) -> Image.Image:
-    """An image of `size` pixels a side, by Lanczos as in the paper."""
+    """Reduce an image, uint8 RGB (side, side, 3), to `size` pixels a side, by Lanczos as in the paper."""
     image = Image.fromarray(pixels)
     return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.LANCZOS)

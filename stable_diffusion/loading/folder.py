@@ -1,11 +1,10 @@
-"""What a folder in diffusers' format holds, read from its small files before anything heavy is loaded."""
+"""Check a folder in diffusers' format by its small files, before anything heavy is loaded."""
 
 import importlib
 import re
 
-from stable_diffusion.choices import PAPER_PIPELINE
-from stable_diffusion.family import check_class, needed_parts
-from stable_diffusion.source import Source, check_whole, read_json
+from stable_diffusion.loading.family import PAPER_PIPELINE, check_class, needed_parts
+from stable_diffusion.loading.source import Source, Unreachable, check_whole, find_source, read_json
 from utils.errors import UserError
 
 WEIGHTS = re.compile(
@@ -32,7 +31,7 @@ OF_THE_CLASS = f"a {PAPER_PIPELINE} draws with Stable Diffusion 1.x or 2.x from 
 
 
 def check_folder(source: Source) -> tuple[str, str | None]:
-    """The class of diffusers that a folder is for, and the variant of its weights to load ("fp16"; None for the plain ones).
+    """Return the class of diffusers that a folder is for, and the variant of its weights to load ("fp16"; None: plain ones).
 
     Raises `UserError` for another kind of model, a part that is missing or of an unknown class, and a file that is cut
     off.
@@ -64,7 +63,7 @@ def check_folder(source: Source) -> tuple[str, str | None]:
 
 
 def left_out(source: Source) -> list[str]:
-    """The parts that a folder's pipeline takes and its index doesn't name."""
+    """Return the parts that a folder's pipeline takes and its index doesn't name."""
     index = _pipeline_index(source)
     return _unnamed(index, index["_class_name"])
 
@@ -94,7 +93,7 @@ def _check_part(model: str, part: str, library: str, name: str) -> None:
 
 
 def weight_files(source: Source) -> list[str]:
-    """The files of weights that are loaded of a folder, .safetensors where there are any. Raises `UserError` as above."""
+    """Return the files of weights to load from a folder, .safetensors if there are any. Raises `UserError` as `check_folder`."""
     _, variant = check_folder(source)
     names = []
     for part in _parts(_pipeline_index(source)):
@@ -107,7 +106,7 @@ def weight_files(source: Source) -> list[str]:
 
 
 def _pipeline_index(source: Source) -> dict:
-    """`model_index.json` of a folder. Raises `UserError` where there is none."""
+    """Read `model_index.json` of a folder. Raises `UserError` if there is none."""
     if "model_index.json" not in source.files:
         lone = sorted(name for name in source.files if name.endswith((".safetensors", ".ckpt")))
         hint = (
@@ -121,7 +120,7 @@ def _pipeline_index(source: Source) -> dict:
 
 
 def _parts(index: dict) -> list[str]:
-    """The parts that a pipeline has, by what its index says of each: [library, class], or [null, null] for none."""
+    """Return the parts that a pipeline has. Its index gives [library, class] of each, or [null, null] for none."""
     listed = {name: value for name, value in index.items() if isinstance(value, list) and len(value) == 2}
     return [
         name
@@ -160,9 +159,9 @@ def check_unet(name: str, unet: dict, vae: dict) -> None:
 
 
 def weights_variant(source: Source, parts: list[str]) -> str | None:
-    """The variant that every part without plain weights has; None where all parts have plain ones, fp16 before others.
+    """Return the variant that every part without plain weights has; None if all have plain ones, fp16 before others.
 
-    Raises `UserError` where a part has no weights at all, lacks a file of several, or the parts have no variant in
+    Raises `UserError` if a part has no weights at all, lacks a file of several, or the parts have no variant in
     common.
     """
     found = {part: set(_weights(source, part)) for part in parts}
@@ -176,7 +175,7 @@ def weights_variant(source: Source, parts: list[str]) -> str | None:
 
 
 def _weights(source: Source, part: str) -> dict[str | None, list[str]]:
-    """The files of a part's weights by variant, plain ones under None. Raises `UserError` where one of several is missing."""
+    """Return the files of a part's weights by variant, plain ones under None. Raises `UserError` if one of several is missing."""
     found, split = {}, {}
     for name in source.files:
         if name.startswith(f"{part}/") and (match := WEIGHTS.fullmatch(name.removeprefix(f"{part}/"))):
@@ -191,3 +190,28 @@ def _weights(source: Source, part: str) -> dict[str | None, list[str]]:
                 f"{min(missing)} the first; fetch it again"
             )
     return found
+
+
+def not_here(model: str) -> str:
+    """Return why a model can't be loaded without fetching it, and how much that would be; "" if its weights are here."""
+    try:
+        source = find_source(model)
+    except Unreachable as error:
+        return str(error)
+    lacking = [name for name in weight_files(source) if not (source.path / name).exists()] if source.hub else []
+    if not lacking:
+        return ""
+    count = _download_size(source, lacking)
+    return f"{model} is yet to be fetched{f', {count / 1e9:.1f} GB' if count else ''}"
+
+
+def _download_size(source: Source, names: list[str]) -> int | None:
+    """Return the bytes of some files of a model of the hub; None if it doesn't say."""
+    from huggingface_hub import HfApi
+
+    try:
+        files = HfApi().model_info(source.name, files_metadata=True).siblings
+        sizes = {file.rfilename: file.size for file in files}
+        return sum(sizes[name] for name in names)
+    except Exception:  # the hub's client, the network, a size that it doesn't know: an estimate goes without
+        return None

@@ -1,4 +1,4 @@
-"""Classifier-free guidance for the first steps alone: after them the UNet or transformer sees the prompt, and nothing else.
+"""Say how images are sampled; end classifier-free guidance early, after which the denoiser sees the prompt and nothing else.
 
 A guided step evaluates twice as many latents as there are images, with the prompt and without. Late steps draw detail that
 guidance hardly changes (Castillo et al., 2023, https://arxiv.org/abs/2312.12487; Kynkäänniemi et al., 2024,
@@ -6,8 +6,9 @@ https://arxiv.org/abs/2404.07724).
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from stable_diffusion.choices import PAPER_PIPELINE
+from stable_diffusion.loading.family import PAPER_PIPELINE
 from utils.errors import UserError
 
 ALWAYS = 1.0  # guidance in every step, as in the paper
@@ -20,8 +21,19 @@ DOUBLED = {
 }
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """Steps and guidance of an image, the pixels a side at which it is drawn and saved, and the fraction of guided steps."""
+
+    steps: int
+    guidance_scale: float | None
+    size: int
+    save_size: int
+    guidance_until: float = ALWAYS
+
+
 def check_guidance_until(share: float, pipeline: str, guidance_scale: float | None) -> None:
-    """Raise `UserError` where a pipeline, by the name of its class, can't stop guiding, or doesn't guide at that scale."""
+    """Raise `UserError` if a pipeline, by the name of its class, can't stop guiding, or doesn't guide at that scale."""
     if share == ALWAYS:
         return
     if pipeline not in DOUBLED:
@@ -37,12 +49,12 @@ def check_guidance_until(share: float, pipeline: str, guidance_scale: float | No
 
 
 def guided_steps(share: float, steps: int) -> int:
-    """How many of the steps are guided: a share of them to the nearest whole one, half a step counts; at least one."""
+    """Return how many of the steps are guided: a fraction of them, rounded with halves up, and at least one."""
     return max(1, int(share * steps + 0.5))
 
 
 def guidance_options(pipeline, share: float) -> dict:
-    """What a pipeline of `DOUBLED` is called with, so that guidance ends with the first `share` of its steps."""
+    """Return the arguments with which a pipeline of `DOUBLED` guides only the first `share`, a fraction, of its steps."""
     if share == ALWAYS:
         return {}
     names = DOUBLED[type(pipeline).__name__]
@@ -50,7 +62,7 @@ def guidance_options(pipeline, share: float) -> dict:
 
 
 def _stop_after(share: float) -> Callable[[object, int, object, dict], dict]:
-    """A callback of diffusers that ends guidance, as `diffusers.callbacks.SDCFGCutoffCallback` does for one prompt.
+    """Return a callback of diffusers that ends guidance, as `diffusers.callbacks.SDCFGCutoffCallback` does for one prompt.
 
     A pipeline takes its scale anew in each call, so nothing is left behind for the next batch.
     """
