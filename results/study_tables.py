@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from results.columns import Column, read_column
 from results.entries import Entry, column_accuracies, make_entries
 from results.rows import row_label
+from results.study_run import read_measured
 from results.table_text import SHOWN, as_table, shown, shown_change
 
 COLUMNS, CHANGES = ("ACC", "WST", "WST by seed", "EO"), ("ACC", "EO")
@@ -41,6 +42,12 @@ def numbers(entry: Entry, digits: int = 1) -> list[str]:
     """Return an entry's cells under `HEADINGS`."""
     changes = (shown_change(entry.change.get(key), digits) for key in CHANGES)
     return [str(entry.n), *(shown(entry.ours[key], digits) for key in COLUMNS), *changes]
+
+
+def findings(records: Path, arm: str) -> dict[str, object]:
+    """Return the values that a measured arm found, by what they are; none without a record."""
+    path = records / f"{arm}.json"
+    return {row["what"]: row["value"] for row in read_measured(path)["rows"]} if path.exists() else {}
 
 
 def values(column: Column, method: str, metric: str) -> dict[int, float]:

@@ -7,11 +7,15 @@ from pathlib import Path
 
 from results.gpu.compare import differing, first_loss, metrics, predictions, sensitivity
 from results.gpu.work import COMPILERS, FEW_THREADS, ONE_THREAD, TWO_THREADS, Place, together, train, training_flags
-from results.networks import COMPARED, METHODS, SEED, finish, kill_in
+from results.toy_runs import METHODS, SEED, kill_and_resume
+from results.toy_runs import train as command
 from utils.records import copy_record, record_folder
 
 ALL = ("--methods", "full", "aim-fair")  # and erm, always
-BYTES = tuple(f"*/seed_{SEED}/{name}" for name in (*COMPARED, "val_predictions.csv", "sensitivity.csv", "curve.csv"))
+BYTES = tuple(
+    f"*/seed_{SEED}/{name}"
+    for name in ("model.safetensors", "test_predictions.csv", "val_predictions.csv", "sensitivity.csv", "curve.csv")
+)
 NO_TF32 = {**ONE_THREAD, "NVIDIA_TF32_OVERRIDE": "0"}  # NVIDIA's libraries then compute fp32 in fp32
 NEAR = 0.03  # of accuracy: three percent points, two standard deviations over the seeds of a toy run
 
@@ -101,14 +105,12 @@ def resume(place: Place) -> Iterator[tuple]:
     """Killed in each of its trainings and started again, with --deterministic: the bytes of an unbroken run."""
     work = place.work / "resume"
     flags = ("--methods", "aim-fair", "--deterministic", "--checkpoint-seconds", 0)
-    broken = training_flags(place, work / "broken", *flags)
+    broken = command(*training_flags(place, work / "broken", *flags))
     os.environ |= ONE_THREAD  # of all its processes alike: on a CPU the number of threads decides how sums are rounded
     with ThreadPoolExecutor(1) as pool:
         unbroken = pool.submit(together, work, {"unbroken": train(place, work / "unbroken", *flags)})
-        for method in METHODS:
-            kill_in(method, broken, work / "broken")
-            yield f"killed at the first checkpoint of {method}", "SIGKILL"
-        finish(broken)
+        kill_and_resume(broken, work / "broken")
+        yield f"killed at the first checkpoint of {' and '.join(METHODS)}", "SIGKILL"
         unbroken.result()
     differ = differing(work / "unbroken", work / "broken", BYTES)
     yield "files that differ from those of an unbroken run", differ, not differ

@@ -12,7 +12,7 @@ from pathlib import Path
 from results.gpu.compare import FORMULA, ranked_images
 from results.gpu.compare import ten_seeds as minutes
 from results.gpu.work import Place, draw_faces, python
-from results.networks import reason
+from results.processes import reason
 from results.speed.report import TARGETS, found, missed, unit
 from results.speed.turns import Row
 from utils.errors import UserError

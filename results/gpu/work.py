@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets.celeba import image_folder, split_attributes
-from results.networks import SEED, reason
+from results.processes import reason
+from results.toy_runs import SEED
 from utils.errors import UserError
 from utils.files import locked, write_whole
 from utils.records import ROOT
