@@ -50,6 +50,35 @@ def findings(records: Path, arm: str) -> dict[str, object]:
     return {row["what"]: row["value"] for row in read_measured(path)["rows"]} if path.exists() else {}
 
 
+def findings_tables(*arms: str) -> Callable[[Path], list[str]]:
+    """Return a function that shows all that these measured arms found: a heading and a table for each with a record."""
+
+    def tables(records: Path) -> list[str]:
+        lines = []
+        for arm in arms:
+            if not (path := records / f"{arm}.json").exists():
+                continue
+            found = read_measured(path)
+            lines += ["", f"### {arm}: {found['status']}, {found['seconds']:.0f} s", ""]
+            marks = {True: "yes", False: "**no**", None: ""}
+            rows = [(as_cell(row["what"]), as_cell(row["value"]), marks[row.get("holds")]) for row in found["rows"]]
+            lines += as_table([("", "", "holds"), *rows]) if rows else []
+            lines += ["", "The last it printed:", "", "```", *found["said"], "```"] if found.get("said") else []
+        return lines[1:]
+
+    return tables
+
+
+def as_cell(value: object) -> str:
+    """Return a finding's value as a cell: four digits of a number, parts of a list or dictionary one after the other."""
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {as_cell(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(as_cell, value)) or "none"
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
 def values(column: Column, method: str, metric: str) -> dict[int, float]:
     """Return a metric of each seed in percent; `metric` is a key of the record's metrics, or "worst_group"."""
     found = {seed: record["metrics"] for seed, record in column.runs(method).items()}
