@@ -35,40 +35,39 @@ from torch import nn
 
 from datasets.synthetic import SyntheticSets
 from models.experiment import Experiment
+from models.facts import says
 from models.methods import COMPARISONS
 from models.options import BiasDegree, TopK
 from models.run import Outcome, Run
-from models.selection import choose_tensors, sensitivity_table, tied_at
+from models.selection import choose_tensors, with_choice
 from models.settings import Settings
 from models.timing import estimate
+from models.work import one_fine_tuning, one_training
 from results.summary import write_summary
 from utils.cost import check_flags, report
 from utils.errors import command_line
 from utils.settings import parse
 
 
+@says(work=one_training)
 def erm(run: Run) -> Outcome:
     """Step 2: the biased model, by empirical risk minimisation on biased real faces. No protected label is used."""
     return run.pre_train(run.real["train"], label="pre-train")
 
 
 def selective_mask(run: Run, synthetic: SyntheticSets, top_k: int) -> tuple[list[str], pd.DataFrame]:
-    """Step 3: the names of the tensors to fine-tune, and how each tensor ranks.
+    """Step 3: return the names of the tensors to fine-tune, and how each tensor ranks.
 
-    Biased real and biased synthetic faces differ in the domain, biased and balanced synthetic ones in the bias. So the
-    gaps between their gradients tell the `top_k` tensors that react least to the domain and the `top_k` that react most to
-    the bias; the mask is what is among both (paper, section 3.3).
+    Three mean gradients at the biased weights are compared: on real, on biased synthetic and on balanced synthetic faces.
+    Of each tensor, mean |real - biased| is the domain gap and mean |biased - balanced| the bias gap. The mask is what is both
+    among the `top_k` tensors with the smallest domain gap and among the `top_k` with the largest bias gap (paper, section 3.3).
     """
-    if run.settings.ranking_batches:  # a flag, to save time: the gradients of the first batches alone
-        sensitivity = run.early_ranking(synthetic, top_k)
-    else:
-        real, biased, balanced = run.three_gradients(synthetic)  # means over all batches, at the biased weights
-        # of each tensor mean |real - biased|, the domain gap, and mean |biased - balanced|, the bias gap, and their ranks
-        sensitivity = sensitivity_table(real, biased, balanced)
+    sensitivity = run.rank(synthetic, top_k)  # the gaps of every tensor, and their ranks
     chosen = choose_tensors(sensitivity, top_k)
-    return chosen, sensitivity.assign(chosen=sensitivity["name"].isin(chosen), tied=tied_at(sensitivity, top_k))
+    return chosen, with_choice(sensitivity, chosen, top_k)
 
 
+@says(work=one_fine_tuning)
 def aim_fair(
     run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, top_k: TopK, bias_degree: BiasDegree
 ) -> Outcome:

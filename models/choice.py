@@ -13,3 +13,9 @@ def choose(val_accuracy: list[float], held_out_odds: list[float], tolerance: flo
     floor = max(val_accuracy) - tolerance - 1e-9  # 0.90 - 0.01 is no more than 0.89
     good = [i for i, accuracy in enumerate(val_accuracy) if accuracy >= floor]
     return min(good, key=lambda i: (held_out_odds[i], -val_accuracy[i], i))
+
+
+def best_of(records: list[dict]) -> int:
+    """Return the place of the record that `choose` takes, by its `val_metrics` and `held_out_metrics`."""
+    accuracy = [record["val_metrics"]["accuracy"] for record in records]
+    return choose(accuracy, [record["held_out_metrics"]["equalized_odds"] for record in records])

@@ -1,6 +1,6 @@
 """What a method takes protected labels of real images for, by split, as functions of its options.
 
-A method that takes any names such a function in its attribute `protected_labels`. Records keep what it gives.
+A method that takes any says so by such a function (`models.facts`). Records keep what it gives.
 """
 
 EPOCH = {"val": "chooses its epoch by protected labels of val"}

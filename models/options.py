@@ -14,7 +14,8 @@ from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 from datasets.bias import parse_bias_degree
 from datasets.images import FaceSet
-from models.labels import labels_taken, none
+from models.facts import facts_of
+from models.labels import labels_taken
 from utils.arguments import non_negative_float, positive_float, positive_int, share
 from utils.errors import UserError
 from utils.records import folder_name
@@ -117,21 +118,22 @@ class Method:
             number = round(self.options["ratio"] * len(train) / len(train.cells))
             if number < 1:
                 raise UserError(f"{self.label}: leaves no synthetic image of a cell for {len(train)} real ones")
-        return getattr(self.train, "cell_sizes", lambda data: dict.fromkeys(data.cells, number))(train)
+        sizes = facts_of(self.train).group_sizes
+        return sizes(train) if sizes else dict.fromkeys(train.cells, number)
 
     def recorded(self) -> dict:
         """The options for a record, less those that older records lack and that are as they were then.
 
-        A method whose computation has changed says so in its attribute `recorded`, so that older records don't match.
+        And what the method adds to them (`models.facts`).
         """
         defaults = {key: value for key, (_, value) in options_of(self.train).items()}
         later = {key for key in defaults if key in LATER and self.options[key] == defaults[key]}
         kept = {_underscored(key): value for key, value in self.options.items() if key not in later}
-        return kept | getattr(self.train, "recorded", {})
+        return kept | facts_of(self.train).recorded
 
     def protected_labels(self, select_by: str) -> dict[str, str]:
         """What it takes protected labels of real images for, by split, with that --select-by: see `models.labels`."""
-        return labels_taken(getattr(self.train, "protected_labels", none), self.recorded(), select_by)
+        return labels_taken(facts_of(self.train).protected_labels, self.recorded(), select_by)
 
 
 LATER = ("protocol", "first-lr", "first-weight-decay")
@@ -142,7 +144,7 @@ def options_of(train: Callable) -> dict[str, tuple[object, object]]:
     """The options of a method: name to type and default (`FLAG`: what the flag of that name says).
 
     They are the keyword-only arguments of its function. A method that draws synthetic images also has `prompt-type`, the
-    folder they come from, and `ratio`, their number to that of real ones, unless its `cell_sizes` says how many it draws.
+    folder they come from, and `ratio`, their number to that of real ones, unless its `group_sizes` says how many it draws.
     Raises `UserError` for an option without a type.
     """
     types = get_type_hints(train, include_extras=True)
@@ -155,7 +157,7 @@ def options_of(train: Callable) -> dict[str, tuple[object, object]]:
     own = {p.name.replace("_", "-"): (types[p.name], p.default) for p in keywords}
     if "synthetic" in inspect.signature(train).parameters:
         own["prompt-type"] = str, FLAG
-        if not hasattr(train, "cell_sizes"):
+        if not facts_of(train).group_sizes:
             own["ratio"] = Positive | None, None
     return own
 

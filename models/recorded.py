@@ -7,6 +7,7 @@ import pandas as pd
 from datasets.images import FaceSet, fingerprint
 from datasets.synthetic import SyntheticSets
 from models.choice import choose
+from models.facts import facts_of
 from models.options import Method
 from models.settings import Settings
 from utils.checkpoint import check_unfinished
@@ -35,7 +36,7 @@ def method_settings(
         raise UserError(f"method {method.name}: its option {min(clash)} has the name of a setting; call it otherwise")
     sizes = method.balanced_sizes(train, settings.number_balanced_synthetic)
     options |= {"synthetic_data": fingerprint(sets.pool)} if sets else {}
-    options["number_balanced_synthetic"] = sizes if hasattr(method.train, "cell_sizes") else min(sizes.values())
+    options["number_balanced_synthetic"] = sizes if facts_of(method.train).group_sizes else min(sizes.values())
     if method.options.get("bias-degree") is not None:
         options["number_imbalanced_synthetic"] = settings.number_imbalanced_synthetic
         options |= settings.of_ranking()

@@ -107,25 +107,32 @@ class Run:
         curve = self._fit(model, synthetic.balanced, schedule, "fine-tune", label, **options)
         return Outcome(model, curve, tables or {}, synthetic.held_out)
 
-    def early_ranking(self, synthetic: SyntheticSets, top_k: int, measure: str = "absolute") -> pd.DataFrame:
-        """A `models.selection.sensitivity_table` by the first batches of each set alone: `--ranking-batches`.
+    def rank(self, synthetic: SyntheticSets, top_k: int, measure: str = "absolute") -> pd.DataFrame:
+        """Return the `models.selection.sensitivity_table` of the three mean gradients at the biased weights.
 
-        By as many as the flag says or, with "auto", until what `top_k` and `measure` choose has settled. Columns say how many
+        They are the mean gradients over all batches unless `--ranking-batches` says otherwise: over the first ones, or, with
+        "auto", until what `top_k` and `measure` choose has settled. Then columns say how many batches were used
         (`models.ranking.with_batches`).
         """
         asked = self.settings.ranking_batches
         if asked == "auto":
-            patience = self.settings.ranking_patience or PATIENCE
-            with lone_images_named():
-                table, settled = until_settled(self.running_ranking(synthetic), top_k, measure, patience)
-            used = ", ".join(f"{table[f'{name}_batches'].iloc[0]} {name}" for name in SETS)
-            how = f"unchanged for {patience}" if settled else f"all there are: not unchanged for {patience} before"
-            print(f"seed {self.seed}, k {top_k}: mask after {used} batches ({how})", flush=True)
+            return self._settled_ranking(synthetic, top_k, measure)
+        table = sensitivity_table(*self.three_gradients(synthetic))
+        if asked is None:
             return table
-        compute = self._ranking_compute()
+        compute = of_mean_gradients(self.settings.compute)
         counts = {name: number_of_batches(len(data), compute) for name, data in self._sets(synthetic).items()}
-        table = sensitivity_table(*self.three_gradients(synthetic))  # of the first `asked` batches
         return with_batches(table, {name: min(asked, count) for name, count in counts.items()})
+
+    def _settled_ranking(self, synthetic: SyntheticSets, top_k: int, measure: str) -> pd.DataFrame:
+        """Return the ranking after the batch from which on its choice has settled, and say so."""
+        patience = self.settings.ranking_patience or PATIENCE
+        with lone_images_named():
+            table, settled = until_settled(self.running_ranking(synthetic), top_k, measure, patience)
+        used = ", ".join(f"{table[f'{name}_batches'].iloc[0]} {name}" for name in SETS)
+        how = f"unchanged for {patience}" if settled else f"all there are: not unchanged for {patience} before"
+        print(f"seed {self.seed}, k {top_k}: mask after {used} batches ({how})", flush=True)
+        return table
 
     def three_gradients(self, synthetic: SyntheticSets) -> tuple[Gradients, Gradients, Gradients]:
         """The mean gradients at the biased weights on real, on biased synthetic and on balanced synthetic images."""

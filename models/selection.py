@@ -121,6 +121,11 @@ def tied_at(sensitivity: pd.DataFrame, top_k: int, measure: str = "absolute") ->
     return [name in tied for name in sensitivity["name"]]
 
 
+def with_choice(sensitivity: pd.DataFrame, chosen: list[str], top_k: int, measure: str = "absolute") -> pd.DataFrame:
+    """Return a `sensitivity_table` with two more columns for the record: `chosen`, and `tied` (see `tied_at`)."""
+    return sensitivity.assign(chosen=sensitivity["name"].isin(chosen), tied=tied_at(sensitivity, top_k, measure))
+
+
 def gaps(sensitivity: pd.DataFrame, measure: str = "absolute") -> tuple[dict[str, float], dict[str, float]]:
     """The gaps to the domain and to the bias of each tensor of a `sensitivity_table`, by name; `measure`: of `MEASURES`."""
     domain, bias = (dict(zip(sensitivity["name"], sensitivity[key], strict=True)) for key in MEASURES[measure])

@@ -18,11 +18,12 @@ from datasets.splits import Splits
 from datasets.synthetic import cell_files
 from models.batches import Compute, inference_batch, lone_images_named, predict, train_batches
 from models.classifier import head_names
-from models.cost import HEAD_ALONE, Asked, Rates, Sizes, images_trained, training_rows
+from models.cost import Asked, Rates, trained, training_rows
 from models.options import Method
 from models.run import STATISTICS_BATCHES, Run
 from models.settings import Settings
 from models.training import mean_loss, memory_named, train_epoch
+from models.work import Sizes, images_trained
 from utils.cost import Row, peak_memory
 from utils.errors import UserError
 from utils.records import read_record, record_folder
@@ -48,7 +49,7 @@ def estimate(settings: Settings, methods: list[Method], lists: Splits) -> list[R
     rows = [Row("start", f"start {settings.output} {' '.join(labels)}", seconds=start)]
     rows += decoding_rows(settings, methods, lists, pixels.shape[1:3], seconds)
     if any(each.seeds for each in asked):
-        head = any(method.name in HEAD_ALONE for method in methods)
+        head = any(trained(each.method, each.sizes, settings.compute).head for each in asked)
         with lone_images_named(), memory_named(settings.batch_size):
             rates, network = measure(settings, pixels, resized, head=head)
         weights = sum(tensor.nbytes for tensor in network.state_dict().values())

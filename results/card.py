@@ -71,13 +71,16 @@ class Edited(UserError):
 def write_card(folder: Path, overwrite: bool = False) -> str:
     """Write the card of the run in `folder`; returns a line about it.
 
-    Raises `Edited` where one is there that reads otherwise, unless `overwrite`, and `UserError` where the record is
-    missing or damaged.
+    The biased model of the same seed is named beside it if its record lies in the folder `erm` of the same --output.
+
+    Raises `Edited` if a card is there that reads otherwise, unless `overwrite`, and `UserError` if a record is missing
+    or damaged.
     """
     record = read_record(folder, *NEEDED)
     if record is None:
         raise UserError(f"--run {folder}: no metrics.json; give <output>/<method>/seed_<n> of train.py")
-    path, card = folder / NAME, make_card(record)
+    erm = None if record["method"] == "erm" else read_record(folder.parent.parent / "erm" / folder.name, *NEEDED)
+    path, card = folder / NAME, make_card(record, erm)
     if path.exists() and not overwrite:
         if path.read_bytes() != encoded(card):
             raise Edited(f"{path} is not what its record gives, and kept; --overwrite replaces it")
@@ -86,8 +89,12 @@ def write_card(folder: Path, overwrite: bool = False) -> str:
     return f"model card: {path}"
 
 
-def make_card(record: dict) -> str:
-    """The card of a record, as Markdown with YAML front matter; the same text for the same record."""
+def make_card(record: dict, erm: dict | None = None) -> str:
+    """Return the card of a record as Markdown with YAML front matter, beside that of the same seed's `erm`.
+
+    The same records give the same text. Raises `UserError` if the record lacks its pair or network. An `erm` that was tested on
+    other images is left out.
+    """
     settings = record["settings"]
     real = settings.get("biased_model", settings)
     try:
@@ -101,8 +108,10 @@ def make_card(record: dict) -> str:
         data_of(real, pair), (str(real.get("dataset")), ("to-be-stated", None), DATA["csv"][2])
     )
     metrics = record["metrics"]
+    erm = erm if erm and erm["metrics"]["group_count"] == metrics["group_count"] else None
     content = {
         "record": record,
+        "rows": result_rows({"ERM, the biased model": erm["metrics"]} if erm else {}, metrics, pair),
         "metrics": metrics,
         "real": real,
         "trainings": trainings(settings),
@@ -115,9 +124,7 @@ def make_card(record: dict) -> str:
         "size": size,
         "crop": [float(share) for share in real.get("real_crop", ())],
         "network": network,
-        "plain": network == "resnet18" and real.get("width", 1) == 1,
-        "groups": group_rows(metrics, pair),
-        "all": interval(metrics["accuracy"], sum(metrics["group_count"].values())),
+        "narrow": real.get("width", 1) != 1,
         "images": sum(metrics["group_count"].values()),
         "hardly": hardly_learned(metrics["accuracy"], metrics["group_count"]).replace("ERM", "This model", 1),
     }
@@ -174,14 +181,28 @@ def data_of(real: dict, pair: Pair) -> str:
     return "fairface" if known & set(pair.attributes) else "celeba"
 
 
-def group_rows(metrics: dict, pair: Pair) -> list[tuple]:
-    """For each group (cell, what it is, images, accuracy in percent, low, high)."""
-    rows = []
-    for cell, accuracy in metrics["group_accuracy"].items():
+def result_rows(others: dict[str, dict], metrics: dict, pair: Pair) -> list[list[str]]:
+    """Return the table of results as text, its heading first: the metrics of `others` by name, then those of the model.
+
+    A row for each group and for all images, then the worst group and the equalized odds difference; in percent.
+    """
+    columns = {**others, "this model" if others else "accuracy": metrics}
+    rows = [["group", "is", "images", *columns]]
+    for cell, count in metrics["group_count"].items():
         words = [name if value else f"not {name}" for name, value in zip(pair.attributes, cell_values(cell))]
-        count = int(metrics["group_count"][cell])
-        rows.append((cell, ", ".join(words), count, *interval(accuracy, count)))
-    return rows
+        found = (with_interval(each["group_accuracy"][cell], count) for each in columns.values())
+        rows.append([cell, plain(", ".join(words)), f"{count:,}", *found])
+    images = sum(metrics["group_count"].values())
+    rows.append(["all", "", f"{images:,}", *(with_interval(each["accuracy"], images) for each in columns.values())])
+    worst = (min(each["group_accuracy"].values()) for each in columns.values())
+    rows.append(["worst group", "", "", *(f"{100 * value:.1f}" for value in worst)])
+    odds = (each["equalized_odds"] for each in columns.values())
+    return [*rows, ["equalized odds difference", "", "", *(f"{100 * value:.1f}" for value in odds)]]
+
+
+def with_interval(share: float, count: int) -> str:
+    """Return a fraction of `count` images and its interval as text, in percent."""
+    return "{:.1f} ({:.1f} to {:.1f})".format(*interval(share, count))
 
 
 def interval(share: float, count: int) -> tuple[float, float, float]:
@@ -190,11 +211,16 @@ def interval(share: float, count: int) -> tuple[float, float, float]:
     return 100 * share, 100 * found.low, 100 * found.high
 
 
+def plain(value) -> str:
+    """Return a text on one line with Markdown's signs escaped."""
+    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(str(value).split()))
+
+
 def template():
     """The template of the card; names go into it with Markdown's signs escaped."""
     options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"), **options)
-    environment.filters["plain"] = lambda value: re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(str(value).split()))
+    environment.filters["plain"] = plain
     environment.filters["code"] = lambda value: " ".join(str(value).replace("`", "'").split())
     return environment.get_template("card.md.j2")
 

@@ -20,7 +20,6 @@ from results.columns import PACKED, Column, pack_column, read_column, with_packe
 from results.studies import Arm, Place, Study
 from results.study_run import NOTES, diverged, measure, run
 from results.table_text import as_table
-from utils.arguments import positive_int
 from utils.errors import UserError, command_line
 from utils.files import write_whole
 
@@ -167,10 +166,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help=f"the runs (default: {RUNS}/NAME)")
     parser.add_argument("--records", type=Path, help=f"the packed records (default: {RECORDS}/NAME)")
     parser.add_argument("--only", nargs="+", default=[], metavar="ARM", help='arms, or patterns such as "whole*"')
-    parser.add_argument("--jobs", type=positive_int, default=1, help="processes at once (default: 1)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once (default: 1)")
     parser.add_argument("--device", help="of train.py and of what is measured (default: auto)")
     parser.add_argument("--small", action="store_true", help="measure in miniature, to try the command itself")
     args, more = parser.parse_known_args()
+    if args.jobs < 1:
+        raise UserError(f"--jobs {args.jobs}: at least 1")
     if more and args.do != "run":
         raise UserError(f"{more[0]}: only run passes flags on to train.py")
     if args.name == "all" and args.do != "page":

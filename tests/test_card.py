@@ -55,6 +55,27 @@ def test_the_card_has_the_groups_with_intervals_and_the_hub_reads_it(run):
     assert run_here(card.main, "--run", run).stdout.endswith("as it was\n")
 
 
+def test_the_biased_model_of_the_seed_stands_beside_the_method(run, toy):
+    put(run.parent.parent, toy, "erm", 100, [0.4, 0.1, 0.1, 0.3])
+    erm, own = (
+        json.loads((run.parent.parent / name / "seed_100" / "metrics.json").read_text()) for name in ("erm", "aim-fair")
+    )
+    run_here(card.main, "--run", run)
+    rows = [
+        line.strip("| ").split(" | ") for line in (run / "README.md").read_text().splitlines() if line.startswith("| ")
+    ]
+    assert rows[0][3:] == ["ERM, the biased model", "this model"]
+    both = [record["metrics"] for record in (erm, own)]
+    assert rows[-1][-2:] == [f"{100 * metrics['equalized_odds']:.1f}" for metrics in both]
+    assert rows[-2][-2:] == [f"{100 * min(metrics['group_accuracy'].values()):.1f}" for metrics in both]
+    assert rows[1][3:] == [
+        card.with_interval(metrics["group_accuracy"]["0_0"], metrics["group_count"]["0_0"]) for metrics in both
+    ]
+    assert make_card(own, erm) == (run / "README.md").read_text() != make_card(own)
+    other = {**erm, "metrics": {**erm["metrics"], "group_count": dict.fromkeys(erm["metrics"]["group_count"], 7)}}
+    assert make_card(own, other) == make_card(own)  # tested on other images
+
+
 def test_wilson():
     assert interval(0.8, 10) == pytest.approx((80, 49.02, 94.33), abs=0.01)  # Newcombe, Statistics in Medicine 17, 857
     assert interval(1.0, 20)[1:] == pytest.approx((83.89, 100), abs=0.01)
@@ -73,8 +94,9 @@ def test_its_lines_load_the_weights_and_give_what_the_run_gave(toy, tmp_path, mo
     Image.open(file).convert("RGB").save(folder / "face.png")
     text = make_card(json.loads((folder / "metrics.json").read_text())).replace("face.jpg", "face.png")
     load, use = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len([line for line in load.splitlines() if line]) == 5
-    assert ("torchvision" in load) == (width == 1)
+    assert len([line for line in load.splitlines() if line]) == (
+        5 if width == 1 else 8
+    ) and "models." not in load.replace("torchvision.models", "")
     monkeypatch.chdir(folder)
     exec(load + use, {})
     assert float(capsys.readouterr().out.split()[-1]) == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-5)
@@ -109,7 +131,7 @@ def test_every_pair_of_the_hubs_files_is_of_one_of_the_two():
 
 def test_a_biased_or_blind_model_is_called_so(toy, tmp_path):
     text = make_card(json.loads((put(tmp_path, toy, "erm", 1, SHARES) / "metrics.json").read_text()))
-    assert "This is a biased model, kept to compare with" in text and "hardly" not in text
+    assert "This is the model before any repair, kept to compare with" in text and "hardly" not in text
     text = make_card(json.loads((put(tmp_path, toy, "aim-fair", 1, [0.5] * 4) / "metrics.json").read_text()))
     assert "**This model is right in" in text and "hardly learned its task" in text and "This is a biased" not in text
 
@@ -150,6 +172,7 @@ def test_only_runs_with_weights_get_cards(run, toy):
     runs = run.parent.parent
     other = put(runs, toy, "erm", 100, SHARES)
     done = run_here(card.main, "--runs", runs)
+    assert "ERM, the biased model" in (run / "README.md").read_text()
     assert "model cards: 1 in" in done.stdout and not (other / "README.md").exists()
     (run / "model.safetensors").unlink()
     assert_one_line_error(run_here(card.main, "--runs", runs), "--runs", "no */seed_*/model.safetensors")

@@ -14,22 +14,11 @@ from test_generate import TINY, command
 import train
 from models import batches, timing
 from models.batches import Compute
-from models.cost import (
-    AT_MOST,
-    Asked,
-    Rates,
-    Sizes,
-    Work,
-    images_trained,
-    ranking_rows,
-    ranking_work,
-    remark,
-    trained,
-    training_rows,
-)
+from models.cost import AT_MOST, Asked, Rates, ranking_rows, ranking_work, remark, trained, training_rows
 from models.experiment import Experiment
 from models.options import parse_method
 from models.settings import Settings
+from models.work import Sizes, Work, images_trained
 from results import run_table
 from stable_diffusion import cost, generate
 from stable_diffusion.weights import not_here

@@ -1,6 +1,7 @@
-"""A method, a data set and a network of one's own: one new file and one line each, in a copy of the project."""
+"""A method, a data set and a network of one's own: one new file and the lines that name it, in a copy of the project."""
 
 import json
+import re
 import shutil
 import sys
 from typing import Literal
@@ -72,6 +73,31 @@ def test_a_methods_options_are_its_keyword_arguments(toy, synthetic, tmp_path, m
     assert record["settings"]["count"] == 3 and "biased_model" in record["settings"]
     assert "| last-tensors:count=3 | 1 |" in (tmp_path / "out" / "summary.md").read_text()
     sys.modules.pop("last_tensors")
+
+
+def test_what_the_page_shows_runs(toy, synthetic, tmp_path, monkeypatch):  # noqa: F811
+    """The two methods and the data set of docs/contributing.md, as they stand there."""
+    page = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    code = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, code)
+    monkeypatch.setitem(train.METHODS, "last-tensors", code["last_tensors"])
+    monkeypatch.setitem(train.METHODS, "centred", code["centred"])
+    monkeypatch.setattr(celeba, "read", code["read"])
+    shutil.copytree(celeba.image_folder(toy), tmp_path / "faces")
+    for name, table in celeba.split_attributes(toy).items():
+        table.gt(0).astype(int).to_csv(tmp_path / "faces" / f"{name}.csv", index_label="image")
+    base = ["--dataset", "celeba", "--real-data-path", tmp_path / "faces", "--synthetic-data-root", synthetic]
+    out = ["--output", tmp_path / "out", "--width", 0.125, "--seeds", 1, "--methods", "last-tensors:count=3", "centred"]
+    done = run_here(train.main, *base, *SMALL, *out)
+    assert done.returncode == 0, done.stderr
+    erm, last, centred = (
+        load_file(tmp_path / "out" / name / "seed_1" / "model.safetensors")
+        for name in ("erm", "last-tensors_count=3", "centred")
+    )
+    assert {n for n in erm if not erm[n].equal(centred[n])} == {"fc.bias"}
+    moved = {n for n in erm if not erm[n].equal(last[n]) and "running" not in n and "tracked" not in n}
+    assert moved == {"layer4.1.bn2.bias", "fc.weight", "fc.bias"}
 
 
 def put_line(path, after, line):

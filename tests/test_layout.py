@@ -1,7 +1,11 @@
-"""The house's rules: no import runs upwards, none in a circle."""
+"""The house's rules: no import runs upwards, none in a circle; a study is a value, not a program."""
 
 import ast
+import re
+import subprocess
+import sys
 
+import pytest
 from conftest import ROOT
 
 FLOORS = {"utils": 0, "datasets": 1, "models": 2, "prompts": 2, "stable_diffusion": 3, "results": 4, "train": 5}
@@ -66,3 +70,50 @@ def test_modules_of_one_system_are_imported_where_they_are_used():
                 (path.name, name) for name in names if name in {"fcntl", "grp", "pty", "pwd", "resource", "termios"}
             }
     assert not found
+
+
+STUDIES = ROOT / "results" / "studies"
+
+
+def study_files():
+    """The modules of each study, by the study's name."""
+    found = {}
+    for path in sorted(STUDIES.rglob("*.py")):
+        if path != STUDIES / "__init__.py":
+            found.setdefault(path.relative_to(STUDIES).parts[0].removesuffix(".py"), []).append(path)
+    return found
+
+
+def test_a_study_has_no_command_line_process_or_table_syntax_of_its_own():
+    for path in (path for paths in study_files().values() for path in paths):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"argparse|subprocess|Popen|[\"']\| ", text), path
+
+
+def test_a_study_imports_no_study():
+    for name, others in imports().items():
+        own = name.split(".")[2] if name.startswith("results.studies.") else None
+        assert not own or all(other.split(".")[2:3] in ([], [own]) for other in others if "results.studies" in other), (
+            name
+        )
+
+
+def test_studies_stay_small():
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in STUDIES.rglob("*.py")}
+    assert sum(lines.values()) <= 2700 and max(lines.values()) <= 250
+
+
+def test_every_study_is_cited():
+    """One that no page links to is deleted, with its records."""
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("results/records/*/README.md")]
+    text = {page: page.read_text(encoding="utf-8") for page in pages}
+    for name in study_files():
+        own = ROOT / "results" / "records" / name / "README.md"
+        assert any(f"{name}/README.md" in content for page, content in text.items() if page != own), name
+
+
+@pytest.mark.slow
+def test_studies_are_read_without_torch():
+    """Else each remade page would wait for it."""
+    read = "import sys; from results import study; [study.study_of(n) for n in study.names()]; sys.exit('torch' in sys.modules)"
+    assert not subprocess.run([sys.executable, "-c", read], cwd=ROOT).returncode

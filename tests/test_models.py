@@ -300,7 +300,10 @@ FOLDERS = {
     ),
     "LCM": (lambda f: edit(f, "unet/config.json", time_cond_proj_dim=256), "latent consistency"),
     "no text encoder": (lambda f: shutil.rmtree(f / "text_encoder"), "text_encoder/config.json is missing"),
-    "text encoder null": (lambda f: edit(f, "model_index.json", text_encoder=[None, None]), "text_encoder is missing"),
+    "text encoder null": (
+        lambda f: edit(f, "model_index.json", text_encoder=[None, None]),
+        "names no text_encoder: it was saved without",
+    ),
     "no scheduler": (lambda f: shutil.rmtree(f / "scheduler"), "scheduler/scheduler_config.json is missing"),
     "no weights": (
         lambda f: (f / "vae" / "diffusion_pytorch_model.safetensors").unlink(),

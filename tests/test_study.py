@@ -9,12 +9,17 @@ from dataclasses import replace
 from threading import Thread
 
 import pytest
+from conftest import ROOT, assert_one_line_error, run_here
+from test_chain import SMALL, synthetic  # noqa: F401
 
+from results import study as study_script
 from results import study_run
+from results.columns import read_column
 from results.processes import Task, run_at_once
 from results.studies import Arm, Finding, Place, Study
 from results.study import commands, pack, page
 from results.study_run import Runner, diverged, measure, read_measured, run
+from results.study_tables import methods_table
 from utils.errors import UserError
 
 STUB = """
@@ -189,3 +194,52 @@ def test_a_page_tells_its_commands(tmp_path):
     assert commands("s", Study("", (), (Arm("m", measure=findings),)), tmp_path)[3] == "python -m results.study s run"
     with pytest.raises(UserError, match="no arm has a record"):
         pack(Study("", (), (WHOLE,)), tmp_path, tmp_path / "records")
+
+
+def write_runs(column, root):
+    """A column as runs on disk, of which a test may remove some."""
+    for record in column.records:
+        folder = root / record["method"].replace(":", "_") / f"seed_{record['seed']}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps(record))
+        decided = column.predictions[f"{record['method']}/seed_{record['seed']}"]
+        table = column.predictions[["name", "target", "protected"]].assign(logit=2 * decided - 1)
+        table.to_csv(folder / "test_predictions.csv", index=False)
+        tables = {"curve": column.curves, "sensitivity": column.sensitivity}
+        for name, frame in tables.items() if record["method"] == "aim-fair" else [("curve", column.curves)]:
+            mine = frame[(frame["method"] == record["method"]) & (frame["seed"] == record["seed"])]
+            mine.drop(columns=["method", "seed"]).dropna(axis=1).to_csv(folder / f"{name}.csv", index=False)
+
+
+def test_packing_adds_seeds_and_keeps_notes_until_a_run_succeeds(tmp_path):
+    column = read_column(ROOT / "results/records/framing/whole_paper")
+    study, places = Study("S", (), (WHOLE,)), [tmp_path / "one", tmp_path / "two"]
+    for place, seeds in zip(places, ((100, 200), (300,)), strict=True):
+        mine = [r for r in column.records if r["seed"] in seeds and r["method"] in ("erm", "full")]
+        write_runs(replace(column, records=mine), place / "whole")
+    (places[0] / "whole/diverged.json").write_text(json.dumps({"full": [300], "surgical": [100]}))
+    (places[1] / "whole/diverged.json").write_text(json.dumps({"surgical": [300]}))
+    (places[0] / "agree.json").write_text("{}")
+    for place in (*places, places[0]):
+        pack(replace(study, arms=(WHOLE, *MEASURED.arms)), place, tmp_path / "records")
+    packed = tmp_path / "records/whole"
+    assert list(read_column(packed).runs("full")) == [100, 200, 300] and (packed / "../agree.json").exists()
+    assert diverged(packed) == {"surgical": [100, 300]}
+    write_runs(column, tmp_path / "unpacked/whole")
+    with pytest.raises(UserError, match="not packed; pack into other --records"):
+        pack(study, places[0], tmp_path / "unpacked")
+
+
+@pytest.mark.slow
+def test_one_real_arm_from_the_command_to_its_page(toy, synthetic, tmp_path, monkeypatch):  # noqa: F811
+    flags = ("--real-data-path", "{data}", "--synthetic-data-root", str(synthetic), *map(str, SMALL))
+    tiny = Study("Tiny", (methods_table("paper"),), (Arm("paper", flags, ("linear-probe",), (1,)),))
+    monkeypatch.setattr(study_script, "study_of", lambda name: tiny)
+    monkeypatch.chdir(tmp_path)
+    for what in (["run", "--data", toy], ["pack"], ["page"]):
+        done = run_here(study_script.main, "tiny", *what)
+        assert done.returncode == 0, done.stderr
+    text = (tmp_path / "results/records/tiny/README.md").read_text()
+    assert "| linear-probe | 1 |" in text and "--fine-tune-epochs 1" in text
+    failed = run_here(study_script.main, "tiny", "run")
+    assert_one_line_error(failed, "--data is needed")

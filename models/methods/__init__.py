@@ -33,9 +33,9 @@ COMPARISONS = {
     "repair": repair,
     "ffr": ffr,
     # fine-tuned on synthetic ones, from the biased model
-    "linear-probe": update_block("fc", BLOCKS["fc"]),
+    "linear-probe": update_block("fc", BLOCKS["fc"], head=True),
     "full": full,
-    **block_methods(BLOCKS),
+    **block_methods(BLOCKS, BLOCKS["fc"]),
     "random-mask": random_mask,
     "cosine": cosine,
     "surgical": surgical,
@@ -45,6 +45,6 @@ COMPARISONS = {
 
 def of_network(known: dict[str, Callable], network: nn.Module, head: tuple[str, ...]) -> dict[str, Callable]:
     """The methods with the blocks of a network other than ResNet-18, whose last layer's names begin with `head`."""
-    others = {name: train for name, train in known.items() if name not in block_methods(BLOCKS)}
-    probe = update_block(head[0].rstrip("."), head)
-    return others | {"linear-probe": probe} | block_methods(blocks_of(network))
+    others = {name: train for name, train in known.items() if name not in block_methods(BLOCKS, BLOCKS["fc"])}
+    probe = update_block(head[0].rstrip("."), head, head=True)
+    return others | {"linear-probe": probe} | block_methods(blocks_of(network), head)

@@ -8,10 +8,13 @@ import torch
 from torch.nn import functional as F
 
 from models.batches import Batch
+from models.facts import says
 from models.options import Share
 from models.run import Outcome, Run
+from models.work import one_training
 
 
+@says(work=one_training)
 def cvar_dro(run: Run, *, alpha: Share = 0.2) -> Outcome:
     """Train on the real images, in every batch on its worst share."""
     return run.pre_train(run.real["train"], label="cvar-dro", objective=WorstShareLoss(alpha))

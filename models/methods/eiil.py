@@ -12,13 +12,22 @@ How the paper chooses the epoch is not stated; it is chosen as for every method 
 import numpy as np
 import torch
 
-from models.batches import predict
+from models.batches import Compute, predict
+from models.facts import says
 from models.methods.group_dro import robust_to
 from models.options import Count, Positive, Protocol
 from models.run import Outcome, Run
+from models.work import Sizes, Work, fitted, on_real
 from utils.seeds import torch_generator
 
 
+def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
+    """Count the reference, if it is trained, its predictions, and the training; not the inference of the environments."""
+    reference = fitted(sizes.train, 1, sizes.val, compute) if options["protocol"] == "published" else Work()
+    return reference + Work(predicted=sizes.train) + on_real(sizes, compute)
+
+
+@says(work=work, recorded={"penalty": "mean"})  # the penalty was the sum of the environments' once
 def eiil(
     run: Run,
     *,
@@ -36,9 +45,6 @@ def eiil(
     logits, generator = predict(reference, train, run.settings.compute), torch_generator(run.seed, "eiil")
     places = infer_environments(train.target, logits, steps=steps, lr=lr, generator=generator)
     return robust_to(run, 2 * train.target + places, 4, step_size, label="eiil")
-
-
-eiil.recorded = {"penalty": "mean"}  # it was their sum
 
 
 def logit_slopes(target: np.ndarray, logits: np.ndarray) -> torch.Tensor:

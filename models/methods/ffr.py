@@ -7,9 +7,18 @@ epoch that does best on real val, the first one included.
 """
 
 from datasets.synthetic import SyntheticSets
+from models.batches import Compute
+from models.facts import says
 from models.run import Outcome, Run
+from models.work import Sizes, Work, on_balanced, on_real
 
 
+def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
+    """Count both trainings."""
+    return on_balanced(sizes, compute) + on_real(sizes, compute)
+
+
+@says(work=work)
 def ffr(run: Run, synthetic: SyntheticSets) -> Outcome:
     """Train on the balanced synthetic set, and from there on the real images."""
     first = run.pre_train(synthetic.balanced, label="ffr, synthetic")

@@ -6,9 +6,11 @@ import numpy as np
 from torch import nn
 
 from datasets.synthetic import SyntheticSets
+from models.facts import says
 from models.options import BiasDegree, Count, Share, TopK
 from models.run import Outcome, Run
-from models.selection import choose_tensors, sensitivity_table, tied_at
+from models.selection import choose_tensors, with_choice
+from models.work import one_fine_tuning, one_probing
 from utils.seeds import derived_seed
 
 # of ResNet; another network's are its own (`blocks_of`)
@@ -22,14 +24,20 @@ BLOCKS = {
 }
 
 
+@says(work=one_fine_tuning)
 def full(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
     """All tensors."""
     return run.fine_tune(biased_model, synthetic, only=names_of(biased_model), label="full")
 
 
-def block_methods(blocks: dict[str, tuple[str, ...]]) -> dict[str, Callable[..., Outcome]]:
-    """A method that updates and one that freezes each of the blocks, which say how the names of their tensors begin."""
-    update = {f"update-block-{block}": update_block(block, names) for block, names in blocks.items()}
+def block_methods(blocks: dict[str, tuple[str, ...]], head: tuple[str, ...]) -> dict[str, Callable[..., Outcome]]:
+    """Return a method that updates and one that freezes each block.
+
+    `blocks` say how the names of their tensors begin, `head` how those of the last layer do.
+    """
+    update = {
+        f"update-block-{block}": update_block(block, names, head=names == head) for block, names in blocks.items()
+    }
     return update | {f"freeze-block-{block}": freeze_block(block, names) for block, names in blocks.items()}
 
 
@@ -52,9 +60,10 @@ def has_children(model: nn.Module, block: str) -> bool:
     return block not in names_of(model) and any(True for _ in model.get_submodule(block.rstrip(".")).children())
 
 
-def update_block(block: str, begin: tuple[str, ...]) -> Callable[..., Outcome]:
-    """The tensors of one block, whose names begin so; that of the last layer alone is linear probing."""
+def update_block(block: str, begin: tuple[str, ...], *, head: bool) -> Callable[..., Outcome]:
+    """Return a method that moves the tensors of one block, whose names begin so; if it is the `head`, that is linear probing."""
 
+    @says(work=one_probing if head else one_fine_tuning)
     def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
         chosen = within(names_of(biased_model), begin)
         return run.fine_tune(biased_model, synthetic, only=chosen, label=f"update {block}")
@@ -63,8 +72,9 @@ def update_block(block: str, begin: tuple[str, ...]) -> Callable[..., Outcome]:
 
 
 def freeze_block(block: str, begin: tuple[str, ...]) -> Callable[..., Outcome]:
-    """All tensors but those of one block."""
+    """Return a method that moves all tensors but those of one block."""
 
+    @says(work=one_fine_tuning)
     def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
         frozen = within(names_of(biased_model), begin)
         chosen = [name for name in names_of(biased_model) if name not in frozen]
@@ -73,6 +83,7 @@ def freeze_block(block: str, begin: tuple[str, ...]) -> Callable[..., Outcome]:
     return train
 
 
+@says(work=one_fine_tuning)
 def random_mask(
     run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, share: Share = 0.6, draw: Count = 1
 ) -> Outcome:
@@ -81,17 +92,14 @@ def random_mask(
     return run.fine_tune(biased_model, synthetic, only=chosen, label=f"random {share}, draw {draw}")
 
 
+@says(work=one_fine_tuning)
 def cosine(
     run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, top_k: TopK, bias_degree: BiasDegree
 ) -> Outcome:
     """AIM-Fair with gaps by cosine similarity in place of absolute differences."""
-    if run.settings.ranking_batches:
-        sensitivity = run.early_ranking(synthetic, top_k, measure="cosine")
-    else:
-        sensitivity = sensitivity_table(*run.three_gradients(synthetic))
+    sensitivity = run.rank(synthetic, top_k, measure="cosine")
     chosen = choose_tensors(sensitivity, top_k, measure="cosine")
-    marks = {"chosen": sensitivity["name"].isin(chosen), "tied": tied_at(sensitivity, top_k, measure="cosine")}
-    tables = {"sensitivity": sensitivity.assign(**marks)}
+    tables = {"sensitivity": with_choice(sensitivity, chosen, top_k, measure="cosine")}
     return run.fine_tune(biased_model, synthetic, only=chosen, label=f"fine-tune, k {top_k}", tables=tables)
 
 

@@ -13,22 +13,22 @@ import torch
 from torch.nn import functional as F
 
 from models.batches import Batch
+from models.facts import says
 from models.labels import trains_on_groups
 from models.options import Positive, Protocol
 from models.run import Outcome, Run
 from models.training import WORST_GROUP
+from models.work import one_training
 from utils.errors import UserError
 
 
+@says(work=one_training, protected_labels=trains_on_groups)
 def group_dro(run: Run, *, step_size: Positive = 0.01, protocol: Protocol = "aligned") -> Outcome:
     """Train on the real images robustly to target and protected attribute, whose labels it takes in training."""
     train = run.real["train"]
     groups = cell_groups(train.target, train.protected, len(train.cells) // 2)
     changes = {"select_by": WORST_GROUP} if protocol == "published" else {}
     return robust_to(run, groups, len(train.cells), step_size, label="group-dro", **changes)
-
-
-group_dro.protected_labels = trains_on_groups
 
 
 def robust_to(run: Run, groups: np.ndarray, count: int, step_size: float, *, label: str, **changes) -> Outcome:

@@ -2,8 +2,8 @@
 
 Two protocols, by the option `protocol`:
     aligned (default)   the first model trains as ERM does, for one epoch; images are drawn by weight, an epoch as long as
-                        ERM's; the epoch is chosen as for every method. So JTT has the same labels and as many steps as
-                        what it is compared with: that is why it is the default.
+                        ERM's; the epoch is chosen as for every method. So JTT has the same labels as what it is compared with,
+                        and as many steps after the first model's: that is why it is the default.
     published           as the paper's experiments on CelebA: the first model has a training of its own, one epoch at
                         learning rate 1e-5 and weight decay 0.1; 50 copies of its errors are added to the data, so an epoch
                         is longer; the epoch is chosen by worst-group accuracy on val, which takes protected labels there.
@@ -14,17 +14,26 @@ the first model.
 
 import numpy as np
 
-from models.batches import predict
+from models.batches import Compute, predict
+from models.facts import says
 from models.labels import epoch_as_published
 from models.options import Count, NotNegative, Positive, Protocol
 from models.run import Outcome, Run
 from models.training import LAST_EPOCH, WORST_GROUP
+from models.work import Sizes, Work, fitted, on_real
 from utils.errors import UserError
 from utils.metrics import positive
 
 PUBLISHED = {"lr": 1e-5, "weight_decay": 0.1, "select_by": LAST_EPOCH}  # the first model's training, on CelebA
 
 
+def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
+    """Count the first model, its predictions, and the second; not the copies of the published protocol."""
+    first = fitted(sizes.train, options["epochs"], sizes.val, compute)
+    return first + Work(predicted=sizes.train) + on_real(sizes, compute)
+
+
+@says(work=work, protected_labels=epoch_as_published)
 def jtt(
     run: Run,
     *,
@@ -46,9 +55,6 @@ def jtt(
     if protocol == "published":
         return run.pre_train(train.subset(with_copies(wrong, weight)), label="jtt", select_by=WORST_GROUP)
     return run.pre_train(train, label="jtt", sampling=error_weights(wrong, weight))
-
-
-jtt.protected_labels = epoch_as_published
 
 
 def errors(target: np.ndarray, logits: np.ndarray) -> np.ndarray:

@@ -19,8 +19,10 @@ from datasets.images import FaceSet
 from datasets.synthetic import SyntheticSets
 from models.batches import Compute, evaluate, predict
 from models.classifier import linear_head
+from models.facts import says
 from models.options import Count
 from models.run import Outcome, Run
+from models.work import Sizes, Work
 from utils.errors import UserError
 from utils.metrics import fairness_metrics, positive
 from utils.seeds import derived_seed
@@ -28,6 +30,12 @@ from utils.seeds import derived_seed
 STRENGTHS = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
 
 
+def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
+    """Count what enters the last layer, and val; not the logistic regressions."""
+    return Work(predicted=sizes.balanced + sizes.val)
+
+
+@says(work=work)
 def last_layer(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, fits: Count = 10) -> Outcome:
     """Fit the last layer of the biased model anew to balanced synthetic images, the mean of several fits.
 

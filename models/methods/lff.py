@@ -14,12 +14,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.batches import Batch
+from models.batches import Batch, Compute
+from models.facts import says
 from models.options import NotNegative, Protocol, Share
 from models.run import Outcome, Run
+from models.work import Sizes, Work, on_real
 from utils.seeds import derived_seed
 
 
+def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
+    """Count two networks, of which one is judged on val."""
+    once = on_real(sizes, compute)
+    return once + Work(trained=once.trained)
+
+
+@says(work=work)
 def lff(run: Run, *, q: Share = 0.7, momentum: NotNegative = 0.7, protocol: Protocol = "aligned") -> Outcome:
     """Train two networks on the real images, and keep the one that learned from the other's failures."""
     train = run.real["train"]

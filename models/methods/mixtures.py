@@ -2,27 +2,23 @@
 
 from datasets.images import FaceSet, MixedSet
 from datasets.synthetic import SyntheticSets
+from models.facts import says
 from models.labels import counts_groups
 from models.run import Outcome, Run
+from models.work import on_balanced, one_training
 from utils.errors import UserError
 
 
+@says(work=lambda sizes, compute, options: on_balanced(sizes, compute))
 def synthetic_only(run: Run, synthetic: SyntheticSets) -> Outcome:
     """Train on the balanced synthetic set alone."""
     return run.pre_train(synthetic.balanced, label="synthetic-only")
 
 
+@says(work=one_training)
 def supplement(run: Run, synthetic: SyntheticSets) -> Outcome:
     """Train on the real images and the balanced synthetic set together ("data supplementation")."""
     return run.pre_train(MixedSet((run.real["train"], synthetic.balanced)), label="supplement")
-
-
-def repair(run: Run, synthetic: SyntheticSets) -> Outcome:
-    """Train on the real images, with synthetic ones filling up the short cells ("data repairing").
-
-    It counts the cells of the real images, so it needs their protected labels.
-    """
-    return run.pre_train(MixedSet((run.real["train"], synthetic.balanced)), label="repair")
 
 
 def short_of_largest(data: FaceSet) -> dict[str, int]:
@@ -33,5 +29,10 @@ def short_of_largest(data: FaceSet) -> dict[str, int]:
     return {cell: max(counts.values()) - count for cell, count in counts.items()}
 
 
-repair.cell_sizes = short_of_largest  # what its "balanced" set holds
-repair.protected_labels = counts_groups
+@says(work=one_training, group_sizes=short_of_largest, protected_labels=counts_groups)
+def repair(run: Run, synthetic: SyntheticSets) -> Outcome:
+    """Train on the real images, with synthetic ones filling up the short cells ("data repairing").
+
+    It counts the cells of the real images, so it needs their protected labels.
+    """
+    return run.pre_train(MixedSet((run.real["train"], synthetic.balanced)), label="repair")

@@ -18,13 +18,22 @@ import torch
 from torch import nn
 
 from datasets.synthetic import SyntheticSets
-from models.batches import of_mean_gradients, train_batches
+from models.batches import Compute, of_mean_gradients, train_batches
+from models.facts import says
 from models.methods.fine_tuning import names_of
 from models.run import Outcome, Run
 from models.selection import Gradients, mean_gradients
+from models.work import Sizes, Work, images_trained, one_fine_tuning
 from utils.seeds import torch_generator
 
 
+def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
+    """Count a mean gradient before every epoch, besides the fine-tuning."""
+    seen = images_trained(sizes.balanced, of_mean_gradients(compute))
+    return one_fine_tuning(sizes, compute, options) + Work(trained=sizes.fine_epochs * seen)
+
+
+@says(work=work)
 def surgical(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
     """Fine-tune all tensors, each at the learning rate times its relative gradient norm."""
     compute = of_mean_gradients(run.settings.compute)

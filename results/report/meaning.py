@@ -100,9 +100,9 @@ def _trust(column: Column, entries: dict[str, Entry], after: Entry) -> str:
     best = min(rivals, key=rivals.get)
     rank = sorted(rivals.values()).index(rivals[method]) + 1
     if best == method:
-        return f"Of the {len(rivals)} repairs compared {basis}, it has the lowest equalized odds."
+        return f"Of the {len(rivals)} repairs compared {basis}, it has the lowest equalized odds in the mean."
     return (
-        f"Of the {len(rivals)} repairs compared {basis}, {quoted(best)} has the lowest equalized odds "
+        f"Of the {len(rivals)} repairs compared {basis}, {quoted(best)} has the lowest equalized odds in the mean "
         f"({rivals[best]:.1f} %), and {quoted(method)} is number {rank}."
     )
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from models.batches import Compute, inference_batch
-from models.cost import images_trained
+from models.work import images_trained
 
 
 class BareNetwork:

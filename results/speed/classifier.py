@@ -17,7 +17,7 @@ from torch.fx.experimental.optimization import fuse
 from datasets.toy import write_toy_celeba
 from models.batches import Compute, evaluate
 from models.classifier import new_classifier
-from models.cost import images_trained
+from models.work import images_trained
 from results.speed import ours, plain
 from results.speed.bare import BareNetwork
 from results.speed.plain import Files

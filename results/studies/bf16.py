@@ -1,6 +1,7 @@
 """Do bf16 and fp32 end alike? 24 trainings on toy faces; where a processor has no bf16 of its own, bf16 takes several times as long."""
 
 from pathlib import Path
+from statistics import stdev
 
 from results.columns import read_column
 from results.studies import Arm, Study
@@ -36,11 +37,18 @@ def fewer_seeds(records: Path) -> list[str]:
         " and ".join(mean_and_spread(found[seed] for seed in seeds) for found in accuracy)
         for seeds in ((100, 200, 300), (400, 500, 600))
     )
+    error = {key: standard_error(*both(records, "aim-fair", key)) for key in ("accuracy", "equalized_odds")}
     return [
-        "Every mean difference is smaller than the spread over seeds. One seed alone may differ a lot, because training turns a difference in",
-        f"rounding into a large one, as another number of threads does: at seed 100 ERM's EO is {odds[0]:.1f} in fp32 and {odds[1]:.1f} in bf16.",
+        "Every mean difference is smaller than the spread over seeds, so six seeds don't tell the two apart. They may still differ: the standard",
+        f"error of AIM-Fair's mean difference is {error['accuracy']:.1f} points of accuracy and {error['equalized_odds']:.1f} of EO. One seed alone may differ a lot, because training can",
+        f"turn a difference in rounding into a large one: at seed 100 ERM's EO is {odds[0]:.1f} in fp32 and {odds[1]:.1f} in bf16.",
         f"Three seeds can mislead too: AIM-Fair's accuracy in fp32 and bf16 is {first} with the first three, {last} with the others.",
     ]
+
+
+def standard_error(one: dict[int, float], other: dict[int, float]) -> float:
+    """Return the standard error of the mean difference of two metrics by seed."""
+    return stdev(other[seed] - one[seed] for seed in one) / len(one) ** 0.5
 
 
 STUDY = Study(

@@ -30,7 +30,7 @@ def blind(records: Path) -> list[str]:
 
 
 STUDY = Study(
-    title="Random crops at 64 pixels: why the biased model is poor there",
+    title="Random crops at 64 pixels: the biased model is poor with the paper's",
     body=(
         """
 ERM alone on CelebA, Smiling/Male: 8,000 biased images at 64 pixels, ResNet-18 from scratch, six epochs, one seed, bf16. Only the smallest
@@ -38,8 +38,8 @@ fraction of an image that a random crop may keep differs. 8 % is the paper's, at
         by_scale,
         blind,
         """
-With the paper's crops the model has hardly learned to see a smile after six epochs. With larger crops it has. This is one seed, but differences of this
-size need no more. Why is a guess: the smallest crop keeps about 28 x 28 of these images' 89 x 109 pixels, which is little of a small face for a
+With the paper's crops the model has hardly learned to see a smile after six epochs. With larger crops it has. This was seen with one
+seed each. Why is a guess: the smallest crop keeps about 28 x 28 of these images' 89 x 109 pixels, which is little of a small face for a
 network that starts from nothing. We have not measured what AIM-Fair does for such a model.
 
 At 224 pixels and from ImageNet weights the paper's 0.08 is the default. With small images and a start from scratch, try

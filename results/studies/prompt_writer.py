@@ -45,10 +45,10 @@ In fp32, on toy faces (2,800 biased training, 800 val and 1,600 test images) wit
         methods_table(ARM.name, digits=2),
         NOTE,
         """
-**There was nothing to repair.** Drawn eyeglasses are so easy to see that the biased list does not lead the classifier
-astray, and the two methods can't be told apart. The pair shows that the commands run, not that the method helps.
+**There was nothing to repair.** The biased list did not lead the classifier astray, probably because drawn eyeglasses are
+easy to see, and the two methods can't be told apart with two seeds. The pair shows that the commands run, not that the method helps.
 The contact sheets show something else: the tiny generator makes nearly everybody with eyeglasses smile and most without
-them frown, though no prompt says so. A target that is harder to see than a smile would have learned that from the synthetic
+them frown, though no prompt says so. A classifier of a target that is harder to see could learn that from the synthetic
 images. Balanced prompts don't make a balanced generator: look at the sheets.""",
     ),
     arms=(ARM,),

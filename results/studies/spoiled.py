@@ -111,8 +111,8 @@ trained on as they are, and less the images that score below each P (`--min-fait
 - In the spoiled set the judge sees the smiles (84.9 % of 0_1 as asked). Below P = 0.5 lie 101 of the 104 wrong images, and 49 others.
 - What that does to a classifier is small beside the spread over three seeds. Spoiling: accuracy 94.3 to 94.6 (full fine-tuning) and 94.7 to
   93.9 (AIM-Fair), equalized odds difference 6.4 to 5.4 and 4.1 to 7.3. Filtered at P = 0.5: 96.3 and 95.5; 4.3 and 6.2. Both methods have their
-  highest accuracy in filtered sets, the sound one included (95.8 and 96.1 at 0.5), so some of the gain comes from what the generator
-  itself drew wrong. Three seeds can't tell whether 104 wrong images among 2,780 hurt the equalized odds difference.
+  highest mean accuracy in filtered sets, the sound one included (95.8 and 96.1 at 0.5), so some of the gain may come from leaving out what
+  the generator itself drew wrong. Three seeds can't tell whether 104 wrong images among 2,780 hurt the equalized odds difference.
 - CLIP, the other scorer, is not measured: its weights could not be had.
 
 **Toy faces demonstrate the software and prove nothing about people.** A judge of real faces is less sure.

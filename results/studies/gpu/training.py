@@ -139,7 +139,7 @@ def resume(place: Place) -> Iterator[Finding]:
     broken = toy_run(place, *flags)
     os.environ |= ONE_THREAD  # of all its processes alike: on a CPU the number of threads decides how sums are rounded
     with ThreadPoolExecutor(1) as pool:
-        unbroken = pool.submit(together, {"unbroken": toy_run(place, "--output", work / "unbroken", *flags)})
+        unbroken = pool.submit(together, {"unbroken": toy_run(place, "--output", work / "unbroken", *flags)}, work)
         kill_and_resume(broken, work / "broken")
         yield Finding(f"killed at the first checkpoint of {' and '.join(METHODS)}", "SIGKILL")
         unbroken.result()

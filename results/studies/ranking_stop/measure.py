@@ -4,10 +4,24 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pandas as pd
+from torch import nn
 
+from datasets.images import FaceSet
+from datasets.synthetic import SyntheticSets
+from models.batches import Compute, train_batches
+from models.experiment import Experiment
+from models.options import BiasDegree, auto_top_k
+from models.ranking import SETS, mask_of, until_settled
+from models.run import Outcome, Run
+from models.selection import mean_gradients, sensitivity_table
+from models.settings import Settings
+from models.work import images_trained
 from results.studies import Finding, Place
-
-PATIENCES = (3, 5, 10, 20, 40)
+from results.studies.ranking_stop.page import PATIENCES
+from utils.errors import UserError
+from utils.records import check_settings, read_record, record_folder
+from utils.seeds import torch_generator
+from utils.settings import parse
 
 
 def batches(place: Place, *, models: str, flags: tuple[str, ...], draws: int = 0) -> Iterator[Finding]:
@@ -19,17 +33,10 @@ def batches(place: Place, *, models: str, flags: tuple[str, ...], draws: int = 0
 
     Raises `UserError` if a biased model is missing or was made with other settings.
     """
-    from models.experiment import Experiment
-    from models.options import auto_top_k
-    from models.ranking import SETS, mask_of
-    from models.settings import Settings
-    from utils.records import check_settings, read_record, record_folder
-    from utils.settings import parse
-
     output = place.output / models
     call = [*place.fill(flags), "--output", str(output), "--cache", str(place.work / "cache"), "--device", place.device]
     settings = replace(parse(Settings, "", call), methods=("ranking",), ranking_batches=None, ranking_patience=None)
-    experiment = Experiment(settings, {"erm": erm, "ranking": ranking_stub()})
+    experiment = Experiment(settings, {"erm": erm, "ranking": ranking})
     experiment.load()
     compute = replace(settings.compute, keep_last_batch=False)
     yield Finding("batch_size", settings.batch_size)
@@ -49,33 +56,18 @@ def batches(place: Place, *, models: str, flags: tuple[str, ...], draws: int = 0
     yield Finding("images_used", {str(n): images_used(images, n, compute) for n in range(1, len(tables) + 1)})
 
 
-def erm(run):
+def erm(run: Run) -> Outcome:
     """Stand for the biased model, which has to be there."""
-    from utils.errors import UserError
-
     raise UserError(f"no biased model in {run.biased_weights.parent}: run its arm first")
 
 
-def ranking_stub():
-    """Return a method that ranks, as far as `Experiment` looks: what it asks for decides how the sets are drawn. It is never called."""
-    from torch import nn
-
-    from datasets.synthetic import SyntheticSets
-    from models.options import BiasDegree
-    from models.run import Outcome, Run
-
-    def ranking(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, bias_degree: BiasDegree) -> Outcome:
-        raise NotImplementedError
-
-    return ranking
+def ranking(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, bias_degree: BiasDegree) -> Outcome:
+    """Stand for a method that ranks, as far as `Experiment` looks: its parameters say how sets are drawn. It is never called."""
+    raise NotImplementedError
 
 
-def another_draw(run, sets: dict, compute, draw: int) -> pd.DataFrame:
+def another_draw(run: Run, sets: dict[str, FaceSet], compute: Compute, draw: int) -> pd.DataFrame:
     """Return the sensitivity table of a full ranking with other random order and crops; `draw` numbers them."""
-    from models.batches import train_batches
-    from models.selection import mean_gradients, sensitivity_table
-    from utils.seeds import torch_generator
-
     means = []
     for name, data in sets.items():
         found = train_batches(data, compute, torch_generator(run.seed, f"another draw {name}", draw))
@@ -83,10 +75,8 @@ def another_draw(run, sets: dict, compute, draw: int) -> pd.DataFrame:
     return sensitivity_table(*means)
 
 
-def images_used(images: dict[str, int], batches: int, compute) -> int:
+def images_used(images: dict[str, int], batches: int, compute: Compute) -> int:
     """Return the number of images in the first `batches` batches of each set, or in all that it has."""
-    from models.cost import images_trained
-
     return sum(images_trained(count, compute, batches) for count in images.values())
 
 
@@ -97,8 +87,6 @@ def row_of(tables: list[pd.DataFrame], seed: int, k: int) -> dict:
     differ : for each batch, the number of tensors that are in the mask after it or in the full one, but not in both
     stops : by patience, after which batch auto stops, and whether because nothing had changed
     """
-    from models.ranking import mask_of, until_settled
-
     masks, stops = [mask_of(table, k) for table in tables], {}
     for patience in PATIENCES:
         table, settled = until_settled(tables, k, "absolute", patience)
@@ -109,6 +97,4 @@ def row_of(tables: list[pd.DataFrame], seed: int, k: int) -> dict:
 
 def batches_of(table: pd.DataFrame) -> dict[str, int]:
     """Return the batches of each set that a table of a `models.ranking.RunningRanking` is made from."""
-    from models.ranking import SETS
-
     return {name: int(table[f"{name}_batches"].iloc[0]) for name in SETS}

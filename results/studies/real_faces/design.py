@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
-from models.choice import choose
+from models.choice import best_of
 from results.columns import Column, column_folders, read_column
 from results.studies import Arm, Finding, Place
 from results.study_run import diverged
@@ -169,10 +169,9 @@ def choices(settings: dict[str, Column]) -> dict[str, str]:
         for setting in (setting for setting in GRID if setting in settings):
             runs = settings[setting].runs(method)
             if record := runs.get(min(record["seed"] for record in settings[setting].records)):
-                found[setting] = record["val_metrics"]["accuracy"], record["held_out_metrics"]["equalized_odds"]
+                found[setting] = record
         if found:
-            accuracy, odds = zip(*found.values(), strict=True)
-            chosen[method] = list(found)[choose(list(accuracy), list(odds))]
+            chosen[method] = list(found)[best_of(list(found.values()))]
     return chosen
 
 

@@ -24,6 +24,7 @@ from results.studies.real_faces.design import (
     choices,
 )
 from results.studies.real_faces.figures import write_drawings
+from results.studies.real_faces.picture import PANELS, PICTURE, entries, write_picture
 from results.studies.real_faces.tables import (
     AGAINST_NOTE,
     K_NOTE,
@@ -40,6 +41,7 @@ from results.study_tables import entries_of
 from results.tables import write_tables
 from utils.errors import UserError
 from utils.files import write_whole
+from utils.records import check_alike
 
 TABLES = ("table_1", "table_3", "table_4", "table_k")
 NAMES = {
@@ -55,13 +57,15 @@ NOTE = (
     "(`results/intervals.py`); each holds for itself alone. "
     "*chosen*: for each method on the first seed, without the test set, by accuracy on real val and equalized odds on held-out "
     "images of the source (`models/choice.py`); *paper*: 10 epochs at 0.06 in batches of 128, batch norm's statistics follow the "
-    "unbiased images. A setting is what those statistics do, and the learning rate. Where a source or a method has one setting "
-    "alone, nothing was chosen."
+    "unbiased images. A setting is what those statistics do, and the learning rate; on t2i and rest all but paper and paper hold "
+    "also have batches of 32. If a source or a method has one setting alone, nothing was chosen."
 )
 
 
 def make_pages(records: Path, output: Path) -> None:
     """Write the page, tables and figures of every pair that has records."""
+    output.mkdir(parents=True, exist_ok=True)
+    write_picture({name: entries(records / name) for name in PANELS}, output / PICTURE)
     for name in (name for name in PAIRS if (records / name).is_dir()):
         evidence, folder = read(name, records / name), output / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +95,7 @@ def read(name: str, folder: Path) -> Evidence:
     alone = read_column(folder / f"erm_{lr:g}")
     folders = {source: column_folders(folder / source) for source in PAIRS[name].sources}
     settings = {source: {f.name: read_column(f) for f in found} for source, found in folders.items() if found}
-    check_alike(name, [alone, *(column for found in settings.values() for column in found.values())], lr)
+    check_alike(biased_models([alone, *(column for found in settings.values() for column in found.values())]))
     chosen, columns = {source: choices(found) for source, found in settings.items()}, {}
     for source, found in settings.items():
         key = f"{PAIRS[name].pair}{FROM}{source}"  # the tables find the paper's numbers by the pair
@@ -102,18 +106,14 @@ def read(name: str, folder: Path) -> Evidence:
     return Evidence(name, folder, alone, settings, chosen, columns)
 
 
-def check_alike(name: str, columns: list[Column], lr: float) -> None:
-    """Raise `UserError` unless all biased models of a pair are of one size and learning rate."""
-    found = set()
-    for record in (record for column in columns for record in column.records):
-        biased = record["settings"].get("biased_model", record["settings"] if record["method"] == "erm" else None)
-        if biased:
-            found.add((biased["image_size"], biased["number_train_data_real"], biased["lr"]))
-    if len(found) > 1 or any(own != lr for _, _, own in found):
-        raise UserError(
-            f"{name}: the biased models differ in pixels, number of images or learning rate ({sorted(found)}; {lr:g} was chosen); "
-            "keep runs that differ in these in folders of their own"
-        )
+def biased_models(columns: list[Column]) -> dict[str, dict]:
+    """Return what the records of a pair say of their biased models, as ERM's own records."""
+    found = {}
+    for column, record in ((each, record) for each in columns for record in each.records):
+        settings = record["settings"].get("biased_model", record["settings"] if record["method"] == "erm" else None)
+        if settings:
+            found[f"{column.name}/{record['method']}/seed_{record['seed']}"] = {"method": "erm", "settings": settings}
+    return found
 
 
 def compose(name: str, settings: dict[str, Column], chosen: dict[str, str], alone: Column) -> Column:

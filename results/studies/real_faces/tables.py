@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from models.choice import choose
-from models.options import AUTO_TOP_K
+from models.choice import best_of
 from results.columns import Column, read_column
 from results.entries import Entry, column_accuracies, places
 from results.figures import sweeps_k
@@ -86,13 +85,16 @@ K_NOTE = (
 
 def k_table(columns: dict[str, Column]) -> list[str]:
     """What a fixed k costs against one that is chosen for each seed, from the records of the sweep."""
+    from models.options import AUTO_TOP_K  # loads torch
+
     rows = [("source", "auto: ACC", "EO", "k taken", "best k: ACC", "EO", "k", "worst k: ACC", "EO", "k")]
     for name, column in columns.items():
         swept = [m for m in column.methods if sweeps_k(m) and int(k_of(m)) in AUTO_TOP_K]
         if len(swept) < 3:
             continue
         means = {m: [mean_of(column.runs(m).values(), key) for key in ("accuracy", "equalized_odds")] for m in swept}
-        taken = [best_of_seed(column, swept, seed) for seed in column.runs("aim-fair")]
+        seeds = [[runs[seed] for runs in map(column.runs, swept) if seed in runs] for seed in column.runs("aim-fair")]
+        taken = [found[best_of(found)] for found in seeds]  # as `--top-k auto` takes them
         auto = [mean_of(taken, key) for key in ("accuracy", "equalized_odds")]
         order = sorted(swept, key=lambda method: means[method][1])
         shown = [source_of(name)]
@@ -139,13 +141,6 @@ def rank_table(settings: dict[str, dict[str, Column]]) -> list[str]:
         shown += [", ".join(sorted({str(len(mask)) for mask in masks})), str(len(set.intersection(*masks)))]
         rows.append(tuple(shown))
     return as_table(rows)
-
-
-def best_of_seed(column: Column, methods: list[str], seed: int) -> dict:
-    """The record that `--top-k auto` takes."""
-    found = [column.runs(method)[seed] for method in methods if seed in column.runs(method)]
-    accuracy = [record["val_metrics"]["accuracy"] for record in found]
-    return found[choose(accuracy, [record["held_out_metrics"]["equalized_odds"] for record in found])]
 
 
 def k_of(method: str) -> str:

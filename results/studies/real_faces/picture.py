@@ -1,0 +1,92 @@
+"""The README's picture, from packed records: accuracy against equalized odds difference on real faces.
+
+The file's description holds the numbers that are drawn, for readers who can't see them and for a test.
+"""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+
+from results.columns import read_column
+from results.entries import Entry
+from results.figures import DARK, GREY, LIGHT, STYLE
+from results.study_tables import entries_of
+
+PICTURE = "real_faces.svg"
+PANELS = {
+    "Smiling_Male": "20,000 biased faces, 112 pixels",
+    "Smiling_Male_64": "8,000 biased faces, 64 pixels, with baselines",
+}
+SEEDS = 3  # a method with fewer is not drawn
+# method: name, marker, colour
+MARKS = {
+    "erm": ("ERM", "s", "black"),
+    "supplement": ("data supplementation", "o", GREY),
+    "linear-probe": ("linear probing", "D", GREY),
+    "cvar-dro": ("CVaR DRO", "p", GREY),
+    "eiil": ("EIIL", "X", GREY),
+    "jtt": ("JTT", "P", GREY),
+    "lff": ("LfF", "v", GREY),
+    "group-dro": ("group DRO (trains on protected labels)", "h", GREY),
+    "random-mask:share=0.7": ("random mask of 70 %", "o", LIGHT),
+    "full": ("full fine-tuning", "^", LIGHT),
+    "aim-fair": ("AIM-Fair", "*", DARK),
+}
+
+
+def write_picture(values: dict[str, dict[str, Entry]], path: Path) -> None:
+    """Write the picture of `values` (study to method to row) as SVG: the same bytes with the same matplotlib."""
+    with plt.rc_context(STYLE):
+        figure = draw(values)
+        about = {"Date": None, "Description": described(values)}
+        figure.savefig(path, metadata=about, bbox_inches="tight")
+        plt.close(figure)
+
+
+def entries(records: Path) -> dict[str, Entry]:
+    """Return the rows of a study's methods by name, fine-tuned with the paper's settings on faces of text-to-image models."""
+    found = {**entries_of(read_column(records / "erm_0.03")), **entries_of(read_column(records / "t2i" / "paper"))}
+    return {method: found[method] for method in MARKS if method in found and found[method].n == SEEDS}
+
+
+def described(values: dict[str, dict[str, Entry]]) -> str:
+    """Return what is drawn in words: percent, mean ± sample standard deviation over three seeds."""
+    lines = []
+    for study, rows in values.items():
+        lines.append(f"{study}, accuracy / equalized odds difference:")
+        for method, entry in rows.items():
+            acc, eo = (f"{mean:.1f} ± {sd:.1f}" for mean, sd in (entry.ours["ACC"], entry.ours["EO"]))
+            lines.append(f"{method} {acc} / {eo}")
+    return "\n".join(lines)
+
+
+def draw(values: dict[str, dict[str, Entry]]) -> Figure:
+    """Draw a panel for each study: a mark at each method's means, bars of one standard deviation over seeds."""
+    figure, panels = plt.subplots(1, 2, figsize=(9, 4), sharex=True, sharey=True)
+    handles = {}
+    for axes, (study, rows) in zip(panels, values.items(), strict=True):
+        for method, entry in rows.items():
+            handles[method] = add_point(axes, method, entry)
+        axes.set(title=PANELS[study], xlabel="equalized odds difference (%)", xlim=(0, None))
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("accuracy (%)")
+    panels[0].annotate(
+        "better", (0.02, 0.5), (0.16, 0.32), "axes fraction", arrowprops={"arrowstyle": "->"}, color=GREY
+    )
+    handles = [handles[method] for method in MARKS if method in handles]
+    figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def add_point(axes: plt.Axes, method: str, entry: Entry) -> ErrorbarContainer:
+    """Draw a method's mark and bars; ERM and AIM-Fair are named beside theirs."""
+    name, marker, color = MARKS[method]
+    (y, dy), (x, dx) = entry.ours["ACC"], entry.ours["EO"]
+    style = {"markersize": 14 if marker == "*" else 8, "markeredgecolor": "black", "markeredgewidth": 0.6}
+    style |= {"elinewidth": 1, "zorder": 4 if marker == "*" else 3}
+    if method in ("erm", "aim-fair"):
+        axes.annotate(name, (x, y), (9, -13), textcoords="offset points", weight="bold")
+    return axes.errorbar(x, y, dy, dx, fmt=marker, color=color, label=name, **style)
