@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from results.columns import Column, read_column
 from results.entries import Entry, column_accuracies, make_entries
 from results.rows import row_label
+from results.study_run import read_measured
 from results.table_text import SHOWN, as_table, shown, shown_change
 
 COLUMNS, CHANGES = ("ACC", "WST", "WST by seed", "EO"), ("ACC", "EO")
@@ -41,6 +42,41 @@ def numbers(entry: Entry, digits: int = 1) -> list[str]:
     """Return an entry's cells under `HEADINGS`."""
     changes = (shown_change(entry.change.get(key), digits) for key in CHANGES)
     return [str(entry.n), *(shown(entry.ours[key], digits) for key in COLUMNS), *changes]
+
+
+def findings(records: Path, arm: str) -> dict[str, object]:
+    """Return the values that a measured arm found, by what they are; none without a record."""
+    path = records / f"{arm}.json"
+    return {row["what"]: row["value"] for row in read_measured(path)["rows"]} if path.exists() else {}
+
+
+def findings_tables(*arms: str) -> Callable[[Path], list[str]]:
+    """Return a function that shows all that these measured arms found: a heading and a table for each with a record."""
+
+    def tables(records: Path) -> list[str]:
+        lines = []
+        for arm in arms:
+            if not (path := records / f"{arm}.json").exists():
+                continue
+            found = read_measured(path)
+            lines += ["", f"### {arm}: {found['status']}, {found['seconds']:.0f} s", ""]
+            marks = {True: "yes", False: "**no**", None: ""}
+            rows = [(as_cell(row["what"]), as_cell(row["value"]), marks[row.get("holds")]) for row in found["rows"]]
+            lines += as_table([("", "", "holds"), *rows]) if rows else []
+            lines += ["", "The last it printed:", "", "```", *found["said"], "```"] if found.get("said") else []
+        return lines[1:]
+
+    return tables
+
+
+def as_cell(value: object) -> str:
+    """Return a finding's value as a cell: four digits of a number, parts of a list or dictionary one after the other."""
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {as_cell(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(as_cell, value)) or "none"
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def values(column: Column, method: str, metric: str) -> dict[int, float]:

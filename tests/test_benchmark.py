@@ -12,7 +12,6 @@ from torch import nn
 
 from models.batches import Compute
 from models.selection import mean_absolute_gap, mean_gradients, select_parameters
-from results.gpu import whole
 from results.speed import classifier, plain, report
 from results.speed.classifier import Bench
 from results.speed.turns import Row, by_turns
@@ -149,14 +148,6 @@ def test_switches_are_beside_the_same_work_without_them(bench, monkeypatch):
     assert len(compiled) == 2  # the first epoch and one turn: the work without it compiles nothing
     monkeypatch.setattr(classifier.shutil, "which", lambda name: None)
     assert len(made.switches()) == 1 and "no C++ compiler" in made.notes["--compile"]
-
-
-def test_the_gpu_evidence_reads_the_benchmarks_rows():
-    content = json.loads(json.dumps({**CONTENT, "rows": {"training": SLOW._asdict()}, "notes": {"decoding": 7}}))
-    row, note = whole.speed_rows(content)
-    assert row[0] == "training" and row[1]["ours"] == 9 and row[1]["share"] == 3 / 4 and row[2] is False
-    assert whole.speed_rows({**content, "device": "NVIDIA"}).__next__()[1]["targets"]["ratio"] == 5
-    assert note == ("decoding", 7)
 
 
 @pytest.mark.slow

@@ -1,22 +1,22 @@
-"""The table of what generation's savings save: what is counted and compared, and how it goes on where it stopped."""
+"""The study of what generation's savings save: what is counted and compared, and its arms."""
 
 import json
+from argparse import Namespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import assert_one_line_error, run_here
 from PIL import Image
 from test_generate import TINY
 
 from datasets.pairs import CELLS
-from results.generation_savings import __main__ as command
-from results.generation_savings import timing
-from results.generation_savings.measure import evaluations, grey_levels, metrics_of, shown_as_asked
-from results.generation_savings.page import page
-from results.generation_savings.savings import TIMED_ALONE, all_savings
-from results.spoiled import WHERE
+from results.drawn import as_asked, grey_levels
+from results.studies import Place
+from results.studies.generation_savings import STUDY, measure, timing
+from results.studies.generation_savings.measure import evaluations, metrics_of
+from results.studies.generation_savings.page import table
+from results.studies.generation_savings.savings import TIMED_ALONE, all_savings
 from utils.errors import UserError
 
 SETTINGS = {"model": str(TINY), "scheduler": "ddim", "steps": 4, "guidance_scale": 3.0, "size": 32}
@@ -59,112 +59,71 @@ def painted(folder, value, name="000000.png"):
 
 def test_grey_levels_between_sets(tmp_path):
     sets = [painted(tmp_path / str(value), value) for value in (0, 200)]
-    assert grey_levels(sets[1], sets[0]) == grey_levels(*sets) == 100 and grey_levels(sets[0], sets[0]) == 0
-    painted(sets[1], 5, "000001.png")
+    painted(sets[0], 7, "000001.png"), painted(sets[1], 5, "000001.png")
+    assert grey_levels(sets[1], sets[0]) == {"mean": 50.5, "largest": 200, "worst image": 100}
+    assert grey_levels(sets[0], sets[0])["largest"] == 0
+    painted(sets[1], 5, "000002.png")
     with pytest.raises(UserError, match="hold images of different names"):
         grey_levels(*sets)
 
 
 def test_the_share_of_a_cell_that_shows_all_it_should(tmp_path):
     images = ["0_0/a.png", "0_0/b.png", "1_1/a.png"]
-    table = pd.DataFrame({"image": images, "Smiling": [0.9, 0.9, 0.5], "Male": [0.6, 0.4, 0.9]})
-    table.assign(faithfulness=0.4, scorer="x", content="y").to_csv(tmp_path / "faithfulness.csv", index=False)
-    assert shown_as_asked(tmp_path, ("Smiling", "Male")) == {"0_0": 50.0, "1_1": 100.0}
+    scores = pd.DataFrame({"image": images, "Smiling": [0.9, 0.9, 0.5], "Male": [0.6, 0.4, 0.9]})
+    scores.assign(faithfulness=0.4, scorer="x", content="y").to_csv(tmp_path / "faithfulness.csv", index=False)
+    assert as_asked(tmp_path) == {"0_0": 50.0, "1_1": 100.0}
 
 
-def write_metrics(folder, method, seed, accuracy):
-    place = folder / method / f"seed_{seed}"
-    place.mkdir(parents=True, exist_ok=True)
-    groups = dict(zip(CELLS, (accuracy, accuracy - 0.25, 0.9, 0.9)))
-    metrics = {"accuracy": accuracy, "group_accuracy": groups, "equalized_odds": 0.125, "equalized_odds_mean": 0.1}
-    (place / "metrics.json").write_text(json.dumps({"method": method, "seed": seed, "metrics": metrics}))
-
-
-def test_metrics_are_those_of_the_seeds_asked_for(tmp_path):
-    for seed in (1, 2, 3):
-        write_metrics(tmp_path, "erm", seed, 0.5 + seed / 10)
-    found = metrics_of(tmp_path, "erm", [1, 3])
-    assert found["accuracy"] == [0.6, 0.8] and found["worst_group"] == pytest.approx([0.35, 0.55])
-    with pytest.raises(UserError, match="seed_4: no record"):
-        metrics_of(tmp_path, "erm", [1, 4])
-
-
-def test_the_page_tells_what_is_measured_and_what_is_not():
-    both = {"accuracy": [0.9, 0.94], "equalized_odds": [0.0625, 0.0625]}
-    row = {
-        "evaluations": 8.0,
-        "as_asked": {"0_0": 100.0, "1_1": 90.0},
-        "grey_levels": 0.0,
-        "erm": both,
-        "aim-fair": both,
+def test_metrics_are_those_of_all_seeds(tmp_path, monkeypatch):
+    runs = {
+        seed: {"metrics": {"accuracy": a, "group_accuracy": {"0_0": a, "0_1": a - 0.25}, "equalized_odds": 0.125}}
+        for seed, a in ((300, 0.8), (100, 0.6), (200, 0.7))
     }
+    monkeypatch.setattr(measure, "read_column", lambda folder: Namespace(runs=lambda method: runs))
+    found = metrics_of(tmp_path, "erm")
+    assert found["accuracy"] == pytest.approx([60, 70, 80]) and found["worst_group"] == pytest.approx([35, 45, 55])
+    del runs[300]
+    with pytest.raises(UserError, match="no record of erm for seed 300"):
+        metrics_of(tmp_path, "erm")
+
+
+def test_a_row_is_measured_beside_the_plain_one(tmp_path, monkeypatch):
+    for name, value in (("plain", 0), ("fast", 20)):
+        painted(tmp_path / name / measure.WHERE, value)
+    monkeypatch.setattr(measure, "noted_settings", lambda folder: SETTINGS)
+    monkeypatch.setattr(measure, "score", lambda *_: None)
+    monkeypatch.setattr(measure, "as_asked", lambda folder: {"0_0": 90.0})
+    monkeypatch.setattr(measure, "metrics_of", lambda runs, method: {"accuracy": [str(runs), method]})
+    found = {each.what: each.value for each in measure.measure_row("fast", Place(tmp_path, tmp_path))}
+    assert (found["UNet evaluations"], found["grey levels"]) == (8, 10)
+    assert found["aim-fair"]["accuracy"] == [str(tmp_path / "trained" / "fast"), "aim-fair"]
+
+
+def test_every_row_is_drawn_before_it_is_measured_and_timed_after_that():
+    arms = {arm.name: arm for arm in STUDY.arms}
+    assert arms["fast"].after == ("trained/plain", "trained/fast") and arms["trained/fast"].erm_of == "trained/plain"
+    assert arms["trained/fast"].flags[-2:] == ("--synthetic-data-root", "{work}/fast") and "compiled" not in arms
+    assert set(arms["timing_full_size"].after) == {"plain", "guidance", "fused", "fast", "all"}
+
+
+def write(records, name, **found):
+    rows = [{"what": what, "value": value} for what, value in found.items()]
+    (records / f"{name}.json").write_text(json.dumps({"status": "finished", "seconds": 1, "rows": rows}))
+
+
+def test_the_page_tells_what_is_measured_and_what_is_not(tmp_path):
+    assert "once for all rows: –" in "\n".join(table(tmp_path))
+    both = {"accuracy": [90, 94], "equalized_odds": [6.25, 6.25]}
+    row = {"UNet evaluations": 8.0, "as asked, %": {"0_0": 100.0, "1_1": 90.0}, "grey levels": 0.0}
+    write(tmp_path, "plain", **row, **{"erm": both, "aim-fair": both})
     how = {"device": "a chip", "threads": 1, "images": 2, "size": 32, "turns": 3}
-    speeds = {
-        "plain": {"images_per_second": 2.0},
-        "compiled": {"images_per_second": 3.0, "first_batch_extra_seconds": 61},
-    }
-    text = page(all_savings(4, 0.5), {"plain": row}, {"tiny generator": {"settings": how, "rows": speeds}})
-    assert "| DDIM, 4 steps | 8 | 95.0 | 90.0 | 0.00 | 92.00 ± 2.83 | 6.25 ± 0.00 | 2 (× 1.00) |" in text
+    compiled = {"images_per_second": 3.0, "first_batch_extra_seconds": 61}
+    write(tmp_path, "timing_tiny_generator", how=how, plain={"images_per_second": 2.0}, compiled=compiled)
+    text = "\n".join(table(tmp_path))
+    assert "| DDIM, 50 steps | 8 | 95.0 | 90.0 | 0.00 | 92.00 ± 2.83 | 6.25 ± 0.00 | 2 (× 1.00) |" in text
     assert "| compiled | – | – | – | – | – | – | 3 (× 1.50) |" in text and "took 61 s more" in text
     assert "| fused projections | – | – | – | – | – | – | – |" in text
     assert "once for all rows: ACC 92.00 ± 2.83, EO 6.25 ± 0.00" in text
-    assert "once for all rows: –" in page(all_savings(4, 0.5), {}, {})
-
-
-@pytest.fixture
-def stages(monkeypatch):
-    """runner.sh and the judge replaced by ones that leave small files; returns the calls of runner.sh."""
-    calls = []
-
-    def ran(call):
-        calls.append(call)
-        places = {flag: value for flag, value in zip(call, call[1:]) if flag.startswith("--")}
-        root, runs = command.Path(places["--synthetic-data-root"]), command.Path(places["--output"])
-        folder = painted(root / WHERE, 20 * len(calls))
-        steps = {"scheduler": places["--scheduler"], "steps": int(places["--steps"])}
-        (folder / "manifest.jsonl").write_text(json.dumps({"settings": {**SETTINGS, **steps}}) + "\n")
-        for method in ("erm", "aim-fair"):
-            if not (runs / method).exists():
-                write_metrics(runs, method, 1, 0.5 + len(calls) / 100)
-
-    def scored(name, *arguments):
-        if name == "stable_diffusion.faithfulness":
-            table = pd.DataFrame({"image": [f"{cell}/000000.png" for cell in CELLS], "Smiling": 0.9, "Male": 0.9})
-            table.assign(faithfulness=0.9, scorer="x", content="y").to_csv(
-                arguments[1] / "faithfulness.csv", index=False
-            )
-
-    monkeypatch.setattr(command, "run", ran)
-    monkeypatch.setattr(command, "module", scored)
-    return calls
-
-
-def test_rows_share_erm_and_are_not_made_again(stages, tmp_path):
-    arguments = ["--output", tmp_path / "out", "--work", tmp_path / "work", "--steps", 2, "--seeds", 1, "--width", 0.5]
-    done = run_here(command.main, *arguments)
-    assert done.returncode == 0, done.stderr
-    assert len(stages) == 5 and all(call[:4] == ["--seeds", "1", "--width", "0.5"] for call in stages)
-    rows = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out" / "rows").glob("*.json")}
-    assert sorted(rows) == ["all", "fast", "fused", "guidance", "plain"]
-    assert {row["erm"]["accuracy"][0] for row in rows.values()} == {0.51}  # the first run's
-    assert len({row["aim-fair"]["accuracy"][0] for row in rows.values()}) == 5
-    assert (
-        rows["plain"]["grey_levels"] == 0
-        and rows["guidance"]["grey_levels"] == 10
-        and rows["plain"]["evaluations"] == 4
-    )
-    assert rows["plain"]["manifest"]["model"] == "tiny" and rows["plain"]["threads"] >= 1
-    table = (tmp_path / "out" / "table.md").read_text()
-
-    (tmp_path / "out" / "rows" / "fast.json").unlink()
-    assert run_here(command.main, *arguments).returncode == 0
-    assert len(stages) == 6 and "dpmpp" in stages[-1] and "--guidance-until" not in stages[-1]
-    assert (tmp_path / "out" / "table.md").read_text().count("\n") == table.count("\n")
-    assert run_here(command.main, *arguments, "--rows", "all", "fused").returncode == 0 and len(stages) == 6
-    other = run_here(command.main, *arguments, "--judge-faces", 5)
-    assert_one_line_error(other, "judge_faces: 20000 there, 5 asked", "another --output")
-    (tmp_path / "out" / "rows" / "plain.json").write_text("{")
-    assert_one_line_error(run_here(command.main, *arguments), "plain.json is damaged", "remove it")
 
 
 def test_a_row_that_compiles_compiles_what_it_says(monkeypatch):
@@ -184,37 +143,8 @@ def test_a_rate_is_images_over_seconds(name):
     assert found["images_per_second"] == pytest.approx(2 / found["seconds"][0])
 
 
-def test_timings_go_on_where_they_stopped(monkeypatch, tmp_path):
-    asked = []
-
-    def rate(saving, device, **options):
-        asked.append((saving.title, options))
-        if len(asked) == 3:
-            raise UserError("the power went")
-        return {"images_per_second": 2.0 * len(asked), "first_batch_extra_seconds": 1.0, "seconds": [1.0]}
-
-    monkeypatch.setattr(timing, "rate", rate)
-    arguments = ["--output", tmp_path, "--timing", "--full-size", "--device", "cpu"]
-    assert_one_line_error(run_here(command.main, *arguments), "the power went")
-    done = run_here(command.main, *arguments)
-    assert done.returncode == 0 and len(asked) == 8, done.stderr
-    assert asked[0][1] == {"full_size": True, "images": 1, "size": 64, "turns": 3}
-    rows = json.loads((tmp_path / "timing_full_size.json").read_text())["rows"]
-    assert rows["plain"]["images_per_second"] == 2 and rows["all"]["images_per_second"] == 12
-    assert rows["blocks"]["images_per_second"] == 16  # what compiles comes last
-    assert "16 (× 8.00)" in (tmp_path / "table.md").read_text()
-    assert_one_line_error(run_here(command.main, *arguments, "--size", 32), "size: 64 there, 32 asked")
-
-
-@pytest.mark.parametrize(
-    ("flags", "part"),
-    [
-        (["--full-size"], "--full-size only times"),
-        (["--timing", "--width", 1], "leave out --width 1"),
-        (["--timing", "--rows", "fast"], "leave out --rows"),
-        (["--rows", "fast", "plain"], "plain must come first"),
-        (["--rows", "compiled"], "invalid choice: 'compiled'"),
-    ],
-)
-def test_flags_that_do_not_go_together_are_one_line(flags, part, tmp_path):
-    assert_one_line_error(run_here(command.main, "--output", tmp_path, *flags), part)
+def test_what_compiles_is_timed_last(monkeypatch, tmp_path):
+    monkeypatch.setattr(timing, "rate", lambda saving, device, **options: options)
+    found = list(timing.time_rows(True, Place(tmp_path, tmp_path, device="cpu")))
+    assert [each.what for each in found] == ["how", "plain", "guidance", "fused", "fast", "all", "compiled", "blocks"]
+    assert found[1].value == {"full_size": True, "images": 1, "size": 64, "turns": 1}

@@ -3,13 +3,15 @@
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
 
-from results.generation_savings.savings import Saving
 from results.speed.generation import prompts, random_pipeline
+from results.studies import Finding, Place
+from results.studies.generation_savings.savings import TIMED_ALONE, Saving, all_savings
 from stable_diffusion.drawing.denoiser import compile_denoiser, fuse_projections
 from stable_diffusion.drawing.produce import produce
 from stable_diffusion.drawing.sampling import Sampling
@@ -17,9 +19,22 @@ from stable_diffusion.loading.pipeline import load_pipeline
 from stable_diffusion.loading.scheduler import other_scheduler
 from stable_diffusion.manifest import Manifest
 from stable_diffusion.plan import Job
-from utils.records import ROOT
+from utils.arguments import choose_device
+from utils.records import ROOT, environment
 
 TINY, TINY_GUIDANCE, FULL_GUIDANCE = ROOT / "stable_diffusion" / "tiny", 3.0, 9.0
+
+
+def time_rows(full_size: bool, place: Place) -> Iterator[Finding]:
+    """Yield how the rows are timed, and the speed of each; those that compile come last, because that takes minutes."""
+    device = choose_device(place.device)
+    gpu = device.type == "cuda"
+    how = {"images": (16 if gpu else 1) if full_size else 50, "size": 512 if full_size and gpu else 64}
+    how |= {"turns": 1 if full_size and not gpu else 3} | ({"images": 2, "size": 32, "turns": 1} if place.small else {})
+    about = environment(device)
+    yield Finding("how", {key: about[key] for key in ("device", "threads")} | how)
+    for name, saving in sorted(all_savings().items(), key=lambda row: row[0] in TIMED_ALONE):
+        yield Finding(name, rate(saving, device, full_size=full_size, **how))
 
 
 def pipeline_of(saving: Saving, device: torch.device, *, full_size: bool) -> DiffusionPipeline:

@@ -1,18 +1,20 @@
-"""The steps that draw on a GPU: the tiny generator of this repository in every precision, killed, and short of memory."""
+"""The arms that draw on a GPU: the tiny generator of this repository in every precision, killed, and short of memory."""
 
 import contextlib
 import io
 import json
 import re
-import signal
-import time
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from results.gpu.compare import differing, grey_levels
-from results.gpu.work import COMPILERS, FEW_THREADS, ONE_THREAD, Job, Place, python, start, together
+from results.drawn import grey_levels
+from results.processes import kill_once, together
+from results.studies import Finding, Place
+from results.studies.gpu.room import COMPILERS, FEW_THREADS, ONE_THREAD, empty, variables_of
+from results.toy_runs import differing
 from utils.errors import UserError
 from utils.records import ROOT
 
@@ -21,29 +23,19 @@ if TYPE_CHECKING:
 
 TINY = ROOT / "stable_diffusion" / "tiny"
 SAMPLER = (
-    "--model",
-    TINY,
-    "--scheduler",
-    "dpmpp",
-    "--steps",
-    8,
-    "--guidance-scale",
-    3,
-    "--size",
-    64,
-    "--save-size",
-    64,
+    *("--model", TINY, "--scheduler", "dpmpp", "--steps", 8, "--guidance-scale", 3),
+    *("--size", 64, "--save-size", 64),
 )
 PAIR, BATCH = "Smiling_Male", 8
 PRECISION = "fp16"  # the usual one on a GPU
 IMAGES = ("*/*.png",)
-MANY = 64  # images of each cell, at once, where memory is to fall short
+MANY = 64  # images of each group, at once, for memory to fall short
 ENOUGH = 16  # images at once that must still fit
 
 
-def generation(place: Place) -> Iterator[tuple]:
-    """The same images by every precision; the same bytes after a kill and with other batches; a batch too large."""
-    work, gpu = place.work / "generation", place.device != "cpu"
+def generation(place: Place) -> Iterator[Finding]:
+    """Draw the same images in every precision. Look for the same bytes after a kill and with other batches; a batch too large."""
+    work, gpu = empty(place, "generation"), place.device != "cpu"
     sets = {
         "CPU": draw(place, work / "CPU", "--precision", "fp32", device="cpu", variables=FEW_THREADS),
         "fp32": draw(place, work / "fp32", "--precision", "fp32"),
@@ -54,74 +46,69 @@ def generation(place: Place) -> Iterator[tuple]:
     if gpu:
         sets["offload"] = draw(place, work / "offload", "--precision", PRECISION, "--offload", "model")
     killed = draw(place, work / "killed", "--precision", PRECISION)
-    work.mkdir()
     with ThreadPoolExecutor(1) as pool:
-        others = pool.submit(together, work, sets)
-        there = kill_drawing(killed, images(work / "killed"), work / "killed.log")
-        yield "images there when it was killed", there
-        together(work, {"killed": killed})
-        yield "seconds of the command, beside others", others.result()
+        others = pool.submit(together, sets, work)
+        there = kill_drawing(killed, images(work / "killed"), work / "killed first.log")
+        yield Finding("images there when it was killed", there)
+        together({"killed": killed}, work)
+        yield Finding("seconds of the command, beside others", others.result())
     for precision in ("fp32", "fp16", "bf16"):
         apart = grey_levels(images(work / "CPU"), images(work / precision))
-        yield f"{precision}: grey levels of 255 from the CPU's fp32", apart
+        yield Finding(f"{precision}: grey levels of 255 from the CPU's fp32", apart)
     differ = differing(images(work / "fp16"), images(work / "killed"), IMAGES)
-    yield "images that a kill and a restart changed", differ, not differ
+    yield Finding("images that a kill and a restart changed", differ, not differ)
     yield from other_batch(images(work / "fp32"), images(work / "own batch"))
     if gpu:
         apart = grey_levels(images(work / "fp16"), images(work / "offload"))
-        yield "--offload model: grey levels from those without", apart
+        yield Finding("--offload model: grey levels from those without", apart)
         yield from short_of_memory(place, images(work / "fp16"))
 
 
-def compiled(place: Place) -> Iterator[tuple]:
-    """--compile beside the same without."""
-    work = place.work / "compile_drawing"
+def compiled(place: Place) -> Iterator[Finding]:
+    """Draw with --compile beside the same without."""
+    work = empty(place, "compile_drawing")
     jobs = {"plain": draw(place, work / "plain", "--precision", PRECISION)}
     jobs["compiled"] = draw(place, work / "compiled", "--precision", PRECISION, "--compile", variables=COMPILERS)
-    yield "seconds of the command, beside others", together(work, jobs)
-    yield f"{PRECISION}: grey levels from those without", grey_levels(images(work / "plain"), images(work / "compiled"))
+    yield Finding("seconds of the command, beside others", together(jobs, work))
+    yield Finding(
+        f"{PRECISION}: grey levels from those without", grey_levels(images(work / "plain"), images(work / "compiled"))
+    )
 
 
 def draw(
     place: Place, outdir: Path, *more, batch: int | None = BATCH, device: str = "", variables: dict = ONE_THREAD
-) -> Job:
-    """The job that draws a small set into `outdir`; with `batch` None it finds a batch size itself."""
+) -> list:
+    """Return the command that draws a small set into `outdir`; with `batch` None it finds a batch size itself."""
     flags = ["--outdir", outdir, "--target-sensitive", PAIR, "--images-per-cell", 6 if place.small else 32]
     flags += [*SAMPLER, "--device", device or place.device, *(("--batch-size", batch) if batch else ())]
-    return Job(python("-m", "stable_diffusion.generate", *flags, *more), variables)
+    return [*variables_of(variables), sys.executable, "-m", "stable_diffusion.generate", *flags, *more]
 
 
 def images(outdir: Path) -> Path:
-    """The folder of a set's cells."""
+    """Return the folder of a set's groups."""
     return outdir / PAIR / "contextual"
 
 
-def kill_drawing(job: Job, folder: Path, log: Path) -> int:
-    """Start a job and kill it as soon as an image is there; returns how many are then.
+def kill_drawing(command: list, folder: Path, log: Path) -> int:
+    """Start a command and kill it as soon as an image is there; return how many are there then.
 
-    Raises `UserError` where it ended before.
+    Raises `UserError` if it ended before.
     """
-    process = start(job, log)
-    try:
-        while process.poll() is None and not any(folder.glob(IMAGES[0])):
-            time.sleep(0.005)
-    finally:
-        process.kill()
-        process.wait()
-    if process.returncode != -signal.SIGKILL:
-        raise UserError(f"could not be killed, it ended before: {log.read_text(errors='replace')[-500:]}")
+    kill_once(lambda: any(folder.glob(IMAGES[0])), command, log)
     return len(list(folder.glob(IMAGES[0])))
 
 
-def other_batch(folder: Path, other: Path) -> Iterator[tuple]:
-    """Whether the images depend on how many are drawn at once."""
+def other_batch(folder: Path, other: Path) -> Iterator[Finding]:
+    """Tell whether the images depend on how many are drawn at once."""
     sizes = [json.loads((f / "manifest.jsonl").read_text().splitlines()[0])["batch_size"] for f in (folder, other)]
     differ = differing(folder, other, IMAGES)
-    yield f"fp32: images that differ between batches of {sizes[0]} and of {sizes[1]} (its own choice)", len(differ)
-    yield "fp32: by how many grey levels", grey_levels(folder, other)
+    yield Finding(
+        f"fp32: images that differ between batches of {sizes[0]} and of {sizes[1]} (its own choice)", len(differ)
+    )
+    yield Finding("fp32: by how many grey levels", grey_levels(folder, other))
 
 
-def short_of_memory(place: Place, usual: Path) -> Iterator[tuple]:
+def short_of_memory(place: Place, usual: Path) -> Iterator[Finding]:
     """Draw with less memory than a large batch takes: it is halved, and the set is finished.
 
     torch's own limit stands for a smaller GPU. It lies between what `ENOUGH` images at once take and what all do.
@@ -152,14 +139,14 @@ def short_of_memory(place: Place, usual: Path) -> Iterator[tuple]:
     halvings = re.findall(r"out of memory at (\d+)", said.getvalue())
     done = len(list(folder.glob(IMAGES[0])))
     megabytes = {"limit": limit / 1e6, f"{ENOUGH} at once": few["reserved"] / 1e6, "all": many["allocated"] / 1e6}
-    yield "short of memory: MB", megabytes
-    yield f"short of memory: a batch of {len(jobs)} was halved at", halvings, bool(halvings)
-    yield "short of memory: images drawn all the same", f"{done} of {len(jobs)}", done == len(jobs)
-    yield "short of memory: grey levels from the usual set", grey_levels(usual, folder)
+    yield Finding("short of memory: MB", megabytes)
+    yield Finding(f"short of memory: a batch of {len(jobs)} was halved at", halvings, bool(halvings))
+    yield Finding("short of memory: images drawn all the same", f"{done} of {len(jobs)}", done == len(jobs))
+    yield Finding("short of memory: grey levels from the usual set", grey_levels(usual, folder))
 
 
 def peak(work: Callable[[], object], device: "torch.device") -> dict[str, int]:
-    """The bytes that torch allocated and reserved at most during a call of `work`."""
+    """Return the bytes that torch allocated and reserved at most during a call of `work`."""
     import torch
 
     torch.cuda.empty_cache()

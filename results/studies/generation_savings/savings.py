@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 from stable_diffusion.drawing.sampling import ALWAYS
 from stable_diffusion.loading.family import FAST_SAMPLER, PAPER_SAMPLER
 
+SEEDS = (100, 200, 300)
+JUDGE_FACES = 5000
+SIZES = {False: "tiny generator", True: "full size"}
 PLAIN = "plain"
 TIMED_ALONE = ("compiled", "blocks")  # they draw the plain images but for rounding: only their speed is in question
 
@@ -26,14 +29,14 @@ class Saving:
     blocks: bool = False
 
     def flags(self) -> list[str]:
-        """The flags of runner.sh that draw so."""
+        """Return the flags of runner.sh that draw so."""
         found = ["--scheduler", self.scheduler, "--steps", str(self.steps)]
         found += ["--guidance-until", f"{self.guidance_until:g}"] if self.guidance_until != ALWAYS else []
         return found + (["--fuse-projections"] if self.fused else []) + (["--compile"] if self.compiled else [])
 
 
-def all_savings(steps: int, share: float) -> dict[str, Saving]:
-    """The rows by name, plain DDIM of so many steps first; `share` of the steps are guided where guidance ends early."""
+def all_savings(steps: int = PAPER_SAMPLER[1], share: float = 0.5) -> dict[str, Saving]:
+    """Return the rows by name, plain DDIM of so many steps first; if guidance ends early, `share` of the steps are guided."""
     plain = Saving(f"DDIM, {steps} steps", PAPER_SAMPLER[0], steps)
     solver, few = FAST_SAMPLER
     return {
