@@ -22,6 +22,8 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/utils/setup.sh"
 
 fail() { echo "error: $*" >&2 || true; exit 2; }
 
+typed="bash runner.sh"
+if [ $# -gt 0 ]; then typed+="$(printf ' %q' "$@")"; fi
 dry_run="" estimate="" dataset=toy network="" pair=Smiling_Male real_data="" runs="" output="" synthetic="" cache="" rows=""
 both=() generation=() training=()
 while [ $# -gt 0 ]; do
@@ -125,7 +127,8 @@ say; say "== 4/5 training, ranking, fine-tuning, summary"
 run "${train[@]}"
 
 say; say "== 5/5 report, model cards"
-run "$PYTHON" -m results.report --runs "$output" --synthetic "$synthetic" ${real_data:+--real "$real_data"}
+run "$PYTHON" -m results.report --runs "$output" --synthetic "$synthetic" ${real_data:+--real "$real_data"} \
+    --command "$typed"
 run "$PYTHON" -m results.card --runs "$output"
 
 say

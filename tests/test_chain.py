@@ -354,6 +354,7 @@ def test_runner_chains_the_stages_and_skips_them_the_second_time(toy, tmp_path):
     report, card = tmp_path / "train" / "report.html", tmp_path / "train" / "aim-fair" / "seed_100" / "README.md"
     page = report.read_text()
     assert page.count("data:image/jpeg") == 8 and "AIM-Fair" in page and "seed 100" in page and card.exists()
+    assert f"Command, as typed</dt><dd><code>bash runner.sh --real-data-path {tmp_path / 'real'} " in page
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*/seed_*/*")}
     second = runner(tmp_path)
     assert report.read_text() == page

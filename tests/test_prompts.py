@@ -1,8 +1,9 @@
 import copy
 import json
+import re
 
 import pytest
-from conftest import assert_one_line_error, run_here
+from conftest import ROOT, assert_one_line_error, run_here
 from transformers import CLIPTokenizer
 
 from datasets.pairs import CELLS, cells_of
@@ -63,6 +64,16 @@ def test_ages_and_ethnic_groups_of_female_white():
 def test_more_prompts_than_there_are(prompt_type, fault):
     with pytest.raises(UserError, match=fault):
         prompts_of_type(read_prompts(find_prompt_file("Smiling_Male")), prompt_type)
+
+
+def test_the_files_that_the_page_shows_are_read(tmp_path):
+    page = (ROOT / "docs" / "prompts.md").read_text(encoding="utf-8")
+    for name, text in zip(("prompts", "contexts"), re.findall(r"```json\n(.*?)```", page, re.DOTALL), strict=True):
+        (tmp_path / f"{name}.json").write_text(text)
+    assert check_prompts(tmp_path / "prompts.json").cells == CELLS
+    contexts, left_out = read_contexts(tmp_path / "contexts.json")
+    found = neutral_contexts(contexts, set(left_out["Striped"]), ages=False)
+    assert found[0] == ("young", ["on a wooden floor", "a wicker basket behind it"], "facing the camera")
 
 
 def test_contexts_leave_out_what_tells_the_attribute():

@@ -19,7 +19,8 @@ from results.columns import pack_column, read_column
 from results.report import __main__ as report
 from results.report import asked, faces, meaning
 from results.report.charts import Axes, place_labels
-from results.report.page import main_method, row_entries
+from results.report.page import changes, main_method, row_entries, summary_table
+from results.summary import headings
 
 RECORDS = ROOT / "results" / "records" / "tables"
 
@@ -90,6 +91,24 @@ def test_numbers_are_those_of_the_records(runs, page):
     text = page.read_text(encoding="utf-8")
     assert f"AIM-Fair: accuracy {accuracy:.1f} %, equalized odds {odds:.1f} %" in text  # the tip of its mark
     assert re.search(rf"Equalized odds.*?<strong>{odds:.1f}</strong>", text, re.DOTALL)
+
+
+def test_the_tables_begin_with_what_matters(runs):
+    column = read_column(runs)
+    entries = row_entries(column)
+    heads, *rows = summary_table(column, [entry.row for entry in entries])
+    assert heads[:6] == ["Method", "n", "EO max", "WST of means", "mean of WST", "ACC"]
+    metrics = [record["metrics"] for record in column.runs("erm").values()]
+    assert rows[0][:2] == ["ERM", "3"] and sorted(heads) == sorted(headings(list(metrics[0]["group_accuracy"])))
+    for place, key in ((2, "equalized_odds"), (4, "worst_group_accuracy"), (5, "accuracy")):
+        assert rows[0][place].startswith(f"{100 * np.mean([m[key] for m in metrics]):.2f} ±\N{NO-BREAK SPACE}")
+    assert changes(entries)[0][2:6] == ["equalized odds", "worst group", "accuracy", "equalized odds, to ERM"]
+
+
+def test_the_command_is_shown_as_it_was_typed(runs, tmp_path):
+    text = make(runs, tmp_path / "report.html", "--command", "bash runner.sh --output 'a <b>'")
+    assert "<dt>Command, as typed</dt><dd><code>bash runner.sh --output &#39;a &lt;b&gt;&#39;</code>" in text
+    assert "<dt>Command of the training</dt><dd><code>python train.py --dataset toy</code>" in text
 
 
 def test_three_sentences_say_what_happened(runs, toy, tmp_path):
@@ -345,6 +364,7 @@ FAULTS = """(() => {
     const box = e.getBoundingClientRect();
     if (e.closest('details:not([open])') && e.tagName != 'DETAILS') continue;
     if (!box.width || !box.height) faults.push(e.outerHTML.slice(0, 80) + ' has no size');
+    if (wide >= 1400 && e.matches('.wide') && e.scrollWidth > e.clientWidth) faults.push('a table scrolls');
     if (!e.closest('.wide') && (box.left < -0.5 || box.right > wide + 0.5)) faults.push(e.outerHTML.slice(0, 80) + ' sticks out');
   }
   for (const e of document.images) if (!e.naturalWidth || !e.alt) faults.push('an image is not shown or has no text');
@@ -394,7 +414,11 @@ def test_the_page_in_a_browser(browser, page, width, dark):
 def test_many_methods_without_scripts_and_on_paper(browser, tmp_path):
     output = tmp_path / "report.html"
     make(RECORDS / "toy" / "Smiling_Male", output)
-    browser.open(output, 400)
+    for width in (400, 1400):
+        browser.open(output, width)
+        assert browser.value(FAULTS) == []
+    make(RECORDS.parent / "toy_eight_cells", tmp_path / "eight.html")
+    browser.open(tmp_path / "eight.html", 1400)
     assert browser.value(FAULTS) == []
     browser.open(output, 400, scripts=False)
     assert not browser.seen("Log.entryAdded", "Runtime.exceptionThrown")
@@ -407,12 +431,20 @@ def test_the_checks_find_what_they_look_for(browser, tmp_path):
     page = tmp_path / "bad.html"
     page.write_text(
         '<body style="background:#fff"><p style="width:1900px;color:#aaa">wide</p><img src="http://0.0.0.0/x.png">'
+        '<div class="wide" style="overflow-x:auto"><p style="width:1900px">table</p></div>'
         '<svg role="img" aria-labelledby="none" width="50" height="20"><text x="30" y="10">cut off here</text></svg>'
         "<script>console.error('no')</script>"
     )
     browser.open(page, 1400)
     faults = " ".join(browser.value(FAULTS))
-    for part in ("wider than its window", "sticks out", "not shown", "without a title", "cut off in a chart"):
+    for part in (
+        "wider than its window",
+        "sticks out",
+        "not shown",
+        "without a title",
+        "cut off in a chart",
+        "a table scrolls",
+    ):
         assert part in faults
     assert browser.value(CONTRAST) < 4.5 and browser.seen("Runtime.consoleAPICalled")
     urls = [event["params"]["request"]["url"] for event in browser.seen("Network.requestWillBeSent")]

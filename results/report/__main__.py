@@ -23,7 +23,8 @@ def main() -> None:
     check_output(output)
     if not args.runs.is_dir():
         raise UserError(f"--runs {args.runs}: no such folder; give the --output of train.py")
-    page = make_page(read_column(args.runs), args.runs, Pictures(args.synthetic, args.real, args.show_real))
+    pictures = Pictures(args.synthetic, args.real, args.show_real)
+    page = make_page(read_column(args.runs), args.runs, pictures, args.command)
     write_whole(output, page)
     print(f"report: {output} ({output.stat().st_size / 1e6:.1f} MB)")
 
@@ -36,13 +37,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, required=True, help="folder of the records")
     parser.add_argument("--output", type=Path, help="the file (default: report.html in --runs)")
     parser.add_argument(
-        "--synthetic", type=Path, help="the --synthetic-data-root of the run, for a sheet of each cell's images"
+        "--synthetic", type=Path, help="the --synthetic-data-root of the run, for a sheet of each group's images"
     )
-    parser.add_argument("--real", type=Path, help="its --real-data-path, for a sheet of each cell's test images")
+    parser.add_argument("--real", type=Path, help="its --real-data-path, for a sheet of each group's test images")
     parser.add_argument(
         "--show-real",
         action="store_true",
         help="show real faces of other data than toy and csv too: CelebA's may not be passed on, and neither may the report then",
+    )
+    parser.add_argument(
+        "--command",
+        default="",
+        help="the command that made the runs, as it was typed; the page has it above those that the records hold (runner.sh gives its own)",
     )
     return parser.parse_args()
 

@@ -71,7 +71,8 @@ def counts(column: Column, method: str | None, pair: Pair, train: dict[str, int]
     if balanced:
         sets["synthetic, balanced"] = balanced if isinstance(balanced, dict) else dict.fromkeys(pair.cells, balanced)
     if biased:
-        sets["synthetic, biased"] = biased_cell_sizes(biased, own["bias_degree"], pair.cells)
+        degree = own.get("bias_degree", real["bias_degree"])  # old records have that of the real images alone
+        sets["synthetic, biased"] = biased_cell_sizes(biased, degree, pair.cells)
     if own.get("held_out_synthetic"):
         sets["synthetic, held out"] = dict.fromkeys(pair.cells, own["held_out_synthetic"])
     rows = [["images", *pair.cells, "all"]]

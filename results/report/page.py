@@ -20,6 +20,7 @@ GENERATOR = "AIM-Fair results.report"  # marks a file as one of ours, which may 
 OWN_TERMS = ("toy", "csv")  # data whose faces may be shown: drawn, or the user's own
 TILES = {"EO": ("Equalized odds", "lower is fairer"), "WST": ("Worst group", "higher is better")}
 TILES |= {"ACC": ("Accuracy", "higher is better")}
+FIRST = ("Method", "n", "EO max", "WST of means", "mean of WST", "ACC")  # columns of the summary; its others follow
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,16 @@ class Pictures:
     show_real: bool = False
 
 
-def make_page(column: Column, runs: Path, pictures: Pictures) -> str:
-    """The page of a column of records that lies in `runs`. Raises `UserError` for what is damaged or doesn't fit."""
+def make_page(column: Column, runs: Path, pictures: Pictures, typed: str = "") -> str:
+    """Return the page of a column of records that lies in `runs`; `typed` is the command that made them, if it is known.
+
+    Raises `UserError` for what is damaged or doesn't fit.
+    """
     method, entries = main_method(column.methods), row_entries(column)
     compared = beside_erm(column, method)
     faces, train = face_sheets(column, method, pictures)
     content = {"generator": GENERATOR, "faces": faces, "note": NOTE, "many": drawings.MANY, "panels": drawings.PANELS}
+    content |= {"typed": typed}
     content |= (
         what_was_asked(column, method, train)
         | what_came_out(column, compared, method, entries)
@@ -162,38 +167,29 @@ def tiles(entries: dict[str, Entry], method: str | None) -> list[dict]:
 
 
 def changes(entries: list[Entry]) -> list[list[str]]:
-    """The rows with what each changes against ERM, as text, the heading first."""
-    rows = [
-        [
-            "method",
-            "seeds",
-            "accuracy",
-            "equalized odds",
-            "accuracy, to ERM",
-            "worst group, to ERM",
-            "equalized odds, to ERM",
-        ]
-    ]
+    """Return the table of levels and of changes against ERM as text, the heading first."""
+    shown = {"EO": "equalized odds", "WST": "worst group", "ACC": "accuracy"}
+    rows = [["method", "seeds", *shown.values(), *(f"{name}, to ERM" for name in shown.values())]]
     for entry in entries:
-        told = [meaning.change(entry, key) if key in entry.change else "–" for key in ("ACC", "WST", "EO")]
-        rows.append(
-            [
-                label_of(entry.row, entry.said or ()),
-                str(entry.n),
-                *(f"{entry.ours[k][0]:.1f}" for k in ("ACC", "EO")),
-                *told,
-            ]
-        )
+        levels = (f"{entry.ours[key][0]:.1f}" for key in shown)
+        told = (meaning.change(entry, key) if key in entry.change else "–" for key in shown)
+        rows.append([label_of(entry.row, entry.said or ()), str(entry.n), *levels, *told])
     return rows
 
 
 def summary_table(column: Column, rows: list[str]) -> list[list[str]]:
-    """The summary of `results.summary`, its heading first, in the order of the page."""
+    """Return the summary of `results.summary`, its heading first, in the order of the page.
+
+    Equalized odds and the worst group come first. A cell breaks before its standard deviation, if at all.
+    """
     names = list(column.records[0]["metrics"]["group_accuracy"])
     methods = sorted(column.methods, key=lambda method: rows.index(without_draw(method)))
     runs = {method: list(column.runs(method).values()) for method in methods}
     found = [summary_row(label_of(m, remarks(rs)), [r["metrics"] for r in rs]) for m, rs in runs.items()]
-    return [headings(names), *found]
+    heads = headings(names)
+    first = [heads.index(name) for name in FIRST]
+    order = first + [place for place in range(len(heads)) if place not in first]
+    return [[row[place].replace("± ", "±\N{NO-BREAK SPACE}") for place in order] for row in (heads, *found)]
 
 
 def auto_choices(runs: Path) -> dict[str, list[list[str]]]:
