@@ -15,7 +15,7 @@ from datasets.splits import ALL, NAMES, Splits
 from utils.errors import UserError
 from utils.files import copies, first_names, is_inside
 
-VALUES = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "0,0": 0.0, "1,0": 1.0, "false": 0.0, "true": 1.0}
+VALUES = {"0,0": 0.0, "1,0": 1.0, "false": 0.0, "true": 1.0}  # besides numbers
 MISSING = ("", "nan", "na", "n/a", "<na>", "null", "none")
 _FORM = "--real-data-path must name a CSV file with the columns image, split (train, val or test) and 0/1 attributes"
 
@@ -89,13 +89,14 @@ def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame
 def binary_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
     """The pair's columns as 0.0 and 1.0; a missing protected value is NaN. Raises `UserError` for any other text.
 
-    Accepted are 0 and 1, what programs turn them into (1.0 where a cell of the column is empty, True), and what they
-    write for a missing value (`MISSING`).
+    Accepted are 0 and 1 in any way to write these numbers (programs write 1.0, 1.00 or 1.000e+00), False and True, and what
+    programs write for a missing value (`MISSING`).
     """
     columns = {}
     for name in pair.attributes:
         text = table[name].str.lower()
-        columns[name] = text.map(VALUES)
+        number = pd.to_numeric(text, errors="coerce")
+        columns[name] = text.map(VALUES).fillna(number.where(number.isin((0, 1)))).astype(float)
         unclear = columns[name].isna() & ((name == pair.target) | ~text.isin(MISSING))
         _refuse(path, table, unclear, f"{name} is neither 0 nor 1", show=name)
     return pd.DataFrame(columns)

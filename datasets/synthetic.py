@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -190,7 +191,10 @@ def synthetic_pool(
 
 
 def _check_copies(folder: Path, paths: list[Path], tested: Sequence[Path]) -> None:
-    """Refuse images that are copies of a tested one; print how many are copies of each other. Links count as copies."""
+    """Refuse images that are copies of a tested one; print how many are copies of each other, or one image in two formats.
+
+    Links count as copies; one image in two formats has one name, but for the suffix.
+    """
     files = [*tested, *paths]
     groups = [group for group in copies(files) if group[-1] >= len(tested)]
     leaks = [group for group in groups if group[0] < len(tested)]
@@ -202,6 +206,8 @@ def _check_copies(folder: Path, paths: list[Path], tested: Sequence[Path]) -> No
     if groups:
         number, (first, other, *_) = sum(len(group) - 1 for group in groups), groups[0]
         print(f"{folder}: {number} images are copies of others, each counts: {files[first]} and {files[other]}")
+    if twice := [pair for pair in pairwise(paths) if pair[0].with_suffix("") == pair[1].with_suffix("")]:
+        print(f"{folder}: {len(twice)} images are there in two formats, each counts: {twice[0][0]} and {twice[0][1]}")
 
 
 def listed_files(path: Path, pair: Pair) -> dict[str, list[Path]]:
@@ -236,11 +242,15 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def pair_folder(root: Path, pair: str) -> Path:
-    """The folder of a pair, however its name is spelled (`BlondHair_Male` or `Blond_Hair_Male`)."""
-    if root.is_dir():
-        for folder in sorted(root.iterdir()):
-            if folder.is_dir() and same_pair(folder.name, pair):
-                return folder
+    """The folder of a pair, however its name is spelled (`BlondHair_Male` or `Blond_Hair_Male`).
+
+    Raises `UserError` if there is none, or more than one.
+    """
+    folders = sorted(f for f in root.iterdir() if f.is_dir() and same_pair(f.name, pair)) if root.is_dir() else []
+    if len(folders) > 1:
+        raise UserError(f"{folders[0]} and {folders[1]} are both of {pair}; move one of them away")
+    if folders:
+        return folders[0]
     raise UserError(
         f"no folder {root / pair}; generate the images (stable_diffusion/generation.sh) or set --synthetic-data-root"
     )

@@ -84,7 +84,10 @@ def inference_batch(compute: Compute) -> int:
 
 @torch.inference_mode()
 def predict(model: nn.Module, data: FaceSet, compute: Compute, batch_size: int | None = None) -> np.ndarray:
-    """The logit of every image, float32 (n,), under the test transform, `batch_size` at once (by default what is fast)."""
+    """The logit of every image, float32 (n,), under the test transform, `batch_size` at once (by default what is fast).
+
+    Raises `UserError` if any is not a finite number: it would count as a negative answer.
+    """
     model.eval()
     batch_size = batch_size or inference_batch(compute)
     logits = []
@@ -93,7 +96,12 @@ def predict(model: nn.Module, data: FaceSet, compute: Compute, batch_size: int |
         inputs = resize_whole(pixels.to(compute.device, non_blocking=True), compute.image_size)
         with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.amp):
             logits.append(model(inputs)[:, 0].float())
-    return torch.cat(logits).cpu().numpy()
+    logits = torch.cat(logits).cpu().numpy()
+    if wrong := len(logits) - np.isfinite(logits).sum():
+        raise UserError(
+            f"the network's answer to {wrong} of {len(logits)} images is no finite number; lower the learning rate"
+        )
+    return logits
 
 
 def evaluate(model: nn.Module, data: FaceSet, compute: Compute) -> dict:

@@ -165,7 +165,7 @@ def options_of(train: Callable) -> dict[str, tuple[object, object]]:
 def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
     """The method that `text` names among the `known`; options it leaves out are its defaults, or come from `flags`.
 
-    Raises `UserError`, with the nearest names, for an unknown name, option or value.
+    Raises `UserError`, with the nearest names, for an unknown name, option or value, and for an option that is given twice.
     """
     name, _, rest = text.partition(":")
     if name not in known:
@@ -184,6 +184,8 @@ def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
         key, _, value = part.partition("=")
         if key not in options:
             raise UserError(f"--methods {text}: {name} has no option {key!r}; it has {', '.join(options) or 'none'}")
+        if key in given:
+            raise UserError(f"--methods {text}: {key} is given twice; leave one out, or name the method twice")
         try:
             given[key] = read_option(options[key][0], value)
         except (ValueError, argparse.ArgumentTypeError) as error:

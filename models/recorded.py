@@ -12,7 +12,7 @@ from models.options import Method
 from models.settings import Settings
 from utils.checkpoint import check_unfinished
 from utils.errors import UserError
-from utils.records import adopt_record, check_settings, of_biased_model, read_record, record_folder
+from utils.records import adopt_record, check_once, check_settings, of_biased_model, read_record, record_folder
 
 NEED_SYNTHETIC = ("synthetic_data", "unfaithful_left_out", "held_out_synthetic")  # known once those images are there
 
@@ -50,7 +50,7 @@ def method_settings(
 
 
 def check_output(output: Path, asked: dict[str, dict], of_erm: dict, seeds: tuple[int, ...], *, drawn: bool) -> None:
-    """Raise `UserError` if something in `output` was made, or begun, with other settings than those asked for now.
+    """Raise `UserError` if something in `output` was made, or begun, with other settings than are asked for, or is there twice.
 
     `asked` holds the settings of each method by its folder. Records of all seeds count, since the tables average them, and
     those of other methods, which must have begun with the same biased model `of_erm`. `drawn`: `asked` also has what is in
@@ -58,8 +58,11 @@ def check_output(output: Path, asked: dict[str, dict], of_erm: dict, seeds: tupl
     """
     besides = () if drawn else NEED_SYNTHETIC
     folders = [path.parent for path in output.glob("*/seed_*/metrics.json")]
-    for folder in sorted(folders, key=lambda folder: (folder.parent.name != "erm", folder)):
-        found = read_record(folder, "settings")["settings"]
+    folders = sorted(folders, key=lambda folder: (folder.parent.name != "erm", folder))
+    records = {folder: read_record(folder, "settings") for folder in folders}
+    check_once(records)
+    for folder, record in records.items():
+        found = record["settings"]
         if folder.parent.name in asked:
             check_settings(found, asked[folder.parent.name], folder, besides)
         else:

@@ -81,7 +81,7 @@ def fit(
     A `checkpoint` is kept after every epoch. Training continues from it with the result of an unbroken run. An
     objective that learns has its tensors in `state()` and takes them back in `restore(state)`.
 
-    Raises `UserError` where `trainable` is empty or names what is no tensor, the loss is no longer finite, or a batch of
+    Raises `UserError` where `trainable` is empty or names what is no tensor, the loss or an answer to `val` is no longer finite, or a batch of
     one image is too small for batch norm.
     """
     _let_move(model, trainable, label)
@@ -103,7 +103,10 @@ def fit(
                 raise UserError(f"{label}: the loss is {loss} in epoch {epoch}; lower the learning rate (now {lr})")
             if before_val:
                 before_val(model)
-            training.end_epoch({"epoch": epoch, "lr": lr, "loss": loss}, evaluate(model, val, compute))
+            try:
+                training.end_epoch({"epoch": epoch, "lr": lr, "loss": loss}, evaluate(model, val, compute))
+            except UserError as error:  # the last step went too far: no loss tells
+                raise UserError(f"{label}: after epoch {epoch} {error} (now {lr})") from error
             if log:
                 log(training.curve[-1])
             if checkpoint:

@@ -83,7 +83,8 @@ def not_biased(metrics: list[dict]) -> str:
 def read_records(runs: Path) -> dict[Path, dict]:
     """Every record under `runs` by its folder, erm first, then by method, in the order of the seeds.
 
-    Raises `UserError` where there is none, one is damaged, or two of one method were made with different settings.
+    Raises `UserError` if there is none, one is damaged, a run is there twice, or two of one method were made with different
+    settings.
     """
     records = {path.parent: read_record(path.parent) for path in runs.glob("*/seed_*/metrics.json")}
     if not records:

@@ -268,6 +268,13 @@ def test_a_dry_run_accepts_what_fits_what_is_recorded(trained, toy, tmp_path):
     assert train(toy, tmp_path / "nothing drawn yet", trained[0], *flags).returncode == 0
 
 
+def test_a_copied_record_is_refused_before_anything_begins_with_it(trained, toy, synthetic, tmp_path):
+    output = shutil.copytree(trained[0], tmp_path / "out")
+    shutil.copytree(output / "erm" / "seed_100", output / "erm" / "seed_300")
+    refused = train(toy, synthetic, output, "--seeds", 300, "--dry-run", "--no-estimate")
+    assert_one_line_error(refused, "erm/seed_100 and", "erm/seed_300 both hold erm of seed 100")
+
+
 def test_a_dry_run_refuses_another_biased_model_than_that_of_recorded_methods(trained, toy, synthetic, tmp_path):
     """The methods of a seed whose erm was removed would stand beside one that they did not begin with."""
     output = shutil.copytree(trained[0], tmp_path / "out")

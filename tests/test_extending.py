@@ -15,6 +15,7 @@ from test_chain import SMALL, synthetic  # noqa: F401
 import train
 from datasets import celeba
 from models.options import parse_method, read_option
+from utils.errors import UserError
 
 METHOD = '''
 from models.options import Count, Positive
@@ -205,6 +206,13 @@ def test_options_of_every_type():
     assert {text: read_option(kind, text) for text, (kind, _) in kinds.items()} == {t: v for t, (_, v) in kinds.items()}
     with pytest.raises(ValueError, match="none of true, false"):
         read_option(bool, "yes")
+
+
+def test_an_option_given_twice_is_one_line():
+    with pytest.raises(UserError, match="top-k is given twice"):
+        parse_method(
+            "aim-fair:top-k=50,top-k=60", train.METHODS, {"bias-degree": "1/9", "prompt-type": "plain", "top-k": 55}
+        )
 
 
 def spoil(tables, how):

@@ -1,6 +1,7 @@
 """Tables of one's own images as disks, spreadsheets and other systems make them: each image once, under its own name."""
 
 import os
+import re
 import shutil
 import unicodedata
 from pathlib import Path
@@ -220,6 +221,22 @@ def test_a_test_image_among_the_synthetic_ones_is_refused(own, tmp_path, capsys,
         UserError, match=r"1 of its images are test images too, the first is .*d\.png, a copy of .*test_20\.png; take"
     ):
         synthetic_pool(tmp_path / "set", PAIR, "contextual", needed, tmp_path / "cache", **options)
+
+
+def test_an_image_in_two_formats_is_told_and_a_pair_in_two_folders_refused(tmp_path, capsys):
+    cells = ("0_0", "0_1", "1_0", "1_1")
+    for i, cell in enumerate(cells):
+        save(tmp_path / "Cat_Bright" / "contextual" / cell / "a.png", 100 + i)
+        save(tmp_path / "Cat_Bright" / "contextual" / cell / "a.b.png", 200 + i)
+    save(tmp_path / "Cat_Bright" / "contextual" / "1_0" / "a.bmp", 102)
+    pool = [tmp_path, PAIR, "contextual", dict.fromkeys(cells, 2), tmp_path / "cache"]
+    assert len(synthetic_pool(*pool)) == 9
+    assert re.search(
+        r"1 images are there in two formats, each counts: .*1_0/a\.bmp and .*1_0/a\.png", capsys.readouterr().out
+    )
+    (tmp_path / "cat_bright").mkdir()
+    with pytest.raises(UserError, match=r"Cat_Bright and .*cat_bright are both of Cat_Bright; move one"):
+        synthetic_pool(*pool)
 
 
 @pytest.mark.parametrize("name", ["faces.csv", "FACES.CSV", "faces.tsv"])

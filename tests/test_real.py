@@ -218,7 +218,10 @@ def test_own_images_unclear(own, line, column, value, fault):
 
 
 @pytest.mark.parametrize("missing", ["", "nan", "NaN", "NA", "<NA>", "None", "null"])
-@pytest.mark.parametrize("values", [("0", "1"), ("0.0", "1.0"), ("False", "True"), ("FALSE", "TRUE")])
+@pytest.mark.parametrize(
+    "values",
+    [("0", "1"), ("0.00", "1.00"), ("0.000e+00", "1.000e+00"), ("0.0", "1.0"), ("False", "True"), ("FALSE", "TRUE")],
+)
 def test_values_as_programs_write_them(own, missing, values):
     expected = read_table(own, "Cat_Bright")[1]
     table = pd.read_csv(own, dtype=str, keep_default_na=False)

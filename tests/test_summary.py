@@ -1,5 +1,7 @@
 import json
 import re
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -9,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from results import summary
 from results.summary import write_summary
+from utils import records
 from utils.errors import UserError
 from utils.metrics import GROUPS
 from utils.records import check_settings, environment, read_record, write_record
@@ -169,6 +172,15 @@ def test_what_was_made_with_other_settings_is_not_averaged(tmp_path, first, seco
     assert not (tmp_path / "summary.md").exists()
 
 
+@pytest.mark.parametrize("copy", ["erm/seed_100_old", "erm/seed_300", "erm_backup/seed_100"])
+def test_a_copy_of_a_record_does_not_count_twice(tmp_path, copy):
+    put(tmp_path, "erm", 100, metrics([0.5, 0.9, 0.9, 0.7]))
+    shutil.copytree(tmp_path / "erm" / "seed_100", tmp_path / copy)
+    with pytest.raises(UserError, match="both hold erm of seed 100") as caught:
+        write_summary(tmp_path)
+    assert str(tmp_path / "erm" / "seed_100") in str(caught.value) and str(tmp_path / copy) in str(caught.value)
+
+
 def test_an_older_record_lacks_what_is_as_it_was_and_still_stands_beside_a_new_one(tmp_path):
     """Its weights are known by name alone, and settings of an early version by nothing."""
     new = A | {"weights": "imagenet", "weights_content": "1"}
@@ -188,6 +200,28 @@ def test_environment_names_versions_device_and_commit():
     # a build's own tag ("2.14.1+cu130") may be in one of the two names and not in the other
     assert found["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert found["device"] and found["commit"]
+
+
+def test_the_commit_is_that_of_the_repository_that_holds_the_code(tmp_path, monkeypatch):
+    def git(*command):
+        who = ["-c", "user.name=x", "-c", "user.email=x@y"]
+        subprocess.run(["git", *who, *command], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    git("commit", "--allow-empty", "-m", "another project")
+    unpacked = tmp_path / "aim-fair" / "utils" / "records.py"
+    unpacked.parent.mkdir(parents=True)
+    shutil.copy(records.__file__, unpacked)
+    own = records.commit()
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "ROOT", unpacked.parent.parent)
+        patch.setattr(records, "__file__", str(unpacked))
+        assert records.commit() == "unknown"
+        git("add", ".")
+        git("commit", "-m", "with this one in it")
+        assert len(records.commit()) == 10
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    assert records.commit() == own
 
 
 WHOLE = {"method": "erm", "seed": 1, "metrics": metrics([0.5, 0.9, 0.9, 0.7])}

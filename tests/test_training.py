@@ -85,6 +85,15 @@ def test_diverging_loss_is_an_error():
         fit(small_net(), data, data, schedule, COMPUTE, generator=generator(), label="test")
 
 
+def test_a_last_step_that_goes_too_far_is_an_error():
+    """Its loss is of the weights before it; what isn't a number would count as a negative answer."""
+    data = bright_and_dark()
+    schedule = Schedule(epochs=1, lr=1e30, weight_decay=0, milestones=(9,))
+    one_step = replace(COMPUTE, batch_size=40)
+    with pytest.raises(UserError, match="test: after epoch 1 .* 40 of 40 images .* lower the learning rate"):
+        fit(small_net(), data, data, schedule, one_step, generator=generator(), label="test")
+
+
 def test_an_epoch_shows_every_image_once_but_for_the_last_short_batch():
     data = bright_and_dark(n=21)
     batches = list(train_batches(data, COMPUTE, generator()))

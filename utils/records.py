@@ -155,11 +155,12 @@ def check_settings(found: dict, asked: dict, where: Path | str, besides: Iterabl
 
 
 def check_alike(records: dict[Path | str, dict]) -> None:
-    """Raise `UserError` if records of one table, by their folders, were made with different settings.
+    """Raise `UserError` if records of one table, by their folders, hold a run twice or were made with different settings.
 
     The seeds of a method must agree in all settings, and every method with ERM in those of the biased model. Records
     without settings, which are of an early version, aren't compared.
     """
+    check_once(records)
     first = {}  # of each method the record that says most, since older ones lack what weights hold
     for place, record in sorted(records.items(), key=lambda item: -len(_flat(item[1].get("settings", {})))):
         if "settings" in record:
@@ -169,6 +170,17 @@ def check_alike(records: dict[Path | str, dict]) -> None:
         erm, biased = first.pop("erm")
         for place, settings in first.values():
             _check_pair(erm, biased, place, of_biased_model(settings, biased))
+
+
+def check_once(records: dict[Path | str, dict]) -> None:
+    """Raise `UserError` if two of these records, by their folders, are of one method and seed: a copy would count, too."""
+    places = {}
+    for place, record in records.items():
+        run = record["method"], record["seed"]
+        if (other := places.setdefault(run, place)) != place:
+            raise UserError(
+                f"{other} and {place} both hold {run[0]} of seed {run[1]}; move the copy out of that folder"
+            )
 
 
 def of_biased_model(settings: dict, like: dict) -> dict:
@@ -221,9 +233,12 @@ def environment(device: "torch.device") -> dict:
 
 
 def commit() -> str:
-    """The commit of the code that runs, with "+" where it was changed since; "unknown" outside git."""
+    """The commit of the code that runs, with "+" if it was changed since; "unknown" if no repository holds it."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook sets its own
     try:
-        options = {"cwd": ROOT, "capture_output": True, "text": True, "check": True}
+        options = {"cwd": ROOT, "env": own, "capture_output": True, "text": True, "check": True}
+        # an unpacked archive may lie in a repository that doesn't hold it
+        subprocess.run(["git", "ls-files", "--error-unmatch", Path(__file__).relative_to(ROOT)], **options)
         head = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], **options).stdout.strip()
         changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **options).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
