@@ -417,7 +417,7 @@ def test_many_methods_without_scripts_and_on_paper(browser, tmp_path):
     for width in (400, 1400):
         browser.open(output, width)
         assert browser.value(FAULTS) == []
-    make(RECORDS.parent / "toy_eight_cells", tmp_path / "eight.html")
+    make(RECORDS.parent / "toy_eight_cells" / "Smiling_MaleYoung", tmp_path / "eight.html")
     browser.open(tmp_path / "eight.html", 1400)
     assert browser.value(FAULTS) == []
     browser.open(output, 400, scripts=False)
