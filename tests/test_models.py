@@ -26,13 +26,15 @@ from stable_diffusion import generate
 from stable_diffusion.drawing.render import _say_once, check_lengths, guard_decoder, render
 from stable_diffusion.loading import single_file as single_files
 from stable_diffusion.loading.kind import kind_of
-from stable_diffusion.loading.pipeline import (
+from stable_diffusion.loading.pipeline import PADDING, load_pipeline
+from stable_diffusion.loading.scheduler import (
     BETAS,
-    PADDING,
-    load_pipeline,
+    NOISE,
+    OTHER,
+    decide_prediction,
     own_schedule,
+    similarity_to_noise,
 )
-from stable_diffusion.loading.scheduler import NOISE, OTHER, decide_prediction, similarity_to_noise
 from utils.errors import UserError
 
 CPU = torch.device("cpu")
