@@ -10,7 +10,16 @@ from models.options import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, ranking_batch
 from models.ranking import PATIENCE
 from models.registry import network_name, of_inputs
 from models.training import ACCURACY, BATCH_NORM, WORST_GROUP, Compute, Schedule
-from utils.arguments import choose_device, fraction, non_negative_float, positive_float, positive_int, seed_number
+from utils.arguments import (
+    choose_device,
+    fraction,
+    network_width,
+    non_negative_float,
+    pixels,
+    positive_float,
+    positive_int,
+    seed_number,
+)
 from utils.errors import UserError
 from utils.settings import flag
 
@@ -38,7 +47,7 @@ class Settings:
     )
     age_limit: int = flag(40, "years at which UTKFace's and FairFace's Young ends", group=DATA, type=positive_int)
     decode_size: int | None = flag(
-        None, "pixels a side to which all images are resized on reading", group=DATA, type=positive_int
+        None, "pixels a side to which all images are resized on reading", group=DATA, type=pixels
     )
     real_crop: tuple[float, float, float, float] = flag(
         WHOLE,
@@ -100,7 +109,7 @@ class Settings:
         metavar="NAME",
     )
     width: float = flag(
-        1, "share of the network's channels in every layer; the paper's is 1", group=TRAINING, type=positive_float
+        1, "share of the network's channels in every layer; the paper's is 1", group=TRAINING, type=network_width
     )
     pre_train_epochs: int = flag(15, "default: 15", group=TRAINING, type=positive_int)
     pre_train_lr: float = flag(0.01, "default: 0.01", group=TRAINING, type=non_negative_float)
@@ -125,7 +134,7 @@ class Settings:
     )
     weight_decay: float = flag(1e-4, "default: 1e-4", group=TRAINING, type=non_negative_float)
     milestones: tuple[int, ...] = flag((10,), "epochs: lr x 0.1", group=TRAINING, nargs="+", type=positive_int)
-    image_size: int = flag(224, "pixels a side", group=TRAINING, type=positive_int)
+    image_size: int = flag(224, "pixels a side", group=TRAINING, type=pixels)
     crop_scale: tuple[float, float] = flag(
         PAPER_CROP_SCALE,
         "share of a training image in its random crop; for small images from scratch try 0.6 1 (default: 0.08 1, the "

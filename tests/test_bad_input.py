@@ -118,8 +118,10 @@ TRAINING = {
     "--weights": ["", "nowhere.pth", ".", "a\nb"],
     "--device": ["", "cuda:99", "tpu", "cpu:x"],
     "--real-data-path": ["", "nowhere", "a\nb", "/dev/null"],
-    **dict.fromkeys(("--batch-size", "--image-size", "--pre-train-epochs", "--fine-tune-epochs", "--milestones", "--age-limit", "--number-balanced-synthetic", "--number-imbalanced-synthetic", "--number-held-out-synthetic", "--decode-size"), NUMBERS),
-    **{flag: ["", "x", "-1", "nan", "inf"] for flag in ("--pre-train-lr", "--fine-tune-lr", "--weight-decay", "--width")},
+    **dict.fromkeys(("--batch-size", "--pre-train-epochs", "--fine-tune-epochs", "--milestones", "--age-limit", "--number-balanced-synthetic", "--number-imbalanced-synthetic", "--number-held-out-synthetic"), NUMBERS),
+    **{flag: ["", "x", "-1", "nan", "inf"] for flag in ("--pre-train-lr", "--fine-tune-lr", "--weight-decay")},
+    "--width": ["", "x", "-1", "nan", "inf", "1e9"],
+    **{flag: [*NUMBERS, "1000000"] for flag in ("--image-size", "--decode-size")},  # more than any memory holds
 }  # fmt: skip
 GENERATION = {
     "--target-sensitive": TRAINING["--target-sensitive"],

@@ -20,6 +20,22 @@ def positive_int(text: str) -> int:
     return value
 
 
+def pixels(text: str) -> int:
+    """An argparse type: pixels a side, an integer from 1 to 16384; an image of more would fill any memory."""
+    value = positive_int(text)
+    if value > 16_384:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 16384 pixels")
+    return value
+
+
+def network_width(text: str) -> float:
+    """An argparse type: a multiple of the channels of a network, above 0 and at most 8."""
+    value = positive_float(text)
+    if value > 8:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 8")
+    return value
+
+
 def seed_number(text: str) -> int:
     """An argparse type: an integer from 0 to 2^63 - 1."""
     value = int(text)
