@@ -19,7 +19,16 @@ import pandas as pd
 from results.whole_csv import read_csv
 from utils.errors import UserError, command_line
 from utils.metrics import positive
-from utils.records import check_alike, check_settings, folder_name, parse_record, read_record, record_folder, rerun
+from utils.records import (
+    check_alike,
+    check_once,
+    check_settings,
+    folder_name,
+    parse_record,
+    read_record,
+    record_folder,
+    rerun,
+)
 
 PACKED = "records.jsonl"
 LABELS = ["name", "target", "protected"]
@@ -200,6 +209,7 @@ def _read_runs(folder: Path) -> Column:
     paths = {path.parent: read_record(path.parent, *NEEDED) for path in folder.glob("*/seed_*/metrics.json")}
     if not paths:
         raise UserError(f"no record (*/seed_*/metrics.json) in {folder}")
+    check_once(paths)
     paths = dict(sorted(paths.items(), key=lambda item: (item[1]["method"], item[1]["seed"])))
     predictions, curves, sensitivity = {}, [], []
     for path, record in paths.items():

@@ -13,7 +13,7 @@ from results.remarks import remarks, sentence
 from utils.errors import UserError, command_line
 from utils.files import write_whole
 from utils.metrics import hardly_biased, hardly_learned
-from utils.records import check_alike, read_record
+from utils.records import check_alike, check_once, read_record
 
 MANY = 5  # methods beyond which a terminal is too narrow for a column each
 NOTE = (
@@ -92,6 +92,7 @@ def read_records(runs: Path) -> dict[Path, dict]:
     records = dict(
         sorted(records.items(), key=lambda item: (item[1]["method"] != "erm", item[1]["method"], item[1]["seed"]))
     )
+    check_once(records)
     check_alike(records)
     return records
 

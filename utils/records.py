@@ -155,12 +155,11 @@ def check_settings(found: dict, asked: dict, where: Path | str, besides: Iterabl
 
 
 def check_alike(records: dict[Path | str, dict]) -> None:
-    """Raise `UserError` if records of one table, by their folders, hold a run twice or were made with different settings.
+    """Raise `UserError` if records of one table, by their folders, were made with different settings.
 
     The seeds of a method must agree in all settings, and every method with ERM in those of the biased model. Records
     without settings, which are of an early version, aren't compared.
     """
-    check_once(records)
     first = {}  # of each method the record that says most, since older ones lack what weights hold
     for place, record in sorted(records.items(), key=lambda item: -len(_flat(item[1].get("settings", {})))):
         if "settings" in record:
