@@ -177,7 +177,7 @@ def _check_copies(path: Path, table: pd.DataFrame) -> None:
 
 
 def _hint(folder: Path, name: str) -> str:
-    """What there is in place of a file that a table names."""
+    """Say what is found instead of a file that a table names."""
     path = folder / name
     if os.path.islink(path):
         return f"; the first is a link to {os.readlink(path)}, where there is no file"

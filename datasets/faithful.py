@@ -13,7 +13,7 @@ FILE, SCORE, SCORER, CONTENT = "faithfulness.csv", "faithfulness", "scorer", "co
 
 
 def is_listing(root: Path) -> bool:
-    """Whether images are given by a CSV file that lists them, in place of a folder."""
+    """Return whether a CSV file lists the images, instead of a folder that holds them."""
     return root.suffix.lower() == ".csv" or root.is_file()
 
 

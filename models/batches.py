@@ -29,7 +29,7 @@ class Compute:
 
 
 def of_mean_gradients(compute: Compute) -> Compute:
-    """How mean gradients are taken: never on an epoch's last short batch, which would weigh as much as a whole one."""
+    """Leave out an epoch's last short batch: in a mean of gradients it would weigh as much as a whole one."""
     return replace(compute, keep_last_batch=False)
 
 

@@ -30,7 +30,7 @@ class Rates(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A method that is to be run, its sizes, and the seeds that lack it; `folder` is where its records go."""
+    """A requested method, its sizes, and the seeds without a record of it; its records go to `folder`."""
 
     method: Method
     sizes: Sizes

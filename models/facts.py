@@ -1,4 +1,4 @@
-"""What a method says of itself besides its parameters: its work, its images, the labels it takes.
+"""Facts that a method declares besides its parameters: its work, its images, the labels it takes.
 
     @says(work=..., protected_labels=...)
     def mine(run: Run, ...) -> Outcome: ...
@@ -18,11 +18,11 @@ class Facts:
     """The facts of a method; `options` below is its options as keyword arguments.
 
     work : (sizes, compute, options) -> `models.work.Work` of one seed, without the ranking and the judging of the result.
-        None: nobody said it, so it is estimated as one fine-tuning or one training from the start, and a note says so.
+        None: estimated as one fine-tuning or one training from the start; the estimate then prints a note.
     group_sizes : (labelled training images) -> images of each group in its balanced set. None: the flag or `ratio` says it.
     protected_labels : (options) -> what it takes protected labels of real images for, by split (`models.labels`).
-    recorded : more settings for its records. A method whose computation has changed says so here, so that older
-        records don't match.
+    recorded : more settings for its records. If a method's computation changes, add a setting here, so that older
+        records no longer match.
     """
 
     work: Callable | None = None

@@ -1,6 +1,6 @@
-"""What a method takes protected labels of real images for, by split, as functions of its options.
+"""Uses of the protected labels of real images, by split, as functions of a method's options.
 
-A method that takes any says so by such a function (`models.facts`). Records keep what it gives.
+A method that uses any declares such a function (`models.facts`). Records keep what the function returns.
 """
 
 EPOCH = {"val": "chooses its epoch by protected labels of val"}
@@ -27,5 +27,5 @@ def none(options: dict) -> dict[str, str]:
 
 
 def labels_taken(taken, options: dict, select_by: str) -> dict[str, str]:
-    """What is taken with `--select-by`, by the function `taken` of a method's options (underscored)."""
+    """Return the uses under `--select-by`; `taken` is the method's function, `options` have underscores."""
     return taken(options) | (EPOCH if select_by == "worst-group" else {})
