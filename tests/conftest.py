@@ -1,25 +1,18 @@
-"""What the tests share: small toy data, the real data where it is at hand, and a way to run the scripts."""
+"""Options of the tests, and what they share: small toy data, and the real faces if they are there."""
 
-import contextlib
 import io
 import os
-import signal
-import subprocess
+import shutil
 import sys
 import tarfile
-import traceback
-from pathlib import Path
-from unittest import mock
 
 import pytest
+from support import SHARED
 
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = Path(os.environ.get("AIM_FAIR_SHARED", ROOT.parent / "shared"))
 os.environ |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
 os.environ |= {"PIP_NO_INDEX": "1", "UV_OFFLINE": "1"}  # no test installs anything
 if sys.prefix != sys.base_prefix:
     os.environ["VIRTUAL_ENV"] = sys.prefix  # so that a runner that a test starts, in whatever folder, takes this one
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def pytest_addoption(parser):
@@ -40,49 +33,6 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="takes seconds; run without --fast"))
-
-
-def run_script(*arguments, cwd=ROOT, **options):
-    """Run a command with this interpreter first on PATH; returns the completed process."""
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-    }
-    command = [str(argument) for argument in arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, **options)
-
-
-def run_here(main, *arguments):
-    """Run a script's `main` as its command line does, without the seconds a process takes to load torch."""
-    import torch
-
-    from utils.errors import command_line
-
-    out, err, status = io.StringIO(), io.StringIO(), 0
-    handlers, chosen = list(map(signal.getsignal, STOPPING)), torch.are_deterministic_algorithms_enabled()
-    command = [f"{main.__module__}.py", *map(str, arguments)]
-    with mock.patch.object(sys, "argv", command), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            command_line(main)
-        except SystemExit as end:
-            status = end.code or 0
-        except Exception:
-            status = 1
-            traceback.print_exc()
-    for number, handler in zip(STOPPING, handlers, strict=True):
-        signal.signal(number, handler)
-    torch.use_deterministic_algorithms(chosen)
-    return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
-
-
-def assert_one_line_error(process, *parts):
-    """The process failed with status 2, one line that begins with "error:", and every part in it."""
-    assert process.returncode == 2, process.stderr
-    lines = [line for line in process.stderr.splitlines() if "error:" in line]
-    assert len(lines) == 1 and "Traceback" not in process.stderr, process.stderr
-    for part in parts:
-        assert str(part) in lines[0], lines[0]
 
 
 @pytest.fixture(scope="session")
@@ -121,3 +71,52 @@ def image_bytes():
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(buffer, "PNG")
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory):
+    """Six images a cell, cut from noise: what they show does not matter here."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("synthetic")
+    for cell in ("0_0", "0_1", "1_0", "1_1"):
+        folder = root / "Smiling_Male" / "contextual" / cell
+        folder.mkdir(parents=True)
+        for i in range(6):
+            Image.effect_noise((32, 32), 60 + i).convert("RGB").save(folder / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A CLIP of random weights in transformers' format."""
+    import torch
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    from prompts import TOKENIZER
+
+    folder = tmp_path_factory.mktemp("clip")
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = small | {"vocab_size": 49408, "bos_token_id": 49406, "eos_token_id": 49407}
+    vision = small | {"image_size": 32, "patch_size": 16}
+    torch.manual_seed(0)
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
+    CLIPModel(config).save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    shutil.copytree(TOKENIZER, folder, dirs_exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def made(toy, tmp_path):
+    """Six labelled toy faces a cell, as if they were generated."""
+    from datasets.celeba import image_folder, split_attributes
+    from datasets.pairs import cell_names
+
+    where = tmp_path / "made" / "Smiling_Male" / "contextual"
+    cells = cell_names(split_attributes(toy)["train"], "Smiling", "Male")
+    for cell in ("0_0", "0_1", "1_0", "1_1"):
+        (where / cell).mkdir(parents=True)
+        for name in cells.index[cells == cell][:6]:
+            shutil.copy(image_folder(toy) / name, where / cell)
+    return where

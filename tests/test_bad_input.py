@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import assert_one_line_error, run_here
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_chain import SMALL, synthetic  # noqa: F401
+from support import assert_one_line_error, run_here
+from support.small import SMALL
 
 import train
 from datasets.bias import biased_cell_sizes, parse_bias_degree
@@ -172,7 +172,7 @@ def test_any_value_of_a_generation_flag(monkeypatch, capsys, tmp_path, flag, val
 
 
 @pytest.fixture
-def odd(toy, synthetic, tmp_path):  # noqa: F811
+def odd(toy, synthetic, tmp_path):
     """Copies to be spoiled of real and synthetic images, in a folder of any name, and what trains on them."""
 
     def make(name=b"odd"):

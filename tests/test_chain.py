@@ -6,9 +6,10 @@ import shutil
 
 import pandas as pd
 import pytest
-from conftest import ROOT, assert_one_line_error, run_here, run_script
 from PIL import Image
 from safetensors.torch import load_file
+from support import ROOT, assert_one_line_error, run_here, run_script
+from support.small import SMALL, train
 
 import train as train_script
 from datasets.celeba import image_folder, read_attributes, read_partition
@@ -21,29 +22,6 @@ from stable_diffusion import generate, train_generator
 from stable_diffusion.train_generator import read_captioned_folder
 from utils.checkpoint import Unfinished
 from utils.errors import UserError
-
-SMALL = [
-    "--weights", "none", "--image-size", 32, "--number-train-data-real", 40, "--number-balanced-synthetic", 4,
-    "--number-imbalanced-synthetic", 16, "--pre-train-epochs", 1, "--fine-tune-epochs", 1, "--batch-size", 16,
-    "--bias-degree", "1/3", "--device", "cpu",
-]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def synthetic(tmp_path_factory):
-    """Six images a cell, cut from noise: what they show does not matter here."""
-    root = tmp_path_factory.mktemp("synthetic")
-    for cell in ("0_0", "0_1", "1_0", "1_1"):
-        folder = root / "Smiling_Male" / "contextual" / cell
-        folder.mkdir(parents=True)
-        for i in range(6):
-            Image.effect_noise((32, 32), 60 + i).convert("RGB").save(folder / f"{i}.png")
-    return root
-
-
-def train(toy, synthetic, output, *more):
-    base = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", output]
-    return run_here(train_script.main, *base, *SMALL, *more)
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import run_here
 from PIL import Image
 from safetensors.torch import load_file
+from support import run_here
 from torch import nn
 from torchvision.models import resnet18
 

@@ -5,9 +5,9 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, run_here
 from PIL import Image
-from test_chain import SMALL, synthetic  # noqa: F401
+from support import assert_one_line_error, run_here
+from support.small import SMALL
 
 import train as train_script
 from datasets.images import decode_images
@@ -34,7 +34,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-def train(toy, synthetic, disk, seconds=60):  # noqa: F811
+def train(toy, synthetic, disk, seconds=60):
     paths = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", disk / "out"]
     more = ["--width", 0.125, "--seeds", 100, "--checkpoint-seconds", seconds]
     return run_here(train_script.main, *paths, *SMALL, *more)
@@ -43,7 +43,7 @@ def train(toy, synthetic, disk, seconds=60):  # noqa: F811
 @pytest.mark.parametrize(
     ("free", "seconds"), [(60, 60), (500, 60), (500, 0)], ids=["decoded images", "weights", "checkpoint"]
 )
-def test_a_full_disk_is_one_line_and_with_room_the_run_goes_on(toy, synthetic, small_disk, free, seconds):  # noqa: F811
+def test_a_full_disk_is_one_line_and_with_room_the_run_goes_on(toy, synthetic, small_disk, free, seconds):
     disk, fill = small_disk
     fill(free)
     assert_one_line_error(train(toy, synthetic, disk, seconds), "disk is full")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 FLOORS = {"utils": 0, "datasets": 1, "models": 2, "prompts": 2, "stable_diffusion": 3, "results": 4, "train": 5}
 

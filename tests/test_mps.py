@@ -4,9 +4,9 @@ import contextlib
 
 import pytest
 import torch
-from conftest import run_here
-from test_chain import SMALL
-from test_faithfulness import clip, made, score  # noqa: F401
+from support import run_here
+from support.scores import score
+from support.small import SMALL
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -48,19 +48,19 @@ def device(monkeypatch):
         yield
 
 
-def test_clip_scores(device, clip, made):  # noqa: F811
+def test_clip_scores(device, clip, made):
     done = score(made, "--clip", clip)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_judge_learns_and_scores(device, toy, made, tmp_path):  # noqa: F811
+def test_a_judge_learns_and_scores(device, toy, made, tmp_path):
     flags = ["--data", toy, "--epochs", 1, "--image-size", 32, "--cache", tmp_path / "cache"]
     done = score(made, *flags)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
-def test_training_ranking_and_fine_tuning(device, toy, made, tmp_path):  # noqa: F811
+def test_training_ranking_and_fine_tuning(device, toy, made, tmp_path):
     data = ["--real-data-path", toy, "--synthetic-data-root", tmp_path / "made", "--output", tmp_path / "out"]
     more = ["--seeds", 1, "--width", 0.125, "--number-imbalanced-synthetic", 8]
     done = run_here(train.main, *data, *SMALL, *more)

@@ -4,7 +4,7 @@ import shutil
 
 import nbformat
 import pytest
-from conftest import ROOT, run_script
+from support import ROOT, run_script
 
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 SMALL = (

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 # notes its arguments, then trains for a minute unless it is told to stop; what it has then is saved
 STUB = f"""#!{sys.executable}

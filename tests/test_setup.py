@@ -7,7 +7,7 @@ import sys
 import sysconfig
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 PATH = f"/usr/bin{os.pathsep}/bin"
 

@@ -1,0 +1,750 @@
+"""The paper's tables, remade from records that are made up here."""
+
+import csv
+import errno
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from support import ROOT, assert_one_line_error, run_here, run_script
+
+from datasets.celeba import read_attributes, split_attributes
+from datasets.real import DATASETS
+from models.choice import choose
+from results import columns, run_table, tables
+from results.columns import pack_column, read_column, with_packed
+from results.entries import Entry, column_accuracies, make_entries, mark
+from results.figures import accuracy_and_odds, family, k_sweep, name_points
+from results.intervals import difference
+from results.rows import (
+    BEST,
+    OTHERS,
+    PAGES,
+    PUBLISHED,
+    TABLES,
+    columns_of,
+    expand_rows,
+    read_paper,
+    row_runs,
+    stands_for,
+)
+from results.table_text import SHOWN, as_latex, as_markdown, together
+from results.tables import write_tables
+from utils.errors import UserError
+from utils.metrics import fairness_metrics
+
+TARGET, PROTECTED = np.repeat([0, 0, 1, 1], 25), np.tile(np.repeat([0, 1], 25), 2)
+
+
+def put(column, method, seed, errors, val=0.8, held_out=None, **settings):
+    """A record of a made-up run that errs on the first `errors[cell]` images of each cell."""
+    right = np.concatenate([np.arange(25) >= n for n in errors])
+    prediction = np.where(right, TARGET, 1 - TARGET)
+    folder = column / method.replace(":", "_").replace("/", "-") / f"seed_{seed}"
+    folder.mkdir(parents=True)
+    record = {"method": method, "seed": seed, "metrics": fairness_metrics(TARGET, PROTECTED, prediction)}
+    record |= {
+        "val_metrics": {"accuracy": val},
+        "settings": ({} if method == "erm" else {"top_k": 55}) | settings,
+        "command": "python train.py",
+        "device": "d",
+    }
+    if held_out is not None:
+        record["held_out_metrics"] = {"equalized_odds": held_out}
+    (folder / "metrics.json").write_text(json.dumps(record))
+    names = [f"{i}.jpg" for i in range(100)]
+    test = {"name": names, "target": TARGET, "protected": PROTECTED, "logit": prediction - 0.5}
+    pd.DataFrame(test).to_csv(folder / "test_predictions.csv", index=False)
+    pd.DataFrame({"epoch": [1, 2], "val_accuracy": [0.5, val]}).to_csv(folder / "curve.csv", index=False)
+    if method == "aim-fair":
+        ranks = {
+            "name": ["conv1.weight", "fc.bias"],
+            "domain_rank": [1, 2],
+            "bias_rank": [2, 1],
+            "chosen": [True, False],
+        }
+        pd.DataFrame(ranks).to_csv(folder / "sensitivity.csv", index=False)
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Two seeds of four methods: ERM is unfair, the others are not, and two of these are alike."""
+    column = tmp_path / "records" / "toy" / "Smiling_Male"
+    for seed, more in ((100, 0), (200, 1)):
+        put(column, "erm", seed, [10 + more, 1, 1, 12])
+        put(column, "aim-fair", seed, [2, 2 + more, 2, 3], held_out=0.1)
+        put(column, "full", seed, [2, 2 + more, 2, 3], held_out=0.2)
+        put(column, "random-mask:share=0.4", seed, [8, 1, 1, 8], val=0.8, held_out=0.3 + more)
+        put(column, "random-mask:share=0.7", seed, [5, 5, 5, 5], val=0.795, held_out=0.4)
+    return tmp_path / "records"
+
+
+def remake(records, output):
+    return run_here(tables.main, "--records", records, "--output", output)
+
+
+@pytest.mark.slow
+def test_tables_figures_and_page(records, tmp_path):
+    done = remake(records, tmp_path / "one")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "one" / "toy"
+    names = {path.name for path in folder.iterdir()}
+    assert {f"table_{n}.{suffix}" for n in (3, 4, 7) for suffix in ("md", "csv", "tex")} <= names
+    assert "table_1.md" not in names  # none of its own rows was run
+    for kind in ("accuracy_odds", "groups", "rankings", "curves"):
+        assert (folder / f"{kind}_Smiling_Male.png").stat().st_size > 5000
+        assert f"{kind}_Smiling_Male.pdf" in names and f"{kind}_Smiling_Male.png" in (folder / "README.md").read_text()
+    with open(folder / "table_3.csv", newline="") as file:
+        rows = {(row["row"], row["metric"]): row for row in csv.DictReader(file)}
+    assert float(rows["erm", "ACC"]["ours"]) == pytest.approx(75.5) and rows["erm", "ACC"]["paper"] == "89.23"
+    assert rows["supplement", "EO"]["ours"] == "" and rows["supplement", "EO"]["n"] == "0"  # missing, and shown so
+
+    # the same bytes again, from the same records or packed ones
+    for folder in (records / "toy").iterdir():
+        pack_column(read_column(folder), tmp_path / "packed" / "toy" / folder.name)
+    assert remake(tmp_path / "packed", tmp_path / "two").returncode == 0
+    for path in (tmp_path / "one" / "toy").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / "toy" / path.name).read_bytes(), path.name
+
+
+def test_packing_keeps_every_record_and_no_weights(records, tmp_path):
+    (records / "toy" / "Smiling_Male" / "erm" / "seed_100" / "model.safetensors").write_bytes(b"weights")
+    done = run_script(sys.executable, "-m", "results.columns", "--runs", records / "toy", "--output", tmp_path / "out")
+    assert done.returncode == 0 and "10 records of 5 methods" in done.stdout
+    names = sorted(path.name for path in (tmp_path / "out" / "Smiling_Male").iterdir())
+    assert names == ["curves.csv", "predictions.csv", "records.jsonl", "sensitivity.csv"]
+    raw, packed = read_column(records / "toy" / "Smiling_Male"), read_column(tmp_path / "out" / "Smiling_Male")
+    assert raw.records == packed.records
+    for name in ("predictions", "curves", "sensitivity"):
+        pd.testing.assert_frame_equal(getattr(raw, name), getattr(packed, name))
+
+
+def test_packing_adds_to_what_was_packed(records, tmp_path):
+    """Two machines, each with some methods: the packed column holds all, as if one had run them."""
+    runs, out = records / "toy", tmp_path / "out"
+    pack = [sys.executable, "-m", "results.columns", "--runs", runs, "--output"]
+    assert run_script(*pack, tmp_path / "whole").returncode == 0 and run_script(*pack, out).returncode == 0
+    folder = runs / "Smiling_Male"
+    for method in ("aim-fair", "full"):
+        shutil.rmtree(folder / method)
+    done = run_script(*pack, out)
+    assert done.returncode == 0 and "10 records of 5 methods, of which 4 were packed before" in done.stdout
+    for path in sorted((tmp_path / "whole" / "Smiling_Male").iterdir()):
+        assert path.read_bytes() == (out / "Smiling_Male" / path.name).read_bytes(), path.name
+
+    (out / "Smiling_Male" / "records.jsonl").rename(tmp_path / "kept")
+    assert_one_line_error(run_script(*pack, out), "without records.jsonl", "git checkout")
+    (tmp_path / "kept").rename(out / "Smiling_Male" / "records.jsonl")
+
+    place = folder / "erm" / "seed_100" / "test_predictions.csv"
+    table = pd.read_csv(place)
+    table.assign(logit=-table["logit"]).to_csv(place, index=False)
+    before = {path: path.read_bytes() for path in (out / "Smiling_Male").iterdir()}
+    assert_one_line_error(
+        run_script(*pack, out), "began with another erm/seed_100", "another folder", "copy the folder erm"
+    )
+    for path in folder.glob("*/*/test_predictions.csv"):
+        pd.read_csv(path).assign(name=lambda table: "x" + table["name"]).to_csv(path, index=False)
+    assert_one_line_error(run_script(*pack, out), "tested on other images")
+    assert before == {path: path.read_bytes() for path in (out / "Smiling_Male").iterdir()}
+
+
+def test_runs_of_other_settings_are_not_packed_together(records, tmp_path):
+    """Of a method whose code or settings changed, one seed of the new and nine of the old would make one row."""
+    folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
+    pack_column(read_column(folder), out)
+    seeds = sorted(path.name for path in (folder / "full").iterdir())
+    shutil.rmtree(folder / "full" / seeds[1])
+    path = folder / "full" / seeds[0] / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {"lr": 99}}))
+    with pytest.raises(UserError, match=rf"full/{seeds[1]}\) was made with other settings.*lr: .* 99 asked"):
+        with_packed(read_column(folder), out)
+    path = folder / "erm" / seeds[0] / "metrics.json"  # the same of erm, of which nothing is kept
+    shutil.rmtree(folder / "full")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {"image_size": 999}}))
+    with pytest.raises(UserError, match="erm/.*image_size"):
+        with_packed(read_column(folder), out)
+
+
+def test_seeds_of_other_settings_are_refused_before_they_are_packed_or_shown(records, tmp_path):
+    folder = records / "toy" / "Smiling_Male"
+    pack_column(read_column(folder), tmp_path / "packed" / "toy" / "Smiling_Male")
+    packed = tmp_path / "packed" / "toy" / "Smiling_Male" / "records.jsonl"
+    lines = [json.loads(line) for line in packed.read_text().splitlines()]
+    (found,) = (line for line in lines if (line["method"], line["seed"]) == ("full", 200))
+    found["settings"]["lr"] = 0.5
+    packed.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "full" / "seed_200" / "metrics.json").write_text(json.dumps(found))
+    for runs in (records, tmp_path / "packed"):
+        place = runs / "toy" / "Smiling_Male" / "full"
+        said = f"{place / 'seed_200'} and {place / 'seed_100'} were made with different settings (lr: 0.5 and None)"
+        assert_one_line_error(remake(runs, tmp_path / "out"), said, "a folder of its own")
+        with pytest.raises(UserError, match="different settings"):
+            read_column(runs / "toy" / "Smiling_Male")
+
+
+@pytest.mark.parametrize("place", ["to be packed", "packed"])
+def test_methods_do_not_join_the_biased_model_of_another_place(records, tmp_path, place):
+    """What lost its own erm would be compared with one that it may not have begun with, though their settings agree."""
+    folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
+    whole = shutil.copytree(folder, tmp_path / "whole")
+    if place == "to be packed":
+        pack_column(read_column(folder), out)
+        shutil.rmtree(folder / "erm" / "seed_100")
+    else:
+        shutil.rmtree(folder / "erm" / "seed_100")
+        pack_column(read_column(folder), out)
+        folder = whole
+        shutil.rmtree(folder / "full")
+    with pytest.raises(UserError, match=rf"seed_100 is {place} without the erm/seed_100 .*put that erm/seed_100 back"):
+        with_packed(read_column(folder), out)
+
+
+def test_only_the_biased_models_of_the_runs_that_stay_have_to_be_the_same(records, tmp_path):
+    folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
+    pack_column(read_column(folder), out)
+    seeds = sorted(path.name for path in (folder / "erm").iterdir())
+    for place in folder.glob(f"*/{seeds[1]}"):
+        shutil.rmtree(place)
+    place = folder / "erm" / seeds[0] / "test_predictions.csv"
+    table = pd.read_csv(place)
+    table.assign(logit=-table["logit"]).to_csv(place, index=False)
+    merged = with_packed(read_column(folder), out)
+    assert len(merged.records) == len(read_column(out).records)
+
+
+def test_an_interrupted_packing_loses_nothing(records, tmp_path, monkeypatch):
+    """What another machine packed may be in no other place."""
+    folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
+    pack_column(read_column(folder), out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    shutil.rmtree(folder / "full")
+    written = []
+
+    def full_disk(path, *arguments, **options):
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, *arguments, **options)
+
+    write = Path.write_text
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            pack_column(with_packed(read_column(folder), out), out)
+    assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_names_in_a_figure_cover_nothing_and_crowded_points_have_theirs_too():
+    figure, axes = plt.subplots(figsize=(7, 4.2))
+    points = {"erm": (30, 84), "linear-probe": (29, 84), "full": (28, 84.1), "jtt": (5, 80), "lff": (31.9, 88)}
+    axes.scatter(*zip(*points.values()))
+    axes.set(xlim=(0, 32), ylim=(78, 90))
+    name_points(axes, [name for name in points if name != "erm"], points)
+    figure.canvas.draw()
+    boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    assert set(boxes) == {"linear-probe", "full", "jtt", "lff"}
+    places = axes.transData.transform(list(points.values()))
+    for name, box in boxes.items():
+        assert not any(box.overlaps(other) for other_name, other in boxes.items() if other_name != name)
+        assert not any(box.contains(*place) for place in places) and axes.get_window_extent().fully_containsx(box.x1)
+    plt.close(figure)
+
+
+def test_bad_records_are_named(records, tmp_path):
+    assert_one_line_error(remake(tmp_path / "nowhere", tmp_path / "out"), "nowhere", "results/table.sh 3")
+    path = records / "toy" / "Smiling_Male" / "full" / "seed_200" / "test_predictions.csv"
+    path.write_text(path.read_text().replace("5.jpg", "other.jpg"))
+    with pytest.raises(UserError, match=r"full.*seed_200.*images of the other runs"):
+        read_column(records / "toy" / "Smiling_Male")
+    path.unlink()
+    with pytest.raises(UserError, match="damaged or incomplete"):
+        read_column(records / "toy" / "Smiling_Male")
+
+
+def cut(path, share=0.6):
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+def cut_at_a_line(path):
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[: len(lines) // 2]))
+
+
+def without(key):
+    """Damage that takes a key out of every JSON object in a file."""
+
+    def damage(path):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for record in lines:
+            del (record["metrics"] if key in record["metrics"] else record)[key]
+        path.write_text("".join(json.dumps(record) + "\n" for record in lines))
+
+    return damage
+
+
+def blank(path):
+    path.write_bytes(b"")
+
+
+def zeros(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+RAW = [
+    *(("metrics.json", damage) for damage in (cut, blank, zeros, without("group_count"), without("settings"))),
+    *(("metrics.json", damage) for damage in (without("val_metrics"), without("seed"), without("equalized_odds"))),
+    *(("test_predictions.csv", damage) for damage in (cut, cut_at_a_line, blank, zeros, Path.unlink)),
+    *(("curve.csv", damage) for damage in (cut, blank, zeros, Path.unlink)),
+    *(("sensitivity.csv", damage) for damage in (cut, blank, zeros)),
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), RAW)
+def test_a_damaged_run_is_named_by_tables_and_packing(records, tmp_path, name, damage):
+    folder = records / "toy" / "Smiling_Male" / "aim-fair" / "seed_100"
+    damage(folder / name)
+    for done in (
+        run_here(tables.main, "--records", records, "--output", tmp_path / "out"),
+        run_here(columns.main, "--runs", records / "toy", "--output", tmp_path / "packed"),
+    ):
+        assert_one_line_error(done, folder / name, f"remove {folder} and run it again")
+    assert not (tmp_path / "packed").exists() and not list(tmp_path.glob("out/*/*.md"))
+
+
+PACKED = [
+    *(("records.jsonl", damage) for damage in (cut, blank, zeros, cut_at_a_line, without("group_count"))),
+    *(("predictions.csv", damage) for damage in (cut, cut_at_a_line, blank, zeros, Path.unlink)),
+    *(("curves.csv", damage) for damage in (cut, cut_at_a_line, blank, zeros, Path.unlink)),
+    *(("sensitivity.csv", damage) for damage in (cut, zeros, Path.unlink)),
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), PACKED)
+def test_a_damaged_packed_column_is_named(records, tmp_path, name, damage):
+    folder = tmp_path / "packed" / "toy" / "Smiling_Male"
+    pack_column(read_column(records / "toy" / "Smiling_Male"), folder)
+    damage(folder / name)
+    done = run_here(tables.main, "--records", tmp_path / "packed", "--output", tmp_path / "out")
+    assert_one_line_error(done, folder / name, "pack all runs again (python -m results.columns)")
+
+
+def test_a_record_of_other_groups_or_without_its_k_is_named(records):
+    folder = records / "toy" / "Smiling_Male"
+    path = folder / "aim-fair" / "seed_100" / "metrics.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"top_k": 55', '"other": 55'))
+    with pytest.raises(UserError, match=r"aim-fair/seed_100 is damaged \(its settings have no top_k\)"):
+        read_column(folder)
+    path.write_text(whole.replace("0_0", "9_9"))
+    with pytest.raises(UserError, match="different groups"):
+        read_column(folder)
+
+
+def test_a_packed_column_is_whole_or_none(records, tmp_path, monkeypatch):
+    column, folder = read_column(records / "toy" / "Smiling_Male"), tmp_path / "packed" / "toy" / "Smiling_Male"
+    pack_column(column, folder)
+    table = pd.read_csv(folder / "predictions.csv")
+    table.drop(columns="full/seed_100").to_csv(folder / "predictions.csv", index=False)
+    done = remake(tmp_path / "packed", tmp_path / "out")
+    assert_one_line_error(done, "predictions.csv", "full/seed_100", "pack all runs again")
+    (folder / "notes.md").write_text("kept")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pack_column(column, folder)
+    assert not (folder / "records.jsonl").exists()  # so nobody takes it for a packed column
+    pack_column(column, folder)
+    assert read_column(folder).records == column.records and (folder / "notes.md").read_text() == "kept"
+
+
+def test_intervals_cover_no_difference_and_exclude_a_large_one(records):
+    column = read_column(records / "toy" / "Smiling_Male")
+    place = {(r["method"], r["seed"]): i for i, r in enumerate(column.records)}
+    runs = {m: {s: [place[m, s]] for s in (100, 200)} for m in column.methods}
+    same = difference(column_accuracies(column), runs["full"], runs["aim-fair"])
+    assert all(found[:3] == pytest.approx((0, 0, 0), abs=1e-6) and found.p == 1 for found in same.values())
+    odds = difference(column_accuracies(column), runs["aim-fair"], runs["erm"])["EO"]
+    assert odds[1] <= odds[0] <= odds[2] < 0
+    one = difference(column_accuracies(column), {100: runs["full"][100]}, {100: runs["erm"][100]})
+    assert one["ACC"][1] < one["ACC"][0] < one["ACC"][2]  # a single seed: the images alone
+
+
+def test_only_what_the_intervals_tell_apart_is_marked(records):
+    column = read_column(records / "toy" / "Smiling_Male")
+    accuracies = column_accuracies(column)
+
+    def marked(rows):
+        entries = mark(make_entries(rows, column, accuracies, {}), column, accuracies)
+        return {entry.row: entry.marked for entry in entries if entry.marked}
+
+    assert marked(["erm", "aim-fair", "full"]) == {}  # two are alike
+    assert marked(["erm", "aim-fair"])["aim-fair"] >= {"ACC", "WST", "EO"}
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (
+            "group-dro:protocol=published",
+            "trains on protected labels; chooses its epoch by protected labels of val",
+        ),
+        ("group-dro:step-size=0.1", "trains on protected labels"),
+        ("jtt:protocol=published", "chooses its epoch by protected labels of val"),
+        ("repair", "counts protected labels of train"),
+        ("jtt", ""),
+    ],
+)
+def test_what_takes_protected_labels_is_called_so_and_never_marked(tmp_path, method, said):
+    folder = tmp_path / "Smiling_Male"
+    for seed in (100, 200):
+        put(folder, "erm", seed, [10, 1, 1, 12])
+        put(folder, "aim-fair", seed, [6, 6, 6, 6])
+        put(folder, method, seed, [1, 1, 1, 1])
+    column = read_column(folder)
+    accuracies = column_accuracies(column)
+    entries = {
+        e.row: e for e in mark(make_entries(["erm", "aim-fair", method], column, accuracies, {}), column, accuracies)
+    }
+    text = as_markdown("table_1", {"Smiling_Male": list(entries.values())}, {})
+    assert (f"| {method} ({said}) |" if said else f"| {method} |") in text and (method in text)
+    assert bool(entries[method].marked) == (not said)
+
+
+def test_rows_of_one_kind_of_choice_are_marked_among_themselves(tmp_path):
+    """With --select-by worst-group ERM takes val's labels too: what takes no others is compared with its like."""
+    folder, by_groups = tmp_path / "Smiling_Male", {"select_by": "worst-group"}
+    for seed in (100, 200):
+        put(folder, "erm", seed, [10, 1, 1, 12], **by_groups)
+        put(folder, "jtt:protocol=published", seed, [1, 1, 1, 1], **by_groups)
+        put(folder, "group-dro", seed, [0, 0, 0, 0], **by_groups)
+        put(folder, "full", seed, [6, 2, 2, 6], biased_model=by_groups)
+    column = read_column(folder)
+    accuracies = column_accuracies(column)
+    entries = mark(make_entries(column.methods, column, accuracies, {}), column, accuracies)
+    assert {entry.row for entry in entries if entry.marked} == {"jtt:protocol=published"}
+
+
+@pytest.mark.parametrize(("errors", "blind"), [([0, 0, 25, 25], True), ([24, 24, 1, 1], True), ([2, 2, 18, 18], False)])
+def test_a_classifier_that_answers_alike_is_called_so_and_never_marked(tmp_path, errors, blind):
+    """One seed is enough: the mean of the odds is small for nothing."""
+    folder = tmp_path / "Smiling_Male"
+    for seed in (100, 200):
+        put(folder, "erm", seed, [10, 1, 1, 12])
+        put(folder, "full", seed, [1, 8, 8, 1])
+        put(folder, "cvar-dro", seed, errors if seed == 200 else [5, 5, 5, 5])
+    column = read_column(folder)
+    accuracies = column_accuracies(column)
+    entries = mark(make_entries(["erm", "full", "cvar-dro"], column, accuracies, {}), column, accuracies)
+    assert entries[2].ours["EO"][0] < 10 and ("EO" in entries[2].marked) == (not blind)
+    text = as_markdown("table_1", {"Smiling_Male": entries}, {})
+    assert ("| cvar-dro (seed 200 answers alike whether the target is there or not) |" in text) == blind
+
+
+def test_the_best_of_its_own_seeds_is_not_marked_where_shared_seeds_say_otherwise(tmp_path):
+    column = tmp_path / "Smiling_Male"
+    for seed in (100, 200):
+        put(column, "aim-fair", seed, [4, 4, 4, 4])
+        put(column, "full", seed, [11, 11, 11, 11])
+    for seed in range(300, 900, 100):  # only these make full the better one
+        put(column, "full", seed, [0, 0, 0, 0])
+    column = read_column(column)
+    accuracies = column_accuracies(column)
+    entries = mark(make_entries(["aim-fair", "full"], column, accuracies, {}), column, accuracies)
+    assert entries[1].ours["ACC"] > entries[0].ours["ACC"] and not any(entry.marked for entry in entries)
+
+
+def test_draws_of_a_mask_share_a_row_in_which_a_seed_counts_once(tmp_path):
+    column = tmp_path / "Smiling_Male"
+    errors = {(1, 100): [0, 0, 0, 5], (2, 100): [5, 0, 0, 0], (1, 200): [5, 5, 5, 5]}
+    for (draw, seed), errs in errors.items():
+        put(column, "random-mask:share=0.4" + (f",draw={draw}" if draw > 1 else ""), seed, errs)
+    for seed in (100, 200):
+        put(column, "erm", seed, [10, 0, 0, 10])
+    column = read_column(column)
+    accuracies = column_accuracies(column)
+    rows = [row for row in expand_rows(TABLES["table_4"], column) if row.startswith("random-mask")]
+    assert rows == ["random-mask:share=0.4"]
+    entry = make_entries(rows, column, accuracies, {})[0]
+    assert (entry.n, entry.runs) == (2, 3)
+    assert entry.ours["ACC"][0] == pytest.approx((95 + 80) / 2)
+    assert entry.ours["EO"][0] == pytest.approx((20 + 0) / 2)  # of runs first: the two draws do not cancel out
+    assert entry.ours["WST"][0] == pytest.approx((90 + 80) / 2)  # of mean group accuracies, where they do
+    assert entry.ours["ACC"][1] == pytest.approx(np.std([95, 95, 80], ddof=1))
+    assert entry.change["EO"][0] == pytest.approx(10 - 40)
+    assert "| 2 (3 runs) |" in as_markdown("table_4", {"Smiling_Male": [entry]}, {})
+
+
+def test_every_k_has_a_row_and_a_chosen_one_does_not_stop_the_figure(tmp_path):
+    for k in (40, 45, 52):
+        put(tmp_path / "Smiling_Male", f"aim-fair:top-k={k}", 100, [2, 2, 2, 2], top_k=k)
+    put(tmp_path / "Smiling_Male", "aim-fair", 100, [2, 2, 2, 2], top_k="auto")  # as with the flag --top-k auto
+    column = read_column(tmp_path / "Smiling_Male")
+    assert expand_rows(TABLES["table_k"], column)[-2:] == ["aim-fair:top-k=52", "aim-fair:top-k=auto"]
+    assert len(k_sweep(column).axes[0].get_xticks()) == 3  # auto is a line, no k of its own
+    shutil.move(tmp_path / "Smiling_Male" / "aim-fair", tmp_path / "moved")
+    put(tmp_path / "Smiling_Male", "aim-fair", 100, [2, 2, 2, 2])
+    put(tmp_path / "Smiling_Male", "aim-fair:top-k=auto", 100, [5, 5, 5, 5])  # its settings say 55 here
+    assert list(k_sweep(read_column(tmp_path / "Smiling_Male")).axes[0].get_xticks()) == [40, 45, 52, 55]
+    write_tables({"Smiling_Male": column}, tmp_path)
+    assert "measured off a figure" in (tmp_path / "table_k.md").read_text()
+
+
+def test_choice_needs_neither_test_set_nor_protected_labels_of_real_images(records):
+    assert choose([0.90, 0.895, 0.80], [0.3, 0.2, 0.0]) == 1  # the fairest within a point of the most accurate
+    assert choose([0.90, 0.89], [0.3, 0.3]) == 0 and choose([0.9, 0.9], [0.1, 0.1]) == 0
+    with pytest.raises(ValueError, match="choose from"):
+        choose([], [])
+    column = read_column(records / "toy" / "Smiling_Male")
+    chosen = row_runs("best random mask", column)
+    assert {seed: [record["method"] for record in found] for seed, found in chosen.items()} == {
+        100: ["random-mask:share=0.4"],
+        200: ["random-mask:share=0.7"],
+    }
+    assert row_runs("best frozen block", column) == {}
+
+
+def test_markdown_and_latex():
+    values = dict.fromkeys(SHOWN, (70.0, 1.0)) | {"WST": (60.0, None), "STD": (9.0, None)}
+    change = {"ACC": (10.5, -1, 20), "EO": (-9, -10, -8)}
+    one = replace(
+        Entry("aim-fair:top-k=50", 3, dict.fromkeys(SHOWN, (80.5, None)), {}, change, frozenset({"ACC"})),
+        p={"ACC": 0.2, "EO": 0.001}, n_compared=3,
+    )  # fmt: skip
+    entries = [
+        Entry("erm", 2, values, {"ACC": 89.23, "WST": 71.46}, {}), one, Entry("diga", 0, {}, {"ACC": 88.4}, {})
+    ]  # fmt: skip
+    lines = as_markdown("table_1", {"Smiling_Male": entries}, {}).splitlines()
+    assert lines[:3] == [f"# Table 1: {TABLES['table_1'].title}", "", "## Smiling_Male"]
+    assert lines[4] == (
+        "| method | n | ACC [paper] | WST of means [paper] | mean of WST | EO [paper] | STD of means [paper] | mean of STD | "
+        "ACC to ERM | EO to ERM |"
+    )
+    seven = "70.00 ± 1.00"
+    assert lines[6:9] == [
+        f"| erm | 2 | {seven} [89.23] | 60.00 [71.46] | {seven} | {seven} | 9.00 | {seven} | – | – |",
+        "| aim-fair:top-k=50 | 3 | **80.50** | 80.50 | 80.50 | 80.50 | 80.50 | 80.50 | +10.50 (-1.00 to +20.00) | "
+        "-9.00 (-10.00 to -8.00)* |",
+        "| DiGA (published number) | – | – [88.40] | – | – | – | – | – | – | – |",
+    ]
+    assert lines[10].startswith("Of 2 differences, the intervals of 1 exclude 0 (about 0.1 would by chance")
+    warned = as_markdown("table_1", {"Smiling_Male": entries}, {"Smiling_Male": "**Look out.**"})
+    assert "## Smiling_Male\n\n**Look out.**\n\n|" in warned
+    assert "% Look out." in as_latex({"Smiling_Male": entries}, {"Smiling_Male": "**Look out.**"})
+    latex = as_latex({"Smiling_Male": entries}, {})
+    assert r"\multicolumn{5}{l}{Smiling\_Male}" in latex and r"70.00 $\pm$ 1.00 [89.23]" in latex
+    odd = as_latex({"a_b": [Entry("x:type={50%}^~\\", 0, {}, {}, {})]}, {})
+    assert r"x:type=\{50\%\}\textasciicircum{}\textasciitilde{}\textbackslash{} &" in odd
+    assert r"\textbf{80.50}" in latex and "–" not in latex and latex.count(r"\\") == 5
+
+
+def test_differences_of_one_seed_are_not_counted_together_with_those_of_several():
+    told, said = together([(1, 1e-9), (3, 0.001), (3, 0.04), (3, 0.5)])
+    assert told == [False, True, False, False]
+    assert said == (
+        "Of 3 differences, the intervals of 2 exclude 0 (about 0.2 would by chance if no method differed), and 1 after Holm's "
+        "correction. 1 of one seed, for other images alone, are not counted."
+    )
+    assert together([]) == ([], "")
+
+
+def test_a_mean_stands_beside_the_deviation_of_what_it_is_the_mean_of(tmp_path):
+    """The lowest of the mean groups is 90, the lowest of each seed is 80."""
+    for seed, errors in ((100, [5, 0, 0, 0]), (200, [0, 0, 0, 5])):
+        put(tmp_path / "Smiling_Male", "full", seed, errors)
+    column = read_column(tmp_path / "Smiling_Male")
+    [entry] = make_entries(["full"], column, column_accuracies(column), {})
+    assert entry.ours["WST"] == (pytest.approx(90), None) and entry.ours["WST by seed"] == (pytest.approx(80), 0)
+    assert entry.ours["STD"][1] is None and entry.ours["STD by seed"][0] == pytest.approx(100 * np.std([0.8, 1, 1, 1]))
+
+
+def test_every_number_of_the_paper_has_its_row():
+    paper = read_paper()
+    assert paper.keys() - {"about"} == TABLES.keys()
+    for name, table in TABLES.items():
+        rows = {row for row in table.rows if not row.endswith("*")}
+        for column, numbers in paper[name].items():
+            assert column in table.columns and numbers.keys() <= rows, (name, column, numbers.keys() - rows)
+    assert PUBLISHED.keys() <= paper["table_1"]["Smiling_Male"].keys()
+    known = {row for table in TABLES.values() for row in table.rows if not row.endswith("*")}
+    assert known - PUBLISHED.keys() - BEST.keys() <= methods_that_parse(known)
+
+
+def methods_that_parse(rows):
+    """Those of the rows that train.py takes as --methods and labels the same."""
+    from models.options import parse_method
+    from train import METHODS
+
+    flags = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9", "ratio": None}
+    return {row for row in rows if row.partition(":")[0] in METHODS and parse_method(row, METHODS, flags).label == row}
+
+
+def test_rows_stand_for_what_was_run(records):
+    column = read_column(records / "toy" / "Smiling_Male")
+    present = ["Young_Male", "Smiling_Male_real-10", "Smiling_Male", "Smiling_Male_real-5"]
+    assert columns_of(TABLES["table_3"], present) == ["Smiling_Male", "Young_Male"]  # the paper's first
+    assert columns_of(TABLES["table_2"], present) == ["Smiling_Male_real-10", "Smiling_Male_real-5"]
+    rows = expand_rows(TABLES["table_4"], column)
+    assert rows[1:4] == ["random-mask:share=0.4", "random-mask:share=0.7", "best random mask"]
+
+
+def calls(*arguments):
+    """What results/table.sh would have runner.sh do: the flags of each call, each with its last values."""
+    names, args, flags = run_table.parse_args([*arguments])
+    found = []
+    for name in names:
+        for call in run_table.runner_calls(
+            TABLES[name], args.dataset, args.output, args.pairs, real=args.real, methods=args.methods, flags=flags
+        ):
+            values, key = {}, None
+            for word in call:
+                if word.startswith("--"):
+                    key, values[word] = word, []
+                else:
+                    values[key].append(word)
+            found.append({key: " ".join(value) for key, value in values.items()})
+    return found
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_row_of_a_table_that_can_be_run_is_run(name):
+    asked = " ".join(call["--methods"] for call in calls(run_table.short(name))).split()
+    asked = methods_that_parse({"erm", *asked})
+    for row in {*TABLES[name].rows} - PUBLISHED.keys() - BEST.keys() - {"aim-fair:top-k=*"}:
+        assert any(stands_for(row, method) for method in asked), row
+
+
+def test_columns_are_the_papers_pairs_that_the_data_set_has():
+    def columns(*arguments):
+        return [Path(call["--output"]).name for call in calls(*arguments)]
+
+    celeba = "Smiling_Male", "Smiling_Young", "Young_Male"
+    assert columns("1", "--dataset", "celeba") == list(celeba) and columns("3", "--dataset", "celeba") == list(
+        celeba[:2]
+    )
+    assert columns("7", "--dataset", "celeba") == columns("1") == ["Smiling_Male"]
+    assert columns("3", "7", "--dataset", "utkface") == ["Female_White"] * 2
+    assert columns("3", "--dataset", "csv", "--pairs", "A_B C_D", "--seeds", "1") == ["A_B", "C_D"]
+    assert len(columns("all")) == 9 + 2 + 3  # table 2 has three shares, table 5 three more prompt types
+    with pytest.raises(UserError, match="--dataset csv has no pairs of its own: name them with --pairs"):
+        calls("3", "--dataset", "csv")
+
+
+def test_shares_and_prompt_types_are_calls_of_their_own():
+    shares = calls("2", "--dataset", "celeba")
+    assert [call["--number-train-data-real"] for call in shares] == ["10000", "5000", "2000"]
+    assert [Path(call["--output"]).name for call in shares] == [f"Smiling_Male_real-{n}" for n in (50, 25, 10)]
+    shares = calls("2", "--dataset", "utkface", "--number-train-data-real", "1000")
+    assert [call["--number-train-data-real"] for call in shares] == ["500", "250", "100"]
+    with pytest.raises(UserError, match="--dataset utkface: say with --number-train-data-real"):  # 20000 are CelebA's
+        calls("2", "--dataset", "utkface")
+    *types, last = calls("5")
+    assert [call["--generation-prompt-type"] for call in types] == [
+        *("plain", "contextual-without-pose-25", "contextual-without-pose"),
+    ]
+    assert {call["--images-per-cell"] for call in types} == {"400"} and last["--images-per-cell"] == "800"
+    assert all("--images-per-cell" not in call for call in calls("5", "--dataset", "celeba"))
+    assert calls("3", "--seeds", "7", "--methods", "mine")[0].items() >= {"--seeds": "7", "--methods": "mine"}.items()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["3", "--pairs"], "--pairs: expected"),
+        (["9"], "no table 9: 1, 2, 3, 4, 5, 6, 7, k, blocks or all"),
+        (["--seeds", "1"], "name a table before the flags"),
+        (["3", "--dataset", "mnist"], "invalid choice: 'mnist'"),
+    ],
+)
+def test_a_wrong_call_of_the_table_script_is_one_line(arguments, part):
+    assert_one_line_error(run_here(run_table.main, *arguments), part)
+
+
+def test_help_names_each_table_flag_and_data_set_without_an_environment(tmp_path):
+    done = subprocess.run(
+        ["bash", ROOT / "results" / "table.sh", "3", "--help"],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and not done.stderr and "estimate" in done.stdout
+    assert all(f"  {run_table.short(name):7} {table.title}:" in done.stdout for name, table in TABLES.items())
+    flags = re.findall("--[a-z-]+", run_here(run_table.main, "--help").stdout)
+    assert all(name in done.stdout for name in {*DATASETS, *flags} - {"--help"})
+
+
+@pytest.mark.slow
+def test_the_table_script_trains_and_makes_the_pages(toy, tmp_path):
+    """One method in place of the table's own; which methods those are, the tests above say."""
+    shutil.copytree(toy, tmp_path / "real")
+    images = read_attributes(toy).loc[split_attributes(toy)["train"].index].gt(0).astype(int)  # tested ones are refused
+    images.index = "img_align_celeba/" + images.index
+    images.to_csv(tmp_path / "real" / "others.csv", index_label="image")
+    done = run_script(
+        *("bash", ROOT / "results" / "table.sh", "3", "--real-data-path", tmp_path / "real"),
+        *("--synthetic-data-root", tmp_path / "real" / "others.csv", "--output", tmp_path / "tables" / "toy"),
+        *("--cache", tmp_path / "cache", "--methods", "full", "--seeds", 100, "--number-train-data-real", 40),
+        *("--bias-degree", "1/3", "--number-balanced-synthetic", 4, "--number-imbalanced-synthetic", 16),
+        *("--image-size", 32, "--pre-train-epochs", 1, "--fine-tune-epochs", 1, "--batch-size", 16, "--device", "cpu"),
+    )
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "tables_made" / "toy" / "table_3.csv", newline="") as file:
+        found = {row["row"]: row["n"] for row in csv.DictReader(file)}
+    assert found == dict.fromkeys(TABLES["table_3"].rows, "0") | {"erm": "1", "full": "1"}
+
+
+def test_the_table_script_leaves_with_the_status_of_what_failed(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(run_table, "ROOT", Path("nowhere"))  # so bash finds no runner.sh
+        done = run_here(run_table.main, "3")
+    assert done.returncode == 127 and not done.stdout
+
+
+def test_a_dry_run_of_the_table_script_makes_no_pages(monkeypatch):
+    seen = []
+    monkeypatch.setattr(run_table, "run", seen.append)
+    done = run_here(run_table.main, "3", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert len(seen) == 1 and seen[0][-3:-1] == ["--dry-run", "--cost-rows"]
+
+
+def test_a_method_that_stands_in_no_table_gets_a_page_and_a_place_in_the_figure(records, tmp_path):
+    folder = records / "toy" / "Smiling_Male"
+    assert OTHERS not in write_tables({"Smiling_Male": read_column(folder)}, tmp_path)
+    for seed in (100, 200):
+        put(folder, "mine:strength=2", seed, [2, 2, 2, 2], biased_model={}, synthetic_data="")
+        put(folder, "mixture", seed, [3, 3, 3, 3], synthetic_data="")
+        put(folder, "plain", seed, [4, 4, 4, 4])
+    column = read_column(folder)
+    assert OTHERS in write_tables({"Smiling_Male": column}, tmp_path)
+    with open(tmp_path / f"{OTHERS}.csv", newline="") as file:
+        found = {row["row"]: row["n"] for row in csv.DictReader(file)}
+    assert found == dict.fromkeys(["erm", "aim-fair", "mine:strength=2", "mixture", "plain"], "2")
+    assert "Methods that stand in no table of the paper" in (tmp_path / f"{OTHERS}.md").read_text()
+    assert [family(column, method) for method in ("mine:strength=2", "mixture", "plain", "erm")] == [
+        *("fine-tuned on synthetic images", "with synthetic images", "on real images alone", "ERM"),
+    ]
+    figure = accuracy_and_odds(column)
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert {"fine-tuned on synthetic images", "with synthetic images", "on real images alone"} <= {*legend}
+    assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == len(column.methods)
+
+
+def test_a_method_of_another_table_is_on_the_page_of_others_where_its_column_lacks_it(records):
+    folder = records / "toy" / "Smiling_Male_real-10"
+    put(folder, "erm", 100, [1, 1, 1, 1])
+    put(folder, "jtt", 100, [1, 1, 1, 1])
+    put(folder, "full", 100, [1, 1, 1, 1])  # in table 3, but not in table 2, which has the shares
+    assert expand_rows(PAGES[OTHERS], read_column(folder)) == ["erm", "aim-fair", "full"]

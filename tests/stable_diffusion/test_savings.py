@@ -1,0 +1,245 @@
+"""Less work for the same images: guidance for a share of the steps, and attention that projects in one product."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from support import assert_one_line_error, run_here
+from support.generation import CPU, TINY, drawn, flags, images, settings
+from support.tiny_pipelines import FAMILIES, save
+
+from stable_diffusion import generate
+from stable_diffusion.drawing.denoiser import compile_denoiser, denoiser_name, fuse_projections
+from stable_diffusion.drawing.render import render
+from stable_diffusion.drawing.sampling import DOUBLED, check_guidance_until, guidance_options, guided_steps
+from stable_diffusion.loading.family import call_options
+from stable_diffusion.loading.pipeline import load_pipeline
+from utils.errors import UserError
+
+GUIDED = ("SD 1, 2", pytest.param("SDXL", marks=pytest.mark.slow), pytest.param("SD 3", marks=pytest.mark.slow))
+PROMPTS, SEEDS = ["Portrait of a smiling man", "Portrait of a serious woman"], [7, 8]
+OPTIONS = {"steps": 4, "guidance_scale": 3.0, "size": 32}
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """A family's pipeline on the CPU, its denoiser fused where that is asked for; loaded when it is first asked for."""
+    root, made = tmp_path_factory.mktemp("savings"), {}
+
+    def pipeline(family, fused=False):
+        if (family, fused) not in made:
+            folder = root / family.replace(" ", "")
+            if family == "SD 1, 2":
+                folder = TINY
+            elif not folder.exists():
+                save(family, folder)
+            own = "ddim" if family == "SD 1, 2" else None
+            made[family, fused] = load_pipeline(str(folder), own, CPU, "fp32", fused=fused)
+        return made[family, fused]
+
+    return pipeline
+
+
+def tensors_in(found):
+    """The tensors of more than one row in what a model is called with, in their order."""
+    parts = found.values() if isinstance(found, dict) else found if isinstance(found, (list, tuple)) else ()
+    own = [found] if isinstance(found, torch.Tensor) and found.ndim else []
+    return own + [tensor for part in parts for tensor in tensors_in(part)]
+
+
+def calls_of(pipeline, **options):
+    """The tensors with which each evaluation of the denoiser is called while two images are drawn, and the images."""
+    calls = []
+    hook = getattr(pipeline, denoiser_name(pipeline)).register_forward_pre_hook(
+        lambda _, args, kwargs: calls.append(tensors_in([args, kwargs])), with_kwargs=True
+    )
+    try:
+        return calls, render(pipeline, PROMPTS, SEEDS, **{**OPTIONS, **options})
+    finally:
+        hook.remove()
+
+
+# ---- guidance until
+
+
+@pytest.mark.parametrize("family", GUIDED)
+def test_later_steps_see_the_prompt_alone(family, loaded):
+    calls, _ = calls_of(loaded(family), guidance_until=0.5)
+    assert [len(call[0]) for call in calls] == [4, 4, 2, 2]
+    asked = [[tensor for tensor in call[1:] if tensor.ndim > 1] for call in calls]  # neither latents nor timesteps
+    for before, after in zip(asked[0], asked[-1], strict=True):
+        assert len(before) == 4 and torch.equal(after, before[2:])
+    assert not torch.equal(asked[0][0][:2], asked[0][0][2:])  # so the halves can be told apart
+
+
+@pytest.mark.parametrize("family", GUIDED)
+def test_nothing_is_left_behind_and_no_image_depends_on_its_neighbour(family, loaded):
+    pipeline = loaded(family)
+    whole = render(pipeline, PROMPTS, SEEDS, **OPTIONS)
+    part = render(pipeline, PROMPTS, SEEDS, **OPTIONS, guidance_until=0.25)
+    assert (part != whole).any()
+    assert (render(pipeline, PROMPTS, SEEDS, **OPTIONS) == whole).all()
+    alone = render(pipeline, PROMPTS[1:], SEEDS[1:], **OPTIONS, guidance_until=0.25)[0]
+    assert np.abs(part[1].astype(int) - alone).max() <= 1
+
+
+@torch.inference_mode()
+def test_the_images_are_those_of_a_plain_loop(loaded):
+    pipeline = loaded("SD 1, 2")
+
+    def encode(texts):
+        ids = pipeline.tokenizer(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
+        return pipeline.text_encoder(ids.input_ids)[0]
+
+    asked, empty = encode(PROMPTS), encode(["", ""])
+    shape = (1, pipeline.unet.config.in_channels, *[32 // pipeline.vae_scale_factor] * 2)
+    latents = torch.cat([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in SEEDS])
+    pipeline.scheduler.set_timesteps(4)
+    for i, moment in enumerate(pipeline.scheduler.timesteps):
+        noise = pipeline.unet(latents, moment, encoder_hidden_states=asked).sample
+        if i < 3:
+            plain = pipeline.unet(latents, moment, encoder_hidden_states=empty).sample
+            noise = plain + 3.0 * (noise - plain)
+        latents = pipeline.scheduler.step(noise, moment, latents).prev_sample
+    decoded = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor).sample
+    expected = ((decoded / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy() * 255).round()
+    drawn_here = render(pipeline, PROMPTS, SEEDS, **OPTIONS, guidance_until=0.75)
+    assert np.abs(expected - drawn_here).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("share", "steps", "guided"), [(0.5, 50, 25), (0.5, 5, 3), (0.1, 4, 1), (0.3, 10, 3), (1, 8, 8)]
+)
+def test_a_share_is_a_whole_number_of_steps(share, steps, guided):
+    assert guided_steps(share, steps) == guided
+
+
+def test_it_restarts_to_the_same_bytes_and_is_never_mixed_with_other_images(tmp_path):
+    half = ["--guidance-until", 0.5]
+    assert "guidance 9.0 in the first 50 % of them" in drawn(tmp_path / "half", TINY, *half).stdout
+    made = images(tmp_path / "half")
+    assert settings(tmp_path / "half")["guidance_until"] == 0.5
+    next((tmp_path / "half").rglob("0_1/000000.png")).unlink()
+    drawn(tmp_path / "half", TINY, *half)
+    assert images(tmp_path / "half") == made
+    other = run_here(generate.main, *flags(tmp_path / "half", TINY))
+    assert_one_line_error(other, "guidance_until 0.5", "guidance_until None", "--outdir")
+    drawn(tmp_path / "whole", TINY)
+    assert images(tmp_path / "whole") != made and "guidance_until" not in settings(tmp_path / "whole")
+    drawn(tmp_path / "whole", TINY, "--guidance-until", 1)  # the default: a set made without the flag goes on
+    assert_one_line_error(run_here(generate.main, *flags(tmp_path / "whole", TINY, *half)), "guidance_until None")
+
+
+@pytest.mark.parametrize("family", ["PixArt", "Sana", pytest.param("FLUX", marks=pytest.mark.slow)])
+def test_a_pipeline_that_cannot_stop_guiding_is_named(family, tmp_path):
+    folder = save(family, tmp_path / "model")
+    refused = run_here(generate.main, *flags(tmp_path / "out", folder, "--guidance-until", 0.5))
+    name = json.loads((folder / "model_index.json").read_text())["_class_name"]
+    assert_one_line_error(refused, f"--guidance-until 0.5: a {name} can't", "StableDiffusionXLPipeline", "leave it out")
+    assert not images(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("more", "part"),
+    [
+        (["--guidance-until", 0], "0 is not above 0 and at most 1"),
+        (["--guidance-until", 1.5], "1.5 is not above 0 and at most 1"),
+        (["--guidance-until", "nan"], "nan is not above 0"),
+        (["--guidance-until", 0.5, "--guidance-scale", 1], "no step is guided"),
+    ],
+)
+def test_a_share_that_guides_nothing_is_one_line(more, part, tmp_path):
+    assert_one_line_error(run_here(generate.main, *flags(tmp_path, TINY, *more)), part, "--guidance-until")
+
+
+def test_the_whole_share_asks_nothing_of_any_pipeline(loaded):
+    check_guidance_until(1.0, "FluxPipeline", None)
+    assert guidance_options(loaded("SD 1, 2"), 1.0) == {}
+    assert set(DOUBLED["StableDiffusionPipeline"]) < set(loaded("SD 1, 2")._callback_tensor_inputs)
+
+
+def test_a_distilled_unet_that_takes_its_scale_as_a_number_is_refused(loaded, monkeypatch):
+    pipeline = loaded("SD 1, 2")
+    monkeypatch.setattr(type(pipeline), "do_classifier_free_guidance", False)
+    with pytest.raises(UserError, match="--guidance-until 0.5: the model doubles no batch"):
+        render(pipeline, PROMPTS, SEEDS, **OPTIONS, guidance_until=0.5)
+
+
+# ---- fused projections
+
+
+@pytest.mark.parametrize(
+    "family", ["SD 1, 2", "PixArt", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SDXL", "SD 3", "FLUX"))]
+)
+def test_fused_projections_change_no_image_by_more_than_a_grey_level(family, loaded):
+    pipelines = [loaded(family, fused) for fused in (False, True)]
+    used = []
+    for name, layer in getattr(pipelines[1], denoiser_name(pipelines[1])).named_modules():
+        if name.endswith("to_qkv") or name.endswith("attn1.to_q"):
+            layer.register_forward_hook(lambda *_, name=name: used.append(name.rpartition(".")[2]))
+    pictures = [render(pipeline, PROMPTS, SEEDS, **OPTIONS) for pipeline in pipelines]
+    assert np.abs(pictures[0].astype(int) - pictures[1]).max() <= 1
+    assert set(used) == {"to_qkv"}
+
+
+def test_fused_images_are_recorded_and_never_mixed(tmp_path):
+    drawn(tmp_path / "fused", TINY, "--fuse-projections")
+    assert settings(tmp_path / "fused")["fuse_projections"] is True
+    made = images(tmp_path / "fused")
+    next((tmp_path / "fused").rglob("1_0/000001.png")).unlink()
+    drawn(tmp_path / "fused", TINY, "--fuse-projections")
+    assert images(tmp_path / "fused") == made
+    other = run_here(generate.main, *flags(tmp_path / "fused", TINY))
+    assert_one_line_error(other, "fuse_projections True", "fuse_projections None", "--outdir")
+    drawn(tmp_path / "plain", TINY)
+    assert "fuse_projections" not in settings(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("family", ["Sana", pytest.param("Qwen-Image", marks=pytest.mark.slow)])
+def test_a_model_with_nothing_to_fuse_is_named(family, tmp_path):
+    folder = save(family, tmp_path / "model")
+    refused = run_here(generate.main, *flags(tmp_path / "out", folder, "--fuse-projections"))
+    assert_one_line_error(refused, "--fuse-projections: the transformer of a", family[:4], "leave it out")
+    assert not images(tmp_path / "out")
+
+
+def test_what_diffusers_refuses_to_fuse_is_one_line(loaded, monkeypatch):
+    def refuse():
+        raise ValueError("added KV\nprojections")
+
+    pipeline = loaded("SD 1, 2")
+    monkeypatch.setattr(pipeline.unet, "fuse_qkv_projections", refuse)
+    with pytest.raises(UserError, match="--fuse-projections: the UNet .* can't: added KV projections; leave it out"):
+        fuse_projections(pipeline)
+
+
+# ---- compiling
+
+
+def test_a_unet_is_compiled_whole(monkeypatch):
+    pipeline, asked = load_pipeline(str(TINY), "ddim", CPU, "fp32"), []
+    unet = pipeline.unet
+    monkeypatch.setattr(torch, "compile", lambda model: asked.append(model) or model)
+    compile_denoiser(pipeline)
+    assert asked == [unet]
+
+
+def test_of_a_transformer_the_repeated_blocks_are_compiled(monkeypatch):
+    pipeline, plain = FAMILIES["FLUX"](), torch.nn.Module.compile
+    whole = pipeline.transformer
+    # by the simplest compiler: the real one takes a minute
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: plain(module, backend="eager"))
+    before = render(pipeline, PROMPTS, SEEDS, **OPTIONS)
+    compile_denoiser(pipeline)
+    compiled = [type(part).__name__ for part in whole.modules() if part._compiled_call_impl is not None]
+    assert pipeline.transformer is whole and compiled == ["FluxTransformerBlock", "FluxSingleTransformerBlock"]
+    assert np.abs(render(pipeline, PROMPTS, SEEDS, **OPTIONS).astype(int) - before).max() <= 1
+
+
+def test_a_transformer_that_names_no_blocks_is_compiled_whole_and_called_as_before():
+    pipeline = FAMILIES["FLUX"]()
+    plain = call_options(pipeline, 3.0)
+    pipeline.transformer._repeated_blocks = []
+    compile_denoiser(pipeline)
+    assert type(pipeline.transformer).__name__ == "OptimizedModule" and call_options(pipeline, 3.0) == plain
