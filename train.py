@@ -3,7 +3,7 @@
     python train.py --real-data-path DIR --synthetic-data-root DIR --target-sensitive Smiling_Male --output DIR
 
 The method has four steps:
-    1. A generator draws synthetic faces from prompts, the same number for each cell (target x protected attribute): see
+    1. A generator draws synthetic faces from prompts, the same number for each group (target x protected attribute): see
        stable_diffusion/. Here they are read.
     2. `erm`: a classifier learns the target from real faces in which it correlates with the protected attribute, and
        learns that bias.

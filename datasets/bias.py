@@ -1,8 +1,8 @@
-"""How many images each cell of a biased or a balanced set gets."""
+"""How many images each group of a biased or a balanced set gets."""
 
 from fractions import Fraction
 
-from datasets.pairs import CELLS, cell_values
+from datasets.pairs import GROUPS, group_values
 from utils.errors import UserError
 
 
@@ -17,37 +17,37 @@ def parse_bias_degree(text: str) -> Fraction:
     return degree
 
 
-def biased_cell_sizes(size: int, bias_degree: str, cells: tuple[str, ...] = CELLS) -> dict[str, int]:
-    """The images of each cell in a biased set of `size`: 0_0 and 1_1 are the minorities.
+def biased_group_sizes(size: int, bias_degree: str, groups: tuple[str, ...] = GROUPS) -> dict[str, int]:
+    """The images of each group in a biased set of `size`: 0_0 and 1_1 are the minorities.
 
     With bias degree d the minorities get size * d / (d + 1) / 2 each, the others size / (d + 1) / 2 (paper, section
-    4.1: 1,000 / 9,000 / 9,000 / 1,000 at 20,000 and 1/9). A share that is not a whole number is rounded down, as in
+    4.1: 1,000 / 9,000 / 9,000 / 1,000 at 20,000 and 1/9). A fraction that is not a whole number is rounded down, as in
     the authors' code: 2 / 22 / 22 / 2 at 50. With several protected attributes the target goes with the absence of
-    each of them, independently and to the same degree: the shares multiply.
+    each of them, independently and to the same degree: the fractions multiply.
     """
-    sizes = _cell_sizes(size, parse_bias_degree(bias_degree), cells)
+    sizes = _group_sizes(size, parse_bias_degree(bias_degree), groups)
     if min(sizes.values()) < 1:
         raise UserError(
-            f"a biased set of {size} images at bias degree {bias_degree} leaves a cell empty; take more images"
+            f"a biased set of {size} images at bias degree {bias_degree} leaves a group empty; take more images"
         )
     return sizes
 
 
 def largest_biased_size(available: dict[str, int], bias_degree: str) -> int:
-    """The largest size whose cells all fit into what is available, a number for each cell; 0 if there is none."""
-    degree, cells = parse_bias_degree(bias_degree), tuple(available)
+    """The largest size whose groups all fit into what is available, a number for each group; 0 if there is none."""
+    degree, groups = parse_bias_degree(bias_degree), tuple(available)
     low, high = 0, 2 * sum(available.values())
     while low < high:
         size = (low + high + 1) // 2
-        fits = all(available[cell] >= n for cell, n in _cell_sizes(size, degree, cells).items())
+        fits = all(available[group] >= n for group, n in _group_sizes(size, degree, groups).items())
         low, high = (size, high) if fits else (low, size - 1)
-    return low if min(_cell_sizes(low, degree, cells).values()) > 0 else 0
+    return low if min(_group_sizes(low, degree, groups).values()) > 0 else 0
 
 
-def _cell_sizes(size: int, degree: Fraction, cells: tuple[str, ...]) -> dict[str, int]:
+def _group_sizes(size: int, degree: Fraction, groups: tuple[str, ...]) -> dict[str, int]:
     sizes = {}
-    for cell in cells:
-        target, *protected = cell_values(cell)
+    for group in groups:
+        target, *protected = group_values(group)
         same = sum(bit == target for bit in protected)  # attributes that go with the target against the bias
-        sizes[cell] = int(size * degree**same / (degree + 1) ** len(protected) / 2)
+        sizes[group] = int(size * degree**same / (degree + 1) ** len(protected) / 2)
     return sizes

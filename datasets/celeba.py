@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datasets.bias import biased_cell_sizes, largest_biased_size
+from datasets.bias import biased_group_sizes, largest_biased_size
 from datasets.lists import read_list
-from datasets.pairs import cells_of, parse_pair
+from datasets.pairs import groups_of, parse_pair
 from datasets.splits import NAMES, Splits
 from utils.errors import UserError
 from utils.files import first_names, is_inside
@@ -129,37 +129,37 @@ def biased_subset(
 ) -> pd.DataFrame:
     """The rows of a training list in which the target goes with the absence of the protected attribute.
 
-    Walks the table from the top and takes each image while its cell still has room (paper, section
-    4.1); the cells' sizes are those of `datasets.bias.biased_cell_sizes`. The same list for every seed.
+    Walks the table from the top and takes each image while its group still has room (paper, section
+    4.1); the groups' sizes are those of `datasets.bias.biased_group_sizes`. The same list for every seed.
 
     `attributes` is indexed by file name in id order, with values -1/1 or 0/1; `protected` names one attribute
     or several. Returns the chosen rows
-    in their order. Raises `UserError` where a cell cannot be filled, with the largest size that can.
+    in their order. Raises `UserError` where a group cannot be filled, with the largest size that can.
     """
     names = (protected,) if isinstance(protected, str) else tuple(protected)
-    cells = cell_names(attributes, target, names)
-    sizes = biased_cell_sizes(size, bias_degree, cells_of(len(names)))
-    available = {cell: int((cells == cell).sum()) for cell in sizes}
-    short = [f"{cell} has {available[cell]} of {n}" for cell, n in sizes.items() if available[cell] < n]
+    groups = group_names(attributes, target, names)
+    sizes = biased_group_sizes(size, bias_degree, groups_of(len(names)))
+    available = {group: int((groups == group).sum()) for group in sizes}
+    short = [f"{group} has {available[group]} of {n}" for group, n in sizes.items() if available[group] < n]
     if short:
         largest = largest_biased_size(available, bias_degree)
         remedy = f"the largest size that works is {largest}" if largest else "no size works"
         raise UserError(
             f"cannot fill the biased list of {size} images at bias degree {bias_degree} for {target}/{'+'.join(names)} "
-            f"(cells target_protected): {', '.join(short)}; {remedy} (--number-train-data-real)"
+            f"(groups target_protected): {', '.join(short)}; {remedy} (--number-train-data-real)"
         )
-    place_in_cell = cells.groupby(cells).cumcount()
-    return attributes[place_in_cell < cells.map(sizes)]
+    place_in_group = groups.groupby(groups).cumcount()
+    return attributes[place_in_group < groups.map(sizes)]
 
 
-def cell_names(attributes: pd.DataFrame, target: str, protected: str | tuple[str, ...]) -> pd.Series:
-    """The cell of each row, "0_0" to "1_1" (target_protected), or "0_00" to "1_11"."""
+def group_names(attributes: pd.DataFrame, target: str, protected: str | tuple[str, ...]) -> pd.Series:
+    """The group of each row, "0_0" to "1_1" (target_protected), or "0_00" to "1_11"."""
     names = [protected] if isinstance(protected, str) else list(protected)
     positive = attributes[[target, *names]].gt(0).astype(int).astype(str)
-    cells = positive[target] + "_"
+    groups = positive[target] + "_"
     for name in names:
-        cells += positive[name]
-    return cells
+        groups += positive[name]
+    return groups
 
 
 _LAYOUT = (

@@ -37,9 +37,9 @@ def read_scores(path: Path, columns: tuple[str, ...], remedy: str) -> pd.DataFra
 
 
 def faithful_files(folder: Path, files: dict[str, list[Path]], minimum: float) -> dict[str, list[Path]]:
-    """Of the images of each cell those that score `minimum` or more.
+    """Of the images of each group those that score `minimum` or more.
 
-    `folder` holds the cells and their scores, or is a CSV file of images with a column faithfulness. Raises `UserError`
+    `folder` holds the groups and their scores, or is a CSV file of images with a column faithfulness. Raises `UserError`
     where an image has no score, or has changed since it was scored.
     """
     listed, remedy = is_listing(folder), f"`python -m stable_diffusion.faithfulness --images {folder}` makes it"
@@ -54,7 +54,7 @@ def faithful_files(folder: Path, files: dict[str, list[Path]], minimum: float) -
         raise UserError(f"{folder / FILE} lacks {len(missing)} images, the first {missing[0]}; {remedy}")
     if CONTENT in scores and not listed:
         check_unchanged(folder, scores[CONTENT], paths, remedy)
-    return {cell: [path for path in found if known[path] >= minimum] for cell, found in files.items()}
+    return {group: [path for path in found if known[path] >= minimum] for group, found in files.items()}
 
 
 def check_unchanged(folder: Path, noted: pd.Series, paths: list[Path], remedy: str) -> None:

@@ -15,23 +15,23 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datasets.pairs import CELLS, cell_labels
+from datasets.pairs import GROUPS, group_labels
 from datasets.reading import VERSION, ImageError, caught, read_image, together
 from utils.errors import UserError
 from utils.files import whole
 from utils.progress import progress
 
-WHOLE = (0.0, 0.0, 1.0, 1.0)  # left, top, right and bottom of a box, as shares of an image's width and height
+WHOLE = (0.0, 0.0, 1.0, 1.0)  # left, top, right and bottom of a box, as fractions of an image's width and height
 GPU_RESERVE = 8 * 2**30  # bytes of a GPU's memory that images leave for the network
 
 
 @dataclass(frozen=True)
-class FaceSet:
-    """Labelled images: `pixels[rows[i]]` is image i, with `target[i]` 0 or 1 and in the group `protected[i]`.
+class LabelledImages:
+    """Labelled images: `pixels[rows[i]]` is image i, with `target[i]` 0 or 1 and the protected value `protected[i]`.
 
     `pixels` is uint8 of shape (N, height, width, 3), memory-mapped and shared by several sets, or a tensor on a GPU;
-    `rows`, `target` and `protected` are int64 of shape (n,); `names` are n file names. `cells` names all
-    cells there can be, target_protected; the protected group is 0 or 1 in four of them, 0 to 3 in eight.
+    `rows`, `target` and `protected` are int64 of shape (n,); `names` are n file names. `groups` names all
+    groups there can be, target_protected; the protected value is 0 or 1 in four of them, 0 to 3 in eight.
     """
 
     pixels: np.ndarray | torch.Tensor
@@ -39,28 +39,28 @@ class FaceSet:
     target: np.ndarray
     protected: np.ndarray
     names: tuple[str, ...]
-    cells: tuple[str, ...] = CELLS
+    groups: tuple[str, ...] = GROUPS
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def subset(self, indices: np.ndarray) -> "FaceSet":
+    def subset(self, indices: np.ndarray) -> "LabelledImages":
         """The set of the images at `indices`, in that order."""
         names = tuple(self.names[i] for i in indices)
-        return FaceSet(
-            self.pixels, self.rows[indices], self.target[indices], self.protected[indices], names, self.cells
+        return LabelledImages(
+            self.pixels, self.rows[indices], self.target[indices], self.protected[indices], names, self.groups
         )
 
-    def cell_counts(self) -> dict[str, int]:
-        """The number of images in each cell, without those of an unknown group."""
-        labels = {cell: cell_labels(cell) for cell in self.cells}
-        return {cell: int(np.sum((self.target == t) & (self.protected == p))) for cell, (t, p) in labels.items()}
+    def group_counts(self) -> dict[str, int]:
+        """The number of images in each group, without those of an unknown protected value."""
+        labels = {group: group_labels(group) for group in self.groups}
+        return {group: int(np.sum((self.target == t) & (self.protected == p))) for group, (t, p) in labels.items()}
 
     def take(self, indices: np.ndarray) -> list[tuple[torch.Tensor, np.ndarray]]:
         """The pixels of the images at `indices` as one block: uint8 (n, height, width, 3), and their places 0 ... n - 1."""
         return [(self._block(self.rows[indices]), np.arange(len(indices)))]
 
-    def on(self, device: torch.device) -> "FaceSet":
+    def on(self, device: torch.device) -> "LabelledImages":
         """The same set with its pixels on a GPU that has room for them; else this set."""
         if device.type != "cuda" or isinstance(self.pixels, torch.Tensor):
             return self
@@ -78,7 +78,7 @@ class FaceSet:
 class MixedSet:
     """Sets whose images may differ in size, such as real and synthetic ones, as one set to train on."""
 
-    parts: tuple[FaceSet, ...]
+    parts: tuple[LabelledImages, ...]
 
     def __len__(self) -> int:
         return len(self.target)
@@ -89,7 +89,7 @@ class MixedSet:
         return np.concatenate([part.target for part in self.parts])
 
     def take(self, indices: np.ndarray) -> list[tuple[torch.Tensor, np.ndarray]]:
-        """As `FaceSet.take`, a block for each part that holds any of the images."""
+        """As `LabelledImages.take`, a block for each part that holds any of the images."""
         blocks, start = [], 0
         for part in self.parts:
             places = np.flatnonzero((indices >= start) & (indices < start + len(part)))
@@ -115,7 +115,7 @@ def decode_images(
 
     Its name is made from what it depends on (paths, sizes, times of change, the version of the reading), so it is used
     again as long as none of that changes. It is written under another name and then renamed. Of every image the part
-    in `box` is kept (shares of its width and height), and with `size` resized to that many pixels a side (bilinear, aspect
+    in `box` is kept (fractions of its width and height), and with `size` resized to that many pixels a side (bilinear, aspect
     not kept). Raises `ImageError` for all images that cannot be read, `UserError` for one of another size than the first.
     """
     target = cache_file(paths, cache, size, box)
@@ -215,11 +215,11 @@ def _check_shape(path: Path, image: np.ndarray, first_path: Path, first: np.ndar
 
 
 def read_part(path: Path, box: tuple[float, ...]) -> Image.Image:
-    """The part of an image in `box`, shares of its width and height. Raises `UserError` where that holds no pixel."""
+    """The part of an image in `box`, fractions of its width and height. Raises `UserError` where that holds no pixel."""
     image = read_image(path)
     if box == WHOLE:
         return image
-    left, top, right, bottom = (round(share * side) for share, side in zip(box, image.size * 2, strict=True))
+    left, top, right, bottom = (round(fraction * side) for fraction, side in zip(box, image.size * 2, strict=True))
     if left == right or top == bottom:
         raise UserError(f"{path} has {image.width}x{image.height} pixels: --real-crop leaves none of them")
     return image.crop((left, top, right, bottom))
@@ -235,7 +235,7 @@ def in_fingerprint(number: int) -> np.ndarray:
     return np.arange(0, number, max(1, number // 64))
 
 
-def fingerprint(faces: FaceSet) -> str:
+def fingerprint(faces: LabelledImages) -> str:
     """A short name for the content of a set: of all names and labels and of some of the pixels."""
     digest = hashlib.sha256(os.fsencode("\n".join(faces.names)))
     digest.update(np.stack([faces.target, faces.protected]).tobytes())

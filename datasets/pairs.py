@@ -1,6 +1,6 @@
-"""Attribute pairs: one target, one protected attribute or several, and the cells they make.
+"""Attribute pairs: one target, one protected attribute or several, and the groups they make.
 
-A cell is written target_protected: `1_0` is target present, protected attribute absent; with two protected
+A group is written target_protected: `1_0` is target present, protected attribute absent; with two protected
 attributes `1_01` is target present, the first absent, the second present.
 """
 
@@ -12,24 +12,24 @@ from dataclasses import dataclass
 from utils.errors import UserError
 
 
-def cells_of(protected: int) -> tuple[str, ...]:
-    """The cells of a target and that many protected attributes, target first: 0_0, 0_1, 1_0, 1_1 for one."""
-    groups = ["".join(bits) for bits in itertools.product("01", repeat=protected)]
-    return tuple(f"{target}_{group}" for target in "01" for group in groups)
+def groups_of(protected: int) -> tuple[str, ...]:
+    """The groups of a target and that many protected attributes, target first: 0_0, 0_1, 1_0, 1_1 for one."""
+    values = ["".join(bits) for bits in itertools.product("01", repeat=protected)]
+    return tuple(f"{target}_{value}" for target in "01" for value in values)
 
 
-CELLS = cells_of(1)
+GROUPS = groups_of(1)
 
 
-def cell_labels(cell: str) -> tuple[int, int]:
-    """Target (0 or 1) and protected group of a cell; the group is 0 or 1, or counts the bits of several attributes."""
-    target, group = cell.split("_")
-    return int(target), int(group, 2)
+def group_labels(group: str) -> tuple[int, int]:
+    """Return a group's target (0 or 1) and protected value: 0 or 1, or for several attributes the number that their bits write."""
+    target, protected = group.split("_")
+    return int(target), int(protected, 2)
 
 
-def cell_values(cell: str) -> tuple[int, ...]:
-    """The value, 0 or 1, of the target and of each protected attribute in a cell."""
-    return tuple(int(bit) for bit in cell.replace("_", ""))
+def group_values(group: str) -> tuple[int, ...]:
+    """The value, 0 or 1, of the target and of each protected attribute in a group."""
+    return tuple(int(bit) for bit in group.replace("_", ""))
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Pair:
         return (self.target, *self.protected)
 
     @property
-    def cells(self) -> tuple[str, ...]:
-        """The names of the cells."""
-        return cells_of(len(self.protected))
+    def groups(self) -> tuple[str, ...]:
+        """The names of the groups."""
+        return groups_of(len(self.protected))
 
     @property
     def name(self) -> str:

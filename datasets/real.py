@@ -9,8 +9,8 @@ import pandas as pd
 
 from datasets import celeba, custom, parquet, toy, utkface
 from datasets.bias import largest_biased_size
-from datasets.celeba import biased_subset, cell_names, check_images
-from datasets.images import WHOLE, FaceSet, decode_images, fingerprint, in_fingerprint, read_images
+from datasets.celeba import biased_subset, check_images, group_names
+from datasets.images import WHOLE, LabelledImages, decode_images, fingerprint, in_fingerprint, read_images
 from datasets.pairs import Pair
 from datasets.reading import caught, together
 from datasets.splits import ALL, LARGEST, Splits, check_splits
@@ -32,7 +32,7 @@ def read_real(dataset: str, path: Path, target_sensitive: str, **flags) -> Split
 def read_lists(settings) -> Splits:
     """What train.py's settings ask for, the train split being what is trained on.
 
-    Raises `UserError` where a list is wrong, a cell cannot be filled or evaluated, or an image is missing.
+    Raises `UserError` where a list is wrong, a group cannot be filled or evaluated, or an image is missing.
     """
     flags = {**vars(settings)}
     found = read_real(flags.pop("dataset"), flags.pop("real_data_path"), flags.pop("target_sensitive"), **flags)
@@ -45,11 +45,11 @@ def read_lists(settings) -> Splits:
     return found._replace(tables=tables)
 
 
-def load_faces(lists: Splits, settings) -> dict[str, FaceSet]:
+def load_faces(lists: Splits, settings) -> dict[str, LabelledImages]:
     """The images of each split, on the GPU where it has room. Val and test are resized once, to what is evaluated."""
     sizes = split_sizes(lists, settings)
 
-    def load(split: str) -> FaceSet:
+    def load(split: str) -> LabelledImages:
         box, cache = settings.real_crop, settings.cache_folder
         return real_faces(lists.folder, lists.tables[split], lists.pair, cache, sizes[split], box=box)
 
@@ -76,7 +76,7 @@ def split_sizes(lists: Splits, settings) -> dict[str, int | None]:
 def training_list(train: pd.DataFrame, pair: Pair, size: int | str, bias_degree: str) -> pd.DataFrame:
     """The rows of `train` to train on: the biased list of `size` images, of the largest size, or all as they are.
 
-    Raises `UserError` if a cell cannot be filled, its protected labels are missing, or all images have one target value.
+    Raises `UserError` if a group cannot be filled, its protected labels are missing, or all images have one target value.
     """
     if size == ALL:
         if train[pair.target].nunique() < 2:
@@ -90,8 +90,8 @@ def training_list(train: pd.DataFrame, pair: Pair, size: int | str, bias_degree:
             "on all images as they are"
         )
     if size == LARGEST:
-        counts = cell_names(train, pair.target, pair.protected).value_counts()
-        size = largest_biased_size({cell: int(counts.get(cell, 0)) for cell in pair.cells}, bias_degree)
+        counts = group_names(train, pair.target, pair.protected).value_counts()
+        size = largest_biased_size({group: int(counts.get(group, 0)) for group in pair.groups}, bias_degree)
     return biased_subset(train, pair.target, pair.protected, size, bias_degree)
 
 
@@ -103,7 +103,7 @@ def real_faces(
     decode_size: int | None = None,
     *,
     box: tuple[float, ...] = WHOLE,
-) -> FaceSet:
+) -> LabelledImages:
     """The images that an attribute table lists, in its order, with the labels of a pair.
 
     Decoded as `datasets.images.decode_images` does with that size and box.
@@ -111,23 +111,23 @@ def real_faces(
     return labelled(decode_images([folder / name for name in table.index], cache, decode_size, box), table, pair)
 
 
-def labelled(pixels: np.ndarray, table: pd.DataFrame, pair: Pair) -> FaceSet:
-    """Images (n, height, width, 3) with the labels of a pair in their table of n rows; the group -1 where it is unknown."""
+def labelled(pixels: np.ndarray, table: pd.DataFrame, pair: Pair) -> LabelledImages:
+    """Images (n, height, width, 3) with the labels of a pair in their table of n rows; the protected value -1 if it is unknown."""
     target = table[pair.target].gt(0).to_numpy(np.int64)
-    group = np.zeros(len(table), np.int64)
+    protected = np.zeros(len(table), np.int64)
     for name in pair.protected:
-        group = 2 * group + table[name].gt(0).to_numpy(np.int64)
-    group[table[list(pair.protected)].isna().any(axis=1).to_numpy()] = -1
-    return FaceSet(pixels, np.arange(len(table)), target, group, tuple(map(str, table.index)), pair.cells)
+        protected = 2 * protected + table[name].gt(0).to_numpy(np.int64)
+    protected[table[list(pair.protected)].isna().any(axis=1).to_numpy()] = -1
+    return LabelledImages(pixels, np.arange(len(table)), target, protected, tuple(map(str, table.index)), pair.groups)
 
 
 def check_evaluation_splits(splits: dict[str, pd.DataFrame], pair: Pair) -> None:
-    """Raise `UserError` where a cell has no image in val or test, naming it: its accuracy would be undefined."""
+    """Raise `UserError` where a group has no image in val or test, naming it: its accuracy would be undefined."""
     for split in ("val", "test"):
-        present = set(cell_names(splits[split], pair.target, pair.protected)) if len(splits[split]) else set()
-        empty = [cell for cell in pair.cells if cell not in present]
+        present = set(group_names(splits[split], pair.target, pair.protected)) if len(splits[split]) else set()
+        empty = [group for group in pair.groups if group not in present]
         if empty:
             raise UserError(
-                f"the {split} split has no image of cell {', '.join(empty)} ({pair.name}, target_protected); its accuracy "
+                f"the {split} split has no image of group {', '.join(empty)} ({pair.name}, target_protected); its accuracy "
                 "is undefined: choose another pair or add images to the data"
             )

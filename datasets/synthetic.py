@@ -1,4 +1,4 @@
-"""Synthetic images, from the folders that generation writes: <root>/<pair>/<prompt type>/<cell>/."""
+"""Synthetic images, from the folders that generation writes: <root>/<pair>/<prompt type>/<group>/."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datasets.bias import biased_cell_sizes
-from datasets.celeba import cell_names
+from datasets.bias import biased_group_sizes
+from datasets.celeba import group_names
 from datasets.custom import binary_columns, find_images, read_lines
 from datasets.faithful import faithful_files, is_listing
-from datasets.images import FaceSet, decode_images
-from datasets.pairs import Pair, cell_labels, same_pair
+from datasets.images import LabelledImages, decode_images
+from datasets.pairs import Pair, group_labels, same_pair
 from utils.errors import UserError
 from utils.files import copies
 from utils.seeds import derived_seed
@@ -25,15 +25,15 @@ SUFFIXES = frozenset(ext for ext, fmt in Image.registered_extensions().items() i
 
 @dataclass(frozen=True)
 class SyntheticSets:
-    """The synthetic images that a method works with: where they are drawn from, how many of each cell, and by which seed.
+    """The synthetic images that a method works with: where they are drawn from, how many of each group, and by which seed.
 
-    `balanced_sizes` and `biased_sizes` name the cells of the two sets; `held_out_size` images of each cell, none of
+    `balanced_sizes` and `biased_sizes` name the groups of the two sets; `held_out_size` images of each group, none of
     them in the balanced set, judge a fine-tuned model (0 where none is left). The two sets are drawn independently of
-    each other, so they overlap. `left_out` counts, for each cell, the images that are not faithful enough to be in the
+    each other, so they overlap. `left_out` counts, for each group, the images that are not faithful enough to be in the
     pool; None where none was asked to be.
     """
 
-    pool: FaceSet
+    pool: LabelledImages
     balanced_sizes: dict[str, int]
     biased_sizes: dict[str, int]
     held_out_size: int
@@ -41,25 +41,25 @@ class SyntheticSets:
     left_out: dict[str, int] | None = None
 
     @cached_property
-    def balanced(self) -> FaceSet:
-        """S2 of the paper: the same number of images of each cell."""
-        return draw_cells(self.pool, self.balanced_sizes, self._draws("balanced"))
+    def balanced(self) -> LabelledImages:
+        """S2 of the paper: the same number of images of each group."""
+        return draw_groups(self.pool, self.balanced_sizes, self._draws("balanced"))
 
     @cached_property
-    def biased(self) -> FaceSet:
+    def biased(self) -> LabelledImages:
         """S1 of the paper: images biased as the real ones are. A method has them if `bias_degree` is one of its options."""
         if not self.biased_sizes:
             raise ValueError("no biased synthetic images: give the method a keyword argument bias_degree: BiasDegree")
-        return draw_cells(self.pool, self.biased_sizes, self._draws("biased"))
+        return draw_groups(self.pool, self.biased_sizes, self._draws("biased"))
 
     @cached_property
-    def held_out(self) -> FaceSet | None:
-        """The same number of images of each cell, none of the balanced set; None where none is left."""
+    def held_out(self) -> LabelledImages | None:
+        """The same number of images of each group, none of the balanced set; None where none is left."""
         if not self.held_out_size:
             return None
         used = np.isin(self.pool.rows, self.balanced.rows)
         rest = self.pool.subset(np.flatnonzero(~used))
-        return draw_cells(rest, dict.fromkeys(self.balanced_sizes, self.held_out_size), self._draws("held out"))
+        return draw_groups(rest, dict.fromkeys(self.balanced_sizes, self.held_out_size), self._draws("held out"))
 
     def of_seed(self, seed: int) -> "SyntheticSets":
         """The same, drawn by another seed."""
@@ -94,32 +94,32 @@ class SyntheticImages:
     ) -> SyntheticSets:
         """The sets of a method; without a bias degree it draws no biased one.
 
-        Raises `UserError` where the folder of the prompt type is missing or a cell has too few images, held-out ones
+        Raises `UserError` where the folder of the prompt type is missing or a group has too few images, held-out ones
         included if they are required.
         """
         biased = {}
         if bias_degree is not None:
-            biased = biased_cell_sizes(self.number_imbalanced, bias_degree, self.pair.cells)
+            biased = biased_group_sizes(self.number_imbalanced, bias_degree, self.pair.groups)
         held_out = self.number_held_out if must_hold_out else 0
-        needed = {cell: max(size + held_out, biased.get(cell, 0)) for cell, size in balanced.items()}
+        needed = {group: max(size + held_out, biased.get(group, 0)) for group, size in balanced.items()}
         pool = self._pool(prompt_type, needed)
-        counts = pool.cell_counts()
-        left = min(counts[cell] - size for cell, size in balanced.items())
+        counts = pool.group_counts()
+        left = min(counts[group] - size for group, size in balanced.items())
         held_out = min(left, self.number_held_out)
         return SyntheticSets(pool, balanced, biased, held_out, left_out=self._left_out(prompt_type, counts))
 
     def _left_out(self, prompt_type: str, kept: dict[str, int]) -> dict[str, int] | None:
         if self.min_faithfulness is None:
             return None
-        _, files = cell_files(self.root, self.pair, prompt_type)
-        return {cell: len(found) - kept[cell] for cell, found in files.items()}
+        _, files = group_files(self.root, self.pair, prompt_type)
+        return {group: len(found) - kept[group] for group, found in files.items()}
 
-    def _pool(self, prompt_type: str, needed: dict[str, int]) -> FaceSet:
+    def _pool(self, prompt_type: str, needed: dict[str, int]) -> LabelledImages:
         if prompt_type not in self._pools:
             options = {"decode_size": self.decode_size, "min_faithfulness": self.min_faithfulness}
             pool = synthetic_pool(self.root, self.pair, prompt_type, needed, self.cache, tested=self.tested, **options)
             self._pools[prompt_type] = pool.on(self.device)
-        counts = self._pools[prompt_type].cell_counts()
+        counts = self._pools[prompt_type].group_counts()
         check_counts(self.root, prompt_type, counts, needed, min_faithfulness=self.min_faithfulness)
         return self._pools[prompt_type]
 
@@ -132,24 +132,24 @@ def check_counts(
     *,
     min_faithfulness: float | None = None,
 ) -> None:
-    """Raise `UserError` where a cell of the images in `folder` has fewer than needed."""
-    short = [f"{cell} has {counts[cell]} of {needed[cell]}" for cell in needed if counts[cell] < needed[cell]]
+    """Raise `UserError` where a group of the images in `folder` has fewer than needed."""
+    short = [f"{group} has {counts[group]} of {needed[group]}" for group in needed if counts[group] < needed[group]]
     if short:
         faithful = "" if min_faithfulness is None else f"that --min-faithfulness {min_faithfulness:g} leaves "
         raise UserError(
-            f"too few synthetic images {faithful}in {folder} (cells target_protected): {', '.join(short)}; generate more "
+            f"too few synthetic images {faithful}in {folder} (groups target_protected): {', '.join(short)}; generate more "
             f"(stable_diffusion/generation.sh --images-per-cell {max(needed.values())}"
             f"{'' if prompt_type == 'contextual' else f' --prompt-type {prompt_type}'}) or lower the number that is too high: "
             "--number-balanced-synthetic, --number-imbalanced-synthetic, --number-held-out-synthetic or a method's ratio"
         )
 
 
-def cell_files(root: Path, pair: Pair, prompt_type: str) -> tuple[Path, dict[str, list[Path]]]:
-    """The folder (or CSV file) that the images of a prompt type come from, and those of each cell."""
+def group_files(root: Path, pair: Pair, prompt_type: str) -> tuple[Path, dict[str, list[Path]]]:
+    """The folder (or CSV file) that the images of a prompt type come from, and those of each group."""
     if is_listing(root):
         return root, listed_files(root, pair)
     folder = pair_folder(root, pair.name) / prompt_type
-    return folder, {cell: image_files(folder / cell) for cell in pair.cells}
+    return folder, {group: image_files(folder / group) for group in pair.groups}
 
 
 def synthetic_pool(
@@ -162,25 +162,25 @@ def synthetic_pool(
     decode_size: int | None = None,
     min_faithfulness: float | None = None,
     tested: Sequence[Path] = (),
-) -> FaceSet:
-    """All images of the cells, labelled by their folder, sorted by cell and file name.
+) -> LabelledImages:
+    """All images of the groups, labelled by their folder, sorted by group and file name.
 
     A `root` that is a CSV file lists other images in their place: columns image and the pair's 0/1 attributes.
 
-    `needed` names the cells and says how many images of each will be drawn. With `min_faithfulness`, from 0 to 1, images
+    `needed` names the groups and says how many images of each will be drawn. With `min_faithfulness`, from 0 to 1, images
     that score less are left out. Raises `UserError` if a folder is missing or holds fewer, an image has no score, or is the
     copy of one that is `tested` on.
     """
-    folder, files = cell_files(root, pair, prompt_type)
+    folder, files = group_files(root, pair, prompt_type)
     if min_faithfulness is not None and any(files.values()):
         files = faithful_files(folder, files, min_faithfulness)
-    counts = {cell: len(found) for cell, found in files.items()}
+    counts = {group: len(found) for group, found in files.items()}
     check_counts(folder, prompt_type, counts, needed, min_faithfulness=min_faithfulness)
-    paths = [path for cell in needed for path in files[cell]]
+    paths = [path for group in needed for path in files[group]]
     _check_copies(folder, paths, tested)
-    labels = np.array([cell_labels(cell) for cell in needed for _ in files[cell]], dtype=np.int64)
+    labels = np.array([group_labels(group) for group in needed for _ in files[group]], dtype=np.int64)
     names = tuple(f"{path.parent.name}/{path.name}" for path in paths)
-    return FaceSet(
+    return LabelledImages(
         decode_images(paths, cache, decode_size),
         np.arange(len(paths)),
         labels[:, 0],
@@ -211,23 +211,23 @@ def _check_copies(folder: Path, paths: list[Path], tested: Sequence[Path]) -> No
 
 
 def listed_files(path: Path, pair: Pair) -> dict[str, list[Path]]:
-    """The images that a CSV file lists for each cell, sorted. Raises `UserError` as `datasets.custom` does."""
+    """The images that a CSV file lists for each group, sorted. Raises `UserError` as `datasets.custom` does."""
     form = f"it needs the columns image and {', '.join(pair.attributes)}"
     table = read_lines(path, ("image", *pair.attributes), form)
     labels = binary_columns(path, table, pair)
     if labels.isna().any(axis=None):
         raise UserError(f"{path}: line {labels.index[labels.isna().any(axis=1)][0]} has an empty label; {form}")
     table["image"] = find_images(path, table)
-    cells = cell_names(labels, pair.target, pair.protected)
-    return {cell: sorted(path.parent / name for name in table["image"][cells == cell]) for cell in pair.cells}
+    groups = group_names(labels, pair.target, pair.protected)
+    return {group: sorted(path.parent / name for name in table["image"][groups == group]) for group in pair.groups}
 
 
-def draw_cells(pool: FaceSet, sizes: dict[str, int], generator: np.random.Generator) -> FaceSet:
-    """`sizes[cell]` images of each cell, drawn without replacement."""
+def draw_groups(pool: LabelledImages, sizes: dict[str, int], generator: np.random.Generator) -> LabelledImages:
+    """`sizes[group]` images of each group, drawn without replacement."""
     chosen = []
-    for cell, size in sizes.items():
-        target, group = cell_labels(cell)
-        members = np.flatnonzero((pool.target == target) & (pool.protected == group))
+    for group, size in sizes.items():
+        target, protected = group_labels(group)
+        members = np.flatnonzero((pool.target == target) & (pool.protected == protected))
         chosen.append(generator.choice(members, size=size, replace=False))
     return pool.subset(np.concatenate(chosen))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from datasets.celeba import cell_names
+from datasets.celeba import group_names
 from datasets.pairs import Pair, parse_pair
 from datasets.splits import LARGEST, Splits
 from utils.errors import UserError
@@ -20,7 +20,7 @@ NAME = re.compile(
 )
 PLACES = ("UTKFace", "", "utkface_aligned_cropped/UTKFace")  # of the archives' images; the last is Kaggle's
 PARTS = (("",), ("part1", "part2", "part3"), ("crop_part1",))  # in these: aligned, in the wild, an older selection
-TEST_SHARE, VAL_SHARE = 0.2, 0.1  # of the smallest cell, from every cell
+TEST_FRACTION, VAL_FRACTION = 0.2, 0.1  # of the smallest group, from every group
 SHOWN = 10  # names in a message
 
 
@@ -95,20 +95,20 @@ def _images(folder: Path) -> list[str]:
 
 
 def split_balanced(table: pd.DataFrame, pair: Pair) -> dict[str, pd.DataFrame]:
-    """Train, val and test: val and test hold as many images of each cell, train the rest.
+    """Train, val and test: val and test hold as many images of each group, train the rest.
 
-    Test takes the first fifth of the smallest cell's number from every cell, val the next tenth, in the order
-    of the table. Raises `UserError` where the smallest cell is too small for that.
+    Test takes the first fifth of the smallest group's number from every group, val the next tenth, in the order
+    of the table. Raises `UserError` where the smallest group is too small for that.
     """
-    cells = cell_names(table, pair.target, pair.protected)
-    counts = cells.value_counts().reindex(pair.cells, fill_value=0)
-    n_test, n_val = int(counts.min() * TEST_SHARE), int(counts.min() * VAL_SHARE)
+    groups = group_names(table, pair.target, pair.protected)
+    counts = groups.value_counts().reindex(pair.groups, fill_value=0)
+    n_test, n_val = int(counts.min() * TEST_FRACTION), int(counts.min() * VAL_FRACTION)
     if n_val < 1:
         raise UserError(
-            f"UTKFace cannot be split for {pair.name}: cell {counts.idxmin()} (target_protected) has {counts.min()} images "
+            f"UTKFace cannot be split for {pair.name}: group {counts.idxmin()} (target_protected) has {counts.min()} images "
             "and 10 are needed; choose another pair or --age-limit"
         )
-    place = cells.groupby(cells).cumcount()
+    place = groups.groupby(groups).cumcount()
     return {
         "train": table[place >= n_test + n_val],
         "val": table[(place >= n_test) & (place < n_test + n_val)],

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from datasets.augment import crop_and_resize, random_boxes, random_flips, resize_whole
-from datasets.images import FaceSet, MixedSet
+from datasets.images import LabelledImages, MixedSet
 from utils.errors import UserError
 from utils.metrics import fairness_metrics, positive
 
@@ -24,7 +24,10 @@ class Compute:
     image_size: int
     batch_size: int
     compile: bool = False  # the network, for training
-    crop_scale: tuple[float, float] = (0.08, 1.0)  # smallest and largest share of a training image in its random crop
+    crop_scale: tuple[float, float] = (
+        0.08,
+        1.0,
+    )  # smallest and largest fraction of a training image in its random crop
     keep_last_batch: bool = False  # train on an epoch's last batch also where it is short
 
 
@@ -42,7 +45,7 @@ class Batch(NamedTuple):
 
 
 def train_batches(
-    data: FaceSet | MixedSet,
+    data: LabelledImages | MixedSet,
     compute: Compute,
     generator: torch.Generator,
     *,
@@ -83,7 +86,7 @@ def inference_batch(compute: Compute) -> int:
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, data: FaceSet, compute: Compute, batch_size: int | None = None) -> np.ndarray:
+def predict(model: nn.Module, data: LabelledImages, compute: Compute, batch_size: int | None = None) -> np.ndarray:
     """The logit of every image, float32 (n,), under the test transform, `batch_size` at once (by default what is fast).
 
     Raises `UserError` if any is not a finite number: it would count as a negative answer.
@@ -104,9 +107,9 @@ def predict(model: nn.Module, data: FaceSet, compute: Compute, batch_size: int |
     return logits
 
 
-def evaluate(model: nn.Module, data: FaceSet, compute: Compute) -> dict:
+def evaluate(model: nn.Module, data: LabelledImages, compute: Compute) -> dict:
     """The fairness metrics of a model on a set; which images are positive says `utils.metrics.positive`."""
-    return fairness_metrics(data.target, data.protected, positive(predict(model, data, compute)), data.cells)
+    return fairness_metrics(data.target, data.protected, positive(predict(model, data, compute)), data.groups)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def new_classifier(
 
     `weights` is "imagenet" (the published ones, downloaded once), "toy" (those of models/start/, for toy faces), "none" (all
     layers drawn by `seed`) or a file of weights of the same width, in any of the forms of `models.weights`, of which the last
-    layer is left out. `width` is the share of the channels that every layer has, in ResNet-18 to the nearest multiple of 8;
+    layer is left out. `width` is the fraction of the channels that every layer has, in ResNet-18 to the nearest multiple of 8;
     the paper's is 1. `image_size`, pixels a side, matters to a network that is built for one size, as a ViT is.
     Raises `UserError` where the weights cannot be had or do not fit.
     """

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from datasets.images import FaceSet, check_some, fingerprint
+from datasets.images import LabelledImages, check_some, fingerprint
 from datasets.real import fingerprints, labelled, load_faces, read_lists
 from datasets.synthetic import SyntheticImages, SyntheticSets
 from models.batches import evaluate, predict
@@ -95,7 +95,7 @@ class Experiment:
             check_compile(self.device)
         if ks and settings.top_k is None and settings.network != "resnet18":
             k = self.flags["top-k"]
-            print(f"{settings.network}: --top-k {k} of {self.tensors} tensors, the paper's share", flush=True)
+            print(f"{settings.network}: --top-k {k} of {self.tensors} tensors, the paper's fraction", flush=True)
         if any(settings.output.glob("*/*seed_*/*")):  # a record or a training that has begun
             self.of_erm["data"] = fingerprints(self.lists, settings)
         self._check_output(drawn=False)
@@ -112,7 +112,7 @@ class Experiment:
         return f"{lists.pair.name}: {counts} images; {labels}; seeds {seeds}; on {self.device}, {settings.precision}"
 
     def load(self) -> None:
-        """Decode the images, and draw for each method. Raises `UserError` where a file is no image or a cell has too few."""
+        """Decode the images, and draw for each method. Raises `UserError` where a file is no image or a group has too few."""
         settings, pair = self.settings, self.lists.pair
         self.real = load_faces(self.lists, settings)
         self.images = SyntheticImages(
@@ -177,8 +177,8 @@ class Experiment:
             run.unfinished.remove()
 
     def _sets(self, method: Method) -> SyntheticSets | None:
-        """The synthetic images of a method, the flag's number of each cell unless it says otherwise; None where it has none."""
-        if not method.draws:
+        """The synthetic images of a method, the flag's number of each group unless it says otherwise; None where it has none."""
+        if not method.needs_synthetic:
             return None
         options = method.options
         sizes = method.balanced_sizes(self.train_labels, self.settings.number_balanced_synthetic)
@@ -201,7 +201,7 @@ class Experiment:
         faces = {split: self.real[split] for split in ("test", "val")}
         logits = {split: predict(outcome.model, data, compute) for split, data in faces.items()}
         metrics = {
-            split: fairness_metrics(data.target, data.protected, positive(logits[split]), data.cells)
+            split: fairness_metrics(data.target, data.protected, positive(logits[split]), data.groups)
             for split, data in faces.items()
         }
         judged = {"metrics": metrics["test"], "val_metrics": metrics["val"]}
@@ -226,7 +226,7 @@ class Experiment:
 
 def train_method(method: Method, run: Run, sets: SyntheticSets | None) -> Outcome:
     """Train a method, which gets what its parameters ask for. Raises `UserError` where the memory does not suffice."""
-    needs = {"synthetic": sets.of_seed(run.seed)} if method.draws else {}
+    needs = {"synthetic": sets.of_seed(run.seed)} if method.needs_synthetic else {}
     if method.fine_tunes:
         needs["biased_model"] = run.biased_model()
     own = run.settings.fine_tune_batch_size if method.fine_tunes else None
@@ -239,5 +239,5 @@ def train_method(method: Method, run: Run, sets: SyntheticSets | None) -> Outcom
     return outcome
 
 
-def _predictions(faces: FaceSet, logits: np.ndarray) -> pd.DataFrame:
+def _predictions(faces: LabelledImages, logits: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"name": faces.names, "target": faces.target, "protected": faces.protected, "logit": logits})

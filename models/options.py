@@ -13,10 +13,10 @@ from types import NoneType
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 from datasets.bias import parse_bias_degree
-from datasets.images import FaceSet
+from datasets.images import LabelledImages
 from models.facts import facts_of
 from models.labels import labels_taken
-from utils.arguments import non_negative_float, positive_float, positive_int, share
+from utils.arguments import non_negative_float, positive_float, positive_fraction, positive_int
 from utils.errors import UserError
 from utils.records import folder_name
 
@@ -25,9 +25,9 @@ AUTO_TOP_K = (40, 45, 50, 55, 60)  # the values of the paper's figure, among whi
 
 
 def top_k(text: str) -> int | str:
-    """A number of tensors, their share such as "89%", or "auto"."""
+    """A number of tensors, their fraction such as "89%", or "auto"."""
     if text.endswith("%"):
-        share(text[:-1], whole=100)
+        positive_fraction(text[:-1], whole=100)
         return text
     return text if text == "auto" else int(text)
 
@@ -43,19 +43,19 @@ def ranking_batches(text: str) -> int | str:
 
 
 def count_of(k: int | str | None, tensors: int) -> int | str:
-    """What a `top_k` means for a network of so many tensors: a number, or "auto"; None is the paper's share."""
+    """What a `top_k` means for a network of so many tensors: a number, or "auto"; None is the paper's fraction."""
     if k is None:
         return round(PAPER_TOP_K * tensors / PAPER_TENSORS)
     return round(float(k[:-1]) * tensors / 100) if isinstance(k, str) and k.endswith("%") else k
 
 
 def counted(text: str, tensors: int) -> str:
-    """A method with its top-k as a number, where it is a share: "aim-fair:top-k=89%" is "aim-fair:top-k=55" of 62."""
+    """A method with its top-k as a number, where it is a fraction: "aim-fair:top-k=89%" is "aim-fair:top-k=55" of 62."""
     return re.sub(r"(?<=[:,]top-k=)\d+(?:\.\d+)?%", lambda found: str(count_of(found[0], tensors)), text)
 
 
 def auto_top_k(tensors: int) -> list[int]:
-    """`AUTO_TOP_K`, or the same shares of another network's tensors."""
+    """`AUTO_TOP_K`, or the same fractions of another network's tensors."""
     return list(dict.fromkeys(max(1, round(k * tensors / PAPER_TENSORS)) for k in AUTO_TOP_K))
 
 
@@ -69,7 +69,7 @@ def bias_degree(text: str) -> str:
 Count = Annotated[int, positive_int]
 Positive = Annotated[float, positive_float]
 NotNegative = Annotated[float, non_negative_float]
-Share = Annotated[float, share]
+PositiveFraction = Annotated[float, positive_fraction]
 TopK = Annotated[int | str, top_k]
 BiasDegree = Annotated[str, bias_degree]
 Protocol = Literal["aligned", "published"]
@@ -99,7 +99,7 @@ class Method:
         return "biased_model" in inspect.signature(self.train).parameters
 
     @property
-    def draws(self) -> bool:
+    def needs_synthetic(self) -> bool:
         """Whether it draws synthetic images."""
         return "synthetic" in inspect.signature(self.train).parameters
 
@@ -109,17 +109,17 @@ class Method:
         own = inspect.signature(self.train).parameters
         return {_underscored(key): value for key, value in self.options.items() if _underscored(key) in own}
 
-    def balanced_sizes(self, train: FaceSet, number: int) -> dict[str, int]:
-        """The synthetic images of each cell that it trains on: `number`, unless it says otherwise.
+    def balanced_sizes(self, train: LabelledImages, number: int) -> dict[str, int]:
+        """The synthetic images of each group that it trains on: `number`, unless it says otherwise.
 
         Raises `UserError` where its ratio to the real images of `train` leaves none.
         """
         if self.options.get("ratio") is not None:
-            number = round(self.options["ratio"] * len(train) / len(train.cells))
+            number = round(self.options["ratio"] * len(train) / len(train.groups))
             if number < 1:
-                raise UserError(f"{self.label}: leaves no synthetic image of a cell for {len(train)} real ones")
+                raise UserError(f"{self.label}: leaves no synthetic image of a group for {len(train)} real ones")
         sizes = facts_of(self.train).group_sizes
-        return sizes(train) if sizes else dict.fromkeys(train.cells, number)
+        return sizes(train) if sizes else dict.fromkeys(train.groups, number)
 
     def recorded(self) -> dict:
         """The options for a record, less those that older records lack and that are as they were then.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from datasets.images import FaceSet, fingerprint
+from datasets.images import LabelledImages, fingerprint
 from datasets.synthetic import SyntheticSets
 from models.choice import choose
 from models.facts import facts_of
@@ -18,14 +18,14 @@ NEED_SYNTHETIC = ("synthetic_data", "unfaithful_left_out", "held_out_synthetic")
 
 
 def method_settings(
-    method: Method, settings: Settings, of_erm: dict, train: FaceSet, sets: SyntheticSets | None
+    method: Method, settings: Settings, of_erm: dict, train: LabelledImages, sets: SyntheticSets | None
 ) -> dict:
     """All that a method's result depends on, for its record, from ERM's settings `of_erm`.
 
     `train` needs no pixels. Without `sets`, the method's synthetic images, what is in `NEED_SYNTHETIC` is left out.
     """
     options = method.recorded()
-    if not method.draws:
+    if not method.needs_synthetic:
         own = {method.name: options} if options else {}
         if method.fine_tunes:
             return {"biased_model": of_erm} | own | settings.of_fine_tuning()

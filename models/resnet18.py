@@ -9,12 +9,12 @@ PUBLISHED = ResNet18_Weights.IMAGENET1K_V1
 
 
 def build(width: float) -> nn.Module:
-    """The network with one logit; `width` is the share of the channels that every layer has."""
+    """The network with one logit; `width` is the fraction of the channels that every layer has."""
     return resnet18(num_classes=1) if width == 1 else NarrowResNet18(width)
 
 
 class NarrowResNet18(ResNet):
-    """ResNet-18 with a share of the channels in every layer: the same 62 tensors and blocks, each smaller."""
+    """ResNet-18 with a fraction of the channels in every layer: the same 62 tensors and blocks, each smaller."""
 
     def __init__(self, width: float):
         self.width = width

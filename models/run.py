@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from datasets.images import FaceSet, MixedSet
+from datasets.images import LabelledImages, MixedSet
 from datasets.synthetic import SyntheticSets
 from models.batches import Batch, Compute, number_of_batches, of_mean_gradients
 from models.classifier import new_classifier
@@ -20,7 +20,7 @@ from models.ranking import PATIENCE, SETS, RunningRanking, until_settled, with_b
 from models.selection import Gradients, GradientSum, mean_gradients, sensitivity_table
 from models.settings import Settings
 from models.tensorboard import curve_log
-from models.training import Objective, RateShares, Schedule, fit, lone_images_named, mean_loss, train_batches
+from models.training import Objective, RateFractions, Schedule, fit, lone_images_named, mean_loss, train_batches
 from models.weights import load_tensors
 from utils.checkpoint import Unfinished
 from utils.records import rerun
@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
     model: nn.Module
     curve: list[dict]
     tables: dict[str, pd.DataFrame] = {}
-    held_out: FaceSet | None = None
+    held_out: LabelledImages | None = None
 
 
 @dataclass(eq=False)
@@ -43,7 +43,7 @@ class Run:
     """One seed of an experiment. `real` holds the sets train, val and test."""
 
     settings: Settings
-    real: dict[str, FaceSet]
+    real: dict[str, LabelledImages]
     seed: int
     biased_weights: Path  # of the method erm, there once that has been recorded
     method: str = ""  # the folder of the one that is trained
@@ -63,7 +63,7 @@ class Run:
 
     def pre_train(
         self,
-        data: FaceSet | MixedSet,
+        data: LabelledImages | MixedSet,
         *,
         label: str,
         network: nn.Module | None = None,
@@ -89,17 +89,17 @@ class Run:
         only: list[str],
         label: str,
         tables: dict | None = None,
-        rate_shares: RateShares | None = None,
+        rate_fractions: RateFractions | None = None,
         **changes,
     ) -> Outcome:
         """Train the tensors of the biased model whose names are in `only`, on balanced synthetic images.
 
         `label` names the training in the progress bar and its checkpoint; `tables` are written beside the record;
-        `rate_shares` is that of `models.training.fit`; `changes` are of the schedule (`models.training.Schedule`).
+        `rate_fractions` is that of `models.training.fit`; `changes` are of the schedule (`models.training.Schedule`).
         """
         schedule = replace(self.settings.fine_tuning, **changes)
         batch_norm = self.settings.batch_norm
-        options = {"trainable": only, "rate_shares": rate_shares, "hold_statistics": batch_norm == "hold"}
+        options = {"trainable": only, "rate_fractions": rate_fractions, "hold_statistics": batch_norm == "hold"}
         if batch_norm == "real":
             options["before_val"] = self._real_statistics
         if self.settings.fine_tune_batch_size:
@@ -185,7 +185,7 @@ class Run:
                 **options,
             )
 
-    def _mean_gradients(self, name: str, data: FaceSet) -> Gradients:
+    def _mean_gradients(self, name: str, data: LabelledImages) -> Gradients:
         """Under the training transform, once for each set: several methods ask for the same."""
         key, asked = _key(name, data), self.settings.ranking_batches
         if key not in self._gradients:
@@ -196,7 +196,7 @@ class Run:
                 self._gradients[key] = mean_gradients(model, batches, amp=self._ranking_compute().amp)
         return self._gradients[key]
 
-    def _ranking_batches(self, name: str, data: FaceSet) -> Iterator[Batch]:
+    def _ranking_batches(self, name: str, data: LabelledImages) -> Iterator[Batch]:
         """Under the training transform, by a stream of the set's own: the first ones are the same, however many are taken."""
         return train_batches(data, self._ranking_compute(), torch_generator(self.seed, f"gradient {name}"))
 
@@ -206,7 +206,7 @@ class Run:
     def _seed_dropout(self) -> None:
         torch.manual_seed(derived_seed(self.seed, "gradient"))  # dropout's draws, the same for all sets
 
-    def _sets(self, synthetic: SyntheticSets) -> dict[str, FaceSet]:
+    def _sets(self, synthetic: SyntheticSets) -> dict[str, LabelledImages]:
         """The three sets of the ranking, by the names of `models.ranking.SETS`."""
         return dict(zip(SETS, (self.real["train"], synthetic.biased, synthetic.balanced), strict=True))
 
@@ -217,6 +217,6 @@ class Run:
         return model.to(self.settings.compute.device, memory_format=torch.channels_last)
 
 
-def _key(name: str, data: FaceSet) -> tuple:
+def _key(name: str, data: LabelledImages) -> tuple:
     """What tells the sets apart that gradients are taken on."""
     return name, id(data.pixels), data.rows.tobytes()

@@ -177,7 +177,7 @@ def smallest_k(domain_gap: dict[str, float], bias_gap: dict[str, float]) -> dict
 def check_top_k(top_k: int, count: int) -> None:
     """Raise `UserError` unless `top_k` lies between 1 and the number of parameter tensors."""
     if not 1 <= top_k <= count:
-        raise UserError(f"--top-k {top_k}: expected 1 to {count}, the number of parameter tensors, or a share: 89%")
+        raise UserError(f"--top-k {top_k}: expected 1 to {count}, the number of parameter tensors, or a fraction: 89%")
 
 
 def ranks(values: dict[str, float]) -> dict[str, int]:

@@ -51,7 +51,7 @@ class Settings:
     )
     real_crop: tuple[float, float, float, float] = flag(
         WHOLE,
-        "left, top, right and bottom, as shares of width and height, of the part of every real image that is used; for "
+        "left, top, right and bottom, as fractions of width and height, of the part of every real image that is used; for "
         "synthetic images that show less around the face (default: 0 0 1 1, the whole)",
         group=DATA,
         nargs=4,
@@ -73,11 +73,11 @@ class Settings:
         group=DATA,
         type=positive_int,
     )
-    number_balanced_synthetic: int = flag(5000, "of each cell", group=DATA, type=positive_int)
+    number_balanced_synthetic: int = flag(5000, "of each group", group=DATA, type=positive_int)
     number_imbalanced_synthetic: int = flag(20000, "in all", group=DATA, type=positive_int)
     number_held_out_synthetic: int = flag(
         500,
-        "of each cell, as far as the balanced set leaves that many; they judge fine-tuned models without the test set",
+        "of each group, as far as the balanced set leaves that many; they judge fine-tuned models without the test set",
         group=DATA,
         type=positive_int,
     )
@@ -109,7 +109,7 @@ class Settings:
         metavar="NAME",
     )
     width: float = flag(
-        1, "share of the network's channels in every layer; the paper's is 1", group=TRAINING, type=network_width
+        1, "fraction of the network's channels in every layer; the paper's is 1", group=TRAINING, type=network_width
     )
     pre_train_epochs: int = flag(15, "default: 15", group=TRAINING, type=positive_int)
     pre_train_lr: float = flag(0.01, "default: 0.01", group=TRAINING, type=non_negative_float)
@@ -137,7 +137,7 @@ class Settings:
     image_size: int = flag(224, "pixels a side", group=TRAINING, type=pixels)
     crop_scale: tuple[float, float] = flag(
         PAPER_CROP_SCALE,
-        "share of a training image in its random crop; for small images from scratch try 0.6 1 (default: 0.08 1, the "
+        "fraction of a training image in its random crop; for small images from scratch try 0.6 1 (default: 0.08 1, the "
         "paper's)",
         group=TRAINING,
         nargs=2,
@@ -152,9 +152,9 @@ class Settings:
     )
     top_k: int | str | None = flag(
         None,
-        f"tensors kept by each of the two rankings, or their share, as in 89%% (default: {PAPER_TOP_K} of "
-        f"{PAPER_TENSORS}, or that share of another network's); or auto: the best of {', '.join(map(str, AUTO_TOP_K))}, or "
-        "those shares, chosen by accuracy on real val and equalized odds on held-out synthetic images",
+        f"tensors kept by each of the two rankings, or their fraction, as in 89%% (default: {PAPER_TOP_K} of "
+        f"{PAPER_TENSORS}, or that fraction of another network's); or auto: the best of {', '.join(map(str, AUTO_TOP_K))}, or "
+        "those fractions, chosen by accuracy on real val and equalized odds on held-out synthetic images",
         group=TRAINING,
         type=top_k,
     )

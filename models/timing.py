@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from datasets.bias import biased_cell_sizes
+from datasets.bias import biased_group_sizes
 from datasets.faithful import is_listing
-from datasets.images import FaceSet, cache_file, time_reading
+from datasets.images import LabelledImages, cache_file, time_reading
 from datasets.real import labelled, split_sizes
 from datasets.splits import Splits
-from datasets.synthetic import cell_files
+from datasets.synthetic import group_files
 from models.batches import Compute, inference_batch, lone_images_named, predict, train_batches
 from models.classifier import head_names
 from models.cost import Asked, Rates, trained, training_rows
@@ -79,7 +79,7 @@ def measure(settings: Settings, pixels: np.ndarray, resized: np.ndarray, *, head
     return Rates(trained, median_seconds(training_step(network, faces, compute)) / len(faces), predicted), network
 
 
-def training_step(network: nn.Module, faces: FaceSet, compute: Compute) -> Callable[[], float]:
+def training_step(network: nn.Module, faces: LabelledImages, compute: Compute) -> Callable[[], float]:
     """A function that trains on a set once, as `models.training.fit` does."""
     moving = [parameter for parameter in network.parameters() if parameter.requires_grad]
     options = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 1e-4, "fused": compute.device.type == "cuda"}
@@ -106,10 +106,10 @@ def median_seconds(step: Callable[[], object]) -> float:
     return statistics.median(taken[1:] or taken)
 
 
-def sample(pixels: np.ndarray, count: int) -> FaceSet:
+def sample(pixels: np.ndarray, count: int) -> LabelledImages:
     """A set of `count` images, each of `pixels` (n, height, width, 3) by turn, with targets 0 and 1 by turn."""
     places = np.arange(count)
-    return FaceSet(pixels, places % len(pixels), places % 2, places % 2, tuple(map(str, places)))
+    return LabelledImages(pixels, places % len(pixels), places % 2, places % 2, tuple(map(str, places)))
 
 
 def _asked(method: Method, settings: Settings, lists: Splits) -> Asked:
@@ -126,20 +126,20 @@ def _sizes(method: Method, settings: Settings, lists: Splits) -> Sizes:
     if settings.batch_norm == "real":
         most = STATISTICS_BATCHES * settings.batch_size
         epochs["statistics"] = min(most, images_trained(real["train"], settings.compute))
-    if not method.draws:
+    if not method.needs_synthetic:
         return Sizes(**real, **epochs)
-    balanced, biased = _cells(method, settings, lists)
+    balanced, biased = _groups(method, settings, lists)
     files = _existing(settings, lists, method.options["prompt-type"])
-    left = min(len(files[cell]) - size for cell, size in balanced.items())
+    left = min(len(files[group]) - size for group, size in balanced.items())
     held_out = len(balanced) * max(0, min(left, settings.number_held_out_synthetic))
     return Sizes(**real, **epochs, balanced=sum(balanced.values()), biased=sum(biased.values()), held_out=held_out)
 
 
-def _cells(method: Method, settings: Settings, lists: Splits) -> tuple[dict[str, int], dict[str, int]]:
-    """The images of each cell in the balanced set and in the biased one, which may be empty."""
+def _groups(method: Method, settings: Settings, lists: Splits) -> tuple[dict[str, int], dict[str, int]]:
+    """The images of each group in the balanced set and in the biased one, which may be empty."""
     train = labelled(np.empty((0, 1, 1, 3), np.uint8), lists.tables["train"], lists.pair)
     degree, number = method.options.get("bias-degree"), settings.number_imbalanced_synthetic
-    biased = {} if degree is None else biased_cell_sizes(number, degree, lists.pair.cells)
+    biased = {} if degree is None else biased_group_sizes(number, degree, lists.pair.groups)
     return method.balanced_sizes(train, settings.number_balanced_synthetic), biased
 
 
@@ -172,19 +172,19 @@ def _needed(settings: Settings, methods: list[Method], lists: Splits) -> dict[st
     """By prompt type, the images that the methods must be able to draw from."""
     needed = {}
     for method in methods:
-        if method.draws:
-            balanced, biased = _cells(method, settings, lists)
+        if method.needs_synthetic:
+            balanced, biased = _groups(method, settings, lists)
             prompt_type = method.options["prompt-type"]
-            number = sum(max(size, biased.get(cell, 0)) for cell, size in balanced.items())
+            number = sum(max(size, biased.get(group, 0)) for group, size in balanced.items())
             needed[prompt_type] = max(needed.get(prompt_type, 0), number)
     return needed
 
 
 def _existing(settings: Settings, lists: Splits, prompt_type: str) -> dict[str, list[Path]]:
-    """The synthetic images of each cell that are there."""
+    """The synthetic images of each group that are there."""
     try:
-        return cell_files(settings.synthetic_data_root, lists.pair, prompt_type)[1]
+        return group_files(settings.synthetic_data_root, lists.pair, prompt_type)[1]
     except UserError:
         if is_listing(settings.synthetic_data_root):
             raise
-        return {cell: [] for cell in lists.pair.cells}
+        return {group: [] for group in lists.pair.groups}

@@ -75,7 +75,7 @@ def train_start(
 
 @torch.inference_mode()
 def explained(model: nn.Module, pixels: np.ndarray, factors: torch.Tensor, size: int) -> dict[str, float]:
-    """The share of each factor's variance that the network tells, 1 at best, on whole images."""
+    """The fraction of each factor's variance that the network tells, 1 at best, on whole images."""
     found = torch.cat([model(resize_whole(block, size)) for block in torch.from_numpy(pixels).split(BATCH)])
     left = (found - factors).square().mean(0) / factors.var(0, unbiased=False)
     return dict(zip(FACTORS, (1 - left).tolist(), strict=True))
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--test-faces", type=positive_int, default=1000, help="others, to report on (default: 1000)")
     parser.add_argument("--epochs", type=positive_int, default=12, help="default: 12")
     parser.add_argument(
-        "--width", type=positive_float, default=0.25, help="share of ResNet-18's channels (default: 0.25)"
+        "--width", type=positive_float, default=0.25, help="fraction of ResNet-18's channels (default: 0.25)"
     )
     parser.add_argument("--image-size", type=positive_int, default=48, help="pixels a side (default: 48)")
     parser.add_argument("--seed", type=int, default=2000, help="of the faces and of the start (default: 2000)")
@@ -109,8 +109,11 @@ def main() -> None:
     test = slice(args.faces, None)
     options = {"width": args.width, "size": args.image_size, "epochs": args.epochs, "seed": args.seed}
     model = train_start(pixels[: args.faces], factors[: args.faces], **options)
-    shares = explained(model, pixels[test], factors[test], args.image_size)
-    print("explained variance of other faces:", ", ".join(f"{name} {share:.2f}" for name, share in shares.items()))
+    fractions = explained(model, pixels[test], factors[test], args.image_size)
+    print(
+        "explained variance of other faces:",
+        ", ".join(f"{name} {fraction:.2f}" for name, fraction in fractions.items()),
+    )
     save_start(model, args.output)
     print(f"wrote {args.output}, {args.output.stat().st_size / 1e6:.2f} MB")
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from datasets.images import FaceSet, MixedSet
+from datasets.images import LabelledImages, MixedSet
 from models.batches import Batch, Compute, evaluate, lone_images_named, number_of_batches, train_batches
 from models.weights import load_state
 from utils.checkpoint import Checkpoint
@@ -42,8 +42,8 @@ class Schedule:
 
 # What to minimise: from the logits, float32 (n, outputs), and their batch to a scalar.
 Objective = Callable[[torch.Tensor, Batch], torch.Tensor]
-# From the model and the number of the epoch that begins, from 1, to each trained tensor's share of the learning rate.
-RateShares = Callable[[nn.Module, int], dict[str, float]]
+# From the model and the number of the epoch that begins, from 1, to each trained tensor's fraction of the learning rate.
+RateFractions = Callable[[nn.Module, int], dict[str, float]]
 
 
 def mean_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -53,8 +53,8 @@ def mean_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 def fit(
     model: nn.Module,
-    data: FaceSet | MixedSet,
-    val: FaceSet,
+    data: LabelledImages | MixedSet,
+    val: LabelledImages,
     schedule: Schedule,
     compute: Compute,
     *,
@@ -62,7 +62,7 @@ def fit(
     trainable: list[str] | None = None,
     objective: Objective = mean_loss,
     sampling: np.ndarray | None = None,
-    rate_shares: RateShares | None = None,
+    rate_fractions: RateFractions | None = None,
     hold_statistics: bool = False,
     before_val: Callable[[nn.Module], None] | None = None,
     log: Callable[[dict], None] | None = None,
@@ -73,7 +73,7 @@ def fit(
 
     Only the parameters named in `trainable` move (all by default); the others get neither gradient nor weight decay. Batch
     norm's running statistics keep moving all the same; with `hold_statistics` its layers work as they do in a test.
-    `objective` is what is minimised; `sampling` is that of `train_batches`; `rate_shares` is asked before every epoch, and
+    `objective` is what is minimised; `sampling` is that of `train_batches`; `rate_fractions` is asked before every epoch, and
     must answer the same for the same weights and epoch. `before_val` may change the model after every epoch, before it is
     judged; `log` gets each epoch's row. Returns a row for each epoch: epoch, lr, loss, val_accuracy,
     val_worst_group_accuracy and val_equalized_odds (for the record, unless selected by), and best.
@@ -85,7 +85,7 @@ def fit(
     one image is too small for batch norm.
     """
     _let_move(model, trainable, label)
-    training = _Training(model, schedule, objective, generator, rate_shares=rate_shares)
+    training = _Training(model, schedule, objective, generator, rate_fractions=rate_fractions)
     training.restore(checkpoint.load() if checkpoint else None)
     network = torch.compile(model) if compute.compile else model  # the same parameters
     steps, done = number_of_batches(len(data), compute), len(training.curve)
@@ -157,24 +157,24 @@ class _Training:
     `curve` has a row for each epoch, `best` is the place in it of the epoch to keep, with the weights `best_state`.
     """
 
-    def __init__(self, model, schedule: Schedule, objective, generator: torch.Generator, *, rate_shares):
+    def __init__(self, model, schedule: Schedule, objective, generator: torch.Generator, *, rate_fractions):
         moving = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-        groups = [{"params": [parameter]} for parameter in moving.values()] if rate_shares else moving.values()
+        groups = [{"params": [parameter]} for parameter in moving.values()] if rate_fractions else moving.values()
         options = {"lr": schedule.lr, "momentum": schedule.momentum, "weight_decay": schedule.weight_decay}
         self.model, self.schedule, self.objective, self.generator = model, schedule, objective, generator
-        self.names, self.rate_shares = list(moving), rate_shares
+        self.names, self.rate_fractions = list(moving), rate_fractions
         fused = next(model.parameters()).device.type == "cuda"  # on a CPU it is no faster
         self.optimizer = torch.optim.SGD(groups, **options, fused=fused)
         self.decay = torch.optim.lr_scheduler.MultiStepLR(self.optimizer, schedule.milestones, gamma=0.1)
         self.curve, self.best, self.best_state = [], -1, None
 
     def begin_epoch(self, epoch: int) -> float:
-        """Give each tensor its share of the schedule's learning rate, if they have shares; returns that rate."""
+        """Give each tensor its fraction of the schedule's learning rate, if they have fractions; returns that rate."""
         lr = self.decay.get_last_lr()[0]
-        if self.rate_shares:
-            shares = self.rate_shares(self.model, epoch)
+        if self.rate_fractions:
+            fractions = self.rate_fractions(self.model, epoch)
             for name, group in zip(self.names, self.optimizer.param_groups, strict=True):
-                group["lr"] = lr * shares[name]
+                group["lr"] = lr * fractions[name]
         return lr
 
     def end_epoch(self, row: dict, val_metrics: dict) -> None:

@@ -1,4 +1,4 @@
-"""Prompt files: for each pair, what to ask the generator for in each of its cells."""
+"""Prompt files: for each pair, what to ask the generator for in each of its groups."""
 
 import difflib
 import json
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.pairs import cell_values, cells_of, same_pair
+from datasets.pairs import group_values, groups_of, same_pair
 from utils.errors import UserError
 
 FOLDER = Path(__file__).parent
@@ -19,8 +19,8 @@ class Prompts:
     """The content of a prompt file.
 
     `words[attribute]["1"]` lists the words that say that the attribute is present, "0" that it is absent.
-    `group_details` lists details that belong to one group alone (a beard, lipstick) and need not be in all cells.
-    `prompts[prompt type][cell]` lists the prompts of a cell (target_protected). `origin` says who wrote them, and how.
+    `group_details` lists details that belong to one group alone (a beard, lipstick) and need not be in all groups.
+    `prompts[prompt type][group]` lists the prompts of a group (target_protected). `origin` says who wrote them, and how.
     """
 
     pair: str
@@ -32,18 +32,18 @@ class Prompts:
     prompts: dict[str, dict[str, list[str]]]
 
     @property
-    def cells(self) -> tuple[str, ...]:
-        """The names of the cells, target_protected."""
-        return cells_of(len(self.protected))
+    def groups(self) -> tuple[str, ...]:
+        """The names of the groups, target_protected."""
+        return groups_of(len(self.protected))
 
-    def own_words(self, cell: str) -> dict[str, list[str]]:
-        """For each attribute the words that state its value in a cell."""
-        values = zip((self.target, *self.protected), cell_values(cell), strict=True)
+    def own_words(self, group: str) -> dict[str, list[str]]:
+        """For each attribute the words that state its value in a group."""
+        values = zip((self.target, *self.protected), group_values(group), strict=True)
         return {name: self.words[name][str(value)] for name, value in values}
 
-    def opposite_words(self, cell: str) -> dict[str, list[str]]:
+    def opposite_words(self, group: str) -> dict[str, list[str]]:
         """For each attribute the words that state the other value."""
-        values = zip((self.target, *self.protected), cell_values(cell), strict=True)
+        values = zip((self.target, *self.protected), group_values(group), strict=True)
         return {name: self.words[name][str(1 - value)] for name, value in values}
 
 
@@ -80,11 +80,11 @@ def read_prompts(path: Path) -> Prompts:
                 require_texts(prompts.words[name][value], f"words.{name}.{value}")
         if not prompts.prompts:
             raise ValueError("prompts holds no prompt type")
-        for prompt_type, cells in prompts.prompts.items():
+        for prompt_type, groups in prompts.prompts.items():
             if prompt_type in ("", "..") or Path(prompt_type).name != prompt_type:
                 raise ValueError(f"the prompt type {prompt_type!r} can't be the name of a folder")
-            for cell in prompts.cells:
-                require_texts(cells[cell], f"prompts.{prompt_type}.{cell}")
+            for group in prompts.groups:
+                require_texts(groups[group], f"prompts.{prompt_type}.{group}")
     except OSError as error:
         raise UserError(f"cannot read the prompt file {path}: {error.strerror}") from error
     except KeyError as error:
@@ -95,9 +95,9 @@ def read_prompts(path: Path) -> Prompts:
 
 
 def prompts_of_type(prompts: Prompts, prompt_type: str) -> dict[str, list[str]]:
-    """The prompts of each cell; `contextual-25` means the first 25 of `contextual`.
+    """The prompts of each group; `contextual-25` means the first 25 of `contextual`.
 
-    Raises `UserError` if the file has none of that type, or fewer, or if two cells share a prompt: their images would
+    Raises `UserError` if the file has none of that type, or fewer, or if two groups share a prompt: their images would
     show the same under different labels.
     """
     limited = re.fullmatch(r"(.+)-(\d+)", prompt_type)
@@ -106,18 +106,18 @@ def prompts_of_type(prompts: Prompts, prompt_type: str) -> dict[str, list[str]]:
     )
     if name not in prompts.prompts:
         raise UserError(f"the prompts of {prompts.pair} have no type {name}; they have {', '.join(prompts.prompts)}")
-    cells = {cell: prompts.prompts[name][cell][:count] for cell in prompts.cells}
-    if count is not None and (count < 1 or min(map(len, cells.values())) < count):
-        raise UserError(f"--prompt-type {prompt_type}: {name} has {min(map(len, cells.values()))} prompts a cell")
+    groups = {group: prompts.prompts[name][group][:count] for group in prompts.groups}
+    if count is not None and (count < 1 or min(map(len, groups.values())) < count):
+        raise UserError(f"--prompt-type {prompt_type}: {name} has {min(map(len, groups.values()))} prompts a group")
     first = {}
-    for cell, texts in cells.items():
+    for group, texts in groups.items():
         for text in texts:
-            if first.setdefault(text, cell) != cell:
+            if first.setdefault(text, group) != group:
                 raise UserError(
-                    f"the {name} prompts of {prompts.pair}: {text!r} stands in {first[text]} and in {cell}, which must differ; "
+                    f"the {name} prompts of {prompts.pair}: {text!r} stands in {first[text]} and in {group}, which must differ; "
                     "`python -m prompts.check FILE` lists all faults"
                 )
-    return cells
+    return groups
 
 
 def require_texts(value, where: str) -> None:

@@ -1,10 +1,10 @@
-"""Check prompt files: does every prompt say its cell's words, and do the cells differ in nothing else?
+"""Check prompt files: does every prompt say its group's words, and do the groups differ in nothing else?
 
     python -m prompts.check [FILE ...] [--limit 0.1] [--words]
 
-Without a file, all shipped ones. Every prompt must state its own cell's words, neither deny them nor state the
-opposite, be unique, and fit the 77 tokens that Stable Diffusion reads. Between cells no context word's frequency (the
-share of prompts that hold it) may differ by more than the limit: a detail that goes with one cell teaches a classifier
+Without a file, all shipped ones. Every prompt must state its own group's words, neither deny them nor state the
+opposite, be unique, and fit the 77 tokens that Stable Diffusion reads. Between groups no context word's frequency (the
+fraction of prompts that hold it) may differ by more than the limit: a detail that goes with one group teaches a classifier
 to look for it. Prints a table, or, with status 2, every fault with its line.
 """
 
@@ -23,7 +23,7 @@ from utils.errors import UserError, command_line
 
 MAX_TOKENS = 77
 LIMIT = 0.1
-GROUP_DETAIL_LIMIT = 0.1  # share of a cell's prompts with a detail of one group
+GROUP_DETAIL_LIMIT = 0.1  # fraction of a group's prompts with a detail of one group
 SYNONYMS = json.loads((FOLDER / "synonyms.json").read_text(encoding="utf-8"))
 NO_CONTEXT = frozenset(["a", "an", "and", "at", "for", "from", "in", "is", "of", "on", "the", "to", "who", "with"])
 
@@ -42,36 +42,36 @@ def check_prompts(path: Path, limit: float = LIMIT) -> Prompts:
 def faults(prompts: Prompts, tokenizer: CLIPTokenizer, limit: float = LIMIT) -> list[tuple[str | None, str]]:
     """What is wrong with a file's prompts: the prompt (None: the whole of a type) and the fault."""
     found = []
-    for prompt_type, cells in prompts.prompts.items():
-        counts = Counter(text for cell in prompts.cells for text in cells[cell])
+    for prompt_type, groups in prompts.prompts.items():
+        counts = Counter(text for group in prompts.groups for text in groups[group])
         found += [(text, f"{prompt_type}: {n} times: {text!r}") for text, n in counts.items() if n > 1]
-        for cell in prompts.cells:
-            for number, text in enumerate(cells[cell], start=1):
-                where = f"{prompt_type} {cell} prompt {number} {text!r}"
-                found += [(text, f"{where}: {fault}") for fault in prompt_faults(prompts, cell, text, tokenizer)]
+        for group in prompts.groups:
+            for number, text in enumerate(groups[group], start=1):
+                where = f"{prompt_type} {group} prompt {number} {text!r}"
+                found += [(text, f"{where}: {fault}") for fault in prompt_faults(prompts, group, text, tokenizer)]
         table = word_frequencies(prompts, prompt_type)
         gaps = frequency_gaps(prompts, table)
         found += [
             (
                 None,
-                f"{prompt_type}: {word!r} is in {_range(table.loc[word])} of a cell's prompts; the limit is {limit:.0%}",
+                f"{prompt_type}: {word!r} is in {_range(table.loc[word])} of a group's prompts; the limit is {limit:.0%}",
             )
             for word, gap in gaps.items()
             if gap > limit + 1e-9
         ]
-        for cell in prompts.cells:
-            share = _share(cells[cell], lambda text: any(states(text, d) for d in prompts.group_details))
-            if share > GROUP_DETAIL_LIMIT:
+        for group in prompts.groups:
+            fraction = _fraction(groups[group], lambda text: any(states(text, d) for d in prompts.group_details))
+            if fraction > GROUP_DETAIL_LIMIT:
                 found.append(
-                    (None, f"{prompt_type} {cell}: {share:.0%} of the prompts have a group detail; keep them few")
+                    (None, f"{prompt_type} {group}: {fraction:.0%} of the prompts have a group detail; keep them few")
                 )
     return found
 
 
-def prompt_faults(prompts: Prompts, cell: str, text: str, tokenizer: CLIPTokenizer) -> list[str]:
-    """What is wrong with one prompt of a cell."""
+def prompt_faults(prompts: Prompts, group: str, text: str, tokenizer: CLIPTokenizer) -> list[str]:
+    """What is wrong with one prompt of a group."""
     found = []
-    own_words, opposite_words = prompts.own_words(cell), prompts.opposite_words(cell)
+    own_words, opposite_words = prompts.own_words(group), prompts.opposite_words(group)
     rest = _without(text, [word for words in own_words.values() for word in words])
     for name in (prompts.target, *prompts.protected):
         own, opposite = own_words[name], opposite_words[name]
@@ -102,34 +102,36 @@ def denies(text: str, word: str) -> bool:
 
 
 def word_frequencies(prompts: Prompts, prompt_type: str) -> pd.DataFrame:
-    """The share of a cell's prompts that hold a context word: a row each word, a column each cell.
+    """The fraction of a group's prompts that hold a context word: a row each word, a column each group.
 
-    The cell's own words and words such as "of" and "the" don't count.
+    The group's own words and words such as "of" and "the" don't count.
     """
     columns = {}
-    for cell in prompts.cells:
-        own = [word for words in prompts.own_words(cell).values() for word in words]
-        texts = prompts.prompts[prompt_type][cell]
+    for group in prompts.groups:
+        own = [word for words in prompts.own_words(group).values() for word in words]
+        texts = prompts.prompts[prompt_type][group]
         counts = Counter(word for text in texts for word in set(_words(_without(text, own))) - NO_CONTEXT)
-        columns[cell] = pd.Series({word: n / len(texts) for word, n in counts.items()}, dtype=float)
+        columns[group] = pd.Series({word: n / len(texts) for word, n in counts.items()}, dtype=float)
     return pd.DataFrame(columns).fillna(0.0).sort_index()
 
 
 def frequency_gaps(prompts: Prompts, table: pd.DataFrame) -> pd.Series:
-    """The largest difference between two cells of each word's frequency, largest first; group details are left out."""
+    """The largest difference between two groups of each word's frequency, largest first; group details are left out."""
     details = {word for detail in prompts.group_details for word in _words(detail)}
     gaps = table.max(axis=1) - table.min(axis=1)
     return gaps[~gaps.index.isin(details)].sort_values(ascending=False, kind="stable")
 
 
 def report(prompts: Prompts, path: Path, all_words: bool) -> str:
-    """The table of a file: for each type and cell the number of prompts and their mean length, and the largest gaps."""
+    """The table of a file: for each type and group the number of prompts and their mean length, and the largest gaps."""
     lines = []
-    for prompt_type, cells in prompts.prompts.items():
+    for prompt_type, groups in prompts.prompts.items():
         table = word_frequencies(prompts, prompt_type)
         gaps = frequency_gaps(prompts, table)
         largest = f"{gaps.iloc[0]:.0%} ({gaps.index[0]})" if len(gaps) and gaps.iloc[0] > 0 else "0%"
-        counts = "  ".join(f"{cell} {len(cells[cell])} x {_mean_length(cells[cell]):.1f}" for cell in prompts.cells)
+        counts = "  ".join(
+            f"{group} {len(groups[group])} x {_mean_length(groups[group]):.1f}" for group in prompts.groups
+        )
         lines.append(f"{path.name}  {prompt_type}: {counts} words; largest difference {largest} of {len(gaps)} words")
         if all_words:
             lines.append(table.assign(difference=gaps).to_string(float_format="%.2f"))
@@ -137,7 +139,7 @@ def report(prompts: Prompts, path: Path, all_words: bool) -> str:
 
 
 def _without(text: str, phrases: list[str]) -> str:
-    """The text less the cell's own phrases: "not smiling" does not state "smiling"."""
+    """The text less the group's own phrases: "not smiling" does not state "smiling"."""
     for phrase in sorted(phrases, key=len, reverse=True):
         text = re.sub(rf"(?<![\w-]){re.escape(phrase)}(?![\w-])", " ", text, flags=re.IGNORECASE)
     return text
@@ -151,7 +153,7 @@ def _mean_length(texts: list[str]) -> float:
     return sum(len(_words(text)) for text in texts) / len(texts)
 
 
-def _share(texts, condition) -> float:
+def _fraction(texts, condition) -> float:
     return sum(map(condition, texts)) / len(texts)
 
 
@@ -172,7 +174,7 @@ def main() -> None:
     parser.add_argument(
         "--limit", type=non_negative_float, default=LIMIT, help="largest difference in a word's frequency"
     )
-    parser.add_argument("--words", action="store_true", help="print the frequency of every word in every cell")
+    parser.add_argument("--words", action="store_true", help="print the frequency of every word in every group")
     args = parser.parse_args()
     problems = []
     for path in args.files or shipped_files():

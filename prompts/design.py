@@ -1,4 +1,4 @@
-"""What surrounds the words of a cell in its prompts: the same contexts in every cell, and the sentences they make."""
+"""What surrounds the words of a group in its prompts: the same contexts in every group, and the sentences they make."""
 
 import json
 import re
@@ -66,30 +66,30 @@ def sentence(template: str, words: dict[str, str], age: str) -> str:
     return re.sub(r"\b([Aa])n? (?=(\S+))", lambda m: f"{m[1]}{'n' if _takes_an(m[2]) else ''} ", text)
 
 
-def cell_words(own: dict[str, list[str]], number: int) -> dict[str, str]:
-    """The words of a cell for its n-th prompt: where an attribute has several, they take turns."""
+def group_words(own: dict[str, list[str]], number: int) -> dict[str, str]:
+    """The words of a group for its n-th prompt: where an attribute has several, they take turns."""
     return {name: alternatives[number % len(alternatives)] for name, alternatives in own.items()}
 
 
 def template_sentences(prompts: Prompts, template: str, contexts) -> dict[str, list[str]]:
-    """The basic prompt of each cell with the details of each context after it."""
+    """The basic prompt of each group with the details of each context after it."""
     return {
-        cell: [
-            ", ".join([sentence(template, cell_words(prompts.own_words(cell), i), age), *details])
+        group: [
+            ", ".join([sentence(template, group_words(prompts.own_words(group), i), age), *details])
             for i, (age, details, _) in enumerate(contexts)
         ]
-        for cell in prompts.cells
+        for group in prompts.groups
     }
 
 
 def assemble(prompts: Prompts, template: str, contexts, sentences: dict[str, list[str]], origin) -> Prompts:
-    """The prompts of a pair: one plain prompt a cell, and the sentences without and with head pose."""
+    """The prompts of a pair: one plain prompt a group, and the sentences without and with head pose."""
     types = {
-        "plain": {c: [sentence(template, cell_words(prompts.own_words(c), 0), "")] for c in prompts.cells},
+        "plain": {c: [sentence(template, group_words(prompts.own_words(c), 0), "")] for c in prompts.groups},
         WITHOUT_POSE: sentences,
         WITH_POSE: {
-            cell: [", ".join(filter(None, (text, pose))) for text, (_, _, pose) in zip(texts, contexts, strict=True)]
-            for cell, texts in sentences.items()
+            group: [", ".join(filter(None, (text, pose))) for text, (_, _, pose) in zip(texts, contexts, strict=True)]
+            for group, texts in sentences.items()
         },
     }
     return Prompts(**{**vars(prompts), "origin": origin, "prompts": types})

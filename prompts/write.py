@@ -4,7 +4,7 @@
         --protected "young|aged" --sentence "Portrait face photo of a {Young} person {Eyeglasses}"
 
 The words are PRESENT|ABSENT, several alternatives with commas between. The contexts (face, hair, accessories, head
-pose) come from a file and are the same in every cell, without what would give the pair away. A language model turns
+pose) come from a file and are the same in every group, without what would give the pair away. A language model turns
 words and context into sentences, one at a time: `--model` with transformers, or `--base-url` at an OpenAI-compatible
 endpoint; `--template` puts them side by side without a model. Answers are checked as by `python -m prompts.check`, and
 bad ones are asked for again. Every good one is saved at once beside the output, so the same command, or one with other
@@ -106,7 +106,7 @@ def describe_origin(args) -> dict:
         else "transformers, each answer begun for it as told",
         "instruction": INSTRUCTION.read_text(encoding="utf-8"),
         "sampling": {},  # filled in with what was really sent
-        "contexts": "written by hand, the same in every cell; head pose added after the model's sentence",
+        "contexts": "written by hand, the same in every group; head pose added after the model's sentence",
         "date": datetime.date.today().isoformat(),
     }
 
@@ -141,7 +141,7 @@ def parse_args() -> argparse.Namespace:
         "--leave-out", nargs="*", default=[], metavar="TAG", help="more tags to leave out of the contexts"
     )
     parser.add_argument("--ages", action="store_true", help="ages 1, 3, ..., 99 years in place of young and elderly")
-    parser.add_argument("--count", type=positive_int, default=50, help="prompts a cell")
+    parser.add_argument("--count", type=positive_int, default=50, help="prompts a group")
     parser.add_argument("--limit", type=non_negative_float, default=LIMIT, help="as in prompts.check")
     model = parser.add_argument_group("model")
     model.add_argument("--template", action="store_true", help="no model: words and context side by side")

@@ -11,7 +11,7 @@ from transformers import CLIPTokenizer
 from prompts import FOLDER, TOKENIZER, Prompts
 from prompts.answers import captions, without_thoughts
 from prompts.check import SYNONYMS, frequency_gaps, prompt_faults, states, word_frequencies
-from prompts.design import WITHOUT_POSE, cell_words, sentence
+from prompts.design import WITHOUT_POSE, group_words, sentence
 from utils.errors import UserError
 from utils.files import write_whole
 from utils.progress import progress
@@ -22,7 +22,7 @@ ANSWER = re.compile(r"[A-Za-z0-9 ,.;:'()-]+")
 
 
 class Writer:
-    """Asks a model for the sentence of each cell and context until all are good.
+    """Asks a model for the sentence of each group and context until all are good.
 
     `partial` keeps every good sentence at once, with who wrote it. A later run reuses those that fit its own request,
     whatever its model, seed or flags.
@@ -37,8 +37,8 @@ class Writer:
         self._take_up()
 
     def write(self, attempts: int, limit: float) -> dict[str, list[str]]:
-        """The sentences of every cell. Raises `UserError`, naming the missing ones, after the last attempt."""
-        places = [(cell, i) for i in range(len(self.contexts)) for cell in self.prompts.cells]
+        """The sentences of every group. Raises `UserError`, naming the missing ones, after the last attempt."""
+        places = [(group, i) for i in range(len(self.contexts)) for group in self.prompts.groups]
         for attempt in range(attempts):
             missing = [place for place in places if place not in self.answers]
             if not missing:
@@ -51,17 +51,17 @@ class Writer:
                 raise UserError(f"{error}{goes_on}") from error
             if len(self.answers) == len(places) and attempt < attempts - 1:
                 for place in self._unbalanced(limit):
-                    self.reasons[place] = "holds a word that goes with its cell"
+                    self.reasons[place] = "holds a word that goes with its group"
                     del self.answers[place]
         missing = [place for place in places if place not in self.answers]
         if missing:
-            shown = [f"{cell} {i + 1}: {self.reasons[cell, i]}" for cell, i in missing[:10]]
+            shown = [f"{group} {i + 1}: {self.reasons[group, i]}" for group, i in missing[:10]]
             raise UserError(
                 f"no good answer for {len(missing)} of {len(places)} sentences in {attempts} attempts; the good ones "
                 f"are kept in {self.partial}; run it again with more --attempts or another --seed, or use --template:\n  "
                 + "\n  ".join(shown)
             )
-        return {cell: [self.answers[cell, i] for i in range(len(self.contexts))] for cell in self.prompts.cells}
+        return {group: [self.answers[group, i] for i in range(len(self.contexts))] for group in self.prompts.groups}
 
     def _ask(self, places, attempt: int) -> None:
         with progress(desc=f"attempt {attempt + 1}", total=len(places), unit="sentence") as bar:
@@ -93,29 +93,29 @@ class Writer:
         others = [{**json.loads(source), "sentences": count} for source, count in others]
         return {**self.origin, **json.loads(most), **({"others": others} if others else {})}
 
-    def _question(self, cell: str, number: int) -> str:
+    def _question(self, group: str, number: int) -> str:
         _, details, _ = self.contexts[number]
-        opposite = [word for words in self.prompts.opposite_words(cell).values() for word in words]
+        opposite = [word for words in self.prompts.opposite_words(group).values() for word in words]
         forbidden = dict.fromkeys(w for o in opposite for w in (o, *SYNONYMS.get(o, ())))
-        basic = self._basic(cell, number)
+        basic = self._basic(group, number)
         return self.instruction.format(sentence=basic, details="; ".join(details), forbidden=", ".join(forbidden))
 
-    def _basic(self, cell: str, number: int) -> str:
-        return sentence(self.template, cell_words(self.prompts.own_words(cell), number), self.contexts[number][0])
+    def _basic(self, group: str, number: int) -> str:
+        return sentence(self.template, group_words(self.prompts.own_words(group), number), self.contexts[number][0])
 
-    def _accept(self, cell: str, number: int, reply: str) -> tuple[str, str]:
+    def _accept(self, group: str, number: int, reply: str) -> tuple[str, str]:
         """The sentence in a reply, and what is wrong with it ("" where nothing is). The reply may be anything."""
         answer = without_thoughts(reply)
         if answer is None:
             return "", "thoughts without an answer: raise --max-new-tokens, or ask a model that does not think first"
-        found = captions(answer, self._basic(cell, number))
+        found = captions(answer, self._basic(group, number))
         if not found:
             return answer, f"does not begin as told: {' '.join(answer.split())[:60]!r}"
-        faults = [self._faults(cell, number, text) for text in found]
+        faults = [self._faults(group, number, text) for text in found]
         best = faults.index("") if "" in faults else 0
         return found[best], faults[best]
 
-    def _faults(self, cell: str, number: int, text: str) -> str:
+    def _faults(self, group: str, number: int, text: str) -> str:
         """What is wrong with a sentence that begins as told."""
         if not ANSWER.fullmatch(text):
             return f"not one line of plain text: {text[:60]!r}"
@@ -123,14 +123,14 @@ class Writer:
         left_out = [detail for detail in details if not states(text, re.sub(r"^an? ", "", detail))]
         if left_out:
             return f"leaves out {', '.join(left_out)}"
-        found = prompt_faults(self.prompts, cell, ", ".join(filter(None, (text, pose))), self.tokenizer)
+        found = prompt_faults(self.prompts, group, ", ".join(filter(None, (text, pose))), self.tokenizer)
         if text in self.answers.values():
             found.append("was given before")
         return "; ".join(found)
 
     def _unbalanced(self, limit: float) -> list[tuple[str, int]]:
-        """The answers to which the model added a word that is more frequent in their cell than in another."""
-        sentences = {c: [self.answers[c, i] for i in range(len(self.contexts))] for c in self.prompts.cells}
+        """The answers to which the model added a word that is more frequent in their group than in another."""
+        sentences = {c: [self.answers[c, i] for i in range(len(self.contexts))] for c in self.prompts.groups}
         prompts = Prompts(**{**vars(self.prompts), "prompts": {WITHOUT_POSE: sentences}})
         table = word_frequencies(prompts, WITHOUT_POSE)
         gaps = frequency_gaps(prompts, table)
@@ -149,8 +149,8 @@ class Writer:
         try:
             content = json.loads(self.partial.read_text(encoding="utf-8"))
             earlier = {"model": content["request"].get("model"), "sampling": {"seed": content["request"].get("seed")}}
-            for cell, number, text, *source in content["answers"]:
-                place = cell, number
+            for group, number, text, *source in content["answers"]:
+                place = group, number
                 if self._belongs(*place) and not self._accept(*place, text)[1]:
                     self.answers[place], self.sources[place] = text, source[0] if source else earlier
                 else:
@@ -166,10 +166,10 @@ class Writer:
         if self.answers:
             print(f"{len(self.answers)} sentences of {self.partial} are used again", file=sys.stderr)
 
-    def _belongs(self, cell, number) -> bool:
-        return cell in self.prompts.cells and isinstance(number, int) and 0 <= number < len(self.contexts)
+    def _belongs(self, group, number) -> bool:
+        return group in self.prompts.groups and isinstance(number, int) and 0 <= number < len(self.contexts)
 
     def _save(self) -> None:
-        answers = [[cell, i, text, self.sources[cell, i]] for (cell, i), text in self.answers.items()]
+        answers = [[group, i, text, self.sources[group, i]] for (group, i), text in self.answers.items()]
         request = {"pair": self.prompts.pair, "template": self.template}
         write_whole(self.partial, json.dumps({"request": request, "answers": answers}, indent=1))

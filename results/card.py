@@ -14,7 +14,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from scipy.stats import binomtest
 
-from datasets.pairs import Pair, cell_values
+from datasets.pairs import Pair, group_values
 from results.remarks import ALIKE, blind_seeds, protected_labels
 from utils.errors import UserError, command_line
 from utils.files import encoded, write_whole
@@ -122,7 +122,7 @@ def make_card(record: dict, erm: dict | None = None) -> str:
         "data": name,
         "terms": terms,
         "size": size,
-        "crop": [float(share) for share in real.get("real_crop", ())],
+        "crop": [float(fraction) for fraction in real.get("real_crop", ())],
         "network": network,
         "narrow": real.get("width", 1) != 1,
         "images": sum(metrics["group_count"].values()),
@@ -188,10 +188,10 @@ def result_rows(others: dict[str, dict], metrics: dict, pair: Pair) -> list[list
     """
     columns = {**others, "this model" if others else "accuracy": metrics}
     rows = [["group", "is", "images", *columns]]
-    for cell, count in metrics["group_count"].items():
-        words = [name if value else f"not {name}" for name, value in zip(pair.attributes, cell_values(cell))]
-        found = (with_interval(each["group_accuracy"][cell], count) for each in columns.values())
-        rows.append([cell, plain(", ".join(words)), f"{count:,}", *found])
+    for group, count in metrics["group_count"].items():
+        words = [name if value else f"not {name}" for name, value in zip(pair.attributes, group_values(group))]
+        found = (with_interval(each["group_accuracy"][group], count) for each in columns.values())
+        rows.append([group, plain(", ".join(words)), f"{count:,}", *found])
     images = sum(metrics["group_count"].values())
     rows.append(["all", "", f"{images:,}", *(with_interval(each["accuracy"], images) for each in columns.values())])
     worst = (min(each["group_accuracy"].values()) for each in columns.values())
@@ -200,15 +200,15 @@ def result_rows(others: dict[str, dict], metrics: dict, pair: Pair) -> list[list
     return [*rows, ["equalized odds difference", "", "", *(f"{100 * value:.1f}" for value in odds)]]
 
 
-def with_interval(share: float, count: int) -> str:
+def with_interval(fraction: float, count: int) -> str:
     """Return a fraction of `count` images and its interval as text, in percent."""
-    return "{:.1f} ({:.1f} to {:.1f})".format(*interval(share, count))
+    return "{:.1f} ({:.1f} to {:.1f})".format(*interval(fraction, count))
 
 
-def interval(share: float, count: int) -> tuple[float, float, float]:
-    """A share of `count` images and its 95 % interval, Wilson's (JASA 22, 209, 1927), all in percent."""
-    found = binomtest(round(share * count), count).proportion_ci(0.95, method="wilson")
-    return 100 * share, 100 * found.low, 100 * found.high
+def interval(fraction: float, count: int) -> tuple[float, float, float]:
+    """A fraction of `count` images and its 95 % interval, Wilson's (JASA 22, 209, 1927), all in percent."""
+    found = binomtest(round(fraction * count), count).proportion_ci(0.95, method="wilson")
+    return 100 * fraction, 100 * found.low, 100 * found.high
 
 
 def plain(value) -> str:

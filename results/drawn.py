@@ -18,7 +18,7 @@ def score(folder: Path, work: Path, judge_faces: int) -> None:
     import pandas as pd
 
     from datasets.faithful import FILE, SCORE, read_scores
-    from datasets.pairs import CELLS, cell_values
+    from datasets.pairs import GROUPS, group_values
 
     faces, python = work / "judge_faces", [sys.executable, "-m"]
     counts = ["--train", judge_faces, "--val", 0, "--test", max(100, judge_faces // 10), "--seed", 7]
@@ -26,7 +26,7 @@ def score(folder: Path, work: Path, judge_faces: int) -> None:
     own = ["--data", faces, "--judge", work / "judge.safetensors", "--cache", work / "cache"]
     together({"judge": [*python, "stable_diffusion.faithfulness", "--images", folder, *own]}, work)
     print((work / "judge.log").read_text(), flush=True)
-    labels = {cell: dict(zip(PAIR.split("_"), cell_values(cell))) for cell in CELLS}
+    labels = {group: dict(zip(PAIR.split("_"), group_values(group))) for group in GROUPS}
     scores = read_scores(folder / FILE, (SCORE,), f"remove {folder / FILE}")[SCORE]
     rows = [{"image": image, **labels[image.partition("/")[0]], SCORE: value} for image, value in scores.items()]
     pd.DataFrame(rows).to_csv(folder / "images.csv", index=False)
@@ -38,12 +38,12 @@ def as_asked(folder: Path) -> dict[str, float]:
     Raises `UserError` if they are missing or damaged.
     """
     from datasets.faithful import FILE, read_scores
-    from stable_diffusion.faithfulness import share_right
+    from stable_diffusion.faithfulness import fraction_right
 
     attributes = tuple(PAIR.split("_"))
     scores = read_scores(folder / FILE, attributes, f"remove {folder / FILE} and start again")
-    cells = [image.partition("/")[0] for image in scores.index]
-    return share_right(scores.assign(cell=cells), attributes)["all"].to_dict()
+    groups = [image.partition("/")[0] for image in scores.index]
+    return fraction_right(scores.assign(group=groups), attributes)["all"].to_dict()
 
 
 def grey_levels(a: Path, b: Path) -> dict[str, float]:

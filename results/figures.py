@@ -160,8 +160,8 @@ def rankings(column: Column) -> Figure | None:
     order = average.index.tolist()
     figure, axes = plt.subplots(figsize=(11, 4.6))
     place = np.arange(len(order))
-    for x, share in zip(place, average["chosen"], strict=True):
-        axes.axvspan(x - 0.5, x + 0.5, color=str(1 - 0.22 * share), linewidth=0, zorder=0)
+    for x, fraction in zip(place, average["chosen"], strict=True):
+        axes.axvspan(x - 0.5, x + 0.5, color=str(1 - 0.22 * fraction), linewidth=0, zorder=0)
     axes.plot(place, average["domain_rank"], "o-", color=DARK, markersize=4, label="domain (1: least sensitive)")
     axes.plot(place, average["bias_rank"], "s--", color=LIGHT, markersize=4, label="bias (1: most sensitive)")
     axes.fill_between([], [], color=str(1 - 0.22), label="chosen in every seed (lighter: in some)")

@@ -23,7 +23,7 @@ class GroupAccuracies:
     covariance: np.ndarray
 
     @property
-    def shares(self) -> np.ndarray:
+    def fractions(self) -> np.ndarray:
         """Return the groups' fractions of the test images, float (groups,)."""
         return self.counts / self.counts.sum()
 
@@ -49,23 +49,23 @@ def group_accuracies(target, protected, predictions, names: tuple[str, ...]) -> 
     return GroupAccuracies(tuple(names), counts, np.stack(observed, axis=1), np.stack(covariance))
 
 
-def statistics(accuracies: np.ndarray, shares: np.ndarray) -> dict[str, np.ndarray]:
+def statistics(accuracies: np.ndarray, fractions: np.ndarray) -> dict[str, np.ndarray]:
     """Return the metrics of a method, fractions, from the group accuracies of its seeds, (..., seeds, groups).
 
     They are taken as in the paper. ACC: of all images. WST and STD: the lowest, and the population standard deviation, of
     the groups' accuracies averaged over seeds. EO: max(|TPR gap|, |FPR gap|) of each seed, averaged over seeds; of more
     than two protected groups the gap is the largest between any two.
     """
-    return _of_means(accuracies.mean(axis=-2), odds(accuracies).mean(axis=-1), shares)
+    return _of_means(accuracies.mean(axis=-2), odds(accuracies).mean(axis=-1), fractions)
 
 
-def pooled(accuracies: np.ndarray, runs: dict[int, list[int]], shares: np.ndarray) -> dict[str, np.ndarray]:
+def pooled(accuracies: np.ndarray, runs: dict[int, list[int]], fractions: np.ndarray) -> dict[str, np.ndarray]:
     """Return the metrics of a row whose seeds may have several runs each, which are averaged first: a seed counts once.
 
     `accuracies` are those of all runs, (runs, groups); `runs` maps seeds to places in it.
     """
     matrix = average(runs, len(accuracies))
-    return _of_means((matrix @ accuracies).mean(axis=0), (matrix @ odds(accuracies)).mean(), shares)
+    return _of_means((matrix @ accuracies).mean(axis=0), (matrix @ odds(accuracies)).mean(), fractions)
 
 
 def average(runs: dict[int, list[int]], count: int) -> np.ndarray:
@@ -83,10 +83,10 @@ def odds(accuracies: np.ndarray) -> np.ndarray:
     return np.maximum(*gaps)
 
 
-def _of_means(groups: np.ndarray, mean_odds: np.ndarray, shares: np.ndarray) -> dict[str, np.ndarray]:
+def _of_means(groups: np.ndarray, mean_odds: np.ndarray, fractions: np.ndarray) -> dict[str, np.ndarray]:
     """Return the metrics of mean group accuracies, (..., groups), and the mean equalized odds difference, (...)."""
     return {
-        "ACC": (groups * shares).sum(axis=-1),
+        "ACC": (groups * fractions).sum(axis=-1),
         "WST": groups.min(axis=-1),
         "EO": mean_odds,
         "STD": groups.std(axis=-1),

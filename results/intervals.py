@@ -52,7 +52,7 @@ def difference(
     if not seeds or accuracies.counts.min() < 2:
         return {}
     pair = [{seed: runs[seed] for seed in seeds} for runs in (first, second)]
-    value, other = (pooled(accuracies.observed, runs, accuracies.shares) for runs in pair)
+    value, other = (pooled(accuracies.observed, runs, accuracies.fractions) for runs in pair)
     matrices = [average(runs, len(accuracies.observed)) for runs in pair]
     slope, other_slope = (_slopes(accuracies, matrix) for matrix in matrices)
     better, other_better = (without_bias(accuracies, matrix) for matrix in matrices)
@@ -141,7 +141,7 @@ def _slopes(accuracies: GroupAccuracies, matrix: np.ndarray) -> dict[str, np.nda
     means = (matrix @ accuracies.observed).mean(axis=0)
     count, spread = len(means), means.std()
     slopes = {
-        "ACC": accuracies.shares,
+        "ACC": accuracies.fractions,
         "WST": np.zeros(count),  # see `results.noise.lowest_groups`
         "EO": _odds_slope(accuracies.observed),
         "STD": (means - means.mean()) / (count * spread) if spread > 0 else np.zeros(count),

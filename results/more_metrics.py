@@ -40,7 +40,7 @@ BINS = 15
 
 
 def calibration_error(target, logits, bins: int = BINS) -> float:
-    """How far the confidence in the predicted class is from the share of right answers: a fraction.
+    """How far the confidence in the predicted class is from the fraction of right answers: a fraction.
 
     The mean of |accuracy - confidence| over equal-width bins of confidence, ((m - 1) / bins, m / bins], weighted by
     their images: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3. `target`, 0 or 1, and
@@ -81,16 +81,16 @@ def scores(target, protected, logits, groups: tuple[str, ...], threshold: float 
     target, protected, logits = np.asarray(target), np.asarray(protected), np.asarray(logits, dtype=np.float64)
     count = len(groups) // 2
     names = [group.partition("_")[2] for group in groups[:count]]
-    cells = np.bincount(count * target + protected, minlength=len(groups)).reshape(2, count)
+    counts = np.bincount(count * target + protected, minlength=len(groups)).reshape(2, count)
     prediction = positive(logits - threshold).astype(np.int64)
     arrays, by = (target, prediction), {"sensitive_features": protected}
-    found = fairness_metrics(target, protected, prediction, groups) if cells.all() else {}
+    found = fairness_metrics(target, protected, prediction, groups) if counts.all() else {}
     result = {"threshold": float(expit(threshold)), "ACC": float((target == prediction).mean())}
     result |= {name: found.get(key, float("nan")) for name, key in OF_GROUPS.items()}
     result |= {
-        "BA": balanced_accuracy_score(*arrays) if cells.sum(axis=1).all() else float("nan"),
-        "DP": demographic_parity_difference(*arrays, **by) if cells.sum(axis=0).all() else float("nan"),
-        "EOpp": equal_opportunity_difference(*arrays, **by) if cells[1].all() else float("nan"),
+        "BA": balanced_accuracy_score(*arrays) if counts.sum(axis=1).all() else float("nan"),
+        "DP": demographic_parity_difference(*arrays, **by) if counts.sum(axis=0).all() else float("nan"),
+        "EOpp": equal_opportunity_difference(*arrays, **by) if counts[1].all() else float("nan"),
         "ECE": calibration_error(target, logits),
         "AUROC": _auroc(target, logits),
     }

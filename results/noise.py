@@ -63,7 +63,7 @@ def without_bias(accuracies: GroupAccuracies, average: np.ndarray) -> dict[str, 
     used = average.any(axis=0)
     gaps = Gaps.of(accuracies, used)
     return {
-        "ACC": (means * accuracies.shares).sum(),
+        "ACC": (means * accuracies.fractions).sum(),
         "WST": 2 * means.min() - _noisy_means(accuracies, average).min(axis=1).mean(),
         "EO": average[:, used] @ (odds(accuracies.observed[used]) - gaps.added(gaps.likely)),
         "STD": np.sqrt(np.maximum(means.var() - noise, 0)),

@@ -15,7 +15,7 @@ PUBLISHED = {"maple": "MAPLE", "diga": "DiGA"}  # rows of which only the paper's
 RELATIVES = ("ffr", "last-layer", "surgical")  # rows that the paper's tables don't have
 BASELINES = ("erm", "cvar-dro", "eiil", "lff", "jtt", *PUBLISHED, "aim-fair", "group-dro")
 RELATIVES_NOTE = "A row marked as not the paper's is a near relative, from its own paper (`models/methods/`)."
-SHARE = "_real-"  # in the name of a column that trains on a share of the real images
+FRACTION = "_real-"  # in the name of a column that trains on a fraction of the real images
 FROM = "_from-"  # in the name of a column that tells where its unbiased images come from
 PAIRS = ("Smiling_Male", "Smiling_Young", "Female_White")
 MASKS = {
@@ -32,7 +32,7 @@ class Table:
     """A table: its title, the paper's columns, its rows, and a note for its readers.
 
     A row that ends in * stands for every method that begins so and has no row of its own. A column is a pair, or a pair,
-    `SHARE` and a percentage of the real images. The head of results/table.sh says what each table costs.
+    `FRACTION` and a percentage of the real images. The head of results/table.sh says what each table costs.
     """
 
     title: str
@@ -43,12 +43,12 @@ class Table:
     @property
     def pairs(self) -> list[str]:
         """The pairs of the paper's columns."""
-        return list(dict.fromkeys(column.partition(SHARE)[0] for column in self.columns))
+        return list(dict.fromkeys(column.partition(FRACTION)[0] for column in self.columns))
 
     @property
-    def shares(self) -> list[str]:
+    def fractions(self) -> list[str]:
         """The percentages of the real images that it trains on; [""] where it is all of them."""
-        return list(dict.fromkeys(column.partition(SHARE)[2] for column in self.columns))
+        return list(dict.fromkeys(column.partition(FRACTION)[2] for column in self.columns))
 
     @property
     def methods(self) -> list[str]:
@@ -64,8 +64,8 @@ TABLES = {
         BASELINES,
     ),
     "table_2": Table(
-        "With a share of the real images",
-        tuple(f"Smiling_Male{SHARE}{n}" for n in (50, 25, 10)),
+        "With a fraction of the real images",
+        tuple(f"Smiling_Male{FRACTION}{n}" for n in (50, 25, 10)),
         BASELINES,
     ),
     "table_3": Table(
@@ -92,7 +92,7 @@ TABLES = {
             "surgical",
             "aim-fair",
         ),
-        "A row of random masks takes in all draws of one share: a seed's value is the mean of its draws, the spread is "
+        "A row of random masks takes in all draws of one fraction: a seed's value is the mean of its draws, the spread is "
         "over draws and seeds. `linear-probe` is the update of the block fc. " + RELATIVES_NOTE,
     ),
     "table_5": Table(
@@ -156,7 +156,7 @@ def columns_of(table: Table, present: list[str]) -> list[str]:
     """The columns of a table that are there: the paper's, then those of other pairs; of the page of others, all."""
     others = [name for name in sorted(present) if name not in table.columns]
     if table.columns:
-        others = [name for name in others if bool(name.partition(SHARE)[2]) == bool(table.shares[0])]
+        others = [name for name in others if bool(name.partition(FRACTION)[2]) == bool(table.fractions[0])]
     return [name for name in table.columns if name in present] + others
 
 

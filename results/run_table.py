@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from datasets.real import DATASETS
-from results.rows import SHARE, TABLES, Table
+from results.rows import FRACTION, TABLES, Table
 from results.tables import make_pages
 from utils.arguments import positive_int
 from utils.cost import cost_table, read_rows
@@ -19,14 +19,14 @@ from utils.records import ROOT
 
 TOY_SIZE = 1200  # biased real images
 # What isn't here is as in runner.sh, such as the start weights and the crops. Far fewer images than the paper's, so smaller
-# batches: it is the number of steps that a network needs, above all with a tenth of the real images. A cell's toy faces
+# batches: it is the number of steps that a network needs, above all with a tenth of the real images. A group's toy faces
 # are enough for ratio 2 and those held out; draws depend on how many there are, so all tables make the same.
 TOY = (
     f"--synthetic-data-root {ROOT}/results/runs/toy/synthetic_of_tables --scheduler dpmpp --steps 6 --batch-size 16 "
     "--number-balanced-synthetic 300 --number-imbalanced-synthetic 800 --number-held-out-synthetic 200 "
     "--pre-train-epochs 8 --pre-train-lr 0.03 --milestones 7 --fine-tune-epochs 4 --fine-tune-lr 0.02 --precision fp32 --seeds 100 200 300"
 ).split()
-TOY_IMAGES, TOY_IMAGES_OF_PROMPT_TYPES = 800, 400  # to generate of each cell
+TOY_IMAGES, TOY_IMAGES_OF_PROMPT_TYPES = 800, 400  # to generate of each group
 
 
 def main() -> None:
@@ -89,17 +89,17 @@ def runner_calls(
     """The arguments of runner.sh, once for each column of a table and each prompt type in its rows.
 
     `real` is the number of real images, None where it is train.py's own. Raises `UserError` where nothing names a pair, or
-    the number that a share is taken of.
+    the number that a fraction is taken of.
     """
     calls = []
     toy = dataset == "toy"
     real = real or (TOY_SIZE if toy else None)
     for pair in pairs or own_pairs(table, dataset):
-        for share in table.shares:
-            number = int(share) * whole_size(dataset, real) // 100 if share else real
+        for fraction in table.fractions:
+            number = int(fraction) * whole_size(dataset, real) // 100 if fraction else real
             for prompt_type, own in by_prompt_type(methods or table.methods).items():
                 call = ["--dataset", dataset, "--target-sensitive", pair]
-                call += ["--output", str(output / (f"{pair}{SHARE}{share}" if share else pair))]
+                call += ["--output", str(output / (f"{pair}{FRACTION}{fraction}" if fraction else pair))]
                 if toy:
                     call += ["--images-per-cell", str(TOY_IMAGES_OF_PROMPT_TYPES if prompt_type else TOY_IMAGES)]
                 call += ["--methods", *own]
@@ -121,10 +121,10 @@ def own_pairs(table: Table, dataset: str) -> list[str]:
 
 
 def whole_size(dataset: str, real: int | None) -> int:
-    """The number of real images that a share is taken of. Raises `UserError` where the paper has none for the data set."""
+    """The number of real images that a fraction is taken of. Raises `UserError` where the paper has none for the data set."""
     size = real or getattr(DATASETS[dataset], "PAPER_SIZE", None)
     if not size:
-        raise UserError(f"--dataset {dataset}: say with --number-train-data-real of how many images to take a share")
+        raise UserError(f"--dataset {dataset}: say with --number-train-data-real of how many images to take a fraction")
     return size
 
 

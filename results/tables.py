@@ -75,7 +75,7 @@ def overview(dataset: str, columns: dict[str, Column], tables: list[str], figure
     for name, column in columns.items():
         seeds = sorted({record["seed"] for record in column.records})
         counts = column.records[0]["metrics"]["group_count"]
-        shown = ", ".join(f"{cell} {count}" for cell, count in counts.items())
+        shown = ", ".join(f"{group} {count}" for group, count in counts.items())
         lines.append(
             f"- {name}: {len(column.methods)} methods, seeds {', '.join(map(str, seeds))}; test images {shown}"
         )

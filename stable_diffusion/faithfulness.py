@@ -8,10 +8,10 @@ classifier trained on labelled faces does:
     python -m datasets.toy --output results/runs/judge --train 20000 --val 0 --test 2000 --seed 7
     python -m stable_diffusion.faithfulness --data results/runs/judge --images results/runs/toy/synthetic/Smiling_Male/contextual
 
-faithfulness.csv in the folder gets a line an image: for each attribute the probability of the value that its cell asks
+faithfulness.csv in the folder gets a line an image: for each attribute the probability of the value that its group asks
 for, and the smallest of them as `faithfulness`, which train.py --min-faithfulness reads. Started again, it scores what
-is new or has changed. It prints the share of each cell that shows what it should (probability 0.5 or more), says
-where the cells differ more than by chance, which is a bias too, and draws the images that most clearly don't in
+is new or has changed. It prints the fraction of each group that shows what it should (probability 0.5 or more), says
+where the groups differ more than by chance, which is a bias too, and draws the images that most clearly don't in
 faithfulness_worst.png.
 """
 
@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 
 from datasets.faithful import CONTENT, FILE, SCORE, SCORER, read_scores, short_digests
-from datasets.pairs import cell_values, cells_of, same_pair
+from datasets.pairs import group_values, groups_of, same_pair
 from datasets.synthetic import image_files
 from prompts import find_prompt_file, read_prompts
 from utils.arguments import choose_device, positive_float, positive_int, seed_number
@@ -80,15 +80,15 @@ def main() -> None:
     attributes, score, name = (by_judge if settings.data or settings.judge else by_clip)(
         settings, folder.parent.name, device
     )
-    files = {cell: image_files(folder / cell) for cell in cells_of(len(attributes) - 1)}
+    files = {group: image_files(folder / group) for group in groups_of(len(attributes) - 1)}
     if not any(files.values()):
         raise UserError(
             f"--images {settings.images}: no image in {', '.join(files)}; give <outdir>/<pair>/<prompt type>"
         )
     table = score_all(folder, files, attributes, score=score, name=name)
-    shares = share_right(table, attributes)
-    print(f"images of {settings.images}, % judged as asked, by {name}\n{shares.to_string(float_format='%.1f')}")
-    print("\n".join(differences(shares)))
+    fractions = fraction_right(table, attributes)
+    print(f"images of {settings.images}, % judged as asked, by {name}\n{fractions.to_string(float_format='%.1f')}")
+    print("\n".join(differences(fractions)))
     draw_worst(folder, table, name)
 
 
@@ -120,9 +120,9 @@ def by_judge(settings: ScoringSettings, pair: str, device: torch.device) -> Scor
     if data:
         pixels, labels = data.read("test")
         right = pd.DataFrame(as_asked(judge.probabilities(pixels), labels), columns=list(judge.attributes))
-        right["cell"] = [f"{values[0]}_{''.join(map(str, values[1:]))}" for values in labels]
-        shares = share_right(right, judge.attributes)
-        print(f"the judge on labelled test faces, % right\n{shares.to_string(float_format='%.1f')}\n")
+        right["group"] = [f"{values[0]}_{''.join(map(str, values[1:]))}" for values in labels]
+        fractions = fraction_right(right, judge.attributes)
+        print(f"the judge on labelled test faces, % right\n{fractions.to_string(float_format='%.1f')}\n")
     return judge.attributes, *judge.scorer(settings.cache)
 
 
@@ -138,11 +138,11 @@ def score_all(
     paths = [path for found in files.values() for path in found]
     if odd := [path for path in paths if not str(path).isprintable()]:
         raise UserError(f"{odd[0].parent}: the name {odd[0].name!r} can't stand in a text file; rename the image")
-    asked = np.array([cell_values(cell) for cell, found in files.items() for _ in found])
+    asked = np.array([group_values(group) for group, found in files.items() for _ in found])
     table = pd.DataFrame({"image": [path.relative_to(folder).as_posix() for path in paths]}).set_index("image")
     columns = [*attributes, SCORE]
     table[columns], table[SCORER] = np.nan, name
-    table[CONTENT], table["cell"] = short_digests(paths), [path.parent.name for path in paths]
+    table[CONTENT], table["group"] = short_digests(paths), [path.parent.name for path in paths]
     old = earlier(folder / FILE, tuple(columns), name)
     if old is not None:
         same = table.index.intersection(old.index)
@@ -170,7 +170,7 @@ def score_all(
 
 def write(path: Path, table: pd.DataFrame) -> None:
     """Write what is scored yet, whole or not at all."""
-    write_whole(path, table[table[SCORE].notna()].drop(columns="cell").to_csv())
+    write_whole(path, table[table[SCORE].notna()].drop(columns="group").to_csv())
 
 
 def earlier(path: Path, columns: tuple[str, ...], name: str) -> pd.DataFrame | None:
@@ -189,38 +189,38 @@ def earlier(path: Path, columns: tuple[str, ...], name: str) -> pd.DataFrame | N
     return read_scores(path, columns, remedy)
 
 
-def share_right(table: pd.DataFrame, attributes: tuple[str, ...]) -> pd.DataFrame:
+def fraction_right(table: pd.DataFrame, attributes: tuple[str, ...]) -> pd.DataFrame:
     """Return for each group the number of images, and the percentage with a probability of 0.5 or more: each attribute's, and all.
 
-    `table` has the column cell and, for each attribute, the probability of the value asked for.
+    `table` has the column group and, for each attribute, the probability of the value asked for.
     """
     right = table[list(attributes)] >= 0.5
     right = right.assign(all=right.all(axis=1))
-    return (100 * right.groupby(table["cell"]).mean()).assign(images=table["cell"].value_counts())
+    return (100 * right.groupby(table["group"]).mean()).assign(images=table["group"].value_counts())
 
 
-def differences(shares: pd.DataFrame) -> list[str]:
-    """Return a sentence for each column of `share_right` whose groups differ more than by chance (chi-square), or one for all."""
+def differences(fractions: pd.DataFrame) -> list[str]:
+    """Return a sentence for each column of `fraction_right` whose groups differ more than by chance (chi-square), or one for all."""
     from scipy.stats import chi2_contingency
 
     sentences = []
-    for name in shares.columns.drop("images"):
-        right = (shares[name] * shares["images"] / 100).round()
-        counts = np.array([right, shares["images"] - right])
+    for name in fractions.columns.drop("images"):
+        right = (fractions[name] * fractions["images"] / 100).round()
+        counts = np.array([right, fractions["images"] - right])
         if counts.shape[1] < 2 or not counts.sum(1).all() or (p := chi2_contingency(counts).pvalue) >= CHANCE:
             continue
-        low, high = shares[name].idxmin(), shares[name].idxmax()
-        gap, (one, other) = shares.loc[high, name] - shares.loc[low, name], right[[low, high]] + 1
+        low, high = fractions[name].idxmin(), fractions[name].idxmax()
+        gap, (one, other) = fractions.loc[high, name] - fractions.loc[low, name], right[[low, high]] + 1
         n, m = (
-            shares.loc[[low, high], "images"] + 2
+            fractions.loc[[low, high], "images"] + 2
         )  # an image more of each kind, so that 0 and 100 % have an error too
         error = 100 * np.sqrt(one / n * (1 - one / n) / n + other / m * (1 - other / m) / m)
         sentences.append(
-            f"{name}: {shares.loc[high, name]:.1f} % of {high} but {shares.loc[low, name]:.1f} % of {low} are as asked, "
-            f"{gap:.1f} points apart (standard error {error:.1f}; chi-square over the cells, p = {p:.1g}): this is a bias "
+            f"{name}: {fractions.loc[high, name]:.1f} % of {high} but {fractions.loc[low, name]:.1f} % of {low} are as asked, "
+            f"{gap:.1f} points apart (standard error {error:.1f}; chi-square over the groups, p = {p:.1g}): this is a bias "
             "of the generated data itself"
         )
-    return sentences or [f"the shares of the cells differ no more than by chance (chi-square, p >= {CHANCE})"]
+    return sentences or [f"the fractions of the groups differ no more than by chance (chi-square, p >= {CHANCE})"]
 
 
 def draw_worst(folder: Path, table: pd.DataFrame, name: str) -> None:
@@ -232,7 +232,7 @@ def draw_worst(folder: Path, table: pd.DataFrame, name: str) -> None:
         (folder / SHEET).unlink(missing_ok=True)
         return
     title = f"{folder.parent.name} {folder.name}: least faithful of {len(worst)} below 0.5, by {name}"
-    captions = [f"{cell}: {value:.2f}" for cell, value in zip(worst["cell"], worst[SCORE])]
+    captions = [f"{group}: {value:.2f}" for group, value in zip(worst["group"], worst[SCORE])]
     sheet_of([folder / image for image in worst.index], title, 96, captions).save(folder / SHEET)
     print(f"{len(worst)} images do not show what they should (below 0.5), the clearest: {folder / SHEET}")
 

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 
 from stable_diffusion.plan import Job
@@ -38,7 +37,7 @@ class Manifest:
     def add(self, jobs: list[Job]) -> None:
         """Note finished images."""
         with open(self.path, "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(job)) + "\n" for job in jobs)
+            file.writelines(job.line + "\n" for job in jobs)
 
 
 def merge_parts(folder: Path, settings: dict, batch_size: int, jobs: list[Job]) -> None:
@@ -151,7 +150,7 @@ def _head(path: Path):
 
 
 def _lines(jobs: list[Job]) -> dict[str, str]:
-    return {job.image: json.dumps(asdict(job)) for job in jobs}
+    return {job.image: job.line for job in jobs}
 
 
 def _write(path: Path, settings: dict, batch_size: int, lines: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ from stable_diffusion.drawing.sampling import ALWAYS
 from stable_diffusion.loading.family import FAST_SAMPLER, PAPER_GUIDANCE, PAPER_SAMPLER, PAPER_SIZE, SCHEDULERS
 from stable_diffusion.loading.source import DEFAULT_MODEL
 from stable_diffusion.manifest import CPU_BATCH
-from utils.arguments import PRECISIONS, non_negative_float, positive_int, seed_number, share
+from utils.arguments import PRECISIONS, non_negative_float, positive_fraction, positive_int, seed_number
 from utils.settings import flag
 
 PREDICTIONS = ("epsilon", "v_prediction")  # what a UNet can predict: the noise, or the velocity
@@ -39,10 +39,10 @@ class GenerationSettings:
     )
     guidance_until: float = flag(
         ALWAYS,
-        "guide only the first SHARE of the steps, then draw by the prompt alone, at half the work a step (1)",
+        "guide only the first FRACTION of the steps, then draw by the prompt alone, at half the work a step (1)",
         group=DRAWING,
-        type=share,
-        metavar="SHARE",
+        type=positive_fraction,
+        metavar="FRACTION",
     )
     scheduler: str | None = flag(None, f"default: {PAPER_SAMPLER[0]}{OWN}", group=DRAWING, choices=tuple(SCHEDULERS))
     fast: bool = flag(

@@ -75,12 +75,12 @@ def image_bytes():
 
 @pytest.fixture(scope="module")
 def synthetic(tmp_path_factory):
-    """Six images a cell, cut from noise: what they show does not matter here."""
+    """Six images a group, cut from noise: what they show does not matter here."""
     from PIL import Image
 
     root = tmp_path_factory.mktemp("synthetic")
-    for cell in ("0_0", "0_1", "1_0", "1_1"):
-        folder = root / "Smiling_Male" / "contextual" / cell
+    for group in ("0_0", "0_1", "1_0", "1_1"):
+        folder = root / "Smiling_Male" / "contextual" / group
         folder.mkdir(parents=True)
         for i in range(6):
             Image.effect_noise((32, 32), 60 + i).convert("RGB").save(folder / f"{i}.png")
@@ -109,14 +109,14 @@ def clip(tmp_path_factory):
 
 @pytest.fixture
 def made(toy, tmp_path):
-    """Six labelled toy faces a cell, as if they were generated."""
+    """Six labelled toy faces a group, as if they were generated."""
     from datasets.celeba import image_folder, split_attributes
-    from datasets.pairs import cell_names
+    from datasets.pairs import group_names
 
     where = tmp_path / "made" / "Smiling_Male" / "contextual"
-    cells = cell_names(split_attributes(toy)["train"], "Smiling", "Male")
-    for cell in ("0_0", "0_1", "1_0", "1_1"):
-        (where / cell).mkdir(parents=True)
-        for name in cells.index[cells == cell][:6]:
-            shutil.copy(image_folder(toy) / name, where / cell)
+    groups = group_names(split_attributes(toy)["train"], "Smiling", "Male")
+    for group in ("0_0", "0_1", "1_0", "1_1"):
+        (where / group).mkdir(parents=True)
+        for name in groups.index[groups == group][:6]:
+            shutil.copy(image_folder(toy) / name, where / group)
     return where

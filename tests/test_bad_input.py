@@ -14,7 +14,7 @@ from support import assert_one_line_error, run_here
 from support.small import SMALL
 
 import train
-from datasets.bias import biased_cell_sizes, parse_bias_degree
+from datasets.bias import biased_group_sizes, parse_bias_degree
 from datasets.celeba import read_attributes, read_partition, split_attributes
 from datasets.custom import read_table
 from datasets.pairs import parse_pair
@@ -30,10 +30,10 @@ FLAGS = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9", "ratio"
 TRIED = settings(
     max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-CELLS = st.sampled_from(
+ENTRIES = st.sampled_from(
     ["", "0", "1", "2", "train", "val", "test", "a.png", "../a.png", "/etc/passwd", '"', "é", "x\0y", " 1 "]
 )
-LINES = st.lists(st.lists(CELLS, min_size=1, max_size=5).map(",".join), max_size=6).map("\n".join)
+LINES = st.lists(st.lists(ENTRIES, min_size=1, max_size=5).map(",".join), max_size=6).map("\n".join)
 CONTENT = st.one_of(
     st.binary(max_size=80),
     st.text(max_size=80).map(lambda t: t.encode("utf-8", "surrogatepass")),
@@ -76,9 +76,9 @@ def test_any_files_in_place_of_celebas_lists(tmp_path, attributes, partition, su
     )
 )
 def test_any_file_in_place_of_prompts_manifest_and_record(tmp_path, content):
-    cell = tmp_path / "0_0"
-    cell.mkdir(exist_ok=True)
-    (cell / "0.png").touch()
+    group = tmp_path / "0_0"
+    group.mkdir(exist_ok=True)
+    (group / "0.png").touch()
     for name in ("prompts.json", "manifest.jsonl", "metrics.json"):
         (tmp_path / name).write_bytes(content)
     answers(read_prompts, tmp_path / "prompts.json")
@@ -97,7 +97,7 @@ def test_any_text_in_place_of_a_method_a_pair_and_a_degree(text):
     answers(parse_method, text, train.METHODS, FLAGS)
     answers(parse_pair, text, ["Smiling", "Male", "Young"])
     answers(parse_bias_degree, text)
-    answers(biased_cell_sizes, 20, text)
+    answers(biased_group_sizes, 20, text)
 
 
 @TRIED
@@ -192,10 +192,10 @@ def odd(toy, synthetic, tmp_path):
 
 @pytest.mark.parametrize("name", [b"two words", b"two\nlines", b"\xff", b"'\"$(touch x)`;", b"-x"])
 def test_any_name_of_folders_and_images(odd, name):
-    folder, cell, run = odd(name)
-    (cell / "0.png").rename(cell / os.fsdecode(name + b".png"))
-    (cell / "1.png").rename(folder / "elsewhere.png")
-    (cell / "1.png").symlink_to(folder / "elsewhere.png")
+    folder, group, run = odd(name)
+    (group / "0.png").rename(group / os.fsdecode(name + b".png"))
+    (group / "1.png").rename(folder / "elsewhere.png")
+    (group / "1.png").symlink_to(folder / "elsewhere.png")
     done = run()
     assert done.returncode == 0, done.stderr
     assert (folder / "out" / "aim-fair" / "seed_1" / "metrics.json").exists()
@@ -203,8 +203,8 @@ def test_any_name_of_folders_and_images(odd, name):
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "I;16"])
 def test_any_kind_of_png(odd, mode):
-    _, cell, run = odd()
-    Image.new(mode, (32, 32)).save(cell / "0.png")
+    _, group, run = odd()
+    Image.new(mode, (32, 32)).save(group / "0.png")
     done = run()
     assert done.returncode == 0, done.stderr
 
@@ -215,9 +215,9 @@ def no_image(path):
 
 @pytest.mark.parametrize("spoil", [no_image, Path.touch, Path.mkdir, lambda path: path.symlink_to("nowhere")])
 def test_what_is_no_image_is_named(odd, spoil):
-    folder, cell, run = odd()
-    spoil(cell / "9.png")
-    assert_one_line_error(run(), cell / "9.png")
+    folder, group, run = odd()
+    spoil(group / "9.png")
+    assert_one_line_error(run(), group / "9.png")
     assert not list((folder / "out").glob("*/seed_*"))
 
 

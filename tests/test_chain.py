@@ -13,7 +13,7 @@ from support.small import SMALL, train
 
 import train as train_script
 from datasets.celeba import image_folder, read_attributes, read_partition
-from datasets.pairs import cells_of
+from datasets.pairs import groups_of
 from models import run
 from models.options import parse_method
 from models.settings import Settings
@@ -370,7 +370,7 @@ def test_runner_finds_a_bad_training_flag_before_it_generates(toy, tmp_path):
 
 
 @pytest.mark.slow
-def test_own_images_in_eight_cells(toy, tmp_path):
+def test_own_images_in_eight_groups(toy, tmp_path):
     shutil.copytree(image_folder(toy), tmp_path / "images")
     table = read_attributes(toy).gt(0).astype(int)
     table.insert(0, "split", read_partition(toy)[table.index])
@@ -388,7 +388,7 @@ def test_own_images_in_eight_cells(toy, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out" / "aim-fair" / "seed_100" / "metrics.json").read_text())
-    assert list(record["metrics"]["group_accuracy"]) == list(cells_of(2))
+    assert list(record["metrics"]["group_accuracy"]) == list(groups_of(2))
     assert record["settings"]["biased_model"]["number_train_data_real"] == 160
     assert "acc 1_11" in (tmp_path / "out" / "summary.md").read_text()
     page = (tmp_path / "out" / "report.html").read_text()

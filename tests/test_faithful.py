@@ -22,7 +22,7 @@ from datasets.augment import crop_and_resize, random_boxes, random_flips
 from utils.seeds import derived_seed, torch_generator
 
 SIZE, BATCH, EPOCHS, SEED, TOP_K = 32, 128, 3, 100, 55
-CELLS = ("0_0", "0_1", "1_0", "1_1")
+GROUPS = ("0_0", "0_1", "1_0", "1_1")
 BALANCED, BIASED = 80, {"0_0": 15, "0_1": 135, "1_0": 135, "1_1": 15}  # 320 and 300 images: two batches and some
 
 
@@ -32,7 +32,7 @@ def face(rng, target):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """300 training, 40 val and 40 test images in a CSV file, and 140 synthetic ones a cell: noise, brighter where 1."""
+    """300 training, 40 val and 40 test images in a CSV file, and 140 synthetic ones a group: noise, brighter where 1."""
     root, rng = tmp_path_factory.mktemp("faithful"), np.random.default_rng(0)
     lines, sets = [], {}
     for split, count in (("train", 300), ("val", 40), ("test", 40)):
@@ -43,11 +43,11 @@ def files(tmp_path_factory):
             Image.fromarray(image).save(root / f"{split}_{i}.png")
             lines.append({"image": f"{split}_{i}.png", "split": split, "Smiling": t, "Male": i // 2 % 2})
     pd.DataFrame(lines).to_csv(root / "faces.csv", index=False)
-    for cell in CELLS:
-        folder = root / "synthetic" / "Smiling_Male" / "contextual" / cell
+    for group in GROUPS:
+        folder = root / "synthetic" / "Smiling_Male" / "contextual" / group
         folder.mkdir(parents=True)
-        sets[cell] = np.stack([face(rng, int(cell[0])) for _ in range(140)])
-        for i, image in enumerate(sets[cell]):
+        sets[group] = np.stack([face(rng, int(group[0])) for _ in range(140)])
+        for i, image in enumerate(sets[group]):
             Image.fromarray(image).save(folder / f"{i:03d}.png")
     return root, sets
 
@@ -104,11 +104,13 @@ def mean_gradient(model, pixels, target, generator):
 
 
 def draw(sets, sizes, purpose):
-    """So many synthetic images of each cell, without replacement."""
+    """So many synthetic images of each group, without replacement."""
     rng = np.random.default_rng(derived_seed(SEED, f"draw {purpose}"))
-    chosen = {cell: np.sort(np.arange(140))[rng.choice(140, size=size, replace=False)] for cell, size in sizes.items()}
-    pixels = np.concatenate([sets[cell][rows] for cell, rows in chosen.items()])
-    return pixels, np.concatenate([np.full(len(rows), int(cell[0])) for cell, rows in chosen.items()])
+    chosen = {
+        group: np.sort(np.arange(140))[rng.choice(140, size=size, replace=False)] for group, size in sizes.items()
+    }
+    pixels = np.concatenate([sets[group][rows] for group, rows in chosen.items()])
+    return pixels, np.concatenate([np.full(len(rows), int(group[0])) for group, rows in chosen.items()])
 
 
 def gap(a, b):
@@ -120,7 +122,7 @@ def aim_fair_plainly(sets):
     torch.manual_seed(SEED)
     biased = resnet18(num_classes=1).to(memory_format=torch.channels_last)
     train_plainly(biased, *sets["train"], sets["val"], 0.01, torch_generator(SEED, "pre-train"), later_wins=True)
-    balanced = draw(sets, dict.fromkeys(CELLS, BALANCED), "balanced")
+    balanced = draw(sets, dict.fromkeys(GROUPS, BALANCED), "balanced")
     real = mean_gradient(biased, *sets["train"], torch_generator(SEED, "gradient real"))
     s1 = mean_gradient(biased, *draw(sets, BIASED, "biased"), torch_generator(SEED, "gradient biased"))
     s2 = mean_gradient(biased, *balanced, torch_generator(SEED, "gradient balanced"))

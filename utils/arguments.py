@@ -68,7 +68,7 @@ def fraction(text: str) -> float:
     return value
 
 
-def share(text: str, whole: int = 1) -> float:
+def positive_fraction(text: str, whole: int = 1) -> float:
     """An argparse type: a number above 0 and at most `whole`."""
     value = float(text)
     if not 0 < value <= whole:

@@ -24,7 +24,7 @@ ASSUMED = (
 
 @dataclass(frozen=True)
 class Row:
-    """One stage's share of the cost: `seconds` in all (None: not measured), of `seeds` seeds (0: shared by all seeds).
+    """One stage's fraction of the cost: `seconds` in all (None: not measured), of `seeds` seeds (0: shared by all seeds).
 
     `key` says what is made: rows of one key cost once. `disk` and `memory` are bytes, memory the process's peak on a CPU,
     else the GPU's; `note` stands below the table.

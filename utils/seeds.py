@@ -7,7 +7,7 @@ import torch
 
 
 def derived_seed(seed: int, *place: int | str) -> int:
-    """A 63-bit seed from a base seed and a place such as ("pre-train",) or (cell, image): the same everywhere."""
+    """A 63-bit seed from a base seed and a place such as ("pre-train",) or (group, image): the same everywhere."""
     words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in place]
     return int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0] >> 1)
 

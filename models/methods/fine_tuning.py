@@ -7,7 +7,7 @@ from torch import nn
 
 from datasets.synthetic import SyntheticSets
 from models.facts import says
-from models.options import BiasDegree, Count, Share, TopK
+from models.options import BiasDegree, Count, PositiveFraction, TopK
 from models.run import Outcome, Run
 from models.selection import choose_tensors, with_choice
 from models.work import one_fine_tuning, one_probing
@@ -85,9 +85,9 @@ def freeze_block(block: str, begin: tuple[str, ...]) -> Callable[..., Outcome]:
 
 @says(work=one_fine_tuning)
 def random_mask(
-    run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, share: Share = 0.6, draw: Count = 1
+    run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, share: PositiveFraction = 0.6, draw: Count = 1
 ) -> Outcome:
-    """A share of the tensors, drawn by the seed and the number of the draw."""
+    """Fine-tune a fraction of the tensors, `share`, drawn by the seed and the number of the draw."""
     chosen = random_tensors(names_of(biased_model), share, run.seed, draw)
     return run.fine_tune(biased_model, synthetic, only=chosen, label=f"random {share}, draw {draw}")
 
@@ -113,8 +113,8 @@ def within(names: list[str], begin: tuple[str, ...]) -> list[str]:
     return [name for name in names if name.startswith(begin)]
 
 
-def random_tensors(names: list[str], share: float, seed: int, draw: int) -> list[str]:
-    """`share` of the tensors (rounded, at least one), drawn without replacement, in the order of `names`."""
-    draws = np.random.default_rng(derived_seed(seed, "random mask", round(1000 * share), draw))
-    size = max(1, round(share * len(names)))
+def random_tensors(names: list[str], fraction: float, seed: int, draw: int) -> list[str]:
+    """`fraction` of the tensors (rounded, at least one), drawn without replacement, in the order of `names`."""
+    draws = np.random.default_rng(derived_seed(seed, "random mask", round(1000 * fraction), draw))
+    size = max(1, round(fraction * len(names)))
     return [names[i] for i in sorted(draws.choice(len(names), size=size, replace=False))]

@@ -1,6 +1,6 @@
 """Group DRO: weigh the groups by how badly they do (Sagawa et al., ICLR 2020, algorithm 1).
 
-The groups are the cells, target and protected attribute together: it needs protected labels in training, which
+The groups are those of target and protected attribute together: it needs protected labels in training, which
 AIM-Fair and the others don't, so it is never marked as the best. Defaults: step size 0.01; groups drawn with equal
 chance, as in the paper's experiments. Two protocols, by the option `protocol`:
     aligned (default)   the epoch is chosen as for every method, by overall accuracy on val, so that rows can be compared
@@ -26,9 +26,9 @@ from utils.errors import UserError
 def group_dro(run: Run, *, step_size: Positive = 0.01, protocol: Protocol = "aligned") -> Outcome:
     """Train on the real images robustly to target and protected attribute, whose labels it takes in training."""
     train = run.real["train"]
-    groups = cell_groups(train.target, train.protected, len(train.cells) // 2)
+    groups = group_numbers(train.target, train.protected, len(train.groups) // 2)
     changes = {"select_by": WORST_GROUP} if protocol == "published" else {}
-    return robust_to(run, groups, len(train.cells), step_size, label="group-dro", **changes)
+    return robust_to(run, groups, len(train.groups), step_size, label="group-dro", **changes)
 
 
 def robust_to(run: Run, groups: np.ndarray, count: int, step_size: float, *, label: str, **changes) -> Outcome:
@@ -81,10 +81,10 @@ def equal_chances(groups: np.ndarray) -> np.ndarray:
     return 1.0 / np.bincount(groups)[groups]
 
 
-def cell_groups(target: np.ndarray, protected: np.ndarray, protected_groups: int) -> np.ndarray:
-    """The number of each image's cell. Raises `UserError` where a protected label is missing."""
+def group_numbers(target: np.ndarray, protected: np.ndarray, protected_values: int) -> np.ndarray:
+    """Return each image's group as a number: int (n,). Raises `UserError` if a protected label is missing."""
     if (protected < 0).any():
         raise UserError(
             "group-dro trains on protected labels, and some are missing in train; leave it out of --methods"
         )
-    return target * protected_groups + protected
+    return target * protected_values + protected

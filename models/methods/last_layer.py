@@ -6,7 +6,7 @@ then `fits` fits to balanced subsets are averaged. The weights are brought back 
 an ordinary network. Defaults: ten fits, seven values of C from 1 to 0.01.
 
 Departures: the balanced images are synthetic, so no label of a real image is used, where the paper takes real ones with their
-groups. Cells are all of one size here, so a balanced subset is half of each cell, drawn anew for every fit, where the paper
+groups. Groups are all of one size here, so a balanced subset is half of each group, drawn anew for every fit, where the paper
 draws as many of each group as the smallest has. Each fit standardises by its own images.
 """
 
@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from datasets.images import FaceSet
+from datasets.images import LabelledImages
 from datasets.synthetic import SyntheticSets
 from models.batches import Compute, evaluate, predict
 from models.classifier import linear_head
@@ -61,7 +61,7 @@ def last_layer(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, f
     return Outcome(biased_model, [{"epoch": 1, **row, "best": True}], tables, synthetic.held_out)
 
 
-def head_inputs(model: nn.Module, head: nn.Linear, data: FaceSet, compute: Compute) -> np.ndarray:
+def head_inputs(model: nn.Module, head: nn.Linear, data: LabelledImages, compute: Compute) -> np.ndarray:
     """What enters the last layer for each image under the test transform: float32 (n, features)."""
     found = []
     hook = head.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].float().cpu()))
@@ -72,27 +72,27 @@ def head_inputs(model: nn.Module, head: nn.Linear, data: FaceSet, compute: Compu
     return torch.cat(found).numpy()
 
 
-def halves(faces: FaceSet, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The places of two balanced sets without a common image: each has half of the smallest cell's number of every cell.
+def halves(faces: LabelledImages, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The places of two balanced sets without a common image: each has half of the smallest group's number of every group.
 
-    Raises `UserError` where a cell has a single image.
+    Raises `UserError` where a group has a single image.
     """
-    cell = faces.target * (faces.protected.max() + 1) + faces.protected
-    members = [draws.permutation(np.flatnonzero(cell == value)) for value in np.unique(cell)]
+    group = faces.target * (faces.protected.max() + 1) + faces.protected
+    members = [draws.permutation(np.flatnonzero(group == value)) for value in np.unique(group)]
     size = min(map(len, members)) // 2
     if not size:
-        raise UserError("last-layer: a cell has a single synthetic image; raise --number-balanced-synthetic or ratio")
+        raise UserError("last-layer: a group has a single synthetic image; raise --number-balanced-synthetic or ratio")
     return np.concatenate([m[:size] for m in members]), np.concatenate([m[size : 2 * size] for m in members])
 
 
 def worst_group_accuracy(
-    inputs: np.ndarray, faces: FaceSet, first: np.ndarray, second: np.ndarray, strength: float
+    inputs: np.ndarray, faces: LabelledImages, first: np.ndarray, second: np.ndarray, strength: float
 ) -> float:
     """That of a fit to the images at the places `first` on those at `second`."""
     weight, bias = fit(inputs[first], faces.target[first], strength)
     judged = faces.subset(second)
     found = positive(inputs[second] @ weight[0] + bias)
-    return fairness_metrics(judged.target, judged.protected, found, faces.cells)["worst_group_accuracy"]
+    return fairness_metrics(judged.target, judged.protected, found, faces.groups)["worst_group_accuracy"]
 
 
 def fit(inputs: np.ndarray, target: np.ndarray, strength: float) -> tuple[np.ndarray, float]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from models.batches import Batch, Compute
 from models.facts import says
-from models.options import NotNegative, Protocol, Share
+from models.options import NotNegative, PositiveFraction, Protocol
 from models.run import Outcome, Run
 from models.work import Sizes, Work, on_real
 from utils.seeds import derived_seed
@@ -29,7 +29,7 @@ def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
 
 
 @says(work=work)
-def lff(run: Run, *, q: Share = 0.7, momentum: NotNegative = 0.7, protocol: Protocol = "aligned") -> Outcome:
+def lff(run: Run, *, q: PositiveFraction = 0.7, momentum: NotNegative = 0.7, protocol: Protocol = "aligned") -> Outcome:
     """Train two networks on the real images, and keep the one that learned from the other's failures."""
     train = run.real["train"]
     networks = TwoNetworks(run.new_network(), run.new_network(derived_seed(run.seed, "lff biased network")))
@@ -52,7 +52,7 @@ class TwoNetworks(nn.Module):
 
 
 class FailureLoss:
-    """The objective of both networks; `target` is that of the training set, int64 (n,), `factor` the biased one's share."""
+    """The objective of both networks; `target` is that of the training set, int64 (n,), `factor` the biased one's fraction."""
 
     def __init__(self, target: np.ndarray, q: float, momentum: float, factor: float = 1.0):
         self.target, self.q, self.momentum, self.factor = torch.from_numpy(target), q, momentum, factor

@@ -1,6 +1,6 @@
 """Surgical fine-tuning's automatic choice, Auto-RGN: layers move by their relative gradient (Lee et al., ICLR 2023).
 
-Before every epoch the relative gradient norm ||g|| / ||theta|| of each layer, divided by the largest, becomes its share of the
+Before every epoch the relative gradient norm ||g|| / ||theta|| of each layer, divided by the largest, becomes its fraction of the
 learning rate. No layer is chosen by hand, and no biased synthetic image is needed. The gradient is the mean over the balanced
 synthetic set at the weights of that moment.
 
@@ -38,13 +38,13 @@ def surgical(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Out
     """Fine-tune all tensors, each at the learning rate times its relative gradient norm."""
     compute = of_mean_gradients(run.settings.compute)
 
-    def shares(model: nn.Module, epoch: int) -> dict[str, float]:
+    def fractions(model: nn.Module, epoch: int) -> dict[str, float]:
         # a stream of its own for each epoch: the training's draws stay those of `full`, and a resumed one repeats them
         batches = train_batches(synthetic.balanced, compute, torch_generator(run.seed, "surgical", epoch))
         return relative_norms(mean_gradients(model, batches, amp=compute.amp), dict(model.named_parameters()))
 
     names = names_of(biased_model)
-    return run.fine_tune(biased_model, synthetic, only=names, label="surgical", rate_shares=shares)
+    return run.fine_tune(biased_model, synthetic, only=names, label="surgical", rate_fractions=fractions)
 
 
 def relative_norms(gradients: Gradients, parameters: dict[str, torch.Tensor]) -> dict[str, float]:

@@ -1,11 +1,11 @@
-"""What a run was asked for: its pair, its data with the counts of each cell, its settings, and what it ran on."""
+"""What a run was asked for: its pair, its data with the counts of each group, its settings, and what it ran on."""
 
 from collections.abc import Iterable
 
 import pandas as pd
 
-from datasets.bias import biased_cell_sizes
-from datasets.pairs import Pair, cell_values
+from datasets.bias import biased_group_sizes
+from datasets.pairs import Pair, group_values
 from results.columns import Column
 from results.report.drawings import label_of
 from utils.errors import UserError
@@ -36,7 +36,7 @@ def pair_of(column: Column) -> Pair:
         pair = Pair(str(settings["target"]), tuple(map(str, settings["protected"])))
     except (KeyError, TypeError):
         pair = None
-    if pair is None or list(pair.cells) != groups:
+    if pair is None or list(pair.groups) != groups:
         raise UserError(
             f"the records of {column.name} don't name the pair that their groups {', '.join(groups)} are of; run them again"
         )
@@ -48,16 +48,16 @@ def seeds_of(column: Column) -> list[int]:
     return sorted({record["seed"] for record in column.records})
 
 
-def cell_words(pair: Pair) -> dict[str, str]:
-    """What each cell is: {"1_0": "Smiling, not Male"}."""
+def group_words(pair: Pair) -> dict[str, str]:
+    """What each group is: {"1_0": "Smiling, not Male"}."""
     return {
-        cell: ", ".join(name if value else f"not {name}" for name, value in zip(pair.attributes, cell_values(cell)))
-        for cell in pair.cells
+        group: ", ".join(name if value else f"not {name}" for name, value in zip(pair.attributes, group_values(group)))
+        for group in pair.groups
     }
 
 
 def counts(column: Column, method: str | None, pair: Pair, train: dict[str, int] | None) -> list[list[str]]:
-    """The images of each cell in each set, as rows of text, the heading first; `train`: those of the training list, if known."""
+    """The images of each group in each set, as rows of text, the heading first; `train`: those of the training list, if known."""
     real, own = real_settings(column), method_settings(column, method)
     record = next(iter(column.runs(method or "erm").values()), column.records[0])
     if train is None and real.get("dataset") in BIASED:
@@ -69,17 +69,17 @@ def counts(column: Column, method: str | None, pair: Pair, train: dict[str, int]
     }
     balanced, biased = own.get("number_balanced_synthetic"), own.get("number_imbalanced_synthetic")
     if balanced:
-        sets["synthetic, balanced"] = balanced if isinstance(balanced, dict) else dict.fromkeys(pair.cells, balanced)
+        sets["synthetic, balanced"] = balanced if isinstance(balanced, dict) else dict.fromkeys(pair.groups, balanced)
     if biased:
         degree = own.get("bias_degree", real["bias_degree"])  # old records have that of the real images alone
-        sets["synthetic, biased"] = biased_cell_sizes(biased, degree, pair.cells)
+        sets["synthetic, biased"] = biased_group_sizes(biased, degree, pair.groups)
     if own.get("held_out_synthetic"):
-        sets["synthetic, held out"] = dict.fromkeys(pair.cells, own["held_out_synthetic"])
-    rows = [["images", *pair.cells, "all"]]
+        sets["synthetic, held out"] = dict.fromkeys(pair.groups, own["held_out_synthetic"])
+    rows = [["images", *pair.groups, "all"]]
     for name, found in sets.items():
         found = found or {}
-        cells = [f"{found[cell]:,}" if cell in found else UNKNOWN for cell in pair.cells]
-        rows.append([name, *cells, f"{sum(found.values()):,}" if found else UNKNOWN])
+        counts = [f"{found[group]:,}" if group in found else UNKNOWN for group in pair.groups]
+        rows.append([name, *counts, f"{sum(found.values()):,}" if found else UNKNOWN])
     return rows
 
 
@@ -115,26 +115,28 @@ def training_minutes(records: Iterable[dict]) -> float:
     return sum(value for value in seconds if isinstance(value, (int, float))) / 60
 
 
-def training_cells(table: pd.DataFrame, pair: Pair, real: dict) -> dict[str, int] | None:
-    """The cells of the training list of recorded settings `real`, drawn from `table`; None where labels are missing."""
-    from datasets.celeba import cell_names
+def training_groups(table: pd.DataFrame, pair: Pair, real: dict) -> dict[str, int] | None:
+    """The groups of the training list of recorded settings `real`, drawn from `table`; None where labels are missing."""
+    from datasets.celeba import group_names
 
     if table[list(pair.protected)].isna().any(axis=None):
         return None
     if len(table) != real["number_train_data_real"]:
         return biased_list(real["number_train_data_real"], real["bias_degree"], pair)
-    found = cell_names(table, pair.target, pair.protected).value_counts()
-    return {cell: int(found.get(cell, 0)) for cell in pair.cells}
+    found = group_names(table, pair.target, pair.protected).value_counts()
+    return {group: int(found.get(group, 0)) for group in pair.groups}
 
 
 def biased_list(number: int, bias_degree: str, pair: Pair) -> dict[str, int] | None:
-    """The cells of a biased list that holds `number` images; None where no list of that degree does.
+    """The groups of a biased list that holds `number` images; None where no list of that degree does.
 
-    Its cells were rounded down, so the size that was asked for may be larger by less than one a cell. No cell of a larger
+    Its groups were rounded down, so the size that was asked for may be larger by less than one a group. No group of a larger
     list is smaller, so lists of the same number are the same.
     """
-    sizes = (biased_cell_sizes(size, bias_degree, pair.cells) for size in range(number, number + len(pair.cells) + 1))
-    return next((cells for cells in sizes if sum(cells.values()) == number), None)
+    sizes = (
+        biased_group_sizes(size, bias_degree, pair.groups) for size in range(number, number + len(pair.groups) + 1)
+    )
+    return next((groups for groups in sizes if sum(groups.values()) == number), None)
 
 
 def _values(values: Iterable) -> list[str]:

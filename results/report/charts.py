@@ -119,10 +119,10 @@ def ticks(span: tuple[float, float], count: int, whole: bool = False) -> list[fl
     return [float(value) for value in locator.tick_values(*span) if span[0] - 1e-9 <= value <= span[1] + 1e-9]
 
 
-def padded(values: list[float], share: float = 0.06, least: float = 1.0) -> tuple[float, float]:
+def padded(values: list[float], fraction: float = 0.06, least: float = 1.0) -> tuple[float, float]:
     """The range of some values with room at both ends, at least `least` wide."""
     low, high = min(values), max(values)
-    room = max((high - low) * share, (least - (high - low)) / 2, 1e-6)
+    room = max((high - low) * fraction, (least - (high - low)) / 2, 1e-6)
     return low - room, high + room
 
 

@@ -1,4 +1,4 @@
-"""Sheets of faces as pictures inside the page: the first of each cell, small, the same bytes for the same images."""
+"""Sheets of faces as pictures inside the page: the first of each group, small, the same bytes for the same images."""
 
 import base64
 import io
@@ -13,19 +13,19 @@ from datasets.faithful import FILE, SCORE, SCORER, is_listing, read_scores
 from datasets.images import WHOLE, read_part
 from datasets.pairs import Pair, same_pair
 from datasets.splits import Splits
-from datasets.synthetic import cell_files
+from datasets.synthetic import group_files
 from utils.errors import UserError
 from utils.files import is_inside
 
 COLUMNS, ROWS = 6, 2
-SIDES = {4: 96, 8: 64}  # pixels of a face by the number of cells; more cells get smaller ones
+SIDES = {4: 96, 8: 64}  # pixels of a face by the number of groups; more groups get smaller ones
 SMALLEST = 40
 MEAN_SIDE, MEAN_OF, MEAN_LEAST = 96, 200, 50  # pixels of a mean face, of how many it is made, and of how few at least
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Some faces of a cell: the picture as a data URI ("" for none), how many faces it shows, of how many.
+    """Some faces of a group: the picture as a data URI ("" for none), how many faces it shows, of how many.
 
     `faithful` is what is known of how many show what they should.
     """
@@ -37,7 +37,7 @@ class Sheet:
 
 
 def synthetic_sheets(root: Path, pair: Pair, prompt_type: str) -> dict[str, Sheet]:
-    """A sheet of the synthetic images of each cell; empty where `root` has none of the pair and prompt type.
+    """A sheet of the synthetic images of each group; empty where `root` has none of the pair and prompt type.
 
     Raises `UserError` where there is no `root`, or an image or a file of scores is damaged.
     """
@@ -45,25 +45,25 @@ def synthetic_sheets(root: Path, pair: Pair, prompt_type: str) -> dict[str, Shee
         raise UserError(f"--synthetic {root}: no such folder or file; give the --synthetic-data-root of the run")
     if not is_listing(root) and not any(same_pair(folder.name, pair.name) for folder in root.iterdir()):
         return {}
-    folder, files = cell_files(root, pair, prompt_type)
+    folder, files = group_files(root, pair, prompt_type)
     if not any(files.values()):
         return {}
     faithful = _faithful(folder, files) if not is_listing(root) else {}
-    return {cell: _sheet(found, len(pair.cells), faithful.get(cell, "")) for cell, found in files.items()}
+    return {group: _sheet(found, len(pair.groups), faithful.get(group, "")) for group, found in files.items()}
 
 
 def real_sheets(lists: Splits, test: pd.DataFrame, pair: Pair, box: tuple[float, ...] = WHOLE) -> dict[str, Sheet]:
-    """A sheet of the real test images of each cell; `test` has the columns name, target and protected.
+    """A sheet of the real test images of each group; `test` has the columns name, target and protected.
 
     Of each image the part in `box` is shown, as the network sees it (`datasets.images.read_part`).
 
     The data must hold these images (`check_tested_on`).
     """
     names = test["name"].astype(str)
-    cell = test["target"].to_numpy() * (len(pair.cells) // 2) + test["protected"].to_numpy()
+    group = test["target"].to_numpy() * (len(pair.groups) // 2) + test["protected"].to_numpy()
     return {
-        pair.cells[i]: _sheet([lists.folder / name for name in names[cell == i]], len(pair.cells), box=box)
-        for i in range(len(pair.cells))
+        pair.groups[i]: _sheet([lists.folder / name for name in names[group == i]], len(pair.groups), box=box)
+        for i in range(len(pair.groups))
     }
 
 
@@ -78,8 +78,8 @@ def check_tested_on(lists: Splits, test: pd.DataFrame) -> None:
 
 
 def mean_synthetic_face(root: Path, pair: Pair, prompt_type: str) -> Sheet:
-    """The mean of synthetic images of all cells, as the network sees them: how they are framed."""
-    return _mean_face([path for files in cell_files(root, pair, prompt_type)[1].values() for path in files])
+    """The mean of synthetic images of all groups, as the network sees them: how they are framed."""
+    return _mean_face([path for files in group_files(root, pair, prompt_type)[1].values() for path in files])
 
 
 def mean_real_face(lists: Splits, box: tuple[float, ...] = WHOLE) -> Sheet:
@@ -97,11 +97,11 @@ def _mean_face(files: list[Path], box: tuple[float, ...] = WHOLE) -> Sheet:
     return Sheet(_data_uri(mean), len(chosen), len(files))
 
 
-def _sheet(files: list[Path], cells: int, faithful: str = "", *, box: tuple[float, ...] = WHOLE) -> Sheet:
+def _sheet(files: list[Path], groups: int, faithful: str = "", *, box: tuple[float, ...] = WHOLE) -> Sheet:
     shown = files[: COLUMNS * ROWS]
     if not shown:
         return Sheet("", 0, 0, faithful)
-    side = next((side for most, side in SIDES.items() if cells <= most), SMALLEST)
+    side = next((side for most, side in SIDES.items() if groups <= most), SMALLEST)
     rows = -(-len(shown) // COLUMNS)
     picture = Image.new("RGB", (side * min(len(shown), COLUMNS), side * rows), "white")
     for index, path in enumerate(shown):
@@ -117,18 +117,18 @@ def _data_uri(picture: Image.Image) -> str:
 
 
 def _faithful(folder: Path, files: dict[str, list[Path]]) -> dict[str, str]:
-    """For each cell the share of its scored images that show what they should, in words; none without a file of scores."""
+    """For each group the fraction of its scored images that show what they should, in words; none without a file of scores."""
     path = folder / FILE
     if not path.exists():
         return {}
     remedy = f"`python -m stable_diffusion.faithfulness --images {folder}` makes it"
     scores = read_scores(path, (SCORE,), remedy)
     said = {}
-    for cell, found in files.items():
+    for group, found in files.items():
         own = scores.loc[scores.index.isin([file.relative_to(folder).as_posix() for file in found])]
         if len(own):
             by = f", by {', '.join(sorted(own[SCORER].unique()))}" if SCORER in own else ""
-            said[cell] = (
+            said[group] = (
                 f"{100 * (own[SCORE] >= 0.5).mean():.1f} % of {len(own):,} scored images show what they should{by}"
             )
     return said

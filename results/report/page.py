@@ -55,7 +55,7 @@ def what_was_asked(column: Column, method: str | None, train: dict[str, int] | N
     pair, real = asked.pair_of(column), asked.real_settings(column)
     return {
         "pair": pair,
-        "words": asked.cell_words(pair),
+        "words": asked.group_words(pair),
         "data": asked.DATASETS.get(real.get("dataset"), real.get("dataset", "")),
         "dataset": real.get("dataset"),
         "seeds": asked.seeds_of(column),
@@ -71,7 +71,7 @@ def what_was_asked(column: Column, method: str | None, train: dict[str, int] | N
 def what_came_out(column: Column, compared: Column | None, method: str | None, entries: list[Entry]) -> dict:
     """The parts of the page on the results; `compared` is that of `beside_erm`."""
     by_row = {entry.row: entry for entry in entries}
-    words = asked.cell_words(asked.pair_of(column))
+    words = asked.group_words(asked.pair_of(column))
     pair, seeds = (row_entries(compared), asked.seeds_of(compared)) if compared else ([], [])
     return {
         "tiles": tiles({entry.row: entry for entry in pair}, method),
@@ -180,7 +180,7 @@ def changes(entries: list[Entry]) -> list[list[str]]:
 def summary_table(column: Column, rows: list[str]) -> list[list[str]]:
     """Return the summary of `results.summary`, its heading first, in the order of the page.
 
-    Equalized odds and the worst group come first. A cell breaks before its standard deviation, if at all.
+    Equalized odds and the worst group come first. A table's entry breaks before its standard deviation, if at all.
     """
     names = list(column.records[0]["metrics"]["group_accuracy"])
     methods = sorted(column.methods, key=lambda method: rows.index(without_draw(method)))
@@ -203,7 +203,7 @@ def auto_choices(runs: Path) -> dict[str, list[list[str]]]:
 
 
 def face_sheets(column: Column, method: str | None, pictures: Pictures) -> tuple[dict, dict[str, int] | None]:
-    """The sheets of faces by cell, with a line where there are none; the cells of the training list, if known."""
+    """The sheets of faces by group, with a line where there are none; the groups of the training list, if known."""
     pair, real = asked.pair_of(column), asked.real_settings(column)
     found = {"real": {}, "synthetic": {}, "real_said": "", "real_shown": "", "means": {}}
     prompt_type = asked.method_settings(column, method).get("prompt_type", "contextual")
@@ -235,4 +235,4 @@ def face_sheets(column: Column, method: str | None, pictures: Pictures) -> tuple
         found |= {"real": real_sheets(lists, column.predictions, pair, box), "real_shown": dataset}
     else:
         found["real_said"] = f"Real faces: left out, since the terms of {name} may not allow passing them on."
-    return found, asked.training_cells(lists.tables["train"], pair, real)
+    return found, asked.training_groups(lists.tables["train"], pair, real)

@@ -36,7 +36,7 @@ def rankings_chart(column: Column) -> Chart | None:
 
 
 def _said(average: pd.DataFrame, seeds: int) -> str:
-    always, never = (average.index[average["chosen"] == share].tolist() for share in (1, 0))
+    always, never = (average.index[average["chosen"] == fraction].tolist() for fraction in (1, 0))
     return (
         f"Of {len(average)} tensors {len(always)} were chosen in each of {seeds} seeds. Chosen in none: "
         f"{', '.join(never) or 'none'}."

@@ -30,7 +30,7 @@ from utils.files import write_whole
 from utils.records import environment
 
 PARTS = ("training", "validation", "ranking", "seed", "growth", "switches", "generation")
-FEWEST = 8  # two of each cell
+FEWEST = 8  # two of each group
 
 
 def main() -> None:

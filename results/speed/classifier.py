@@ -51,7 +51,9 @@ class Bench:
         }
         row = self._by_turns(works, images_trained(self.count, self.compute))
         if self.device.type == "cuda":
-            self.notes["share of a training epoch in which the GPU computes"] = round(busy_share(works["ours"]), 3)
+            self.notes["fraction of a training epoch in which the GPU computes"] = round(
+                busy_fraction(works["ours"]), 3
+            )
         return row
 
     def validation(self) -> Row:
@@ -150,11 +152,11 @@ class Bench:
 
     def _plain_ranking(self, model: nn.Module, files: dict[str, Files]) -> list[str]:
         synthetic, each = files["synthetic"], len(files["synthetic"].paths) // 4
-        shares = {(0, 0): 1, (0, 1): 9, (1, 0): 9, (1, 1): 1}
+        fractions = {(0, 0): 1, (0, 1): 9, (1, 0): 9, (1, 1): 1}
         biased = np.concatenate(
             [
-                np.flatnonzero((synthetic.target == t) & (synthetic.protected == p))[: each * share // 10]
-                for (t, p), share in shares.items()
+                np.flatnonzero((synthetic.target == t) & (synthetic.protected == p))[: each * fraction // 10]
+                for (t, p), fraction in fractions.items()
             ]
         )
         few = Files([synthetic.paths[i] for i in biased], synthetic.target[biased], synthetic.protected[biased])
@@ -209,8 +211,8 @@ class Bench:
         model(torch.zeros(self.compute.batch_size, 3, size, size, device=self.device)).sum().backward()
 
 
-def busy_share(work: Callable[[], object]) -> float:
-    """The share of the time of `work` in which a GPU runs kernels."""
+def busy_fraction(work: Callable[[], object]) -> float:
+    """The fraction of the time of `work` in which a GPU runs kernels."""
     from torch.profiler import ProfilerActivity, profile
 
     start = time.perf_counter()

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from datasets.images import FaceSet, decode_images
+from datasets.images import LabelledImages, decode_images
 from datasets.synthetic import SyntheticSets
 from models.batches import Compute, evaluate
 from models.run import Run
@@ -18,23 +18,23 @@ from results.speed.plain import Files
 from utils.seeds import torch_generator
 
 
-def face_set(files: Files, cache: Path, size: int | None, device: torch.device) -> FaceSet:
+def face_set(files: Files, cache: Path, size: int | None, device: torch.device) -> LabelledImages:
     """The files as train.py reads them: decoded once, an evaluation set resized too, on the GPU where it has room."""
     pixels = decode_images(files.paths, cache, size)
     names = tuple(str(path) for path in files.paths)
-    return FaceSet(pixels, np.arange(len(names)), files.target, files.protected, names).on(device)
+    return LabelledImages(pixels, np.arange(len(names)), files.target, files.protected, names).on(device)
 
 
-def train_epoch(model: nn.Module, data: FaceSet, compute: Compute) -> None:
-    """One epoch, validated on the first image of each cell."""
-    cells = [int(np.flatnonzero((data.target == t) & (data.protected == p))[0]) for t in (0, 1) for p in (0, 1)]
-    few = data.subset(np.array(cells))
+def train_epoch(model: nn.Module, data: LabelledImages, compute: Compute) -> None:
+    """One epoch, validated on the first image of each group."""
+    groups = [int(np.flatnonzero((data.target == t) & (data.protected == p))[0]) for t in (0, 1) for p in (0, 1)]
+    few = data.subset(np.array(groups))
     schedule = Schedule(1, 0.01, 1e-4, (10,))
     fit(model, data, few, schedule, compute, generator=torch_generator(0, "benchmark"), label="ours")
 
 
 def seed_run(
-    sets: dict[str, FaceSet], pre: int, fine: int, compute: Compute, folder: Path
+    sets: dict[str, LabelledImages], pre: int, fine: int, compute: Compute, folder: Path
 ) -> tuple[Run, SyntheticSets]:
     """A seed of train.py, with `pre` and `fine` epochs."""
     settings = Settings(
@@ -50,7 +50,7 @@ def seed_run(
     )
     pool, each = sets["synthetic"], len(sets["synthetic"]) // 4
     biased = {"0_0": each // 10, "0_1": each * 9 // 10, "1_0": each * 9 // 10, "1_1": each // 10}
-    synthetic = SyntheticSets(pool, dict.fromkeys(pool.cells, each), biased, 0, seed=100)
+    synthetic = SyntheticSets(pool, dict.fromkeys(pool.groups, each), biased, 0, seed=100)
     return Run(settings, sets, 100, folder / "biased.safetensors"), synthetic
 
 

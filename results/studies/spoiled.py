@@ -10,7 +10,7 @@ from results.studies import Arm, Finding, Place, Study
 from results.study_tables import findings_tables, methods_table
 from results.table_text import as_table
 
-CELL, SOURCE, SHARE = "0_1", "1_1", 0.15  # so much of CELL are images of SOURCE
+GROUP, SOURCE, FRACTION = "0_1", "1_1", 0.15  # so much of GROUP are images of SOURCE
 MINIMA = (0.1, 0.5, 0.9)  # of --min-faithfulness
 WRONG = "wrong_"  # how the name of an image begins that shows another group than its own
 JUDGE_FACES = 20000
@@ -22,18 +22,18 @@ def sets(place: Place) -> Iterator[Finding]:
 
     Each set lies in <work>/sets/<name>/<pair>/<prompt type>, with its images and scores in images.csv.
     """
-    from datasets.pairs import CELLS
+    from datasets.pairs import GROUPS
     from datasets.synthetic import image_files
 
     made = place.work / "made" / WHERE
-    drawn = draw({cell: image_files(made / cell) for cell in CELLS})
-    for name, cells in drawn.items():
+    drawn = draw({group: image_files(made / group) for group in GROUPS})
+    for name, groups in drawn.items():
         folder = place.work / "sets" / name / WHERE
         shutil.rmtree(folder, ignore_errors=True)
-        for cell, images in cells.items():
-            (folder / cell).mkdir(parents=True)
+        for group, images in groups.items():
+            (folder / group).mkdir(parents=True)
             for image, path in images.items():
-                shutil.copyfile(path, folder / cell / image)
+                shutil.copyfile(path, folder / group / image)
         score(folder, place.work, JUDGE_FACES // 100 if place.small else JUDGE_FACES)
         yield Finding(f"{name}: as asked, %", as_asked(folder))
         for minimum in MINIMA:
@@ -43,7 +43,7 @@ def sets(place: Place) -> Iterator[Finding]:
 def draw(files: dict[str, list[Path]]) -> dict[str, dict[str, dict[str, Path]]]:
     """Return both sets: the images of each group by the name that they get; `files` are those generated for each.
 
-    Both have the same number in each group: as many as leave in `SOURCE` the images that replace a share of `CELL`. Raises
+    Both have the same number in each group: as many as leave in `SOURCE` the images that replace a fraction of `GROUP`. Raises
     `UserError` if a group has no images.
     """
     import numpy as np
@@ -51,15 +51,15 @@ def draw(files: dict[str, list[Path]]) -> dict[str, dict[str, dict[str, Path]]]:
     from utils.errors import UserError
     from utils.seeds import derived_seed
 
-    if empty := [cell for cell, found in files.items() if not found]:
+    if empty := [group for group, found in files.items() if not found]:
         raise UserError(f"no generated image of {', '.join(empty)}: run --only erm first")
     random = np.random.default_rng(derived_seed(0, "spoiled set"))
-    size = int(min(map(len, files.values())) / (1 + SHARE))
-    wrong = round(SHARE * size)
+    size = int(min(map(len, files.values())) / (1 + FRACTION))
+    wrong = round(FRACTION * size)
     mixed = {name: [found[i] for i in random.permutation(len(found))] for name, found in files.items()}
     sound = {name: {path.name: path for path in found[:size]} for name, found in mixed.items()}
     others = {f"{WRONG}{path.name}": path for path in mixed[SOURCE][size : size + wrong]}
-    return {"sound": sound, "spoiled": sound | {CELL: dict(list(sound[CELL].items())[wrong:]) | others}}
+    return {"sound": sound, "spoiled": sound | {GROUP: dict(list(sound[GROUP].items())[wrong:]) | others}}
 
 
 def left_out(path: Path, minimum: float) -> dict[str, int]:
@@ -102,7 +102,7 @@ STUDY = Study(
     body=(
         f"""
 Settings, data and generator are those of the toy tables; seeds 100, 200, 300. From the generated images two sets are drawn: a sound one, and a
-copy in which {100 * SHARE:g} % of {CELL} are images of {SOURCE}. A judge trained on {JUDGE_FACES:,} labelled toy faces scores both. Then both are
+copy in which {100 * FRACTION:g} % of {GROUP} are images of {SOURCE}. A judge trained on {JUDGE_FACES:,} labelled toy faces scores both. Then both are
 trained on as they are, and less the images that score below each P (`--min-faithfulness`).
 
 - The judge, right on more than 99.5 % of other labelled faces, finds 97.0 to 99.3 % of the four groups as

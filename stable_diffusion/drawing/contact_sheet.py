@@ -39,7 +39,7 @@ def sheet_of(files: list[Path], title: str, size: int, captions: list[str] | Non
 def write_contact_sheets(folder: Path, prompts: Prompts, size: int) -> list[Path]:
     """Write `contact_sheet_<group>.png` for each group of a generated set; return the paths."""
     paths = []
-    for group in prompts.cells:
+    for group in prompts.groups:
         head = ", ".join(words[0] for words in prompts.own_words(group).values())
         paths.append(folder / f"contact_sheet_{group}.png")
         contact_sheet(folder / group, f"{prompts.pair} {group}: {head}", min(size, 128)).save(paths[-1])

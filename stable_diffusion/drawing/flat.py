@@ -6,7 +6,10 @@ from PIL import Image
 
 from stable_diffusion.plan import Job
 
-HEADERS, SHARE = 300, 100  # bytes of a PNG beside its pixels; a single colour takes up far less than this part of them
+HEADERS, FRACTION = (
+    300,
+    100,
+)  # bytes of a PNG beside its pixels; a single colour takes up far less than this part of them
 
 
 def remove_flat(jobs: list[Job], folder: Path, save_size: int) -> int:
@@ -14,7 +17,7 @@ def remove_flat(jobs: list[Job], folder: Path, save_size: int) -> int:
 
     Only files too small for a photograph are opened, so a sound set costs only a look at each file's size.
     """
-    limit = HEADERS + 3 * save_size * save_size // SHARE
+    limit = HEADERS + 3 * save_size * save_size // FRACTION
     small = [folder / job.image for job in jobs if 0 <= _size(folder / job.image) <= limit]
     flat = [path for path in small if _one_colour(path)]
     for path in flat:

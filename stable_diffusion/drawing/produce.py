@@ -20,7 +20,7 @@ from utils.files import whole
 from utils.progress import progress
 
 WAITING = 2  # batches that wait for the disk at most, so that they never fill the memory
-SHARE_OF_MEMORY = 0.8
+FRACTION_OF_MEMORY = 0.8
 LARGEST_BATCH = 64  # beyond it a GPU computes no faster
 
 
@@ -99,7 +99,7 @@ def largest_batch(render_count: Callable[[int], object], device: torch.device) -
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # held by torch, and empty
     free = torch.cuda.mem_get_info(device)[0] + unused
     each = max(1, (peaks[1] - peaks[0]) // 2)
-    return int(min(LARGEST_BATCH, max(1, SHARE_OF_MEMORY * free // each)))
+    return int(min(LARGEST_BATCH, max(1, FRACTION_OF_MEMORY * free // each)))
 
 
 def free_batch_size(pipeline: DiffusionPipeline, sampling: Sampling, job: Job, device: torch.device) -> int:

@@ -8,17 +8,17 @@ import pytest
 from support import assert_one_line_error, run_here
 
 import train
-from datasets.bias import biased_cell_sizes, largest_biased_size
+from datasets.bias import biased_group_sizes, largest_biased_size
 from datasets.celeba import (
     biased_subset,
-    cell_names,
     check_images,
+    group_names,
     image_folder,
     read_attributes,
     read_partition,
     split_attributes,
 )
-from datasets.pairs import Pair, cells_of, parse_pair, same_pair
+from datasets.pairs import Pair, groups_of, parse_pair, same_pair
 from utils.errors import UserError
 
 
@@ -28,22 +28,22 @@ def random_table(n, seed=0, values=(-1, 1)):
     return pd.DataFrame(rng.choice(values, (n, 3)), index=names, columns=["Smiling", "Male", "Blond_Hair"])
 
 
-def test_eight_cells_multiply_the_shares_and_keep_the_degree_of_each_attribute():
-    cells = cells_of(2)
-    sizes = biased_cell_sizes(20000, "1/9", cells)
-    assert sizes == dict(zip(cells, [100, 900, 900, 8100, 8100, 900, 900, 100]))
+def test_eight_groups_multiply_the_fractions_and_keep_the_degree_of_each_attribute():
+    groups = groups_of(2)
+    sizes = biased_group_sizes(20000, "1/9", groups)
+    assert sizes == dict(zip(groups, [100, 900, 900, 8100, 8100, 900, 900, 100]))
     assert sizes["1_10"] + sizes["1_11"] == 1000  # the first attribute alone: 1 to 9, as for a pair
-    # shares of 777 / 2 are 1/16, 3/16, 3/16 and 9/16, each rounded down
-    assert list(biased_cell_sizes(777, "1/3", cells).values()) == [24, 72, 72, 218, 218, 72, 72, 24]
+    # fractions of 777 / 2 are 1/16, 3/16, 3/16 and 9/16, each rounded down
+    assert list(biased_group_sizes(777, "1/3", groups).values()) == [24, 72, 72, 218, 218, 72, 72, 24]
     largest = largest_biased_size(sizes, "1/9")
-    assert largest >= 20000 and biased_cell_sizes(largest, "1/9", cells) == sizes
+    assert largest >= 20000 and biased_group_sizes(largest, "1/9", groups) == sizes
 
 
-def test_biased_subset_of_eight_cells():
+def test_biased_subset_of_eight_groups():
     table = random_table(4000).assign(Young=np.random.default_rng(5).choice([-1, 1], 4000))
     chosen = biased_subset(table, "Smiling", ("Male", "Young"), size=400)
-    sizes = biased_cell_sizes(400, "1/9", cells_of(2))
-    assert cell_names(chosen, "Smiling", ("Male", "Young")).value_counts().to_dict() == sizes
+    sizes = biased_group_sizes(400, "1/9", groups_of(2))
+    assert group_names(chosen, "Smiling", ("Male", "Young")).value_counts().to_dict() == sizes
     with pytest.raises(UserError, match=r"Smiling/Male\+Young.*0_11 has \d+ of 8100"):
         biased_subset(table, "Smiling", ("Male", "Young"))
 
@@ -52,18 +52,18 @@ def plain_walk(table, target, protected, sizes):
     """The rule of the paper, one image at a time."""
     room, chosen = dict(sizes), []
     for name, row in table.iterrows():
-        cell = f"{int(row[target] > 0)}_{int(row[protected] > 0)}"
-        if room[cell]:
-            room[cell] -= 1
+        group = f"{int(row[target] > 0)}_{int(row[protected] > 0)}"
+        if room[group]:
+            room[group] -= 1
             chosen.append(name)
     return chosen
 
 
 def test_paper_sizes():
-    assert list(biased_cell_sizes(20000, "1/9").values()) == [1000, 9000, 9000, 1000]
-    assert list(biased_cell_sizes(20000, "1").values()) == [5000, 5000, 5000, 5000]
-    assert list(biased_cell_sizes(1234, "0.3").values()) == [142, 474, 474, 142]
-    assert list(biased_cell_sizes(50, "1/9").values()) == [2, 22, 22, 2]
+    assert list(biased_group_sizes(20000, "1/9").values()) == [1000, 9000, 9000, 1000]
+    assert list(biased_group_sizes(20000, "1").values()) == [5000, 5000, 5000, 5000]
+    assert list(biased_group_sizes(1234, "0.3").values()) == [142, 474, 474, 142]
+    assert list(biased_group_sizes(50, "1/9").values()) == [2, 22, 22, 2]
 
 
 @pytest.mark.parametrize("values", [(-1, 1), (0, 1)])
@@ -71,7 +71,7 @@ def test_paper_sizes():
 def test_biased_subset_is_the_plain_walk(values, size, degree):
     table = random_table(2000, values=values)
     chosen = biased_subset(table, "Smiling", "Male", size=size, bias_degree=degree)
-    assert list(chosen.index) == plain_walk(table, "Smiling", "Male", biased_cell_sizes(size, degree))
+    assert list(chosen.index) == plain_walk(table, "Smiling", "Male", biased_group_sizes(size, degree))
 
 
 def test_shortage_names_the_largest_size_that_works():
@@ -79,19 +79,21 @@ def test_shortage_names_the_largest_size_that_works():
     with pytest.raises(UserError, match=r"0_1 has \d+ of 900") as caught:
         biased_subset(table, "Smiling", "Male", size=2000)
     largest = int(str(caught.value).split("largest size that works is ")[1].split()[0])
-    assert len(biased_subset(table, "Smiling", "Male", size=largest)) == sum(biased_cell_sizes(largest, "1/9").values())
+    assert len(biased_subset(table, "Smiling", "Male", size=largest)) == sum(
+        biased_group_sizes(largest, "1/9").values()
+    )
     with pytest.raises(UserError):
         biased_subset(table, "Smiling", "Male", size=largest + 1)
 
 
-def test_no_size_works_where_a_cell_is_missing():
+def test_no_size_works_where_a_group_is_missing():
     assert largest_biased_size({"0_0": 5, "0_1": 0, "1_0": 5, "1_1": 5}, "1/9") == 0
 
 
 @pytest.mark.parametrize("degree", ["0", "-1/9", "2", "1/0", "one"])
 def test_bad_bias_degree(degree):
     with pytest.raises(UserError, match="--bias-degree"):
-        biased_cell_sizes(100, degree)
+        biased_group_sizes(100, degree)
 
 
 def test_both_file_forms_read_alike(toy, tmp_path):
@@ -149,7 +151,7 @@ def test_paper_size_can_be_filled_from_the_real_subset(celeba_lists):
     table = split_attributes(celeba_lists)["train"]
     chosen = biased_subset(table, "Smiling", "Male")
     sizes = {"0_0": 1000, "0_1": 9000, "1_0": 9000, "1_1": 1000}
-    assert cell_names(chosen, "Smiling", "Male").value_counts().to_dict() == sizes
+    assert group_names(chosen, "Smiling", "Male").value_counts().to_dict() == sizes
     assert list(chosen.index) == plain_walk(table, "Smiling", "Male", sizes)
 
 

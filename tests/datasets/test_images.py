@@ -7,7 +7,7 @@ from PIL import Image
 
 from datasets.images import decode_images
 from datasets.pairs import Pair
-from datasets.synthetic import SyntheticImages, draw_cells, image_files, synthetic_pool
+from datasets.synthetic import SyntheticImages, draw_groups, image_files, synthetic_pool
 from utils.errors import UserError
 
 PAIR = Pair("Smiling", ("Male",))
@@ -20,9 +20,9 @@ def save(path, colour, size=(6, 5)):
 
 @pytest.fixture
 def synthetic(tmp_path):
-    for shade, cell in enumerate(("0_0", "0_1", "1_0", "1_1")):
+    for shade, group in enumerate(("0_0", "0_1", "1_0", "1_1")):
         for i in range(4):
-            save(tmp_path / "Smiling_Male" / "contextual" / cell / f"{i}.png", (shade * 10, i, 0))
+            save(tmp_path / "Smiling_Male" / "contextual" / group / f"{i}.png", (shade * 10, i, 0))
     return tmp_path
 
 
@@ -80,11 +80,11 @@ def test_pool_is_labelled_by_folder_and_sorted(synthetic, tmp_path):
 def test_drawing_is_by_seed_balanced_and_without_repetition(synthetic, tmp_path):
     pool = synthetic_pool(synthetic, PAIR, "contextual", needed(4), tmp_path / "cache")
     sizes = {"0_0": 1, "0_1": 3, "1_0": 3, "1_1": 2}
-    first, again, other = (draw_cells(pool, sizes, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    first, again, other = (draw_groups(pool, sizes, np.random.default_rng(seed)) for seed in (0, 0, 1))
     assert first.names == again.names != other.names
     assert len(set(first.names)) == 9
-    cells = [f"{t}_{p}" for t, p in zip(first.target, first.protected)]
-    assert {cell: cells.count(cell) for cell in sizes} == sizes
+    groups = [f"{t}_{p}" for t, p in zip(first.target, first.protected)]
+    assert {group: groups.count(group) for group in sizes} == sizes
 
 
 def test_too_few_images_says_how_many_and_how_to_get_more(synthetic, tmp_path):

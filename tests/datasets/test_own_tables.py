@@ -15,7 +15,7 @@ from datasets.custom import read_table
 from datasets.faithful import faithful_files, is_listing
 from datasets.pairs import Pair
 from datasets.real import read_real, training_list
-from datasets.synthetic import cell_files, synthetic_pool
+from datasets.synthetic import group_files, synthetic_pool
 from utils import files
 from utils.errors import UserError
 
@@ -56,7 +56,7 @@ def test_one_file_under_two_names_of_other_readers(own, spelling):
     table = own.parent / "faces.csv"
     table.write_text(f"image,Cat,Bright\nval_9.png,1,0\ntest_16.png,0,1\n{other},1,0\n")
     with pytest.raises(UserError, match=r"listed twice: line 2 \(val_9\.png\) and line 4 \("):
-        cell_files(table, PAIR, "contextual")
+        group_files(table, PAIR, "contextual")
     with pytest.raises(UserError, match=r"1 images are listed twice, the first as val_9\.png and "):
         check_images(own.parent, ["test_16.png", "val_9.png", other])
 
@@ -119,7 +119,7 @@ def test_accents_meet_in_a_table_with_scores_too(tmp_path):
     save(tmp_path / apart, 1)
     (tmp_path / "faces.CSV").write_text(f"image,Cat,Bright,faithfulness\n{composed},1,0,0.9\n")
 
-    _, found = cell_files(tmp_path / "faces.CSV", PAIR, "contextual")
+    _, found = group_files(tmp_path / "faces.CSV", PAIR, "contextual")
     assert faithful_files(tmp_path / "faces.CSV", found, 0.5)["1_0"] == [tmp_path / apart]
 
 
@@ -148,7 +148,7 @@ def test_lines_are_counted_with_those_above_the_heading(own):
 
 def test_other_writings_of_text_and_quotes(own):
     expected, text = read_table(own, "Cat_Bright")[1]["test"], own.read_text()
-    quoted = "\n".join("; ".join(f'"{cell}"' for cell in line.split(",")) for line in text.splitlines())
+    quoted = "\n".join("; ".join(f'"{group}"' for group in line.split(",")) for line in text.splitlines())
     for content in (text.encode("utf-16-le"), text.encode("utf-16-be"), quoted.encode()):
         own.write_bytes(content)
         pd.testing.assert_frame_equal(read_table(own, "Cat_Bright")[1]["test"], expected)
@@ -206,9 +206,9 @@ def test_what_there_is_in_place_of_an_image_is_told(own, make, hint):
 def test_a_test_image_among_the_synthetic_ones_is_refused(own, tmp_path, capsys, copy):
     """A copy of a val image is not: a method may train on val, and says so."""
     folder = tmp_path / "set" / "Cat_Bright" / "contextual"
-    for i, cell in enumerate(("0_0", "0_1", "1_0", "1_1")):
-        save(folder / cell / "a.png", 100 + i)
-        save(folder / cell / "b.png", 200 + i)
+    for i, group in enumerate(("0_0", "0_1", "1_0", "1_1")):
+        save(folder / group / "a.png", 100 + i)
+        save(folder / group / "b.png", 200 + i)
     copy(own.parent / "val_8.png", folder / "1_1" / "c.png")
     shutil.copy(folder / "0_0" / "a.png", folder / "0_1" / "again.png")
     options = {"tested": [own.parent / f"test_{i}.png" for i in range(16, 24)], "decode_size": 6}
@@ -224,12 +224,12 @@ def test_a_test_image_among_the_synthetic_ones_is_refused(own, tmp_path, capsys,
 
 
 def test_an_image_in_two_formats_is_told_and_a_pair_in_two_folders_refused(tmp_path, capsys):
-    cells = ("0_0", "0_1", "1_0", "1_1")
-    for i, cell in enumerate(cells):
-        save(tmp_path / "Cat_Bright" / "contextual" / cell / "a.png", 100 + i)
-        save(tmp_path / "Cat_Bright" / "contextual" / cell / "a.b.png", 200 + i)
+    groups = ("0_0", "0_1", "1_0", "1_1")
+    for i, group in enumerate(groups):
+        save(tmp_path / "Cat_Bright" / "contextual" / group / "a.png", 100 + i)
+        save(tmp_path / "Cat_Bright" / "contextual" / group / "a.b.png", 200 + i)
     save(tmp_path / "Cat_Bright" / "contextual" / "1_0" / "a.bmp", 102)
-    pool = [tmp_path, PAIR, "contextual", dict.fromkeys(cells, 2), tmp_path / "cache"]
+    pool = [tmp_path, PAIR, "contextual", dict.fromkeys(groups, 2), tmp_path / "cache"]
     assert len(synthetic_pool(*pool)) == 9
     assert re.search(
         r"1 images are there in two formats, each counts: .*1_0/a\.bmp and .*1_0/a\.png", capsys.readouterr().out
@@ -243,5 +243,5 @@ def test_an_image_in_two_formats_is_told_and_a_pair_in_two_folders_refused(tmp_p
 def test_a_file_is_a_listing_whatever_its_name(tmp_path, name):
     save(tmp_path / "a.png", 1)
     (tmp_path / name).write_text("image,Cat,Bright\na.png,1,0\n")
-    assert cell_files(tmp_path / name, PAIR, "contextual")[1]["1_0"] == [tmp_path / "a.png"]
+    assert group_files(tmp_path / name, PAIR, "contextual")[1]["1_0"] == [tmp_path / "a.png"]
     assert is_listing(Path("gone.CSV")) and not is_listing(tmp_path)

@@ -228,12 +228,12 @@ def test_of_several_frames_the_first_is_read(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "tif", "bmp"])
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_file_that_is_cut_off_is_named(tmp_path, suffix, share):
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
+def test_a_file_that_is_cut_off_is_named(tmp_path, suffix, fraction):
     buffer = io.BytesIO()
     Image.effect_noise((64, 64), 60).convert("RGB").save(buffer, {"jpg": "jpeg", "tif": "tiff"}.get(suffix, suffix))
     path = tmp_path / f"a.{suffix}"
-    path.write_bytes(buffer.getvalue()[: int(share * len(buffer.getvalue()))])
+    path.write_bytes(buffer.getvalue()[: int(fraction * len(buffer.getvalue()))])
     with pytest.raises(UserError, match=rf"cannot read the image .*a\.{suffix}: .+; replace or remove it"):
         read_image(path)
 

@@ -10,7 +10,7 @@ from support import ROOT, SHARED, assert_one_line_error, run_here
 from support.noise import save
 
 import train
-from datasets.celeba import cell_names
+from datasets.celeba import group_names
 from datasets.custom import read_table
 from datasets.pairs import Pair
 from datasets.real import check_evaluation_splits, read_real, real_faces, training_list
@@ -22,7 +22,7 @@ FEMALE_WHITE = Pair("Female", ("White",))
 
 @pytest.fixture
 def utkface(tmp_path):
-    """40 images a cell, ages 1 to 40, and what the real data set has of oddities."""
+    """40 images a group, ages 1 to 40, and what the real data set has of oddities."""
     number = 0
     for gender in (0, 1):
         for race in (0, 1):
@@ -49,10 +49,10 @@ def test_utkface_reads_names_and_lists_what_it_leaves_out(utkface, capsys):
 def test_utkface_split_is_balanced_and_does_not_depend_on_the_order_of_files(utkface):
     _, table = read_utkface(utkface, 20)
     splits = split_balanced(table, FEMALE_WHITE)
-    counts = {name: cell_names(part, "Female", "White").value_counts().to_dict() for name, part in splits.items()}
-    assert counts["test"] == dict.fromkeys(FEMALE_WHITE.cells, 8)
-    assert counts["val"] == dict.fromkeys(FEMALE_WHITE.cells, 4)
-    assert counts["train"] == dict.fromkeys(FEMALE_WHITE.cells, 28)
+    counts = {name: group_names(part, "Female", "White").value_counts().to_dict() for name, part in splits.items()}
+    assert counts["test"] == dict.fromkeys(FEMALE_WHITE.groups, 8)
+    assert counts["val"] == dict.fromkeys(FEMALE_WHITE.groups, 4)
+    assert counts["train"] == dict.fromkeys(FEMALE_WHITE.groups, 28)
     assert len(set().union(*(part.index for part in splits.values()))) == 160
     ages = [int(name.split("_")[0]) for name in splits["train"].index]
     assert ages != sorted(ages)  # so that the biased list does not take the youngest
@@ -69,7 +69,7 @@ def test_utkface_split_is_balanced_and_does_not_depend_on_the_order_of_files(utk
 def test_utkface_training_list_is_the_largest_that_works(utkface):
     pair, _, splits, size = read_real("utkface", utkface, "Female_White", age_limit=20)
     chosen = training_list(splits["train"], pair, size, "1/3")
-    assert cell_names(chosen, "Female", "White").value_counts().to_dict() == {
+    assert group_names(chosen, "Female", "White").value_counts().to_dict() == {
         "0_0": 9,
         "0_1": 28,
         "1_0": 28,
@@ -216,7 +216,7 @@ def test_values_as_programs_write_them(own, missing, values):
 
 
 def test_pandas_own_habits_round_trip(own):
-    """One empty cell makes floats of a whole column."""
+    """One empty group makes floats of a whole column."""
     expected = read_table(own, "Cat_Bright")[1]
     table = pd.read_csv(own)
     assert table["Bright"].dtype == float
@@ -248,12 +248,12 @@ def test_lines_are_counted_with_the_blank_ones_and_short_ones_are_named(own):
     with pytest.raises(UserError, match=r"Cat is neither 0 nor 1 in line 3 \(7\)$"):
         read_table(own, "Cat_Bright")
     own.write_text(text + "test_99.png,test\n")
-    with pytest.raises(UserError, match=r"line 27 has 2 cells, the heading has 4"):
+    with pytest.raises(UserError, match=r"line 27 has 2 groups, the heading has 4"):
         read_table(own, "Cat_Bright")
     own.write_text(text + "a.png,test,0,1,1\n")
-    with pytest.raises(UserError, match="line 27 has 5 cells, the heading has 4"):
+    with pytest.raises(UserError, match="line 27 has 5 groups, the heading has 4"):
         read_table(own, "Cat_Bright")
-    own.write_text(text + '"a\nb.png",test,0,1\nc.png,test,0,9\n')  # a cell of two lines
+    own.write_text(text + '"a\nb.png",test,0,1\nc.png,test,0,9\n')  # a group of two lines
     with pytest.raises(UserError, match=r"Bright is neither 0 nor 1 in line 29 \(9\)"):
         read_table(own, "Cat_Bright")
 
@@ -300,10 +300,10 @@ def test_own_table_missing_or_of_another_form(own, tmp_path):
             read_table(own, "Cat_Bright")
 
 
-def test_empty_cell_of_an_evaluation_split_is_named_before_training(own):
+def test_empty_group_of_an_evaluation_split_is_named_before_training(own):
     pair, splits = read_table(own, "Cat_Bright")
     splits["test"] = splits["test"][splits["test"]["Bright"] == 0]
-    with pytest.raises(UserError, match="test split has no image of cell 0_1, 1_1"):
+    with pytest.raises(UserError, match="test split has no image of group 0_1, 1_1"):
         check_evaluation_splits(splits, pair)
 
 

@@ -113,7 +113,7 @@ def test_a_ranking_of_fewer_batches_costs_less_and_one_that_stops_by_itself_at_m
     other = asked("aim-fair:bias-degree=1/2", balanced=40, biased=20)
     assert ranking_work(given, COMPUTE) == ranking_work(given, COMPUTE, "auto") == Work(trained=100 + 20 + 40)
     assert ranking_work(given, COMPUTE, 3) == Work(trained=30 + 20 + 30)
-    # another biased set shares the other two where their number is fixed; with auto it is a ranking of its own
+    # another biased set fractions the other two where their number is fixed; with auto it is a ranking of its own
     assert ranking_work([*given, other], COMPUTE, 3) == Work(trained=30 + 20 + 30 + 20)
     assert ranking_work([*given, other], COMPUTE, "auto") == Work(trained=2 * (100 + 20 + 40))
     assert [images_trained(7, COMPUTE, most) for most in (None, 1, 2)] == [7, 7, 7]  # the only batch, though short
@@ -126,8 +126,8 @@ def test_a_ranking_of_fewer_batches_costs_less_and_one_that_stops_by_itself_at_m
 
 @pytest.fixture
 def settings(toy, tmp_path):
-    for cell in ("0_0", "0_1", "1_0", "1_1"):
-        folder = tmp_path / "synthetic" / "Smiling_Male" / "contextual" / cell
+    for group in ("0_0", "0_1", "1_0", "1_1"):
+        folder = tmp_path / "synthetic" / "Smiling_Male" / "contextual" / group
         folder.mkdir(parents=True)
         for i in range(12):
             Image.effect_noise((32, 32), 60 + i).convert("RGB").save(folder / f"{i}.png")
@@ -220,7 +220,7 @@ def test_generation_counts_what_is_missing(tmp_path):
     rows = tmp_path / "rows"
     (tmp_path / "Smiling_Male" / "contextual" / "0_0").mkdir(parents=True)
     for flags in (["--dry-run", "--cost-rows", rows], [], ["--dry-run", "--cost-rows", rows]):
-        done = run_here(generate.main, *command(tmp_path, *flags, per_cell=2))
+        done = run_here(generate.main, *command(tmp_path, *flags, per_group=2))
         assert done.returncode == 0, done.stderr
     before, after = read_rows(rows)
     assert before.images == 8 and before.seconds > 0 and before.memory > 1e8
@@ -266,7 +266,7 @@ def test_a_model_that_is_not_here_is_not_fetched_and_its_size_is_told(monkeypatc
     assert not_here("someone/faces") == ""
 
 
-def test_tables_that_share_rows_pay_for_them_once(monkeypatch, tmp_path):
+def test_tables_that_fraction_rows_pay_for_them_once(monkeypatch, tmp_path):
     calls = []
 
     def runner(call):

@@ -13,7 +13,7 @@ from support.training import COMPUTE, bright_and_dark, generator, small_net
 from torch import nn
 
 import train
-from datasets.images import FaceSet, decode_images
+from datasets.images import LabelledImages, decode_images
 from models.batches import train_batches
 from models.run import STATISTICS_BATCHES, Run
 from models.training import Schedule, fit
@@ -49,7 +49,7 @@ def test_held_statistics_stay_and_normalise():
 
 def test_statistics_of_real_images_are_those_of_a_pass_over_them():
     real, darker = bright_and_dark(n=COMPUTE.batch_size * (STATISTICS_BATCHES + 5)), bright_and_dark()
-    darker = FaceSet(darker.pixels // 3, darker.rows, darker.target, darker.protected, darker.names)
+    darker = LabelledImages(darker.pixels // 3, darker.rows, darker.target, darker.protected, darker.names)
     run = Run(SimpleNamespace(compute=COMPUTE), {"train": real}, 3, None)
     model = small_net()
     fit(model, darker, darker, SCHEDULE, COMPUTE, generator=generator(), label="test", before_val=run._real_statistics)

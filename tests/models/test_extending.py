@@ -61,7 +61,7 @@ def test_a_methods_options_are_its_keyword_arguments(toy, synthetic, tmp_path, m
     flags = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9"}
     method = parse_method("last-tensors:count=3", train.METHODS, flags)
     assert method.options == {"count": 3, "decay": None, "prompt-type": "contextual", "ratio": None}
-    assert method.label == "last-tensors:count=3" and method.fine_tunes and method.draws
+    assert method.label == "last-tensors:count=3" and method.fine_tunes and method.needs_synthetic
     base = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", tmp_path / "out", "--width", 0.125]
     for wrong, part in (
         ("last-tensors:count=0", "count=0"),

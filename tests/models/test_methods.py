@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from datasets.images import FaceSet, MixedSet
+from datasets.images import LabelledImages, MixedSet
 from models.batches import Batch, Compute, train_batches
-from models.methods.cvar_dro import WorstShareLoss, worst_share_mean
+from models.methods.cvar_dro import WorstFractionLoss, worst_fraction_mean
 from models.methods.eiil import infer_environments, invariance_penalty, logit_slopes
 from models.methods.fine_tuning import BLOCKS, random_tensors, within
-from models.methods.group_dro import GroupLoss, cell_groups, equal_chances, group_means, raised_weights
+from models.methods.group_dro import GroupLoss, equal_chances, group_means, group_numbers, raised_weights
 from models.methods.jtt import error_weights, errors, with_copies
 from models.methods.lff import FailureLoss, TwoNetworks, generalised_cross_entropy, relative_difficulty
 from models.methods.mixtures import short_of_largest
@@ -35,20 +35,20 @@ def batch_of(targets):
 def faces(target, protected, side=4, value=0):
     n = len(target)
     pixels = np.full((n, side, side, 3), value, np.uint8)
-    return FaceSet(pixels, np.arange(n), np.array(target), np.array(protected), tuple(map(str, range(n))))
+    return LabelledImages(pixels, np.arange(n), np.array(target), np.array(protected), tuple(map(str, range(n))))
 
 
-def test_cvar_is_the_mean_of_the_worst_share():
+def test_cvar_is_the_mean_of_the_worst_fraction():
     losses = torch.tensor([0.1, 4.0, 2.0, 1.0, 3.0])
-    assert worst_share_mean(losses, 0.4).item() == pytest.approx((4 + 3) / 2)
-    assert worst_share_mean(losses, 0.5).item() == pytest.approx((4 + 3 + 0.5 * 2) / 2.5)
-    assert worst_share_mean(losses, 1.0).item() == pytest.approx(losses.mean().item())
+    assert worst_fraction_mean(losses, 0.4).item() == pytest.approx((4 + 3) / 2)
+    assert worst_fraction_mean(losses, 0.5).item() == pytest.approx((4 + 3 + 0.5 * 2) / 2.5)
+    assert worst_fraction_mean(losses, 1.0).item() == pytest.approx(losses.mean().item())
     # the definition: the smallest value of t + mean(max(loss - t, 0)) / alpha (Rockafellar and Uryasev, 2000)
     bound = min(t + np.maximum(losses.numpy() - t, 0).mean() / 0.3 for t in np.linspace(0, 5, 5001))
-    assert worst_share_mean(losses, 0.3).item() == pytest.approx(bound, abs=1e-4)
+    assert worst_fraction_mean(losses, 0.3).item() == pytest.approx(bound, abs=1e-4)
     logits = torch.tensor([[2.0], [-1.0], [0.5]])
     expected = F.binary_cross_entropy_with_logits(logits[1, 0], torch.tensor(1.0))
-    torch.testing.assert_close(WorstShareLoss(1 / 3)(logits, batch_of([1, 1, 1])), expected)
+    torch.testing.assert_close(WorstFractionLoss(1 / 3)(logits, batch_of([1, 1, 1])), expected)
 
 
 def test_group_dro_weighs_the_groups_that_do_badly():
@@ -68,9 +68,9 @@ def test_group_dro_weighs_the_groups_that_do_badly():
 def test_group_dro_draws_groups_with_equal_chance_and_needs_their_labels():
     weights = equal_chances(np.array([0, 0, 0, 1]))
     assert weights[:3].sum() == pytest.approx(weights[3])
-    assert cell_groups(np.array([0, 1]), np.array([1, 0]), 2).tolist() == [1, 2]
+    assert group_numbers(np.array([0, 1]), np.array([1, 0]), 2).tolist() == [1, 2]
     with pytest.raises(UserError, match="protected labels"):
-        cell_groups(np.array([0, 1]), np.array([1, -1]), 2)
+        group_numbers(np.array([0, 1]), np.array([1, -1]), 2)
 
 
 def test_jtt_shows_errors_more_often():
@@ -140,12 +140,12 @@ def test_a_method_says_which_protected_labels_it_takes(name):
     method, train = parse_method(name, METHODS, FLAGS), faces([0, 1, 0, 1], [-1, -1, -1, -1])
     text = f"{name}{',' if ':' in name else ':'}steps=1" if name.startswith("eiil") else name
     try:
-        method.balanced_sizes(train, 4) if method.draws else asked_for(text, [-1] * 4)
+        method.balanced_sizes(train, 4) if method.needs_synthetic else asked_for(text, [-1] * 4)
         without = True
     except UserError as error:
         without = "protected labels" not in str(error)
     assert ("train" in takes_of(name)) == (not without)
-    if not method.draws:
+    if not method.needs_synthetic:
         by_groups = any(call.get("select_by") == WORST_GROUP for _, call in asked_for(text))
         assert ("val" in takes_of(name)) == by_groups
     assert "val" in takes_of(name, "worst-group")
@@ -225,9 +225,9 @@ def test_eiil_slopes_are_the_derivative_and_environments_raise_the_penalty():
     assert len({(place, slope > 0) for place, slope in zip(places.tolist(), plain)}) == 2
     half = torch.full((4,), 0.5, dtype=torch.float64)
     assert invariance_penalty(slopes, torch.from_numpy(places).double()) > invariance_penalty(slopes, half)
-    shares = torch.tensor([0.1, 0.9, 0.4, 0.7]).double()
-    both = [(share * slopes).mean() ** 2 for share in (shares, 1 - shares)]
-    assert invariance_penalty(slopes, shares) == torch.stack(both).mean()
+    fractions = torch.tensor([0.1, 0.9, 0.4, 0.7]).double()
+    both = [(fraction * slopes).mean() ** 2 for fraction in (fractions, 1 - fractions)]
+    assert invariance_penalty(slopes, fractions) == torch.stack(both).mean()
 
 
 def test_blocks_part_the_network_and_masks_follow_their_draw():
@@ -242,7 +242,7 @@ def test_blocks_part_the_network_and_masks_follow_their_draw():
     assert [name for name in names if name in mask] == mask
 
 
-def test_repair_fills_every_cell_up_to_the_largest():
+def test_repair_fills_every_group_up_to_the_largest():
     data = faces([0, 0, 0, 1, 1, 1], [0, 1, 1, 0, 0, 1])
     assert short_of_largest(data) == {"0_0": 1, "0_1": 0, "1_0": 0, "1_1": 1}
     with pytest.raises(UserError, match="protected labels"):

@@ -174,7 +174,7 @@ KEPT = (
 
 @pytest.mark.parametrize("network", KEPT)
 def test_weights_are_kept_in_a_file_and_give_the_same_logits(network, tmp_path):
-    """mnasnet0_5 loads its state only beside a version number; two stages of coat_lite_tiny share tensors."""
+    """mnasnet0_5 loads its state only beside a version number; two stages of coat_lite_tiny fraction tensors."""
     if network.startswith("timm:"):
         pytest.importorskip("timm")
     size = 224 if "coat" in network else 64
@@ -251,14 +251,14 @@ def test_weights_out_of_reach_say_where_they_are(monkeypatch):
         new_classifier("imagenet", 1, network="mobilenet_v3_small")
 
 
-def test_top_k_as_a_share_is_the_same_as_its_count():
+def test_top_k_as_a_fraction_is_the_same_as_its_count():
     assert [count_of(k, 62) for k in (None, "89%", 50, "auto")] == [55, 55, 50, "auto"]
     assert [count_of(k, 142) for k in (None, "89%", "100%")] == [126, 126, 142]
     assert counted("aim-fair:ratio=0.5,top-k=89%", 62) == "aim-fair:ratio=0.5,top-k=55"
     assert auto_top_k(62) == [40, 45, 50, 55, 60] and auto_top_k(6) == [4, 5, 6]
 
 
-def test_auto_tries_the_same_shares_of_another_network(toy, synthetic, tmp_path):
+def test_auto_tries_the_same_fractions_of_another_network(toy, synthetic, tmp_path):
     flags = ["--methods", "aim-fair:top-k=auto", "--number-held-out-synthetic", 2]
     done = start(toy, synthetic, tmp_path, "vit_mini", *flags)
     assert done.returncode == 0, done.stderr
@@ -268,7 +268,7 @@ def test_auto_tries_the_same_shares_of_another_network(toy, synthetic, tmp_path)
     assert json.loads((folder / "metrics.json").read_text())["chosen_top_k"] in tried
 
 
-def test_a_share_for_resnet18_leaves_the_record_as_it_is(toy, synthetic, tmp_path):
+def test_a_fraction_for_resnet18_leaves_the_record_as_it_is(toy, synthetic, tmp_path):
     flags = ["--width", 0.125, "--methods", "aim-fair:top-k=89%"]
     done = start(toy, synthetic, tmp_path, "resnet18", *flags)
     assert done.returncode == 0 and "of 62 tensors" not in done.stdout

@@ -34,15 +34,15 @@ from utils.seeds import derived_seed, torch_generator
 SCHEDULE = Schedule(epochs=4, lr=0.1, weight_decay=1e-3, milestones=(2,))
 
 
-def shares_of(data):
+def fractions_of(data):
     """What `surgical` asks its training to do before each epoch."""
     run = SimpleNamespace(seed=1, settings=SimpleNamespace(compute=COMPUTE), fine_tune=lambda *_, **options: options)
-    return surgical(run, small_net(), SimpleNamespace(balanced=data))["rate_shares"]
+    return surgical(run, small_net(), SimpleNamespace(balanced=data))["rate_fractions"]
 
 
-def trained(shares, *, schedule=SCHEDULE, checkpoint=None, objective=mean_loss):
+def trained(fractions, *, schedule=SCHEDULE, checkpoint=None, objective=mean_loss):
     model, data = small_net(), bright_and_dark()
-    options = {"objective": objective, "rate_shares": shares, "label": "test", "checkpoint": checkpoint}
+    options = {"objective": objective, "rate_fractions": fractions, "label": "test", "checkpoint": checkpoint}
     curve = train_network(model, data, data, schedule, COMPUTE, generator=generator(), **options)
     return model.state_dict(), curve
 
@@ -58,7 +58,7 @@ def test_relative_norms_by_hand():
 def test_surgical_takes_the_mean_gradient_at_the_weights_of_the_epoch():
     data, model = bright_and_dark(), small_net().train()
     nn.init.normal_(model[0].weight)  # not where the training started
-    found = shares_of(data)(model, 3)
+    found = fractions_of(data)(model, 3)
     losses = [
         F.binary_cross_entropy_with_logits(model(batch.inputs)[:, 0], batch.targets)
         for batch in train_batches(data, COMPUTE, torch_generator(1, "surgical", 3))
@@ -70,27 +70,27 @@ def test_surgical_takes_the_mean_gradient_at_the_weights_of_the_epoch():
     assert list(found.values()) == pytest.approx(plain, rel=1e-4, abs=1e-5) and min(plain) < 0.5
 
 
-def test_each_tensor_moves_at_its_share_of_the_learning_rate():
+def test_each_tensor_moves_at_its_fraction_of_the_learning_rate():
     names = [name for name, _ in small_net().named_parameters()]
-    calls, shares = [], {name: i / (len(names) - 1) for i, name in enumerate(names)}
+    calls, fractions = [], {name: i / (len(names) - 1) for i, name in enumerate(names)}
 
     def at(factor):
-        return trained(lambda model, epoch: calls.append(epoch) or {name: factor * shares[name] for name in names})
+        return trained(lambda model, epoch: calls.append(epoch) or {name: factor * fractions[name] for name in names})
 
     data, start = bright_and_dark(), small_net().state_dict()
     step = {"schedule": Schedule(1, 0.1, 1e-3, (9,)), "compute": replace(COMPUTE, batch_size=40), "label": "one step"}
     moved = []
-    for hook in (None, lambda *_: shares):
+    for hook in (None, lambda *_: fractions):
         model = small_net()
-        train_network(model, data, data, generator=generator(), rate_shares=hook, **step)
+        train_network(model, data, data, generator=generator(), rate_fractions=hook, **step)
         moved.append({name: model.state_dict()[name] - start[name] for name in names})
     for name in names:
-        torch.testing.assert_close(moved[1][name], shares[name] * moved[0][name], atol=1e-7, rtol=1e-4)
+        torch.testing.assert_close(moved[1][name], fractions[name] * moved[0][name], atol=1e-7, rtol=1e-4)
     _, curve = at(0.5)
     assert calls == [1, 2, 3, 4] and [row["lr"] for row in curve] == pytest.approx([0.1, 0.1, 0.01, 0.01])
 
 
-def test_shares_of_one_change_nothing_and_without_them_the_checkpoint_is_as_it_was(tmp_path):
+def test_fractions_of_one_change_nothing_and_without_them_the_checkpoint_is_as_it_was(tmp_path):
     plain, curve = trained(None, checkpoint=Checkpoint(tmp_path / "plain.pt", seconds=0))
     state, same = trained(lambda model, _: dict.fromkeys(dict(model.named_parameters()), 1.0))
     assert same == curve and all(torch.equal(plain[name], state[name]) for name in plain)
@@ -100,12 +100,12 @@ def test_shares_of_one_change_nothing_and_without_them_the_checkpoint_is_as_it_w
 
 @pytest.mark.parametrize("at", [7, 12, 20])
 def test_surgical_interrupted_and_started_again_is_the_unbroken_training(tmp_path, at):
-    shares = shares_of(bright_and_dark())
-    whole, curve = trained(shares)
+    fractions = fractions_of(bright_and_dark())
+    whole, curve = trained(fractions)
     with pytest.raises(KeyboardInterrupt):
-        trained(shares, checkpoint=Checkpoint(tmp_path / "a.pt"), objective=Pulled(mean_loss, at))
+        trained(fractions, checkpoint=Checkpoint(tmp_path / "a.pt"), objective=Pulled(mean_loss, at))
     assert (tmp_path / "a.pt").exists()
-    state, again = trained(shares, checkpoint=Checkpoint(tmp_path / "a.pt"))
+    state, again = trained(fractions, checkpoint=Checkpoint(tmp_path / "a.pt"))
     assert again == curve and all(torch.equal(whole[name], state[name]) for name in whole)
 
 
@@ -134,10 +134,10 @@ def test_a_fit_holds_for_the_inputs_as_they_are():
 
 
 def test_halves_are_balanced_apart_and_drawn_anew():
-    faces = bright_and_dark(n=44).subset(np.arange(42))  # cells of 11, 11, 10 and 10
+    faces = bright_and_dark(n=44).subset(np.arange(42))  # groups of 11, 11, 10 and 10
     draws = np.random.default_rng(0)
     first, second = halves(faces, draws)
-    assert set(faces.subset(first).cell_counts().values()) == set(faces.subset(second).cell_counts().values()) == {5}
+    assert set(faces.subset(first).group_counts().values()) == set(faces.subset(second).group_counts().values()) == {5}
     assert not set(first) & set(second) and set(halves(faces, draws)[0]) != set(first)
     with pytest.raises(UserError, match="single synthetic image"):
         halves(faces.subset(np.arange(4)), draws)

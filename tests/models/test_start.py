@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 from support import assert_one_line_error, run_here
 
-from datasets.images import FaceSet
+from datasets.images import LabelledImages
 from datasets.toy import ATTRIBUTES, draw_face, sample_face
 from models import train_start
 from models.batches import Compute
@@ -28,7 +28,7 @@ def drawn(seed, n):
         faces.append(sample_face(rng))
         pixels.append(np.asarray(draw_face(faces[-1], rng)))
     target, protected = (np.array([getattr(face, name) for face in faces]).astype(int) for name in ("smiling", "male"))
-    return FaceSet(np.stack(pixels), np.arange(n), target, protected, tuple(map(str, range(n))))
+    return LabelledImages(np.stack(pixels), np.arange(n), target, protected, tuple(map(str, range(n))))
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ def test_a_single_image_is_too_little_for_batch_norm_and_said():
             fit(model, images, data, schedule, compute, generator=generator(), **options)
 
 
-def test_crop_scale_bounds_the_share_of_an_image_that_is_seen(monkeypatch):
+def test_crop_scale_bounds_the_fraction_of_an_image_that_is_seen(monkeypatch):
     seen = []
     monkeypatch.setattr(
         models.batches, "crop_and_resize", lambda pixels, boxes, *_: seen.append(boxes) or torch.zeros(len(boxes))
@@ -171,7 +171,7 @@ def test_imagenet_weights_out_of_reach_say_what_to_do(monkeypatch):
 def test_a_training_that_goes_on_keeps_its_number_of_threads(capsys):
     def parts():
         schedule = Schedule(2, 0.1, 1e-4, (9,))
-        return training._Training(small_net(), schedule, training.mean_loss, generator(), rate_shares=None)
+        return training._Training(small_net(), schedule, training.mean_loss, generator(), rate_fractions=None)
 
     before = torch.get_num_threads()
     try:

@@ -356,7 +356,7 @@ def test_answers_of_another_request_are_set_aside_and_those_that_serve_are_taken
     ask(stub(lambda number, right: (200, right) if number < 9 else (401, "no")), output)
     kept = partial.read_text()
     content = json.loads(kept)
-    content["answers"] = [[cell, i, text.replace("aged", "old")] for cell, i, text, _ in content["answers"]]
+    content["answers"] = [[group, i, text.replace("aged", "old")] for group, i, text, _ in content["answers"]]
     content["request"] |= {"model": "older", "seed": 9, "words": {}}  # the form that earlier versions wrote
     partial.write_text(json.dumps(content))
     server = stub()

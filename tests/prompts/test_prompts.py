@@ -6,7 +6,7 @@ import pytest
 from support import ROOT, assert_one_line_error, run_here
 from transformers import CLIPTokenizer
 
-from datasets.pairs import CELLS, cells_of
+from datasets.pairs import GROUPS, groups_of
 from prompts import TOKENIZER, check, find_prompt_file, prompts_of_type, read_prompts, shipped_files
 from prompts.check import check_prompts, denies, states
 from prompts.design import CONTEXTS, neutral_contexts, read_contexts, sentence
@@ -44,18 +44,18 @@ def test_shipped_prompts(path):
         ("contextual", 50),
         ("contextual-25", 25),
     ):
-        found = {cell: len(texts) for cell, texts in prompts_of_type(prompts, prompt_type).items()}
+        found = {group: len(texts) for group, texts in prompts_of_type(prompts, prompt_type).items()}
         if path.stem in PAIRS:
-            assert found == dict.fromkeys(prompts.cells, count)
-    assert prompts.cells == (cells_of(2) if path.stem == "Smiling_MaleYoung" else CELLS)
+            assert found == dict.fromkeys(prompts.groups, count)
+    assert prompts.groups == (groups_of(2) if path.stem == "Smiling_MaleYoung" else GROUPS)
 
 
 def test_ages_and_ethnic_groups_of_female_white():
-    cells = read_prompts(find_prompt_file("Female_White")).prompts["contextual"]
-    for texts in cells.values():
+    groups = read_prompts(find_prompt_file("Female_White")).prompts["contextual"]
+    for texts in groups.values():
         assert [int(text.split("-year-old")[0].split()[-1]) for text in texts] == list(range(1, 100, 2))
     for group in ("Black", "East Asian", "South Asian", "Hispanic", "Middle Eastern"):
-        assert sum(f" {group} " in text for text in cells["0_0"]) == 10
+        assert sum(f" {group} " in text for text in groups["0_0"]) == 10
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_files_that_the_page_shows_are_read(tmp_path):
     page = (ROOT / "docs" / "prompts.md").read_text(encoding="utf-8")
     for name, text in zip(("prompts", "contexts"), re.findall(r"```json\n(.*?)```", page, re.DOTALL), strict=True):
         (tmp_path / f"{name}.json").write_text(text)
-    assert check_prompts(tmp_path / "prompts.json").cells == CELLS
+    assert check_prompts(tmp_path / "prompts.json").groups == GROUPS
     contexts, left_out = read_contexts(tmp_path / "contexts.json")
     found = neutral_contexts(contexts, set(left_out["Striped"]), ages=False)
     assert found[0] == ("young", ["on a wooden floor", "a wicker basket behind it"], "facing the camera")
@@ -148,7 +148,7 @@ def test_denials(text, word, expected):
 
 
 @pytest.mark.parametrize(
-    ("cell", "text", "fault"),
+    ("group", "text", "fault"),
     [
         ("1_1", "Portrait face photo of a serious man", "does not say smiling"),
         ("1_1", "Portrait face photo of a smiling woman", "says woman"),
@@ -163,8 +163,8 @@ def test_denials(text, word, expected):
         ("0_1", "Portrait face photo of a serious man on a beach", r"'beach' is in 0% \(0_0\) to 100% \(0_1\)"),
     ],
 )
-def test_spoiled_prompts_are_named_with_their_line(content, tmp_path, cell, text, fault):
-    content["prompts"]["plain"][cell] = [text]
+def test_spoiled_prompts_are_named_with_their_line(content, tmp_path, group, text, fault):
+    content["prompts"]["plain"][group] = [text]
     path = write(tmp_path, content)
     with pytest.raises(UserError, match=fault) as caught:
         check_prompts(path)
@@ -173,7 +173,7 @@ def test_spoiled_prompts_are_named_with_their_line(content, tmp_path, cell, text
         assert f"line {line}" in str(caught.value) and text in str(caught.value)
 
 
-def test_a_detail_that_goes_with_one_cell_is_refused_unless_marked_and_rare(content, tmp_path):
+def test_a_detail_that_goes_with_one_group_is_refused_unless_marked_and_rare(content, tmp_path):
     texts = content["prompts"]["contextual"]["1_1"]
     texts[:5] = [f"{text}, a short beard" for text in texts[:5]]
     check_prompts(write(tmp_path, content))  # 10 %: the limit
@@ -203,9 +203,9 @@ def test_check_prints_its_table_and_names_the_faults_of_every_file(content, tmp_
 
 def test_own_phrase_may_hold_the_opposite_word(content, tmp_path):
     content["words"]["Smiling"]["0"] = ["not smiling"]
-    for cell in ("0_0", "0_1"):
+    for group in ("0_0", "0_1"):
         for texts in content["prompts"].values():
-            texts[cell] = [text.replace("serious", "not smiling") for text in texts[cell]]
+            texts[group] = [text.replace("serious", "not smiling") for text in texts[group]]
     check_prompts(write(tmp_path, content))
 
 
@@ -256,7 +256,7 @@ def test_a_prompt_type_that_is_no_name_of_a_folder_is_refused(content, tmp_path,
         read_prompts(tmp_path / "mine.json")
 
 
-def test_a_prompt_in_two_cells_is_refused_where_images_are_made_of_it(content, tmp_path):
+def test_a_prompt_in_two_groups_is_refused_where_images_are_made_of_it(content, tmp_path):
     """Else the same faces get two labels."""
     content["prompts"]["plain"]["1_0"] = content["prompts"]["plain"]["0_0"]
     (tmp_path / "mine.json").write_text(json.dumps(content))

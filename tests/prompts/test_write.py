@@ -23,13 +23,13 @@ def test_endpoint_writes_a_file_that_passes_the_check(stub, tmp_path):
     done = ask(server, output)
     assert done.returncode == 0, done.stderr
     prompts = check_prompts(output)
-    assert {kind: [len(texts) for texts in cells.values()] for kind, cells in prompts.prompts.items()} == {
+    assert {kind: [len(texts) for texts in groups.values()] for kind, groups in prompts.prompts.items()} == {
         "plain": [1] * 4, "contextual-without-pose": [6] * 4, "contextual": [6] * 4,
     }  # fmt: skip
     assert prompts.prompts["plain"]["1_1"] == ["Portrait face photo of a young person wearing eyeglasses"]
     details = [text.split("eyeglasses, ", 1)[1] for text in prompts.prompts["contextual"]["0_0"]]
     assert details == [text.split("eyeglasses, ", 1)[1] for text in prompts.prompts["contextual"]["1_1"]]
-    assert not any("eyeglasses" in text or "wrinkles" in text for text in details)  # they would tell the cell
+    assert not any("eyeglasses" in text or "wrinkles" in text for text in details)  # they would tell the group
     assert prompts.origin["model"] == "stub" and prompts.origin["sampling"]["temperature"] == 0.7
     assert prompts.origin["date"] and "caption" in prompts.origin["instruction"]
     path, authorization, body = server.requests[0]
@@ -68,7 +68,7 @@ def test_bad_answers_are_asked_for_again(stub, tmp_path):
     assert len(server.requests) > 24 + 2
 
 
-def test_a_word_that_goes_with_one_cell_is_asked_away(stub, tmp_path):
+def test_a_word_that_goes_with_one_group_is_asked_away(stub, tmp_path):
     def mischief(number, right):
         return 200, right + ", a sunny beach" if number <= 24 and "young person wearing" in right else right
 

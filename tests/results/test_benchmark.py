@@ -67,13 +67,13 @@ SLOW = Row({"plain": [9.0, 8.0, 99.0], "ours": [4.0, 1.0, 5.0], "bare": [2.0, 3.
 
 def test_a_row_is_of_medians():
     assert [SLOW.value(work) for work in ("plain", "ours", "bare")] == [4, 9, 12]
-    assert report.found(SLOW) == {"ratio": 9 / 4, "possible": 3, "share": 3 / 4}
+    assert report.found(SLOW) == {"ratio": 9 / 4, "possible": 3, "fraction": 3 / 4}
 
 
 def test_a_target_that_is_missed_is_said():
-    assert report.missed("training", SLOW, "cpu") == ["share"] and report.missed("training", SLOW, "cuda") == [
+    assert report.missed("training", SLOW, "cpu") == ["fraction"] and report.missed("training", SLOW, "cuda") == [
         "ratio",
-        "share",
+        "fraction",
     ]
     twice = {"once": [1.0, 1.0, 1.0], "twice": [2.5, 2.0, 2.1]}
     assert report.missed("growth", Row(twice), "cpu") == ["growth"]
@@ -130,7 +130,7 @@ def test_the_bare_network_sees_as_many_images_as_ours(bench, monkeypatch, part, 
     monkeypatch.setattr(classifier, "by_turns", counting)
     row = getattr(made, part)()
     evaluated, trained = seen["ours"]
-    extra = 4 if part == "training" else 0  # one image of each cell is its val
+    extra = 4 if part == "training" else 0  # one image of each group is its val
     assert seen["bare"] == [evaluated - extra, trained]
     assert row.images in (None, max(evaluated - extra, trained))
 

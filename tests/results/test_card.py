@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from support import ROOT, assert_one_line_error, run_here
 from support.report_records import REAL, labels, put
 
-from datasets.images import WHOLE, FaceSet, decode_images
+from datasets.images import WHOLE, LabelledImages, decode_images
 from datasets.real import read_real
 from models.batches import predict
 from models.classifier import new_classifier
@@ -22,13 +22,13 @@ from results import card
 from results.card import data_of, interval, make_card
 from utils.records import adopt_record
 
-SHARES = [0.2, 0.1, 0.1, 0.3]
+FRACTIONS = [0.2, 0.1, 0.1, 0.3]
 
 
 @pytest.fixture
 def run(toy, tmp_path):
     """A made-up record beside something that stands for weights."""
-    folder = put(tmp_path, toy, "aim-fair", 100, SHARES)
+    folder = put(tmp_path, toy, "aim-fair", 100, FRACTIONS)
     (folder / "model.safetensors").write_bytes(b"weights")
     return folder
 
@@ -42,10 +42,10 @@ def test_the_card_has_the_groups_with_intervals_and_the_hub_reads_it(run):
     assert done.returncode == 0 and str(run / "README.md") in done.stdout
     text = (run / "README.md").read_text()
     metrics = json.loads((run / "metrics.json").read_text())["metrics"]
-    for cell, accuracy in metrics["group_accuracy"].items():
-        count = metrics["group_count"][cell]
-        share, low, high = interval(accuracy, count)
-        assert low < share < high and f"| {count} | {share:.1f} ({low:.1f} to {high:.1f}) |" in text
+    for group, accuracy in metrics["group_accuracy"].items():
+        count = metrics["group_count"][group]
+        fraction, low, high = interval(accuracy, count)
+        assert low < fraction < high and f"| {count} | {fraction:.1f} ({low:.1f} to {high:.1f}) |" in text
     data = front(text)
     values = {result.metric_type: result.metric_value for result in data.eval_results}
     assert values["equalized_odds"] == round(metrics["equalized_odds"], 4)
@@ -83,13 +83,13 @@ def test_wilson():
 
 @pytest.mark.parametrize(("width", "crop"), [(0.125, {}), (1, {}), (0.125, {"real_crop": [0.1, 0.2, 0.9, 1.0]})])
 def test_its_lines_load_the_weights_and_give_what_the_run_gave(toy, tmp_path, monkeypatch, width, crop, capsys):
-    folder = put(tmp_path, toy, "erm", 1, SHARES, real={"width": width, **crop})
+    folder = put(tmp_path, toy, "erm", 1, FRACTIONS, real={"width": width, **crop})
     model = new_classifier("none", 3, width)
     save_file(model.state_dict(), folder / "model.safetensors")
     lists, names = read_real("toy", toy, "Smiling_Male"), labels(toy)["name"]
     file = lists.folder / names[0]
     pixels = decode_images([file], tmp_path / "cache", REAL["image_size"], tuple(crop.get("real_crop", WHOLE)))
-    faces = FaceSet(pixels, np.arange(1), np.zeros(1, int), np.zeros(1, int), (names[0],), lists.pair.cells)
+    faces = LabelledImages(pixels, np.arange(1), np.zeros(1, int), np.zeros(1, int), (names[0],), lists.pair.groups)
     [logit] = predict(model, faces, Compute(torch.device("cpu"), False, REAL["image_size"], 8, False))
     Image.open(file).convert("RGB").save(folder / "face.png")
     text = make_card(json.loads((folder / "metrics.json").read_text())).replace("face.jpg", "face.png")
@@ -130,7 +130,7 @@ def test_every_pair_of_the_hubs_files_is_of_one_of_the_two():
 
 
 def test_a_biased_or_blind_model_is_called_so(toy, tmp_path):
-    text = make_card(json.loads((put(tmp_path, toy, "erm", 1, SHARES) / "metrics.json").read_text()))
+    text = make_card(json.loads((put(tmp_path, toy, "erm", 1, FRACTIONS) / "metrics.json").read_text()))
     assert "This is the model before any repair, kept to compare with" in text and "hardly" not in text
     text = make_card(json.loads((put(tmp_path, toy, "aim-fair", 1, [0.5] * 4) / "metrics.json").read_text()))
     assert "**This model is right in" in text and "hardly learned its task" in text and "This is a biased" not in text
@@ -150,7 +150,7 @@ def test_a_biased_or_blind_model_is_called_so(toy, tmp_path):
     ],
 )
 def test_the_card_says_which_protected_labels_were_taken(toy, tmp_path, method, real, said):
-    text = make_card(json.loads((put(tmp_path, toy, method, 1, SHARES, real=real) / "metrics.json").read_text()))
+    text = make_card(json.loads((put(tmp_path, toy, method, 1, FRACTIONS, real=real) / "metrics.json").read_text()))
     assert f"- Protected labels of real images: {said}\n" in text and "answers alike" not in text
     text = make_card(json.loads((put(tmp_path, toy, method, 2, [0, 0, 1, 1], real=real) / "metrics.json").read_text()))
     assert "**It answers alike whether the target is there or not, so its equalized odds say nothing.**" in text
@@ -170,7 +170,7 @@ def test_an_edited_card_is_kept(run):
 
 def test_only_runs_with_weights_get_cards(run, toy):
     runs = run.parent.parent
-    other = put(runs, toy, "erm", 100, SHARES)
+    other = put(runs, toy, "erm", 100, FRACTIONS)
     done = run_here(card.main, "--runs", runs)
     assert "ERM, the biased model" in (run / "README.md").read_text()
     assert "model cards: 1 in" in done.stdout and not (other / "README.md").exists()

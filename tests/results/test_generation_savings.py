@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from support.generation import TINY
 
-from datasets.pairs import CELLS
+from datasets.pairs import GROUPS
 from results.drawn import as_asked, grey_levels
 from results.studies import Place
 from results.studies.generation_savings import STUDY, measure, timing
@@ -49,11 +49,11 @@ def test_evaluations_are_counted_where_they_happen(more, count):
 
 
 def painted(folder, value, name="000000.png"):
-    for cell in CELLS:
-        (folder / cell).mkdir(parents=True, exist_ok=True)
+    for group in GROUPS:
+        (folder / group).mkdir(parents=True, exist_ok=True)
         pixels = np.zeros((4, 4, 3), np.uint8)
         pixels[:2] = value
-        Image.fromarray(pixels).save(folder / cell / name)
+        Image.fromarray(pixels).save(folder / group / name)
     return folder
 
 
@@ -67,7 +67,7 @@ def test_grey_levels_between_sets(tmp_path):
         grey_levels(*sets)
 
 
-def test_the_share_of_a_cell_that_shows_all_it_should(tmp_path):
+def test_the_fraction_of_a_group_that_shows_all_it_should(tmp_path):
     images = ["0_0/a.png", "0_0/b.png", "1_1/a.png"]
     scores = pd.DataFrame({"image": images, "Smiling": [0.9, 0.9, 0.5], "Male": [0.6, 0.4, 0.9]})
     scores.assign(faithfulness=0.4, scorer="x", content="y").to_csv(tmp_path / "faithfulness.csv", index=False)

@@ -120,7 +120,9 @@ def test_a_batch_that_the_limit_forbids_is_halved_and_the_set_is_drawn(tmp_path,
                 monkeypatch.setattr(module, name, stub)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: argparse.Namespace(total_memory=1000))
-    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share, _: limit.append(1000 * share))
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda fraction, _: limit.append(1000 * fraction)
+    )
     usual = tmp_path / "generation" / "short"  # compared with itself here
     rows = list(drawing.short_of_memory(Place(tmp_path, tmp_path, "cpu"), usual))
     assert (

@@ -10,7 +10,7 @@ from results.group_accuracies import METRICS, group_accuracies, statistics
 from results.intervals import difference, half_width, holm
 from utils.metrics import fairness_metrics
 
-CELLS = ("0_0", "0_1", "1_0", "1_1")
+GROUPS = ("0_0", "0_1", "1_0", "1_1")
 SIGNS = np.array([-1, -1, 1, 1])
 TOY, CELEBA = (390, 405, 401, 404), (500, 605, 694, 468)  # test images of the committed records
 
@@ -102,7 +102,7 @@ def coverage(scenario, n, rounds, interval=difference, accuracies=group_accuraci
     for _ in range(rounds):
         right = draw_right(rng, counts, pair, n)
         found = interval(
-            accuracies(target, protected, np.where(right, target[:, None], 1 - target[:, None]), CELLS), first, second
+            accuracies(target, protected, np.where(right, target[:, None], 1 - target[:, None]), GROUPS), first, second
         )
         held += [found[metric][1] <= value <= found[metric][2] for metric, value in zip(METRICS, true, strict=True)]
     return 100 * held / rounds
@@ -141,17 +141,17 @@ def runs_of(right_counts):
     """Accuracies of runs that get the first `right_counts[run][group]` of 100 images of each group right."""
     target, protected = np.repeat([0, 0, 1, 1], 100), np.tile(np.repeat([0, 1], 100), 2)
     right = np.stack([np.concatenate([np.arange(100) < c for c in counts]) for counts in right_counts], axis=1)
-    return group_accuracies(target, protected, np.where(right, target[:, None], 1 - target[:, None]), CELLS)
+    return group_accuracies(target, protected, np.where(right, target[:, None], 1 - target[:, None]), GROUPS)
 
 
 def test_statistics_agree_with_the_metrics_of_a_run():
     rng = np.random.default_rng(0)
     target, protected = np.repeat([0, 0, 1, 1], 25), np.tile(np.repeat([0, 1], 25), 2)
     predictions = rng.integers(0, 2, (100, 3))
-    found = group_accuracies(target, protected, predictions, CELLS)
+    found = group_accuracies(target, protected, predictions, GROUPS)
     for run in range(3):
         plain = fairness_metrics(target, protected, predictions[:, run])
-        ours = statistics(found.observed[[run]], found.shares)
+        ours = statistics(found.observed[[run]], found.fractions)
         keys = {"ACC": "accuracy", "WST": "worst_group_accuracy", "EO": "equalized_odds", "STD": "group_accuracy_std"}
         assert {key: pytest.approx(plain[name]) for key, name in keys.items()} == ours
     right = (predictions == target[:, None])[25:50]  # the group 0_1
@@ -186,7 +186,7 @@ def test_part_of_the_noise_of_equal_groups_is_taken_off():
     target, protected = np.repeat([0, 0, 1, 1], 100), np.tile(np.repeat([0, 1], 100), 2)
     for _ in range(200):
         right = rng.random((400, 2)) < [0.5, 0.99]
-        found = group_accuracies(target, protected, np.where(right, target[:, None], 1 - target[:, None]), CELLS)
+        found = group_accuracies(target, protected, np.where(right, target[:, None], 1 - target[:, None]), GROUPS)
         triples = [difference(found, {1: [0]}, {1: [1]})[metric] for metric in METRICS]
         shown.append([t[0] for t in triples])
         centre.append([(t[1] + t[2]) / 2 for t in triples])
@@ -242,7 +242,7 @@ def test_holm_holds_each_p_value_against_those_left():
 def test_what_cannot_be_told_has_no_interval():
     runs = runs_of([[80] * 4, [70] * 4])
     assert difference(runs, {1: [0]}, {2: [1]}) == {}  # no seed in common
-    one_image = group_accuracies([0, 0, 0, 1, 1], [0, 0, 1, 0, 1], np.ones((5, 2), int), CELLS)
+    one_image = group_accuracies([0, 0, 0, 1, 1], [0, 0, 1, 0, 1], np.ones((5, 2), int), GROUPS)
     assert difference(one_image, {1: [0]}, {1: [1]}) == {}
 
 

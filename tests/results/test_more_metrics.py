@@ -13,7 +13,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from support import ROOT, assert_one_line_error, run_here
 
-from datasets.pairs import cells_of
+from datasets.pairs import groups_of
 from results import summary
 from results.more_metrics import calibration_error, choose_threshold, scores
 from utils.metrics import GROUPS, fairness_metrics, positive
@@ -28,7 +28,7 @@ def draw(n=900, protected=2, shift=0.0, seed=0):
 
 @pytest.mark.parametrize("attributes, threshold", [(1, 0.0), (2, 0.4)])
 def test_scores_agree_with_the_libraries(attributes, threshold):
-    groups = cells_of(attributes)
+    groups = groups_of(attributes)
     target, protected, logits = draw(protected=len(groups) // 2)
     found = scores(target, protected, logits, groups, threshold)
     prediction = (logits >= threshold).astype(int)
@@ -76,9 +76,9 @@ def test_calibration_error_agrees_with_the_bins_of_scikit_learn():
     target, _, logits = draw()
     right = positive(logits) == target
     confidence = 1 / (1 + np.exp(-np.abs(logits)))
-    share, mean = calibration_curve(right, confidence, n_bins=15)
+    fraction, mean = calibration_curve(right, confidence, n_bins=15)
     count = np.histogram(confidence, bins=np.linspace(0, 1, 16))[0]
-    expected = (count[count > 0] * np.abs(share - mean)).sum() / len(target)
+    expected = (count[count > 0] * np.abs(fraction - mean)).sum() / len(target)
     assert calibration_error(target, logits) == pytest.approx(expected)
 
 
@@ -147,7 +147,7 @@ def as_numbers(text):
 
 @pytest.mark.parametrize("attributes", [1, 2])
 def test_the_command_on_old_and_new_records(tmp_path, attributes):
-    groups = cells_of(attributes)
+    groups = groups_of(attributes)
     for seed in (1, 3):
         put(tmp_path, "erm", seed, groups=groups)
     put(tmp_path, "aim-fair", 1, val=False, groups=groups)

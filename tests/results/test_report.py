@@ -60,13 +60,13 @@ def test_the_page_holds_every_part(page):
         "In short", "What was asked", "The faces", "Training", "Which tensors were fine-tuned", "The choice of k",
         "The groups, before and after", "Accuracy against equalized odds", "The table", "Limits", "Versions and command",
     ]  # fmt: skip
-    assert text.count("data:image/jpeg;base64,") == 8  # real and synthetic, four cells
+    assert text.count("data:image/jpeg;base64,") == 8  # real and synthetic, four groups
     assert "66.7 % of 3 scored images show what they should, by a &lt;judge&gt;" in text
-    cells = [re.sub("<.*?>", " ", row).split() for row in re.findall(r"<tr>.*?</tr>", text)]
-    assert ["real,", "train", "5", "15", "15", "5", "40"] in cells
-    assert ["synthetic,", "biased", "2", "6", "6", "2", "16"] in cells
-    assert ["50", "81.0", "3.0", "chosen"] in cells and ["40", "70.0", "1.0", "not", "accurate", "enough"] in cells
-    assert ["layer1", "1", "1", "0", "0"] in cells and ["conv1", "1", "1", "1", "1"] in cells  # chosen, by seed
+    rows = [re.sub("<.*?>", " ", row).split() for row in re.findall(r"<tr>.*?</tr>", text)]
+    assert ["real,", "train", "5", "15", "15", "5", "40"] in rows
+    assert ["synthetic,", "biased", "2", "6", "6", "2", "16"] in rows
+    assert ["50", "81.0", "3.0", "chosen"] in rows and ["40", "70.0", "1.0", "not", "accurate", "enough"] in rows
+    assert ["layer1", "1", "1", "0", "0"] in rows and ["conv1", "1", "1", "1", "1"] in rows  # chosen, by seed
     assert "python train.py --dataset toy" in text and "toy faces are drawn by code" in text
     assert "<script" not in text and "http" not in re.sub(r'http-equiv="', "", text)
     assert len(text) < 3_000_000

@@ -6,24 +6,24 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from datasets.pairs import CELLS
+from datasets.pairs import GROUPS
 from results.studies import Place, spoiled
 from results.studies.spoiled import STUDY, WHERE, draw, left_out, sets
 from utils.errors import UserError
 
 
-def test_a_share_of_one_cell_is_another_cells_and_nothing_is_there_twice():
-    files = {cell: [Path(cell, f"{i:03d}.png") for i in range(120)] for cell in CELLS}
+def test_a_fraction_of_one_group_is_another_groups_and_nothing_is_there_twice():
+    files = {group: [Path(group, f"{i:03d}.png") for i in range(120)] for group in GROUPS}
     drawn = draw(files)
-    sizes = {name: {cell: len(found) for cell, found in cells.items()} for name, cells in drawn.items()}
-    assert sizes == dict.fromkeys(("sound", "spoiled"), dict.fromkeys(CELLS, 104))
+    sizes = {name: {group: len(found) for group, found in groups.items()} for name, groups in drawn.items()}
+    assert sizes == dict.fromkeys(("sound", "spoiled"), dict.fromkeys(GROUPS, 104))
     wrong = {name: path for name, path in drawn["spoiled"]["0_1"].items() if path.parent.name != "0_1"}
     assert len(wrong) == 16 and {path.parent.name for path in wrong.values()} == {"1_1"}
     assert all(name.startswith("wrong_") for name in wrong)
     assert not set(wrong.values()) & set(drawn["spoiled"]["1_1"].values())
-    assert all(drawn["spoiled"][cell] == drawn["sound"][cell] for cell in CELLS if cell != "0_1")
+    assert all(drawn["spoiled"][group] == drawn["sound"][group] for group in GROUPS if group != "0_1")
     assert drawn["sound"]["0_1"].items() - drawn["spoiled"]["0_1"].items() and drawn == draw(files)
-    assert all(path.parent.name == cell for cell, found in drawn["sound"].items() for path in found.values())
+    assert all(path.parent.name == group for group, found in drawn["sound"].items() for path in found.values())
 
 
 def test_both_sets_are_copied_and_scored(tmp_path, monkeypatch):
@@ -34,10 +34,10 @@ def test_both_sets_are_copied_and_scored(tmp_path, monkeypatch):
 
     monkeypatch.setattr(spoiled, "score", score)
     monkeypatch.setattr(spoiled, "as_asked", lambda folder: len(list((folder / "0_1").glob("wrong_*"))))
-    for cell in CELLS:
-        (tmp_path / "made" / WHERE / cell).mkdir(parents=True)
+    for group in GROUPS:
+        (tmp_path / "made" / WHERE / group).mkdir(parents=True)
         for i in range(23):
-            (tmp_path / "made" / WHERE / cell / f"{i}.png").write_text(f"{cell} {i}")
+            (tmp_path / "made" / WHERE / group / f"{i}.png").write_text(f"{group} {i}")
     found = {each.what: each.value for each in sets(Place(tmp_path, tmp_path))}
     assert (found["sound: as asked, %"], found["spoiled: as asked, %"]) == (0, 3)
     assert found["spoiled: below 0.5"] == {"went": 23, "of": 80, "wrong": 3, "of wrong": 3}

@@ -45,7 +45,7 @@ TARGET, PROTECTED = np.repeat([0, 0, 1, 1], 25), np.tile(np.repeat([0, 1], 25), 
 
 
 def put(column, method, seed, errors, val=0.8, held_out=None, **settings):
-    """A record of a made-up run that errs on the first `errors[cell]` images of each cell."""
+    """A record of a made-up run that errs on the first `errors[group]` images of each group."""
     right = np.concatenate([np.arange(25) >= n for n in errors])
     prediction = np.where(right, TARGET, 1 - TARGET)
     folder = column / method.replace(":", "_").replace("/", "-") / f"seed_{seed}"
@@ -270,8 +270,8 @@ def test_bad_records_are_named(records, tmp_path):
         read_column(records / "toy" / "Smiling_Male")
 
 
-def cut(path, share=0.6):
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+def cut(path, fraction=0.6):
+    path.write_bytes(path.read_bytes()[: int(fraction * path.stat().st_size)])
 
 
 def cut_at_a_line(path):
@@ -466,7 +466,7 @@ def test_the_best_of_its_own_seeds_is_not_marked_where_shared_seeds_say_otherwis
     assert entries[1].ours["ACC"] > entries[0].ours["ACC"] and not any(entry.marked for entry in entries)
 
 
-def test_draws_of_a_mask_share_a_row_in_which_a_seed_counts_once(tmp_path):
+def test_draws_of_a_mask_fraction_a_row_in_which_a_seed_counts_once(tmp_path):
     column = tmp_path / "Smiling_Male"
     errors = {(1, 100): [0, 0, 0, 5], (2, 100): [5, 0, 0, 0], (1, 200): [5, 5, 5, 5]}
     for (draw, seed), errs in errors.items():
@@ -637,17 +637,17 @@ def test_columns_are_the_papers_pairs_that_the_data_set_has():
     assert columns("7", "--dataset", "celeba") == columns("1") == ["Smiling_Male"]
     assert columns("3", "7", "--dataset", "utkface") == ["Female_White"] * 2
     assert columns("3", "--dataset", "csv", "--pairs", "A_B C_D", "--seeds", "1") == ["A_B", "C_D"]
-    assert len(columns("all")) == 9 + 2 + 3  # table 2 has three shares, table 5 three more prompt types
+    assert len(columns("all")) == 9 + 2 + 3  # table 2 has three fractions, table 5 three more prompt types
     with pytest.raises(UserError, match="--dataset csv has no pairs of its own: name them with --pairs"):
         calls("3", "--dataset", "csv")
 
 
-def test_shares_and_prompt_types_are_calls_of_their_own():
-    shares = calls("2", "--dataset", "celeba")
-    assert [call["--number-train-data-real"] for call in shares] == ["10000", "5000", "2000"]
-    assert [Path(call["--output"]).name for call in shares] == [f"Smiling_Male_real-{n}" for n in (50, 25, 10)]
-    shares = calls("2", "--dataset", "utkface", "--number-train-data-real", "1000")
-    assert [call["--number-train-data-real"] for call in shares] == ["500", "250", "100"]
+def test_fractions_and_prompt_types_are_calls_of_their_own():
+    fractions = calls("2", "--dataset", "celeba")
+    assert [call["--number-train-data-real"] for call in fractions] == ["10000", "5000", "2000"]
+    assert [Path(call["--output"]).name for call in fractions] == [f"Smiling_Male_real-{n}" for n in (50, 25, 10)]
+    fractions = calls("2", "--dataset", "utkface", "--number-train-data-real", "1000")
+    assert [call["--number-train-data-real"] for call in fractions] == ["500", "250", "100"]
     with pytest.raises(UserError, match="--dataset utkface: say with --number-train-data-real"):  # 20000 are CelebA's
         calls("2", "--dataset", "utkface")
     *types, last = calls("5")
@@ -746,5 +746,5 @@ def test_a_method_of_another_table_is_on_the_page_of_others_where_its_column_lac
     folder = records / "toy" / "Smiling_Male_real-10"
     put(folder, "erm", 100, [1, 1, 1, 1])
     put(folder, "jtt", 100, [1, 1, 1, 1])
-    put(folder, "full", 100, [1, 1, 1, 1])  # in table 3, but not in table 2, which has the shares
+    put(folder, "full", 100, [1, 1, 1, 1])  # in table 3, but not in table 2, which has the fractions
     assert expand_rows(PAGES[OTHERS], read_column(folder)) == ["erm", "aim-fair", "full"]

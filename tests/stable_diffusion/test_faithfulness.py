@@ -14,11 +14,11 @@ from support.scores import score
 from support.small import SMALL
 
 import train
-from datasets.celeba import cell_names, image_folder, split_attributes
-from datasets.pairs import CELLS
+from datasets.celeba import group_names, image_folder, split_attributes
+from datasets.pairs import GROUPS
 from prompts import TOKENIZER, find_prompt_file, read_prompts
 from stable_diffusion import faithfulness
-from stable_diffusion.faithfulness import differences, share_right
+from stable_diffusion.faithfulness import differences, fraction_right
 
 WHERE = Path("made", "Smiling_Male", "contextual")
 
@@ -82,8 +82,8 @@ def test_what_is_scored_is_kept_and_what_is_new_or_changed_is_added(clip, made):
     assert pd.read_csv(aside, index_col="image").equals(again) and aside.name in other.stdout
 
 
-def test_a_cell_that_is_spoiled_is_found(toy, made, monkeypatch):
-    """Faces of another cell lie in one: the table, the sentence, the sheet and the scores say so."""
+def test_a_group_that_is_spoiled_is_found(toy, made, monkeypatch):
+    """Faces of another group lie in one: the table, the sentence, the sheet and the scores say so."""
     shutil.rmtree(made / "1_1")
     shutil.copytree(made / "0_1", made / "1_1")
     labels = split_attributes(toy)["train"][["Smiling", "Male"]].gt(0)
@@ -131,12 +131,12 @@ def test_a_judge_learns_from_labelled_faces_and_is_kept(toy, made, tmp_path):
     flags = ["--image-size", 32, "--cache", tmp_path / "cache", "--judge", tmp_path / "judge.safetensors"]
     assert_one_line_error(score(made, *flags), "judge.safetensors", "--data DIR")
     shutil.rmtree(made)
-    for name, cell in cell_names(split_attributes(toy)["test"], "Smiling", "Male").items():
-        (made / cell).mkdir(parents=True, exist_ok=True)
-        (made / cell / name).symlink_to(image_folder(toy) / name)
+    for name, group in group_names(split_attributes(toy)["test"], "Smiling", "Male").items():
+        (made / group).mkdir(parents=True, exist_ok=True)
+        (made / group / name).symlink_to(image_folder(toy) / name)
     done = score(made, *flags, "--data", toy, "--epochs", 1)
     assert done.returncode == 0, done.stderr
-    measured = [line for line in done.stdout.splitlines() if line.startswith(CELLS)]
+    measured = [line for line in done.stdout.splitlines() if line.startswith(GROUPS)]
     assert len(measured) == 8 and measured[:4] == measured[4:]  # the labelled test faces, and the same as if generated
     first = (made / "faithfulness.csv").read_bytes()
     (made / "faithfulness.csv").unlink()
@@ -151,18 +151,20 @@ def test_a_judge_learns_from_labelled_faces_and_is_kept(toy, made, tmp_path):
     assert_one_line_error(score(made, *flags), "judge.safetensors is damaged", "remove it")
 
 
-def test_shares_and_what_they_differ_by():
-    table = pd.DataFrame({"cell": np.repeat(CELLS, 200), "Smiling": 1.0, "Male": 0.5})
+def test_fractions_and_what_they_differ_by():
+    table = pd.DataFrame({"group": np.repeat(GROUPS, 200), "Smiling": 1.0, "Male": 0.5})
     table.loc[:29, "Smiling"] = 0.4  # 30 of 200 in 0_0
     table.loc[200:201, "Male"] = 0.49  # 2 of 200 in 0_1
-    shares = share_right(table, ("Smiling", "Male"))
-    assert shares.loc["0_0"].tolist() == [85, 100, 85, 200] and shares.loc["0_1"].tolist() == [100, 99, 99, 200]
-    smiling, every = differences(shares)
+    fractions = fraction_right(table, ("Smiling", "Male"))
+    assert fractions.loc["0_0"].tolist() == [85, 100, 85, 200] and fractions.loc["0_1"].tolist() == [100, 99, 99, 200]
+    smiling, every = differences(fractions)
     assert smiling.startswith(
         "Smiling: 100.0 % of 0_1 but 85.0 % of 0_0 are as asked, 15.0 points apart (standard error 2.6"
     )
     assert every.startswith("all: 100.0 % of 1_0 but 85.0 % of 0_0")
-    assert "no more than by chance" in differences(share_right(table[table["cell"] > "0_0"], ("Smiling", "Male")))[0]
+    assert (
+        "no more than by chance" in differences(fraction_right(table[table["group"] > "0_0"], ("Smiling", "Male")))[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -227,8 +229,8 @@ def run_train(toy, root, output, *flags):
 
 
 def noted(made, low):
-    """Scores of 0.9, of 0.2 for `low` images of cell 1_0."""
-    images = [f"{cell}/{path.name}" for cell in CELLS for path in sorted((made / cell).iterdir())]
+    """Scores of 0.9, of 0.2 for `low` images of group 1_0."""
+    images = [f"{group}/{path.name}" for group in GROUPS for path in sorted((made / group).iterdir())]
     table = pd.DataFrame({"image": images, "faithfulness": 0.9}).set_index("image")
     table.loc[[image for image in images if image.startswith("1_0")][:low], "faithfulness"] = 0.2
     table.to_csv(made / "faithfulness.csv")

@@ -108,7 +108,7 @@ def test_a_distilled_flux_takes_four_steps(tmp_path):
 
 
 def test_without_a_size_it_draws_at_the_models_own(saved, tmp_path):
-    arguments = [part for part in flags(tmp_path, saved("PixArt"), per_cell=1) if part not in ("--size", 32)]
+    arguments = [part for part in flags(tmp_path, saved("PixArt"), per_group=1) if part not in ("--size", 32)]
     assert run_here(generate.main, *arguments).returncode == 0
     assert settings(tmp_path)["size"] == 32  # 16 latents a side, two pixels each
     again = run_here(generate.main, *arguments)
@@ -214,7 +214,7 @@ NONE = [None, None]  # how an index says that a part was left out
 )
 def test_a_stable_diffusion_3_without_its_t5_draws(saved, tmp_path, gone, index):
     folder = spoiled(saved("SD 3"), tmp_path / "model", *gone, **index)
-    drawn(tmp_path / "out", folder, per_cell=1)
+    drawn(tmp_path / "out", folder, per_group=1)
     assert len(images(tmp_path / "out")) == 4
     with pytest.raises(UserError, match="the model reads 77"):
         check_lengths(load_pipeline(str(folder), None, CPU, "fp32"), ["a face, " * 30])

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from support import ROOT, assert_one_line_error, run_here, run_script
-from support.generation import CELLS, TINY, command, images
+from support.generation import GROUPS, TINY, command, images
 
 from prompts import find_prompt_file
 from stable_diffusion import generate
@@ -54,7 +54,7 @@ def unbroken(tmp_path_factory):
 
 def test_writes_images_manifest_and_contact_sheets(unbroken):
     folder = unbroken / "Smiling_Male" / "contextual"
-    names = [f"Smiling_Male/contextual/{cell}/{i:06d}.png" for cell in CELLS for i in range(3)]
+    names = [f"Smiling_Male/contextual/{group}/{i:06d}.png" for group in GROUPS for i in range(3)]
     assert list(images(unbroken)) == names
     settings, *entries = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
     assert settings["settings"]["steps"] == 2 and settings["settings"]["scheduler"] == "ddim"
@@ -63,7 +63,7 @@ def test_writes_images_manifest_and_contact_sheets(unbroken):
     assert len({entry["seed"] for entry in entries}) == 12
     with Image.open(folder / "0_0" / "000000.png") as image:
         assert image.size == (32, 32) and image.mode == "RGB"
-    assert all((folder / f"contact_sheet_{cell}.png").exists() for cell in CELLS)
+    assert all((folder / f"contact_sheet_{group}.png").exists() for group in GROUPS)
 
 
 @pytest.mark.slow
@@ -88,12 +88,12 @@ def test_killed_and_started_again_gives_the_same_bytes(unbroken, tmp_path):
 
 def test_finished_set_is_left_alone_and_extended(unbroken):
     before = images(unbroken)
-    more = run_here(generate.main, *command(unbroken, per_cell=4, batch=4))
+    more = run_here(generate.main, *command(unbroken, per_group=4, batch=4))
     assert more.returncode == 0, more.stderr
     after = images(unbroken)
     assert len(after) == 16 and all(after[name] == content for name, content in before.items())
-    for cell in CELLS:
-        (unbroken / "Smiling_Male" / "contextual" / cell / "000003.png").unlink()
+    for group in GROUPS:
+        (unbroken / "Smiling_Male" / "contextual" / group / "000003.png").unlink()
 
 
 @pytest.mark.parametrize("colour", [0, 255, (12, 200, 7)], ids=["black", "white", "a colour"])
@@ -188,12 +188,12 @@ def test_a_generator_is_known_by_its_content_however_its_path_is_written(unbroke
 
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"], ["--dry-run", "--no-estimate"]], ids=" ".join)
-@pytest.mark.parametrize("per_cell", [3, 4], ids=["finished", "to be extended"])
-def test_another_generator_is_refused_however_much_is_there(unbroken, own_tiny, per_cell, more):
+@pytest.mark.parametrize("per_group", [3, 4], ids=["finished", "to be extended"])
+def test_another_generator_is_refused_however_much_is_there(unbroken, own_tiny, per_group, more):
     path = own_tiny / "unet" / "diffusion_pytorch_model.safetensors"
     save_file({name: tensor * 1.01 for name, tensor in load_file(path).items()}, path, {"format": "pt"})
     before = images(unbroken)
-    refused = run_here(generate.main, *command(unbroken, "--model", own_tiny, *more, per_cell=per_cell))
+    refused = run_here(generate.main, *command(unbroken, "--model", own_tiny, *more, per_group=per_group))
     assert_one_line_error(
         refused, f"model '{TINY}', weights '", f"asked for: model '{own_tiny}', weights '", "--outdir"
     )
@@ -265,11 +265,11 @@ def test_bad_input_is_one_line(tmp_path, flags, parts):
     assert not images(tmp_path)
 
 
-def test_plan_takes_cells_and_prompts_by_turn_and_does_not_depend_on_the_count():
-    prompts = {cell: [f"{cell} a", f"{cell} b"] for cell in CELLS}
+def test_plan_takes_groups_and_prompts_by_turn_and_does_not_depend_on_the_count():
+    prompts = {group: [f"{group} a", f"{group} b"] for group in GROUPS}
     jobs = plan(prompts, 4, seed=42)
-    assert [job.cell for job in jobs[:4]] == list(CELLS)
-    assert [job.prompt for job in jobs if job.cell == "1_0"] == ["1_0 a", "1_0 b"] * 2
+    assert [job.group for job in jobs[:4]] == list(GROUPS)
+    assert [job.prompt for job in jobs if job.group == "1_0"] == ["1_0 a", "1_0 b"] * 2
     assert plan(prompts, 9, seed=42)[: len(jobs)] == jobs
     assert len({job.seed for job in jobs}) == len(jobs)
     assert plan(prompts, 4, seed=43)[0].seed != jobs[0].seed

@@ -492,12 +492,12 @@ def test_another_schedule_is_recorded_and_old_sets_without_it_are_not_gone_on_wi
     assert_one_line_error(changed, "schedule None", "'timestep_spacing': 'trailing'", "'beta_end': 0.013")
     made = run_here(generate.main, *command(tmp_path / "new", "--model", own_tiny))
     assert made.returncode == 0, made.stderr
-    again = run_here(generate.main, *command(tmp_path / "new", "--model", own_tiny, per_cell=4))
+    again = run_here(generate.main, *command(tmp_path / "new", "--model", own_tiny, per_group=4))
     assert again.returncode == 0 and len(images(tmp_path / "new")) == 16, again.stderr
 
 
 def test_a_size_that_the_model_was_not_trained_for_is_noted(tmp_path):
-    done = run_here(generate.main, *command(tmp_path, "--size", 32, per_cell=1))
+    done = run_here(generate.main, *command(tmp_path, "--size", 32, per_group=1))
     assert done.returncode == 0 and "trained to draw 64 pixels, --size is 32" in done.stdout
 
 

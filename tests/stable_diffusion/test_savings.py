@@ -1,4 +1,4 @@
-"""Less work for the same images: guidance for a share of the steps, and attention that projects in one product."""
+"""Less work for the same images: guidance for a fraction of the steps, and attention that projects in one product."""
 
 import json
 
@@ -109,10 +109,10 @@ def test_the_images_are_those_of_a_plain_loop(loaded):
 
 
 @pytest.mark.parametrize(
-    ("share", "steps", "guided"), [(0.5, 50, 25), (0.5, 5, 3), (0.1, 4, 1), (0.3, 10, 3), (1, 8, 8)]
+    ("fraction", "steps", "guided"), [(0.5, 50, 25), (0.5, 5, 3), (0.1, 4, 1), (0.3, 10, 3), (1, 8, 8)]
 )
-def test_a_share_is_a_whole_number_of_steps(share, steps, guided):
-    assert guided_steps(share, steps) == guided
+def test_a_fraction_is_a_whole_number_of_steps(fraction, steps, guided):
+    assert guided_steps(fraction, steps) == guided
 
 
 def test_it_restarts_to_the_same_bytes_and_is_never_mixed_with_other_images(tmp_path):
@@ -149,11 +149,11 @@ def test_a_pipeline_that_cannot_stop_guiding_is_named(family, tmp_path):
         (["--guidance-until", 0.5, "--guidance-scale", 1], "no step is guided"),
     ],
 )
-def test_a_share_that_guides_nothing_is_one_line(more, part, tmp_path):
+def test_a_fraction_that_guides_nothing_is_one_line(more, part, tmp_path):
     assert_one_line_error(run_here(generate.main, *flags(tmp_path, TINY, *more)), part, "--guidance-until")
 
 
-def test_the_whole_share_asks_nothing_of_any_pipeline(loaded):
+def test_the_whole_fraction_asks_nothing_of_any_pipeline(loaded):
     check_guidance_until(1.0, "FluxPipeline", None)
     assert guidance_options(loaded("SD 1, 2"), 1.0) == {}
     assert set(DOUBLED["StableDiffusionPipeline"]) < set(loaded("SD 1, 2")._callback_tensor_inputs)

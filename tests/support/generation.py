@@ -8,13 +8,13 @@ from stable_diffusion import generate
 from support import ROOT, run_here
 
 TINY = ROOT / "stable_diffusion" / "tiny"
-CELLS = ("0_0", "0_1", "1_0", "1_1")
+GROUPS = ("0_0", "0_1", "1_0", "1_1")
 CPU = torch.device("cpu")
 
 
-def command(outdir, *more, per_cell=3, batch=5):
+def command(outdir, *more, per_group=3, batch=5):
     return [
-        "--model", TINY, "--outdir", outdir, "--images-per-cell", per_cell, "--batch-size", batch, "--steps", 2,
+        "--model", TINY, "--outdir", outdir, "--images-per-cell", per_group, "--batch-size", batch, "--steps", 2,
         "--guidance-scale", 3, "--size", 64, "--save-size", 32, "--device", "cpu", *more,
     ]  # fmt: skip
 
@@ -23,10 +23,10 @@ def images(outdir):
     return {str(path.relative_to(outdir)): path.read_bytes() for path in sorted(outdir.rglob("[01]_[01]/*"))}
 
 
-def flags(outdir, folder, *more, per_cell=2):
+def flags(outdir, folder, *more, per_group=2):
     """As little as a user says."""
     return [
-        "--model", folder, "--outdir", outdir, "--images-per-cell", per_cell, "--batch-size", 3, "--steps", 2, "--size", 32,
+        "--model", folder, "--outdir", outdir, "--images-per-cell", per_group, "--batch-size", 3, "--steps", 2, "--size", 32,
         "--save-size", 16, "--device", "cpu", *more,
     ]  # fmt: skip
 

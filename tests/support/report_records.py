@@ -28,16 +28,16 @@ def labels(toy):
 
 
 def put(runs, toy, method, seed, errors, *, repeat=10, real=(), **more):
-    """A record whose predictions are wrong in the given share of each cell; the test set is the toy one, repeated.
+    """A record whose predictions are wrong in the given fraction of each group; the test set is the toy one, repeated.
 
     Returns its folder.
     """
     test = pd.concat([labels(toy)] * repeat, ignore_index=True)
     wrong = np.zeros(len(test), bool)
     rng = np.random.default_rng(seed)
-    for cell, share in zip(GROUPS, errors, strict=True):
-        members = np.flatnonzero((test["target"] == int(cell[0])) & (test["protected"] == int(cell[2])))
-        wrong[rng.permutation(members)[: round(share * len(members))]] = True
+    for group, fraction in zip(GROUPS, errors, strict=True):
+        members = np.flatnonzero((test["target"] == int(group[0])) & (test["protected"] == int(group[2])))
+        wrong[rng.permutation(members)[: round(fraction * len(members))]] = True
     prediction = test["target"].to_numpy() ^ wrong
     metrics = fairness_metrics(test["target"], test["protected"], prediction)
     own = {} if method == "erm" else OWN
@@ -80,14 +80,14 @@ def put_four(runs, toy, **more):
 
 
 def put_synthetic(root, scores=True):
-    """Three images of each cell of Smiling_Male, with scores of which one a cell is low."""
+    """Three images of each group of Smiling_Male, with scores of which one a group is low."""
     folder = root / "Smiling_Male" / "contextual"
     lines = ["image,Smiling,Male,faithfulness,scorer"]
-    for n, cell in enumerate(GROUPS):
-        (folder / cell).mkdir(parents=True)
+    for n, group in enumerate(GROUPS):
+        (folder / group).mkdir(parents=True)
         for i in range(3):
-            Image.new("RGB", (32, 40), (60 * n, 80 * i, 90)).save(folder / cell / f"{i}.png")
-            lines.append(f"{cell}/{i}.png,0.9,{0.2 + 0.3 * i:.1f},{0.2 + 0.3 * i:.1f},a <judge>")
+            Image.new("RGB", (32, 40), (60 * n, 80 * i, 90)).save(folder / group / f"{i}.png")
+            lines.append(f"{group}/{i}.png,0.9,{0.2 + 0.3 * i:.1f},{0.2 + 0.3 * i:.1f},a <judge>")
     if scores:
         (folder / "faithfulness.csv").write_text("\n".join(lines) + "\n")
     return root

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from datasets.images import FaceSet
+from datasets.images import LabelledImages
 from models.batches import Compute
 
 COMPUTE = Compute(torch.device("cpu"), amp=False, image_size=16, batch_size=8)
@@ -19,7 +19,7 @@ def bright_and_dark(n=40, seed=0):
     target, protected = np.arange(n) % 2, np.arange(n) // 2 % 2
     pixels = rng.integers(0, 100, (n, 16, 16, 3)) + 120 * target[:, None, None, None]
     names = tuple(str(i) for i in range(n))
-    return FaceSet(pixels.astype(np.uint8), np.arange(n), target, protected, names)
+    return LabelledImages(pixels.astype(np.uint8), np.arange(n), target, protected, names)
 
 
 def small_net():

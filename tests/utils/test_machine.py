@@ -86,7 +86,7 @@ def test_compiling_is_tried_before_anything_else(toy, tmp_path, monkeypatch):
     flags = ["--real-data-path", toy, "--output", tmp_path / "out", *SMALL, "--compile"]
     for more in ([], ["--dry-run"]):
         assert_one_line_error(run_here(train.main, *flags, *more), *parts)
-        failed = run_here(generate.main, *command(tmp_path / "set", "--compile", *more, per_cell=1))
+        failed = run_here(generate.main, *command(tmp_path / "set", "--compile", *more, per_group=1))
         assert_one_line_error(failed, *parts)
     assert not (tmp_path / "out").exists() and not (tmp_path / "set").exists()
 

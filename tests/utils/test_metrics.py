@@ -4,7 +4,7 @@ import torch
 from fairlearn.metrics import MetricFrame, equalized_odds_difference
 from sklearn.metrics import accuracy_score
 
-from datasets.pairs import cells_of
+from datasets.pairs import groups_of
 from utils.metrics import (
     GROUPS,
     answers_alike,
@@ -57,10 +57,10 @@ def test_paper_row_follows_from_its_group_accuracies():
     # Table 3, CelebA Smiling/Male, baseline: 83.57 98.50 95.36 71.52, EO 23.84 is the larger gap, of the TPR
     n = 10000
     accuracy = {(0, 0): 0.8357, (0, 1): 0.985, (1, 0): 0.9536, (1, 1): 0.7152}
-    cells = [(t, p, np.arange(n) < round(a * n)) for (t, p), a in accuracy.items()]
-    target = np.concatenate([np.full(n, t) for t, _, _ in cells])
-    protected = np.concatenate([np.full(n, p) for _, p, _ in cells])
-    prediction = np.concatenate([np.where(right, t, 1 - t) for t, _, right in cells])
+    groups = [(t, p, np.arange(n) < round(a * n)) for (t, p), a in accuracy.items()]
+    target = np.concatenate([np.full(n, t) for t, _, _ in groups])
+    protected = np.concatenate([np.full(n, p) for _, p, _ in groups])
+    prediction = np.concatenate([np.where(right, t, 1 - t) for t, _, right in groups])
     metrics = fairness_metrics(target, protected, prediction)
     assert metrics["equalized_odds"] == pytest.approx(0.2384)
     assert metrics["worst_group_accuracy"] == pytest.approx(0.7152)
@@ -86,7 +86,7 @@ def test_lengths_must_agree():
 def test_four_protected_groups_agree_with_fairlearn():
     rng = np.random.default_rng(1)
     target, protected, prediction = rng.integers(0, 2, 900), rng.integers(0, 4, 900), rng.integers(0, 2, 900)
-    names = cells_of(2)
+    names = groups_of(2)
     ours = fairness_metrics(target, protected, prediction, names)
     odds = {"sensitive_features": protected}
     assert ours["equalized_odds"] == pytest.approx(equalized_odds_difference(target, prediction, **odds))
@@ -103,9 +103,9 @@ def test_four_protected_groups_agree_with_fairlearn():
 
 
 def test_what_an_answer_without_looking_gives():
-    assert blind_accuracy(dict(zip(cells_of(1), (1, 4, 3, 2)))) == pytest.approx(0.7)  # the protected attribute alone
-    assert blind_accuracy(dict(zip(cells_of(1), (6, 2, 1, 1)))) == pytest.approx(0.8)  # "no" whoever it is
-    assert blind_accuracy(dict(zip(cells_of(2), (1, 0, 2, 2, 0, 1, 1, 3)))) == pytest.approx(0.7)
+    assert blind_accuracy(dict(zip(groups_of(1), (1, 4, 3, 2)))) == pytest.approx(0.7)  # the protected attribute alone
+    assert blind_accuracy(dict(zip(groups_of(1), (6, 2, 1, 1)))) == pytest.approx(0.8)  # "no" whoever it is
+    assert blind_accuracy(dict(zip(groups_of(2), (1, 0, 2, 2, 0, 1, 1, 3)))) == pytest.approx(0.7)
 
 
 def test_positive_is_half_or_more_of_the_sigmoid_in_single_precision():

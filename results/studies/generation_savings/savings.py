@@ -16,7 +16,7 @@ TIMED_ALONE = ("compiled", "blocks")  # they draw the plain images but for round
 class Saving:
     """A title for the table, and what is asked of stable_diffusion/generate.py.
 
-    `steps` counts sampling steps; `guidance_until` is a share of them, above 0 and at most 1. With `blocks` the UNet's
+    `steps` counts sampling steps; `guidance_until` is a fraction of them, above 0 and at most 1. With `blocks` the UNet's
     repeated blocks alone are compiled, which --compile does of transformers, and no flag does of a UNet.
     """
 
@@ -35,16 +35,18 @@ class Saving:
         return found + (["--fuse-projections"] if self.fused else []) + (["--compile"] if self.compiled else [])
 
 
-def all_savings(steps: int = PAPER_SAMPLER[1], share: float = 0.5) -> dict[str, Saving]:
-    """Return the rows by name, plain DDIM of so many steps first; if guidance ends early, `share` of the steps are guided."""
+def all_savings(steps: int = PAPER_SAMPLER[1], fraction: float = 0.5) -> dict[str, Saving]:
+    """Return the rows by name, plain DDIM of so many steps first; if guidance ends early, `fraction` of the steps are guided."""
     plain = Saving(f"DDIM, {steps} steps", PAPER_SAMPLER[0], steps)
     solver, few = FAST_SAMPLER
     return {
         PLAIN: plain,
-        "guidance": replace(plain, title=f"guidance in the first {100 * share:g} % of the steps", guidance_until=share),
+        "guidance": replace(
+            plain, title=f"guidance in the first {100 * fraction:g} % of the steps", guidance_until=fraction
+        ),
         "fused": replace(plain, title="fused projections", fused=True),
         "compiled": replace(plain, title="compiled", compiled=True),
         "blocks": replace(plain, title="its repeated blocks alone compiled", blocks=True),
         "fast": replace(plain, title=f"DPM-Solver++, {few} steps", scheduler=solver, steps=few),
-        "all": Saving("these without compiling, together", solver, few, share, fused=True),
+        "all": Saving("these without compiling, together", solver, few, fraction, fused=True),
     }

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 from torch import nn
 
-from datasets.images import FaceSet
+from datasets.images import LabelledImages
 from datasets.synthetic import SyntheticSets
 from models.batches import Compute, train_batches
 from models.experiment import Experiment
@@ -66,7 +66,7 @@ def ranking(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, bias
     raise NotImplementedError
 
 
-def another_draw(run: Run, sets: dict[str, FaceSet], compute: Compute, draw: int) -> pd.DataFrame:
+def another_draw(run: Run, sets: dict[str, LabelledImages], compute: Compute, draw: int) -> pd.DataFrame:
     """Return the sensitivity table of a full ranking with other random order and crops; `draw` numbers them."""
     means = []
     for name, data in sets.items():

@@ -59,14 +59,14 @@ def answers(records: Path) -> list[str]:
     every = {name: read(records, name) for name in MEASURED}
     faces = [(row, len(row["differ"])) for name in LARGE[1:] for row in every[name]["rows"]]
     stops = [row["stops"][str(PATIENCE)]["after"] for row, _ in faces]
-    share = [saved(every[name], stop) for name in LARGE[1:] for stop in afters(every[name], PATIENCE)]
+    fraction = [saved(every[name], stop) for name in LARGE[1:] for stop in afters(every[name], PATIENCE)]
     right = sum(row["differ"][stop - 1] == 0 for (row, _), stop in zip(faces, stops, strict=True))
     late = {batch: sum(final_after(row["differ"]) > batch for row, _ in faces) for batch in (50, 145)}
     far = max(max(row["differ"][49:]) for row, _ in faces)
     final = {name: [final_after(row["differ"]) for row in every[name]["rows"]] for name in ("toy", "toy_4000")}
     found = {p: sum(int(summary(every[name], afters(every[name], p))[2]) for name in LARGE) for p in (10, PATIENCE, 40)}
     drawn = [count for name in ("toy", "toy_4000") for row in every[name]["rows"] for count in row["draws"]]
-    return f"""- **With {faces[0][1]} batches of real images auto saved {percent(min(share))[:-2]} to {percent(max(share))} of the ranking, and its mask was the full one or one swap off.**
+    return f"""- **With {faces[0][1]} batches of real images auto saved {percent(min(fraction))[:-2]} to {percent(max(fraction))} of the ranking, and its mask was the full one or one swap off.**
   On real faces it stops after {min(stops)} to {max(stops)} of {faces[0][1]} batches, in {right} of {len(faces)} rankings with the full mask. A swap counts as two: a tensor that
   is missing and one in its place. With one batch of biased and three of balanced faces (t2i) little is left to settle but the real mean.
 - **A mask that has been still for {PATIENCE} batches is not final.** Two tensors beside a rank's edge may change places at any time: on real
