@@ -110,8 +110,7 @@ def clip(tmp_path_factory):
 @pytest.fixture
 def made(toy, tmp_path):
     """Six labelled toy faces a group, as if they were generated."""
-    from datasets.celeba import image_folder, split_attributes
-    from datasets.pairs import group_names
+    from datasets.celeba import group_names, image_folder, split_attributes
 
     where = tmp_path / "made" / "Smiling_Male" / "contextual"
     groups = group_names(split_attributes(toy)["train"], "Smiling", "Male")
