@@ -42,7 +42,7 @@ def best_threshold(logits: np.ndarray, target: np.ndarray) -> float:
     right = np.append(np.cumsum(positives[::-1])[::-1], 0) + np.insert(np.cumsum(every - positives), 0, 0)
     cuts = np.concatenate([[values[0] - 1], (values[1:] + values[:-1]) / 2, [values[-1] + 1]])
     low, high = np.append(-np.inf, values), np.append(values, np.inf)
-    cuts = np.where((low < 0) & (0 <= high), 0.0, cuts)  # 0 itself, if it divides the images as this cut does
+    cuts = np.where((low < 0) & (high >= 0), 0.0, cuts)  # 0 itself, if it divides the images as this cut does
     good = np.flatnonzero(right == right.max())
     return float(cuts[good[np.argmin(np.abs(cuts[good]))]])
 

@@ -13,10 +13,11 @@ import torch
 from datasets.images import LabelledImages, check_some, fingerprint
 from datasets.real import fingerprints, labelled, load_faces, read_lists
 from datasets.synthetic import SyntheticImages, SyntheticSets
+from models.auto import changed, chosen_of, take_best
 from models.batches import evaluate, predict
 from models.classifier import head_names, linear_head, new_classifier, outline
 from models.methods import of_network
-from models.options import Method, candidates, count_of, counted, parse_method, with_candidates
+from models.options import Method, count_of, counted, made_from, parse_method, with_auto, with_candidates
 from models.ranking import batches_used
 from models.recorded import adopt_best, check_output, method_settings
 from models.run import Outcome, Run
@@ -68,9 +69,12 @@ class Experiment:
             self.known = of_network(known, network, head_names(network, settings.network))
         self.tensors = sum(1 for _ in network.parameters())
         self.flags = {name.replace("_", "-"): value for name, value in vars(settings).items()}
+        self.flags["has-batch-norm"] = bool(batch_norms(network))
         self.flags["top-k"] = count_of(settings.top_k, self.tensors)
         texts = [counted(text, self.tensors) for text in ("erm", *settings.methods)]
         asked = [parse_method(text, self.known, self.flags) for text in texts]
+        if settings.settings == "auto":
+            asked = [with_auto(method, self.known, self.flags) for method in asked]
         self.methods = with_candidates(asked, self.known, self.flags, self.tensors)
         if any(method.name == "last-layer" for method in self.methods):
             linear_head(network, settings.network)  # refuses a network whose head can't be fitted alone
@@ -156,17 +160,18 @@ class Experiment:
             if method.name == "erm" and "weights_content" not in found["settings"]:
                 self.of_erm.pop("weights_content", None)  # of an older version: no record says what was not noted then
             print(f"{folder} is recorded already")
-        elif method.options.get("top-k") == "auto":
-            choices = candidates(method, self.known, self.flags, self.tensors)
-            adopt_best(self.settings.output, choices, method, run.seed, asked)
+        elif method.copies:
+            adopt_best(self.settings.output, self._made_from(method), method, run.seed, asked)
         else:
             run.method = method.folder
             run.unfinished = Unfinished(folder, asked, self.settings.checkpoint_seconds, self.environment)
             start = time.perf_counter()
+            run.settings = method.applied(self.settings)
+            run.made_from = tuple(other.label for other in self._made_from(method))
             outcome = train_method(method, run, self.sets[method.label])
             seconds = {"train": round(run.unfinished.spent + time.perf_counter() - start, 2)}
             content, predictions = self._judged(outcome, seconds)
-            content |= batches_used(outcome.tables)
+            content |= batches_used(outcome.tables) | chosen_of(outcome.tables)
             begun = {key: value for key, value in run.unfinished.begun.items() if content.get(key) != value}
             content |= {"begun": begun} if begun and run.unfinished.spent else {}
             content["protected_labels"] = method.protected_labels(self.settings.select_by)
@@ -176,13 +181,16 @@ class Experiment:
             write_record(folder, content, tables, lambda path: path.write_bytes(weights))
             run.unfinished.remove()
 
+    def _made_from(self, method: Method) -> list[Method]:
+        return made_from(method, self.known, self.flags, self.tensors)
+
     def _sets(self, method: Method) -> SyntheticSets | None:
         """The synthetic images of a method, the flag's number of each group unless it says otherwise; None where it has none."""
         if not method.needs_synthetic:
             return None
         options = method.options
         sizes = method.balanced_sizes(self.train_labels, self.settings.number_balanced_synthetic)
-        must_hold_out = options.get("top-k") == "auto"
+        must_hold_out = options.get("top-k") == "auto" or method.chooses or options["threshold"] == "held-out"
         return self.images.sets(options["prompt-type"], sizes, options.get("bias-degree"), must_hold_out=must_hold_out)
 
     def _settings(self, method: Method) -> dict:
@@ -231,7 +239,13 @@ def train_method(method: Method, run: Run, sets: SyntheticSets | None) -> Outcom
         needs["biased_model"] = run.biased_model()
     own = run.settings.fine_tune_batch_size if method.fine_tunes else None
     with memory_named(run.settings.batch_size, f"seed {run.seed} {method.label}", fine_tune=own):
-        outcome = method.train(run, **needs, **method.keywords)
+        threshold = method.options["threshold"]
+        if method.chooses:
+            outcome = take_best(run, **needs, threshold=threshold)
+        elif method.changes:
+            outcome = changed(run, needs.get("synthetic"), step=method.options.get("step", 1.0), threshold=threshold)
+        else:
+            outcome = method.train(run, **needs, **method.keywords)
     if not isinstance(outcome, Outcome):
         raise TypeError(
             f"method {method.name} gave a {type(outcome).__name__}, not what run.pre_train or run.fine_tune gives"

@@ -21,6 +21,8 @@ class Facts:
         None: estimated as one fine-tuning or one training from the start; the estimate then prints a note.
     group_sizes : (labelled training images) -> images of each group in its balanced set. None: the flag or `ratio` says it.
     protected_labels : (options) -> what it takes protected labels of real images for, by split (`models.labels`).
+    tuned : whether it is one call of `run.fine_tune`; it then has the options `models.options.TUNED`.
+    chosen_from : names of the methods from whose results it takes the best; its function is `models.auto.take_best`.
     recorded : more settings for its records. If a method's computation changes, add a setting here, so that older
         records no longer match.
     """
@@ -28,6 +30,8 @@ class Facts:
     work: Callable | None = None
     group_sizes: Callable | None = None
     protected_labels: Callable[[dict], dict[str, str]] = none
+    tuned: bool = False
+    chosen_from: tuple[str, ...] = ()
     recorded: Mapping = field(default_factory=lambda: MappingProxyType({}))
 
 

@@ -8,7 +8,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
@@ -75,6 +75,18 @@ BiasDegree = Annotated[str, bias_degree]
 Protocol = Literal["aligned", "published"]
 
 
+# Options of every method that is one call of `run.fine_tune`: the flag's value for this method alone, and who chooses them.
+TUNED = {
+    "lr": (NotNegative | None, None),
+    "batch-norm": (Literal["follow", "hold", "real"] | None, None),
+    "select-by": (Literal["accuracy", "worst-group", "mean"] | None, None),
+    "settings": (Literal["paper", "auto"], "paper"),
+}
+# Options that change a trained model without a step of training (`models.after`). A step is for methods that fine-tune.
+STEP = {"step": (PositiveFraction, 1.0)}
+THRESHOLD = {"threshold": (Literal["0.5", "val", "held-out"], "0.5")}
+
+
 @dataclass(frozen=True)
 class Method:
     """A method with all its options; `label` names it with those that are not the default.
@@ -101,7 +113,28 @@ class Method:
     @property
     def needs_synthetic(self) -> bool:
         """Whether it draws synthetic images."""
-        return "synthetic" in inspect.signature(self.train).parameters
+        return "synthetic" in inspect.signature(self.train).parameters or self.options["threshold"] == "held-out"
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it takes the best of other methods' results."""
+        return bool(facts_of(self.train).chosen_from) or self.options.get("settings") == "auto"
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains; otherwise it takes over, or changes, what other methods have trained."""
+        return not (self.chooses or self.changes or self.options.get("top-k") == "auto")
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes one other method's result."""
+        other = self.options.get("step", 1.0) != 1 or self.options["threshold"] != "0.5"
+        return other and not self.chooses
+
+    @property
+    def copies(self) -> bool:
+        """Whether it takes over the best of its values of k as it is."""
+        return not (self.trains or self.chooses or self.changes)
 
     @property
     def keywords(self) -> dict:
@@ -128,15 +161,22 @@ class Method:
         """
         defaults = {key: value for key, (_, value) in options_of(self.train).items()}
         later = {key for key in defaults if key in LATER and self.options[key] == defaults[key]}
+        later |= {"lr", "batch-norm"}  # they are among the settings of fine-tuning, as `applied`
         kept = {_underscored(key): value for key, value in self.options.items() if key not in later}
         return kept | facts_of(self.train).recorded
+
+    def applied(self, settings):
+        """Return train.py's settings with this method's own learning rate, batch norm and choice of the epoch."""
+        names = {"lr": "fine_tune_lr", "batch-norm": "batch_norm", "select-by": "select_by"}
+        own = {flag: self.options[name] for name, flag in names.items() if self.options.get(name) is not None}
+        return replace(settings, **own) if own else settings
 
     def protected_labels(self, select_by: str) -> dict[str, str]:
         """What it takes protected labels of real images for, by split, with that --select-by: see `models.labels`."""
         return labels_taken(facts_of(self.train).protected_labels, self.recorded(), select_by)
 
 
-LATER = ("protocol", "first-lr", "first-weight-decay")
+LATER = ("protocol", "first-lr", "first-weight-decay", *TUNED, *STEP, *THRESHOLD)
 FLAG = inspect.Parameter.empty  # the default of an option that the flag of the same name gives
 
 
@@ -159,7 +199,9 @@ def options_of(train: Callable) -> dict[str, tuple[object, object]]:
         own["prompt-type"] = str, FLAG
         if not facts_of(train).group_sizes:
             own["ratio"] = Positive | None, None
-    return own
+    own |= TUNED if facts_of(train).tuned else {}
+    own |= STEP if "biased_model" in inspect.signature(train).parameters and not facts_of(train).chosen_from else {}
+    return own | THRESHOLD
 
 
 def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
@@ -175,6 +217,8 @@ def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
         said, near = ("did you mean", near) if near else ("there are", list(known))
         raise UserError(f"--methods {text}: no method {name}; {said} {', '.join(near)}")
     options = options_of(known[name])
+    if "threshold=held-out" in rest.split(","):
+        options = {"prompt-type": (str, FLAG), "ratio": (Positive | None, None)} | options
     lost = [key for key, (_, default) in options.items() if default is FLAG and key not in flags]
     if lost:
         raise UserError(f"method {name}: its option {lost[0]} has no default, and train.py has no flag --{lost[0]}")
@@ -190,6 +234,8 @@ def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
             given[key] = read_option(options[key][0], value)
         except (ValueError, argparse.ArgumentTypeError) as error:
             raise UserError(f"--methods {text}: {key}={value}: {error}") from error
+    if given.get("settings") == "auto" and (clash := given.keys() & {"lr", "batch-norm", "select-by", "step"}):
+        raise UserError(f"--methods {text}: settings=auto chooses {min(clash)} itself; leave one of them out")
     label = ",".join(f"{key}={given[key]}" for key in defaults if key in given and given[key] != defaults[key])
     return Method(name, known[name], {**defaults, **given}, f"{name}:{label}" if label else name)
 
@@ -212,21 +258,58 @@ def read_option(kind, text: str):
 def with_candidates(
     methods: list[Method], known: dict[str, Callable], flags: dict, tensors: int = PAPER_TENSORS
 ) -> list[Method]:
-    """The methods with, before each of top-k "auto", the candidates it chooses among; each once, in order."""
-    expanded = []
+    """Return the methods, each after those that it is made from (`made_from`); each once, in order."""
+    found = {}
     for method in methods:
-        if method.options.get("top-k") == "auto":
-            expanded += candidates(method, known, flags, tensors)
-        expanded.append(method)
-    return list({method.label: method for method in expanded}.values())
+        for other in with_candidates(made_from(method, known, flags, tensors), known, flags, tensors):
+            found.setdefault(other.label, other)
+        found.setdefault(method.label, method)
+    return list(found.values())
 
 
-def candidates(method: Method, known: dict[str, Callable], flags: dict, tensors: int = PAPER_TENSORS) -> list[Method]:
-    """The same method with each of `auto_top_k` in place of "auto"."""
+def made_from(method: Method, known: dict[str, Callable], flags: dict, tensors: int = PAPER_TENSORS) -> list[Method]:
+    """Return the methods whose results a method takes over, chooses among or changes; none if it trains.
+
+    "top-k=auto" chooses among the values of `auto_top_k`, "settings=auto" among those of `models.auto.settings_to_try`.
+    """
+    if method.trains:
+        return []
     _, _, rest = method.label.partition(":")
-    others = [part for part in rest.split(",") if part and not part.startswith("top-k=")]
-    texts = [",".join([f"top-k={k}", *others]) for k in auto_top_k(tensors)]
-    return [parse_method(f"{method.name}:{text}", known, flags) for text in texts]
+    given = dict(part.split("=", 1) for part in rest.split(",") if part)
+    if method.chooses:
+        kept = {key: value for key, value in given.items() if key not in (*TUNED, *THRESHOLD)}
+        names = facts_of(method.train).chosen_from or (method.name,)
+        return [_with(name, kept | more, known, flags) for name in names for more in settings_to_try(flags)]
+    if method.changes:
+        kept = {key: value for key, value in given.items() if key not in (*STEP, *THRESHOLD)}
+        return [_with(method.name, kept, known, flags)]
+    kept = {key: value for key, value in given.items() if key != "top-k"}
+    return [_with(method.name, {"top-k": k, **kept}, known, flags) for k in auto_top_k(tensors)]
+
+
+def with_auto(method: Method, known: dict[str, Callable], flags: dict) -> Method:
+    """Return the method with "settings=auto", if it has that option and sets none of those which are chosen then."""
+    _, _, rest = method.label.partition(":")
+    given = dict(part.split("=", 1) for part in rest.split(",") if part)
+    if not facts_of(method.train).tuned or given.keys() & {*TUNED, *STEP}:
+        return method
+    return _with(method.name, given | {"settings": "auto"}, known, flags)
+
+
+def settings_to_try(flags: dict) -> list[dict]:
+    """Return the options of fine-tuning that "settings=auto" tries: three, of which the first is what the flags say.
+
+    With the paper's learning rate, 0.06, the others are 0.01 with batch norm's statistics held, if the network has any, and
+    0.002. results/records/settings_rule has what they were chosen by.
+    """
+    lr = flags["fine-tune-lr"]
+    hold = {"batch-norm": "hold"} if flags["has-batch-norm"] else {}
+    return [{}, {"lr": f"{lr / 6:g}", **hold}, {"lr": f"{lr / 30:g}"}]
+
+
+def _with(name: str, given: dict, known: dict[str, Callable], flags: dict) -> Method:
+    text = ",".join(f"{key}={value}" for key, value in given.items())
+    return parse_method(f"{name}:{text}" if text else name, known, flags)
 
 
 def _underscored(name: str) -> str:

@@ -24,7 +24,7 @@ def method_settings(
 
     `train` needs no pixels. Without `sets`, the method's synthetic images, what is in `NEED_SYNTHETIC` is left out.
     """
-    options = method.recorded()
+    options, settings = method.recorded(), method.applied(settings)
     if not method.needs_synthetic:
         own = {method.name: options} if options else {}
         if method.fine_tunes:

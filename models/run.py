@@ -20,13 +20,20 @@ from models.ranking import PATIENCE, SETS, RunningRanking, until_settled, with_b
 from models.selection import Gradients, GradientSum, mean_gradients, sensitivity_table
 from models.settings import Settings
 from models.tensorboard import curve_log
-from models.training import Objective, RateFractions, Schedule, fit, lone_images_named, mean_loss, train_batches
+from models.training import (
+    STATISTICS_BATCHES,
+    Objective,
+    RateFractions,
+    Schedule,
+    fit,
+    lone_images_named,
+    mean_loss,
+    train_batches,
+)
 from models.weights import load_tensors
 from utils.checkpoint import Unfinished
-from utils.records import rerun
+from utils.records import folder_name, record_folder, rerun
 from utils.seeds import derived_seed, torch_generator
-
-STATISTICS_BATCHES = 20  # of real images that batch norm's statistics are estimated on
 
 
 class Outcome(NamedTuple):
@@ -47,6 +54,7 @@ class Run:
     seed: int
     biased_weights: Path  # of the method erm, there once that has been recorded
     method: str = ""  # the folder of the one that is trained
+    made_from: tuple[str, ...] = ()  # labels of the methods, recorded already, whose results it takes over or changes
     unfinished: Unfinished | None = None  # where trainings keep their checkpoints
     _gradients: dict = field(default_factory=dict)
     _rankings: dict = field(default_factory=dict)
@@ -60,6 +68,13 @@ class Run:
         model = self._network("none", self.seed)
         load_tensors(model, self.biased_weights, rerun(self.biased_weights.parent))
         return self._on_device(model)
+
+    def recorded(self, label: str) -> tuple[nn.Module, list[dict]]:
+        """Return a recorded method's model of this seed, on the device, and its curve. Raises UserError if a file is damaged."""
+        folder = record_folder(self.biased_weights.parents[2], folder_name(label), self.seed)
+        model = self._network("none", self.seed)
+        load_tensors(model, folder / "model.safetensors", rerun(folder))
+        return self._on_device(model), pd.read_csv(folder / "curve.csv").to_dict("records")
 
     def pre_train(
         self,

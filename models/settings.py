@@ -9,7 +9,7 @@ from datasets.real import DATASETS
 from models.options import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, ranking_batches, top_k
 from models.ranking import PATIENCE
 from models.registry import network_name, of_inputs
-from models.training import ACCURACY, BATCH_NORM, WORST_GROUP, Compute, Schedule
+from models.training import ACCURACY, BATCH_NORM, LATE_MEAN, WORST_GROUP, Compute, Schedule
 from utils.arguments import (
     choose_device,
     fraction,
@@ -23,7 +23,11 @@ from utils.arguments import (
 from utils.errors import UserError
 from utils.settings import flag
 
-SELECT_BY = {"accuracy": ACCURACY, "worst-group": WORST_GROUP}  # --select-by, and the column of the curve it means
+SELECT_BY = {
+    "accuracy": ACCURACY,
+    "worst-group": WORST_GROUP,
+    "mean": LATE_MEAN,
+}  # --select-by, and the column of the curve it means
 PAPER_CROP_SCALE = (0.08, 1.0)
 DATA, TRAINING, MACHINE = "data", "training", "machine and output"
 
@@ -92,6 +96,13 @@ class Settings:
     methods: tuple[str, ...] = flag(
         ("aim-fair",), "see above; erm always runs (default: aim-fair)", group=TRAINING, nargs="+", metavar="METHOD"
     )
+    settings: str = flag(
+        "paper",
+        "of fine-tuning: paper, as the flags say; or auto: the best of three, and of the biased model, by accuracy on real val and "
+        "equalized odds on held-out synthetic images (docs/new_pair.md)",
+        group=TRAINING,
+        choices=("paper", "auto"),
+    )
     seeds: tuple[int, ...] = flag(
         tuple(range(100, 1001, 100)), "default: 100, 200, ... 1000", group=TRAINING, nargs="+", type=seed_number
     )
@@ -146,7 +157,8 @@ class Settings:
     )
     select_by: str = flag(
         "accuracy",
-        "chooses the epoch on val: accuracy, as in the paper, or worst-group, which needs protected labels there",
+        "whose weights are kept: of the epoch of the best accuracy on val, as in the paper; of the best worst-group there, which needs "
+        "protected labels; or the mean of the weights of the later half of the epochs",
         group=TRAINING,
         choices=tuple(SELECT_BY),
     )

@@ -20,9 +20,9 @@ from models.batches import Compute, inference_batch, lone_images_named, predict,
 from models.classifier import head_names
 from models.cost import Asked, Rates, trained, training_rows
 from models.options import Method
-from models.run import STATISTICS_BATCHES, Run
+from models.run import Run
 from models.settings import Settings
-from models.training import mean_loss, memory_named, train_epoch
+from models.training import STATISTICS_BATCHES, mean_loss, memory_named, train_epoch
 from models.work import Sizes, images_trained
 from utils.cost import Row, peak_memory
 from utils.errors import UserError

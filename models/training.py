@@ -5,11 +5,13 @@ import difflib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import update_bn
 
 from datasets.images import LabelledImages, MixedSet
 from models.batches import Batch, Compute, evaluate, lone_images_named, number_of_batches, train_batches
@@ -20,6 +22,8 @@ from utils.progress import progress
 
 # What chooses the epoch whose weights are kept: a column of the curve.
 ACCURACY, WORST_GROUP, LAST_EPOCH = "val_accuracy", "val_worst_group_accuracy", "epoch"
+LATE_MEAN = "mean"  # no column: the mean of the weights of the epochs of the second half
+STATISTICS_BATCHES = 20  # that batch norm's statistics are estimated on
 BATCH_NORM = ("follow", "hold", "real")  # what its running statistics do in fine-tuning
 
 
@@ -28,7 +32,9 @@ class Schedule:
     """SGD with momentum; the learning rate falls tenfold at each milestone. And which epoch's weights are kept.
 
     `select_by` names the column of the curve whose largest value decides: `ACCURACY` and `WORST_GROUP` on val, or
-    `LAST_EPOCH`. Of epochs that tie the later one is kept with `later_wins_ties`, else the earlier.
+    `LAST_EPOCH`. Of epochs that tie the later one is kept with `later_wins_ties`, else the earlier. With `LATE_MEAN` no epoch is
+    chosen: the weights are the mean of those after each epoch of the second half (stochastic weight averaging, Izmailov et al.,
+    UAI 2018, arXiv 1803.05407), and batch norm's statistics, unless held, are estimated anew for them.
     """
 
     epochs: int
@@ -113,6 +119,8 @@ def fit(
                 checkpoint.keep(training.state())
             bar.set_postfix(epoch=epoch, loss=f"{loss:.4f}", val=f"{training.curve[-1]['val_accuracy']:.4f}")
     load_state(model, training.best_state)
+    if schedule.select_by == LATE_MEAN and not hold_statistics:
+        _statistics_of(model, data, compute, generator, before_val)
     model.requires_grad_(True)
     return [{**row, "best": place == training.best} for place, row in enumerate(training.curve)]
 
@@ -151,6 +159,16 @@ def _hold_statistics(model: nn.Module) -> None:
         layer.eval()
 
 
+def _statistics_of(model: nn.Module, data, compute: Compute, generator: torch.Generator, before_val) -> None:
+    """Estimate batch norm's statistics for mean weights: by `before_val` if there is one, else on images of an epoch."""
+    if before_val:
+        before_val(model)
+    elif batch_norms(model):
+        torch.manual_seed(generator.initial_seed())
+        own = torch.Generator().manual_seed(generator.initial_seed())
+        update_bn((batch.inputs for batch in islice(train_batches(data, compute, own), STATISTICS_BATCHES)), model)
+
+
 class _Training:
     """All that changes in a training, and so all that a checkpoint holds.
 
@@ -184,10 +202,23 @@ class _Training:
         self.decay.step()
         row |= {f"val_{key}": val_metrics[key] for key in ("accuracy", "worst_group_accuracy", "equalized_odds")}
         key = self.schedule.select_by
+        if key == LATE_MEAN:
+            self.curve.append(row)
+            self._add_to_mean(row["epoch"] - self.schedule.epochs // 2)
+            return
         gain = row[key] - (self.curve[self.best][key] if self.curve else -1.0)
         self.curve.append(row)
         if gain > 0 or (gain == 0 and self.schedule.later_wins_ties):
             self.best, self.best_state = len(self.curve) - 1, copy.deepcopy(self.model.state_dict())
+
+    def _add_to_mean(self, count: int) -> None:
+        """Make the weights to keep the mean of those of the last `count` epochs; nothing is averaged yet up to 1."""
+        state = copy.deepcopy(self.model.state_dict())
+        if count > 1:
+            for name, mean in self.best_state.items():
+                if mean.is_floating_point():
+                    state[name] = torch.lerp(mean.to(state[name].device), state[name], 1 / count)
+        self.best, self.best_state = len(self.curve) - 1, state
 
     def state(self) -> dict:
         """Copies, on the CPU."""

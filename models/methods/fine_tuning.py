@@ -24,7 +24,7 @@ BLOCKS = {
 }
 
 
-@says(work=one_fine_tuning)
+@says(work=one_fine_tuning, tuned=True)
 def full(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
     """All tensors."""
     return run.fine_tune(biased_model, synthetic, only=names_of(biased_model), label="full")
@@ -63,7 +63,7 @@ def has_children(model: nn.Module, block: str) -> bool:
 def update_block(block: str, begin: tuple[str, ...], *, head: bool) -> Callable[..., Outcome]:
     """Return a method that moves the tensors of one block, whose names begin so; if it is the `head`, that is linear probing."""
 
-    @says(work=one_probing if head else one_fine_tuning)
+    @says(work=one_probing if head else one_fine_tuning, tuned=True)
     def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
         chosen = within(names_of(biased_model), begin)
         return run.fine_tune(biased_model, synthetic, only=chosen, label=f"update {block}")
@@ -74,7 +74,7 @@ def update_block(block: str, begin: tuple[str, ...], *, head: bool) -> Callable[
 def freeze_block(block: str, begin: tuple[str, ...]) -> Callable[..., Outcome]:
     """Return a method that moves all tensors but those of one block."""
 
-    @says(work=one_fine_tuning)
+    @says(work=one_fine_tuning, tuned=True)
     def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
         frozen = within(names_of(biased_model), begin)
         chosen = [name for name in names_of(biased_model) if name not in frozen]
@@ -83,7 +83,7 @@ def freeze_block(block: str, begin: tuple[str, ...]) -> Callable[..., Outcome]:
     return train
 
 
-@says(work=one_fine_tuning)
+@says(work=one_fine_tuning, tuned=True)
 def random_mask(
     run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, share: PositiveFraction = 0.6, draw: Count = 1
 ) -> Outcome:
@@ -92,7 +92,7 @@ def random_mask(
     return run.fine_tune(biased_model, synthetic, only=chosen, label=f"random {share}, draw {draw}")
 
 
-@says(work=one_fine_tuning)
+@says(work=one_fine_tuning, tuned=True)
 def cosine(
     run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, top_k: TopK, bias_degree: BiasDegree
 ) -> Outcome:
