@@ -38,7 +38,7 @@ from models.experiment import Experiment
 from models.facts import says
 from models.methods import COMPARISONS
 from models.options import BiasDegree, TopK
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.selection import choose_tensors, with_choice
 from models.settings import Settings
 from models.timing import estimate
@@ -50,7 +50,7 @@ from utils.settings import parse
 
 
 @says(work=one_training)
-def erm(run: Run) -> Outcome:
+def erm(run: Run) -> TrainedModel:
     """Step 2: the biased model, by empirical risk minimisation on biased real faces. No protected label is used."""
     return run.pre_train(run.real["train"], label="pre-train")
 
@@ -70,7 +70,7 @@ def selective_mask(run: Run, synthetic: SyntheticSets, top_k: int) -> tuple[list
 @says(work=one_fine_tuning)
 def aim_fair(
     run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, top_k: TopK, bias_degree: BiasDegree
-) -> Outcome:
+) -> TrainedModel:
     """Step 4: fine-tune the tensors of the mask alone, on balanced synthetic faces.
 
     `bias_degree`, minority to majority, is that of `synthetic.biased`, which is drawn by it before this is called.

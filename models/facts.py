@@ -1,7 +1,7 @@
 """Facts that a method declares besides its parameters: its work, its images, the labels it takes.
 
     @says(work=..., protected_labels=...)
-    def mine(run: Run, ...) -> Outcome: ...
+    def mine(run: Run, ...) -> TrainedModel: ...
 
 A method that says nothing is estimated as one training, and counts as taking no protected labels.
 """

@@ -10,12 +10,12 @@ from torch.nn import functional as F
 from models.batches import Batch
 from models.facts import says
 from models.options import PositiveFraction
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.work import one_training
 
 
 @says(work=one_training)
-def cvar_dro(run: Run, *, alpha: PositiveFraction = 0.2) -> Outcome:
+def cvar_dro(run: Run, *, alpha: PositiveFraction = 0.2) -> TrainedModel:
     """Train on the real images, in every batch on its worst fraction."""
     return run.pre_train(run.real["train"], label="cvar-dro", objective=WorstFractionLoss(alpha))
 

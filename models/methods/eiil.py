@@ -16,7 +16,7 @@ from models.batches import Compute, predict
 from models.facts import says
 from models.methods.group_dro import robust_to
 from models.options import Count, Positive, Protocol
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.work import Sizes, Work, fitted, on_real
 from utils.seeds import torch_generator
 
@@ -35,7 +35,7 @@ def eiil(
     lr: Positive = 0.001,
     step_size: Positive = 0.01,
     protocol: Protocol = "aligned",
-) -> Outcome:
+) -> TrainedModel:
     """Infer two environments on the real images, then train robustly to target and environment."""
     train = run.real["train"]
     if protocol == "published":

@@ -9,7 +9,7 @@ epoch that does best on real val, the first one included.
 from datasets.synthetic import SyntheticSets
 from models.batches import Compute
 from models.facts import says
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.work import Sizes, Work, on_balanced, on_real
 
 
@@ -19,7 +19,7 @@ def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
 
 
 @says(work=work)
-def ffr(run: Run, synthetic: SyntheticSets) -> Outcome:
+def ffr(run: Run, synthetic: SyntheticSets) -> TrainedModel:
     """Train on the balanced synthetic set, and from there on the real images."""
     first = run.pre_train(synthetic.balanced, label="ffr, synthetic")
     return run.pre_train(run.real["train"], label="ffr, real", network=first.model)

@@ -8,7 +8,7 @@ from torch import nn
 from datasets.synthetic import SyntheticSets
 from models.facts import says
 from models.options import BiasDegree, Count, PositiveFraction, TopK
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.selection import choose_tensors, with_choice
 from models.work import one_fine_tuning, one_probing
 from utils.seeds import derived_seed
@@ -25,12 +25,12 @@ BLOCKS = {
 
 
 @says(work=one_fine_tuning)
-def full(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
+def full(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> TrainedModel:
     """All tensors."""
     return run.fine_tune(biased_model, synthetic, only=names_of(biased_model), label="full")
 
 
-def block_methods(blocks: dict[str, tuple[str, ...]], head: tuple[str, ...]) -> dict[str, Callable[..., Outcome]]:
+def block_methods(blocks: dict[str, tuple[str, ...]], head: tuple[str, ...]) -> dict[str, Callable[..., TrainedModel]]:
     """Return a method that updates and one that freezes each block.
 
     `blocks` say how the names of their tensors begin, `head` how those of the last layer do.
@@ -60,22 +60,22 @@ def has_children(model: nn.Module, block: str) -> bool:
     return block not in names_of(model) and any(True for _ in model.get_submodule(block.rstrip(".")).children())
 
 
-def update_block(block: str, begin: tuple[str, ...], *, head: bool) -> Callable[..., Outcome]:
+def update_block(block: str, begin: tuple[str, ...], *, head: bool) -> Callable[..., TrainedModel]:
     """Return a method that moves the tensors of one block, whose names begin so; if it is the `head`, that is linear probing."""
 
     @says(work=one_probing if head else one_fine_tuning)
-    def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
+    def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> TrainedModel:
         chosen = within(names_of(biased_model), begin)
         return run.fine_tune(biased_model, synthetic, only=chosen, label=f"update {block}")
 
     return train
 
 
-def freeze_block(block: str, begin: tuple[str, ...]) -> Callable[..., Outcome]:
+def freeze_block(block: str, begin: tuple[str, ...]) -> Callable[..., TrainedModel]:
     """Return a method that moves all tensors but those of one block."""
 
     @says(work=one_fine_tuning)
-    def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
+    def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> TrainedModel:
         frozen = within(names_of(biased_model), begin)
         chosen = [name for name in names_of(biased_model) if name not in frozen]
         return run.fine_tune(biased_model, synthetic, only=chosen, label=f"freeze {block}")
@@ -86,7 +86,7 @@ def freeze_block(block: str, begin: tuple[str, ...]) -> Callable[..., Outcome]:
 @says(work=one_fine_tuning)
 def random_mask(
     run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, share: PositiveFraction = 0.6, draw: Count = 1
-) -> Outcome:
+) -> TrainedModel:
     """Fine-tune a fraction of the tensors, `share`, drawn by the seed and the number of the draw."""
     chosen = random_tensors(names_of(biased_model), share, run.seed, draw)
     return run.fine_tune(biased_model, synthetic, only=chosen, label=f"random {share}, draw {draw}")
@@ -95,7 +95,7 @@ def random_mask(
 @says(work=one_fine_tuning)
 def cosine(
     run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, top_k: TopK, bias_degree: BiasDegree
-) -> Outcome:
+) -> TrainedModel:
     """AIM-Fair with gaps by cosine similarity in place of absolute differences."""
     sensitivity = run.rank(synthetic, top_k, measure="cosine")
     chosen = choose_tensors(sensitivity, top_k, measure="cosine")

@@ -16,14 +16,14 @@ from models.batches import Batch
 from models.facts import says
 from models.labels import trains_on_groups
 from models.options import Positive, Protocol
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.training import WORST_GROUP
 from models.work import one_training
 from utils.errors import UserError
 
 
 @says(work=one_training, protected_labels=trains_on_groups)
-def group_dro(run: Run, *, step_size: Positive = 0.01, protocol: Protocol = "aligned") -> Outcome:
+def group_dro(run: Run, *, step_size: Positive = 0.01, protocol: Protocol = "aligned") -> TrainedModel:
     """Train on the real images robustly to target and protected attribute, whose labels it takes in training."""
     train = run.real["train"]
     groups = group_numbers(train.target, train.protected, len(train.groups) // 2)
@@ -31,7 +31,7 @@ def group_dro(run: Run, *, step_size: Positive = 0.01, protocol: Protocol = "ali
     return robust_to(run, groups, len(train.groups), step_size, label="group-dro", **changes)
 
 
-def robust_to(run: Run, groups: np.ndarray, count: int, step_size: float, *, label: str, **changes) -> Outcome:
+def robust_to(run: Run, groups: np.ndarray, count: int, step_size: float, *, label: str, **changes) -> TrainedModel:
     """Train on the real images with group DRO over `count` groups, int64 (n,); `changes` as in `Run.pre_train`."""
     objective, chances = GroupLoss(groups, count, step_size), equal_chances(groups)
     return run.pre_train(run.real["train"], label=label, objective=objective, sampling=chances, **changes)

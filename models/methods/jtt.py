@@ -18,7 +18,7 @@ from models.batches import Compute, predict
 from models.facts import says
 from models.labels import epoch_as_published
 from models.options import Count, NotNegative, Positive, Protocol
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.training import LAST_EPOCH, WORST_GROUP
 from models.work import Sizes, Work, fitted, on_real
 from utils.errors import UserError
@@ -42,7 +42,7 @@ def jtt(
     first_lr: Positive | None = None,
     first_weight_decay: NotNegative | None = None,
     protocol: Protocol = "aligned",
-) -> Outcome:
+) -> TrainedModel:
     """Train on the real images once briefly, and once more with what that model gets wrong shown more often."""
     if protocol == "published" and weight < 1:
         raise UserError(f"jtt:protocol=published,weight={weight}: copies come on top of the images; give at least 1")

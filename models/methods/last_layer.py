@@ -21,7 +21,7 @@ from models.batches import Compute, evaluate, predict
 from models.classifier import linear_head
 from models.facts import says
 from models.options import Count
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.work import Sizes, Work
 from utils.errors import UserError
 from utils.metrics import fairness_metrics, positive
@@ -36,7 +36,7 @@ def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
 
 
 @says(work=work)
-def last_layer(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, fits: Count = 10) -> Outcome:
+def last_layer(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, fits: Count = 10) -> TrainedModel:
     """Fit the last layer of the biased model anew to balanced synthetic images, the mean of several fits.
 
     The record's table last_layer has the worst-group accuracy by which C was chosen. No epoch is trained: the curve is a
@@ -58,7 +58,7 @@ def last_layer(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, f
     row = {f"val_{key}": found[key] for key in ("accuracy", "worst_group_accuracy", "equalized_odds")}
     table = pd.DataFrame({"strength": STRENGTHS, "worst_group_accuracy": accuracies})
     tables = {"last_layer": table.assign(chosen=table["strength"] == best)}
-    return Outcome(biased_model, [{"epoch": 1, **row, "best": True}], tables, synthetic.held_out)
+    return TrainedModel(biased_model, [{"epoch": 1, **row, "best": True}], tables, synthetic.held_out)
 
 
 def head_inputs(model: nn.Module, head: nn.Linear, data: LabelledImages, compute: Compute) -> np.ndarray:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from models.batches import Batch, Compute
 from models.facts import says
 from models.options import NotNegative, PositiveFraction, Protocol
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.work import Sizes, Work, on_real
 from utils.seeds import derived_seed
 
@@ -29,13 +29,15 @@ def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
 
 
 @says(work=work)
-def lff(run: Run, *, q: PositiveFraction = 0.7, momentum: NotNegative = 0.7, protocol: Protocol = "aligned") -> Outcome:
+def lff(
+    run: Run, *, q: PositiveFraction = 0.7, momentum: NotNegative = 0.7, protocol: Protocol = "aligned"
+) -> TrainedModel:
     """Train two networks on the real images, and keep the one that learned from the other's failures."""
     train = run.real["train"]
     networks = TwoNetworks(run.new_network(), run.new_network(derived_seed(run.seed, "lff biased network")))
     objective = FailureLoss(train.target, q, momentum, factor=q if protocol == "published" else 1.0)
-    outcome = run.pre_train(train, label="lff", network=networks, objective=objective)
-    return outcome._replace(model=networks.debiased)
+    trained = run.pre_train(train, label="lff", network=networks, objective=objective)
+    return trained._replace(model=networks.debiased)
 
 
 class TwoNetworks(nn.Module):

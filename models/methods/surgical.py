@@ -21,7 +21,7 @@ from datasets.synthetic import SyntheticSets
 from models.batches import Compute, of_mean_gradients, train_batches
 from models.facts import says
 from models.methods.fine_tuning import names_of
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.selection import Gradients, mean_gradients
 from models.work import Sizes, Work, images_trained, one_fine_tuning
 from utils.seeds import torch_generator
@@ -34,7 +34,7 @@ def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
 
 
 @says(work=work)
-def surgical(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
+def surgical(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> TrainedModel:
     """Fine-tune all tensors, each at the learning rate times its relative gradient norm."""
     compute = of_mean_gradients(run.settings.compute)
 

@@ -19,10 +19,10 @@ from utils.errors import UserError
 
 METHOD = '''
 from models.options import Count, Positive
-from models.run import Outcome, Run
+from models.run import TrainedModel, Run
 
 
-def last_tensors(run: Run, biased_model, synthetic, *, count: Count = 2, decay: Positive | None = None) -> Outcome:
+def last_tensors(run: Run, biased_model, synthetic, *, count: Count = 2, decay: Positive | None = None) -> TrainedModel:
     """Fine-tune the last tensors."""
     names = [name for name, _ in biased_model.named_parameters()]
     return run.fine_tune(biased_model, synthetic, only=names[-count:], label=f"last {count}")

@@ -23,7 +23,7 @@ from models.classifier import linear_head, new_classifier
 from models.methods.ffr import ffr
 from models.methods.last_layer import STRENGTHS, fit, halves, head_inputs, last_layer
 from models.methods.surgical import relative_norms, surgical
-from models.run import Outcome
+from models.run import TrainedModel
 from models.training import Schedule, mean_loss
 from models.training import fit as train_network
 from results.rows import RELATIVES, TABLES, row_label
@@ -114,7 +114,7 @@ def test_ffr_trains_on_synthetic_images_and_from_there_on_real_ones():
 
     def pre_train(data, *, label, network=None):
         calls.append((data, label, network))
-        return Outcome(f"trained on {data}", [])
+        return TrainedModel(f"trained on {data}", [])
 
     outcome = ffr(SimpleNamespace(pre_train=pre_train, real={"train": "real"}), SimpleNamespace(balanced="fake"))
     assert [(data, network) for data, _, network in calls] == [("fake", None), ("real", "trained on fake")]

@@ -15,10 +15,10 @@ from support.small import SMALL
 from support.training import COMPUTE, Pulled, assert_same_results, bright_and_dark, generator, small_net
 
 import train
-from models.experiment import train_method
 from models.methods.group_dro import GroupLoss
 from models.methods.lff import FailureLoss, TwoNetworks
 from models.options import Method
+from models.result import train_method
 from models.training import Schedule, fit, mean_loss
 from utils.checkpoint import Checkpoint, Unfinished
 from utils.errors import UserError

@@ -12,7 +12,7 @@ from models.batches import Compute, train_batches
 from models.experiment import Experiment
 from models.options import BiasDegree, auto_top_k
 from models.ranking import SETS, mask_of, until_settled
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.selection import mean_gradients, sensitivity_table
 from models.settings import Settings
 from models.work import images_trained
@@ -56,12 +56,12 @@ def batches(place: Place, *, models: str, flags: tuple[str, ...], draws: int = 0
     yield Finding("images_used", {str(n): images_used(images, n, compute) for n in range(1, len(tables) + 1)})
 
 
-def erm(run: Run) -> Outcome:
+def erm(run: Run) -> TrainedModel:
     """Stand for the biased model, which has to be there."""
     raise UserError(f"no biased model in {run.biased_weights.parent}: run its arm first")
 
 
-def ranking(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, bias_degree: BiasDegree) -> Outcome:
+def ranking(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, bias_degree: BiasDegree) -> TrainedModel:
     """Stand for a method that ranks, as far as `Experiment` looks: its parameters say how sets are drawn. It is never called."""
     raise NotImplementedError
 
