@@ -1,17 +1,17 @@
-"""Surgical fine-tuning's automatic choice, Auto-RGN: layers move by their relative gradient (Lee et al., ICLR 2023).
+"""Surgical fine-tuning by Auto-RGN: each layer's learning rate follows its relative gradient norm (Lee et al., ICLR 2023).
 
-Before every epoch the relative gradient norm ||g|| / ||theta|| of each layer, divided by the largest, becomes its fraction of the
-learning rate. No layer is chosen by hand, and no biased synthetic image is needed. The gradient is the mean over the balanced
-synthetic set at the weights of that moment.
+Before every epoch the relative gradient norm ||g|| / ||theta|| of each layer, divided by the largest, becomes its fraction of
+the learning rate. The gradient is the mean over the balanced synthetic set at the current weights. No layer is chosen by
+hand, and no biased synthetic image is needed.
 
 A layer is a parameter tensor here, as for all methods of this project. Departures from the paper and its authors' code:
     data            balanced synthetic images; the paper fine-tunes on a few real images of the target domain
-    batch norm      its scales and shifts move like all tensors; the authors' code leaves them out
-    gradient norm   of the mean gradient over the whole set; theirs is the mean of the norms of at most five batches, which
-                    doesn't fall with the noise that batches cancel
-    optimizer       SGD with the momentum, learning rate and schedule of the other fine-tunings; theirs is Adam, begun anew in
-                    every epoch, at the best by val accuracy of five learning rates from 0.1 to 0.00001
-    criterion       Auto-RGN alone; Auto-SNR, which freezes layers by a threshold, isn't here
+    batch norm      its scales and shifts change like all tensors; the authors' code leaves them out
+    gradient norm   of the mean gradient over the whole set; theirs is the mean of the norms of at most five batches, in
+                    which the noise of single batches stays
+    optimizer       SGD with the momentum, learning rate and schedule of the other fine-tunings; theirs is Adam, restarted in
+                    every epoch, with the best of five learning rates from 0.1 to 0.00001 by val accuracy
+    criterion       Auto-RGN only; Auto-SNR, which freezes layers by a threshold, is not implemented
 """
 
 import torch
@@ -28,7 +28,7 @@ from utils.seeds import torch_generator
 
 
 def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
-    """Count a mean gradient before every epoch, besides the fine-tuning."""
+    """Count the fine-tuning and a mean gradient before every epoch."""
     seen = images_trained(sizes.balanced, of_mean_gradients(compute))
     return one_fine_tuning(sizes, compute, options) + Work(trained=sizes.fine_epochs * seen)
 
@@ -39,7 +39,7 @@ def surgical(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Tra
     compute = of_mean_gradients(run.settings.compute)
 
     def fractions(model: nn.Module, epoch: int) -> dict[str, float]:
-        # a stream of its own for each epoch: the training's draws stay those of `full`, and a resumed one repeats them
+        # each epoch has its own stream: training draws the same batches as `full`, and a resumed one repeats the fractions
         batches = train_batches(synthetic.balanced, compute, torch_generator(run.seed, "surgical", epoch))
         return relative_norms(mean_gradients(model, batches, amp=compute.amp), dict(model.named_parameters()))
 
@@ -48,9 +48,9 @@ def surgical(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Tra
 
 
 def relative_norms(gradients: Gradients, parameters: dict[str, torch.Tensor]) -> dict[str, float]:
-    """||gradient|| / ||parameter|| of each tensor, divided by the largest, so from 0 to 1.
+    """Return ||gradient|| / ||parameter|| for each tensor, divided by the largest ratio: fractions from 0 to 1.
 
-    A tensor that is zero throughout has no such ratio: it counts as 1 and not towards the largest.
+    A tensor that is zero throughout has no ratio; its fraction is 1.
     """
     norms = {name: (gradients[name].norm().item(), parameters[name].detach().norm().item()) for name in parameters}
     ratios = {name: gradient / size for name, (gradient, size) in norms.items() if size}
