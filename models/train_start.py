@@ -18,7 +18,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from datasets.augment import crop_and_resize, random_boxes, random_flips, resize_whole
-from datasets.toy import draw_face, sample_face
+from datasets.toy_drawing import draw_face
+from datasets.toy_faces import sample_face
 from models.classifier import head_names, new_classifier
 from models.weights import COUNTER
 from utils.arguments import positive_float, positive_int
