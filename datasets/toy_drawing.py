@@ -3,15 +3,8 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from datasets.toy_faces import Face
+from datasets.toy_faces import HAIR, Face
 
-HAIR = {
-    "black": (28, 24, 26),
-    "blond": (216, 178, 96),
-    "brown": (104, 66, 38),
-    "gray": (158, 158, 160),
-    "red": (160, 72, 34),
-}
 SKIN_LIGHT, SKIN_DARK = np.array([246, 212, 188]), np.array([104, 66, 46])
 WHITE, LASHES, LIPSTICK = (244, 244, 240), (30, 22, 20), (172, 30, 52)
 DRAWN_AT = 3  # drawn this many times larger, then reduced, because Pillow draws without anti-aliasing
@@ -24,7 +17,7 @@ def draw_face(face: Face, rng: np.random.Generator, size: int = 64) -> Image.Ima
     draw = ImageDraw.Draw(canvas)
     pen = _Pen(draw, side, cx=0.5 + rng.normal(0, 0.02), cy=0.55 + rng.normal(0, 0.02), scale=rng.uniform(1.0, 1.2))
     skin = tuple(int(v) for v in SKIN_LIGHT + (SKIN_DARK - SKIN_LIGHT) * face.skin)
-    hair = _shade(HAIR[face.hair], rng.uniform(0.85, 1.12))
+    hair = _shade(HAIR[face.hair][1], rng.uniform(0.85, 1.12))
 
     _hair_behind(pen, face, hair, rng)
     _shoulders(pen, face, skin, rng)

@@ -16,7 +16,13 @@ ATTRIBUTES = {  # CelebA's name: field of `Face`, or hair colour
     "Wearing_Lipstick": "lipstick",
     "Young": "young",
 }
-HAIR_CHANCES = {"black": 0.28, "blond": 0.28, "brown": 0.2, "gray": 0.12, "red": 0.12}
+HAIR = {  # colour: probability and RGB
+    "black": (0.28, (28, 24, 26)),
+    "blond": (0.28, (216, 178, 96)),
+    "brown": (0.2, (104, 66, 38)),
+    "gray": (0.12, (158, 158, 160)),
+    "red": (0.12, (160, 72, 34)),
+}
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,7 @@ class Face:
 
     def attributes(self) -> dict[str, int]:
         """Return CelebA's attributes with values -1 and 1, in the order of `ATTRIBUTES`."""
-        there = {
-            name: self.hair == key if key in HAIR_CHANCES else getattr(self, key) for name, key in ATTRIBUTES.items()
-        }
+        there = {name: self.hair == key if key in HAIR else getattr(self, key) for name, key in ATTRIBUTES.items()}
         return {name: 1 if value else -1 for name, value in there.items()}
 
 
@@ -62,7 +66,7 @@ def sample_face(rng: np.random.Generator) -> Face:
         mustache=rng.random() < 0.2,
         lipstick=rng.random() < 0.35,
         wavy=rng.random() < 0.5,
-        hair=str(rng.choice(list(HAIR_CHANCES), p=list(HAIR_CHANCES.values()))),
+        hair=str(rng.choice(list(HAIR), p=[chance for chance, _ in HAIR.values()])),
         long_hair=rng.random() < (0.15 if male else 0.82),
         smile=smile,
         mouth_open=rng.uniform(0, 1) if rng.random() < 0.45 else 0.0,

@@ -148,7 +148,7 @@ def test_lines_are_counted_with_those_above_the_heading(own):
 
 def test_other_writings_of_text_and_quotes(own):
     expected, text = read_table(own, "Cat_Bright")[1]["test"], own.read_text()
-    quoted = "\n".join("; ".join(f'"{group}"' for group in line.split(",")) for line in text.splitlines())
+    quoted = "\n".join("; ".join(f'"{field}"' for field in line.split(",")) for line in text.splitlines())
     for content in (text.encode("utf-16-le"), text.encode("utf-16-be"), quoted.encode()):
         own.write_bytes(content)
         pd.testing.assert_frame_equal(read_table(own, "Cat_Bright")[1]["test"], expected)

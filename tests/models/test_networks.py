@@ -174,7 +174,7 @@ KEPT = (
 
 @pytest.mark.parametrize("network", KEPT)
 def test_weights_are_kept_in_a_file_and_give_the_same_logits(network, tmp_path):
-    """mnasnet0_5 loads its state only beside a version number; two stages of coat_lite_tiny fraction tensors."""
+    """mnasnet0_5 loads its state only beside a version number; two stages of coat_lite_tiny share tensors."""
     if network.startswith("timm:"):
         pytest.importorskip("timm")
     size = 224 if "coat" in network else 64
