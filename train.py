@@ -11,18 +11,19 @@ The method has four steps:
        weakly to the difference between real and synthetic faces.
     4. `aim_fair`: only these tensors are fine-tuned, on balanced synthetic faces.
 
-The defaults are the paper's (models/settings.py): 15 epochs of pre-training and 10 of fine-tuning, k = 55, ten seeds. Each
-training keeps its epoch with the best accuracy on real val. Each seed and method leaves a record in <output>/<method>/seed_<n>/
-and is not run again; <output>/summary.md has a table over seeds.
+The defaults are the paper's (models/settings.py): 15 epochs of pre-training and 10 of fine-tuning, k = 55, ten seeds.
+Each training keeps its epoch with the best accuracy on real val. Each seed and method leaves a record in
+<output>/<method>/seed_<n>/ and is not run again; <output>/summary.md has a table over seeds.
 
 --methods names further methods to compare with. They share a seed's biased model and its gradients:
     on real images             erm cvar-dro lff jtt eiil, and group-dro, which trains on protected labels
     with synthetic images      synthetic-only supplement repair ffr
-    fine-tuned on synthetic    linear-probe full random-mask cosine surgical last-layer aim-fair update-block-N freeze-block-N
-                               (N: stem, 1, 2, 3, 4, fc; for another --network its children, see docs/networks.md)
+    fine-tuned on synthetic    linear-probe full random-mask cosine surgical last-layer aim-fair update-block-N
+                               freeze-block-N (N: stem, 1, 2, 3, 4, fc; for another --network its children, see
+                               docs/networks.md)
 erm always runs, because its result is the biased model. Options follow a colon: aim-fair:top-k=50,
-random-mask:share=0.4,draw=2, jtt:epochs=2,weight=20. Methods with synthetic images also have the options ratio (number of
-synthetic to real images) and prompt-type: aim-fair:ratio=0.5, synthetic-only:prompt-type=plain.
+random-mask:share=0.4,draw=2, jtt:epochs=2,weight=20. Methods with synthetic images also have the options ratio (number
+of synthetic to real images) and prompt-type: aim-fair:ratio=0.5, synthetic-only:prompt-type=plain.
 """
 
 import sys
@@ -59,7 +60,7 @@ def selective_mask(run: Run, synthetic: SyntheticSets, top_k: int) -> tuple[list
     """Step 3: return the names of the tensors to fine-tune, and a table of all tensors with their gaps and ranks.
 
     Three mean gradients at the biased weights are compared: on real, biased synthetic and balanced synthetic faces. The
-    domain gap of a tensor is mean |real - biased|, its bias gap mean |biased - balanced|. The mask holds the tensors that
+    domain gap of a tensor is mean |real - biased|, its bias gap mean |biased - balanced|. The mask has the tensors that
     are both among the `top_k` smallest domain gaps and among the `top_k` largest bias gaps (paper, section 3.3).
     """
     sensitivity = run.rank(synthetic, top_k)  # the gaps and ranks of every tensor
@@ -81,8 +82,8 @@ def aim_fair(
 
 
 # A method is a function of a run. If its parameters name them, it also gets `biased_model`, a copy of erm's model, and
-# `synthetic`, the synthetic faces. Its keyword arguments are its options; an option without a default takes the value of the
-# flag of that name. Your own method goes into models/methods/, with two lines in its __init__.py.
+# `synthetic`, the synthetic faces. Its keyword arguments are its options; an option without a default takes the value
+# of the flag of that name. Your own method goes into models/methods/, with two lines in its __init__.py.
 METHODS = {"erm": erm, **COMPARISONS, "aim-fair": aim_fair}
 
 

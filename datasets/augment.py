@@ -1,7 +1,8 @@
 """Random resized crop, flip and scaling on the device, with a crop of its own for each image.
 
-Crops are drawn as by torchvision's `RandomResizedCrop.get_params`. The resize is Pillow's bilinear filter, which averages
-over all source pixels when it shrinks, as two matrix products for each image. So one call serves a batch of different crops.
+Crops are drawn as by torchvision's `RandomResizedCrop.get_params`. The resize is Pillow's bilinear filter, which
+averages over all source pixels when it shrinks, as two matrix products for each image. So one call serves a batch of
+different crops.
 """
 
 import math
@@ -66,7 +67,7 @@ def resize_whole(images: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def crop_and_resize(images: torch.Tensor, boxes: torch.Tensor, flips: torch.Tensor | None, size: int) -> torch.Tensor:
-    """Cut, mirror, resize and scale a batch, and return float32 (n, 3, size, size) from -1 to 1, channels last in memory.
+    """Cut, mirror, resize and scale a batch: float32 (n, 3, size, size), -1 to 1, channels last in memory.
 
     images : uint8 (n, height, width, 3)
     boxes : int64 (n, 4), rows (top, left, height, width)
@@ -91,7 +92,7 @@ def _scale(images: torch.Tensor) -> torch.Tensor:
 
 
 def _resize_weights(start: torch.Tensor, length: torch.Tensor, full: int, size: int) -> torch.Tensor:
-    """Return Pillow's bilinear filter as a matrix for each image, (n, size, full): a triangle of width max(scale, 1)."""
+    """Return Pillow's bilinear filter as matrices (n, size, full): a triangle of width max(scale, 1)."""
     device = start.device
     scale = (length.float() / size)[:, None, None]
     centre = (torch.arange(size, device=device)[None, :, None] + 0.5) * scale

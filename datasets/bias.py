@@ -23,10 +23,10 @@ def parse_bias_degree(text: str) -> Fraction:
 def biased_group_sizes(size: int, bias_degree: str, groups: tuple[str, ...] = GROUPS) -> dict[str, int]:
     """Return the number of images of each group in a biased set of `size` images; 0_0 and 1_1 are the minorities.
 
-    With bias degree d each minority gets size * d / (d + 1) / 2 images, each other group size / (d + 1) / 2 (paper, section
-    4.1: 1,000 / 9,000 / 9,000 / 1,000 for 20,000 and 1/9). Numbers are rounded down, as in the authors' code: 2 / 22 / 22 / 2
-    for 50. With several protected attributes the target goes with the absence of each, independently and to the same degree,
-    so the fractions multiply. Raises `UserError` if a group is empty.
+    With bias degree d each minority gets size * d / (d + 1) / 2 images, each other group size / (d + 1) / 2 (paper,
+    section 4.1: 1,000 / 9,000 / 9,000 / 1,000 for 20,000 and 1/9). Numbers are rounded down, as in the authors' code:
+    2 / 22 / 22 / 2 for 50. With several protected attributes the target goes with the absence of each, independently and
+    to the same degree, so the fractions multiply. Raises `UserError` if a group is empty.
     """
     sizes = _group_sizes(size, parse_bias_degree(bias_degree), groups)
     if min(sizes.values()) < 1:
@@ -37,7 +37,7 @@ def biased_group_sizes(size: int, bias_degree: str, groups: tuple[str, ...] = GR
 
 
 def largest_biased_size(available: dict[str, int], bias_degree: str) -> int:
-    """Return the largest size of a biased set for which enough images of each group are available; 0 if there is none."""
+    """Return the largest size of a biased set for which each group has enough images; 0 if there is none."""
     degree, groups = parse_bias_degree(bias_degree), tuple(available)
     low, high = 0, 2 * sum(available.values())
     while low < high:

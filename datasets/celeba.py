@@ -1,7 +1,7 @@
 """CelebA and other data in its layout: attributes, official split, the biased training list.
 
-The root folder has `img_align_celeba/`, `list_attr_celeba` and `list_eval_partition`. The lists are .txt as in the original,
-.csv as on Kaggle, or as a text editor or spreadsheet saved them (`datasets.lists`).
+The root folder has `img_align_celeba/`, `list_attr_celeba` and `list_eval_partition`. The lists are .txt as in the
+original, .csv as on Kaggle, or as a text editor or spreadsheet saved them (`datasets.lists`).
 """
 
 from collections.abc import Iterable
@@ -93,8 +93,8 @@ def check_images(folder: Path, names: Iterable[str]) -> None:
     twice = [(names[place], names[index]) for index, place in enumerate(found) if place != index]
     if twice:
         raise UserError(
-            f"{folder}: {len(twice)} images are listed twice, the first as {twice[0][0]} and {twice[0][1]}; take one of "
-            "each out of the lists"
+            f"{folder}: {len(twice)} images are listed twice, the first as {twice[0][0]} and {twice[0][1]}; "
+            "take one of each out of the lists"
         )
 
 
@@ -129,8 +129,8 @@ def biased_subset(
 ) -> pd.DataFrame:
     """Return the rows of a biased training list, in which the target goes with the absence of the protected attribute.
 
-    From the top of the table each image is taken until its group is full (paper, section 4.1), so the list is the same for
-    every seed. The groups have the sizes of `datasets.bias.biased_group_sizes`.
+    From the top of the table each image is taken until its group is full (paper, section 4.1), so the list is the same
+    for every seed. The groups have the sizes of `datasets.bias.biased_group_sizes`.
 
     attributes : indexed by file name in id order, with values -1 and 1, or 0 and 1
     protected : one attribute or several

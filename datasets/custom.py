@@ -29,11 +29,11 @@ def read(path: Path, target_sensitive: str) -> Splits:
 def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.DataFrame]]:
     """Return the pair that `target_sensitive` names among a file's columns, and the table of each split.
 
-    A table is indexed by image, a path relative to the file's folder, and has the pair's columns with 0 and 1; a protected
-    value may be missing (NaN) in train. Prints the number of images that are copies of others in their split.
+    A table is indexed by image, a path relative to the file's folder, and has the pair's columns with 0 and 1; a
+    protected value may be missing (NaN) in train. Prints the number of images that are copies of others in their split.
 
-    Raises `UserError`, with lines and their content, if a value or split is invalid, a file is missing, an image is listed
-    twice, or copies are in two splits.
+    Raises `UserError`, with lines and their content, if a value or split is invalid, a file is missing, an image is
+    listed twice, or copies are in two splits.
     """
     table = read_lines(path, ("image", "split"), _FORM)
     pair = parse_pair(target_sensitive, [name for name in table.columns if name not in ("image", "split")])
@@ -53,9 +53,9 @@ def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.Da
 def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame:
     """Read a CSV file as text: a row for each line that is not blank, indexed by line number in the file.
 
-    Semicolons or tabs may separate fields, too, as some spreadsheets write them. Raises `UserError`, which ends with `form`,
-    if the file, a required column or every row is missing, two columns have one name, or a line has more or fewer fields
-    than the heading.
+    Semicolons or tabs may separate fields, too, as some spreadsheets write them. Raises `UserError`, which ends with
+    `form`, if the file, a required column or every row is missing, two columns have one name, or a line has more or
+    fewer fields than the heading.
     """
     if not path.is_file():
         raise UserError(f"no file {path}; {form}")
@@ -103,11 +103,13 @@ def binary_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
 def find_images(path: Path, table: pd.DataFrame) -> list[str]:
     """Return the path of each image, relative to the file's folder, as the disk spells it (`disk_names`).
 
-    Raises `UserError` if an image is missing, not below that folder, or listed twice, even by a link or another spelling.
+    Raises `UserError` if an image is missing, not below that folder, or listed twice, even by a link or another
+    spelling.
     """
     table = table.assign(image=disk_names(path.parent, table["image"]))
     stray = pd.Series([bool(name) and not is_inside(name) for name in table["image"]], table.index)
-    what = f"the image's path leads out of {path.parent}, the folder of the table: move the table to a folder above its images"
+    what = f"the image's path leads out of {path.parent}, the folder of the table: "
+    what += "move the table to a folder above its images"
     _refuse(path, table, stray, f"{what}; it stands", show="image")
     first = first_names(path.parent, list(table["image"]))
     absent = pd.Series([place is None for place in first], table.index)
@@ -123,8 +125,8 @@ def find_images(path: Path, table: pd.DataFrame) -> list[str]:
 def disk_names(folder: Path, names: Iterable[str]) -> list[str]:
     """Return file names as paths below `folder`; a name that is no such path, or is one already, stays as it is.
 
-    An absolute path, or one with `..`, that leads below `folder` is made relative. A name without a file is replaced by that
-    of the one file that differs only in Unicode's form: macOS writes accents apart (NFD), tables together (NFC).
+    An absolute path, or one with `..`, that leads below `folder` is made relative. A name without a file is replaced by
+    that of the one file that differs only in Unicode's form: macOS writes accents apart (NFD), tables together (NFC).
     """
     listing = lru_cache(_plain_names)  # for this call only, because a folder may change before the next
     return [_disk_name(folder, _below(folder, name), listing) for name in names]

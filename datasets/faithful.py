@@ -1,4 +1,4 @@
-"""Scores of how faithful generated images are to their prompts (`stable_diffusion.faithfulness`), and selection by them."""
+"""Selection of generated images by their faithfulness to the prompt (`stable_diffusion.faithfulness`)."""
 
 from pathlib import Path
 
@@ -20,7 +20,8 @@ def is_listing(root: Path) -> bool:
 def read_scores(path: Path, columns: tuple[str, ...], remedy: str) -> pd.DataFrame:
     """Read a file of scores, indexed by image; `columns` are float64 from 0 to 1, all others text.
 
-    Raises `UserError`, which ends with `remedy`, if the file or a column is missing, or a score is no number from 0 to 1.
+    Raises `UserError`, which ends with `remedy`, if the file or a column is missing, or a score is no number from 0
+    to 1.
     """
     table = read_lines(path, ("image", *columns), remedy)
     for name in columns:
@@ -39,8 +40,8 @@ def read_scores(path: Path, columns: tuple[str, ...], remedy: str) -> pd.DataFra
 def faithful_files(folder: Path, files: dict[str, list[Path]], minimum: float) -> dict[str, list[Path]]:
     """Return the images of each group with a score of at least `minimum`.
 
-    `folder` has the groups and their scores, or is a CSV file of images with a column faithfulness. Raises `UserError` if an
-    image has no score, or has changed since it was scored.
+    `folder` has the groups and their scores, or is a CSV file of images with a column faithfulness. Raises `UserError`
+    if an image has no score, or has changed since it was scored.
     """
     listed, remedy = is_listing(folder), f"`python -m stable_diffusion.faithfulness --images {folder}` makes it"
     if listed:
@@ -63,7 +64,7 @@ def check_unchanged(folder: Path, noted: pd.Series, paths: list[Path], remedy: s
     changed = noted[names].to_numpy() != np.array(short_digests(paths), dtype=object)
     if changed.any():
         raise UserError(
-            f"{folder / FILE}: {changed.sum()} images have changed since, the first is {names[changed.argmax()]}; {remedy}"
+            f"{folder / FILE}: {changed.sum()} images have changed since, first {names[changed.argmax()]}; {remedy}"
         )
 
 

@@ -58,7 +58,7 @@ class LabelledImages:
         return {group: int(np.sum((self.target == t) & (self.protected == p))) for group, (t, p) in labels.items()}
 
     def take(self, indices: np.ndarray) -> list[tuple[torch.Tensor, np.ndarray]]:
-        """Return the pixels of the images at `indices` as one block, uint8 (n, height, width, 3), with their places 0 to n - 1."""
+        """Return the images at `indices` as one block, uint8 (n, height, width, 3), and their places 0 to n - 1."""
         return [(self._block(self.rows[indices]), np.arange(len(indices)))]
 
     def on(self, device: torch.device) -> "LabelledImages":
@@ -90,7 +90,7 @@ class MixedSet:
         return np.concatenate([part.target for part in self.parts])
 
     def take(self, indices: np.ndarray) -> list[tuple[torch.Tensor, np.ndarray]]:
-        """Return the images at `indices` as `LabelledImages.take` does, in a block for each part that has any of them."""
+        """Return the images at `indices` as `LabelledImages.take` does, in a block for each part."""
         blocks, start = [], 0
         for part in self.parts:
             places = np.flatnonzero((indices >= start) & (indices < start + len(part)))
@@ -112,13 +112,14 @@ def upload(pixels: np.ndarray, device: torch.device, chunk: int = 4096) -> torch
 def decode_images(
     paths: list[Path], cache: Path, size: int | None = None, box: tuple[float, ...] = WHOLE
 ) -> np.ndarray:
-    """Decode images into a file in `cache`, unless it is there, and return them: uint8 (N, height, width, 3), memory-mapped.
+    """Decode images once into a file in `cache` and return them: uint8 (N, height, width, 3), memory-mapped.
 
     size : resize to so many pixels a side (bilinear, without keeping the aspect ratio); None: keep the size
     box : the part of every image to keep, as fractions of its width and height
 
-    The file's name is a digest of paths, file sizes, times of change and the version of the reading, so a change makes a new
-    file. Raises `ImageError` if images cannot be read (for all of them at once), and `UserError` if their sizes differ.
+    The file's name is a digest of paths, file sizes, times of change and the version of the reading, so a change makes
+    a new file. Raises `ImageError` if images cannot be read (for all of them at once), and `UserError` if their sizes
+    differ.
     """
     target = cache_file(paths, cache, size, box)
     try:
@@ -155,7 +156,7 @@ def cache_file(paths: list[Path], cache: Path, size: int | None = None, box: tup
 def time_reading(
     paths: list[Path], size: int | None = None, box: tuple[float, ...] = WHOLE, number: int = 32
 ) -> tuple[np.ndarray, float]:
-    """Read `number` images, evenly spread, and return them, uint8 (n, height, width, 3), with the seconds for one image."""
+    """Read `number` images, evenly spread: uint8 (n, height, width, 3); also return the seconds for one."""
     chosen, start = _spread(paths, number), time.perf_counter()
     return read_images(chosen, size, box), (time.perf_counter() - start) / len(chosen)
 
@@ -170,7 +171,7 @@ def read_images(paths: list[Path], size: int | None = None, box: tuple[float, ..
 
 
 def check_some(paths: list[Path], size: int | None = None, box: tuple[float, ...] = WHOLE, number: int = 32) -> None:
-    """Read `number` images, evenly spread, and raise the errors of `decode_images`: a dry run then finds common faults."""
+    """Read `number` images, evenly spread, so that a dry run finds common faults; raises as `decode_images` does."""
     read_images(_spread(paths, number), size, box)
 
 

@@ -50,9 +50,9 @@ def table_lines(text: str) -> tuple[list[str], int, str]:
 def read_list(path: Path, form: str) -> tuple[list[str] | None, pd.DataFrame]:
     """Return the heading of a list, or None, and its rows: file names in column 0, as text, then values.
 
-    A first line with a single number counts the images; a message is printed if it is wrong. The next line is the heading if
-    its last field is no number. Raises `UserError`, which ends with `form`, if the file has no rows or lines of several
-    lengths.
+    A first line with a single number counts the images; a message is printed if it is wrong. The next line is the
+    heading if its last field is no number. Raises `UserError`, which ends with `form`, if the file has no rows or lines
+    of several lengths.
     """
     # spreadsheets append separators
     lines = [line for line in (line.rstrip(" \t,;") for line in read_text(path).splitlines()) if line]

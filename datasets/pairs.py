@@ -1,7 +1,7 @@
 """Attribute pairs, of a target and one or several protected attributes, and their groups.
 
-A group is written target_protected. In `1_0` the target is present and the protected attribute absent; in `1_01` the target
-is present, the first protected attribute absent and the second present.
+A group is written target_protected. In `1_0` the target is present and the protected attribute absent; in `1_01` the
+target is present, the first protected attribute absent and the second present.
 """
 
 import difflib
@@ -58,8 +58,8 @@ class Pair:
 def parse_pair(text: str, attributes: Iterable[str]) -> Pair:
     """Return the pair that `text` names, such as `Smiling_Male`; `BlondHair_Male` and `Blond_Hair_Male` mean the same.
 
-    Several protected attributes follow one another: `Smiling_MaleYoung` or `Smiling_Male_Young`. Raises `UserError` if the
-    text names no pair (with the nearest attributes), or if two attributes differ only in capitals or underscores.
+    Several protected attributes follow one another: `Smiling_MaleYoung` or `Smiling_Male_Young`. Raises `UserError` if
+    the text names no pair (with the nearest attributes), or if two attributes differ only in capitals or underscores.
     """
     attributes = list(attributes)
     known = {plain_name(name): name for name in attributes}

@@ -68,7 +68,10 @@ def read(path: Path, target_sensitive: str, *, age_limit: int = 40) -> Splits:
 
 
 def kind_of(shards: list[Shard]) -> Kind:
-    """Return the data set of the files. Raises `UserError` if a file has the columns of neither, or not those of the first."""
+    """Return the data set of the files.
+
+    Raises `UserError` if a file has the columns of neither, or not those of the first.
+    """
     for shard in shards:
         kinds = [kind for kind in (CELEBA, FAIRFACE) if {BYTES, *kind.columns} <= set(shard.columns)]
         if not kinds:
@@ -85,8 +88,8 @@ def kind_of(shards: list[Shard]) -> Kind:
 def read_labels(shard: Shard, kind: Kind, age_limit: int) -> pd.DataFrame:
     """Return the 0/1 attributes of each row. Raises `UserError` if a label is missing or unknown.
 
-    CelebA's attributes are columns of booleans, or of whole numbers that are mostly -1, 0 or 1; other columns number people
-    or places. All values of an attribute must be 0 and 1, or -1 and 1.
+    CelebA's attributes are columns of booleans, or of whole numbers that are mostly -1, 0 or 1; other columns number
+    people or places. All values of an attribute must be 0 and 1, or -1 and 1.
     """
     with opened(shard.path, _COMMANDS) as file:
         schema, columns = file.schema_arrow, list(FAIRFACE_CLASSES)

@@ -64,8 +64,9 @@ def read_image(path: Path) -> Image.Image:
     """Read an image as a viewer shows it, upright and in 8-bit RGB; of several frames or pages the first.
 
     The EXIF orientation is applied, colours with an ICC profile are converted to sRGB (an unusable profile is ignored),
-    transparent pixels become white, and 16-bit grey is scaled to 8 bits. Raises `ImageError` if a file can't be read whole,
-    has more pixels than Pillow allows (89 million), or has numbers (32 bits, fractions) without a defined black and white.
+    transparent pixels become white, and 16-bit grey is scaled to 8 bits. Raises `ImageError` if a file can't be read
+    whole, has more pixels than Pillow allows (89 million), or has numbers (32 bits, fractions) without a defined black
+    and white.
     """
     try:
         return _picture(path, path)
@@ -92,8 +93,8 @@ def _picture(path: Path, source: Path | io.BytesIO, **info: bytes) -> Image.Imag
 def _essential_png(path: Path) -> tuple[io.BytesIO, dict[str, bytes]]:
     """Return a PNG file with only the chunks of its picture, and its colour profile as Pillow's info.
 
-    Pillow refuses files for other chunks: megabytes of text (the workflow of an image generator), a colour profile above a
-    megabyte, a wrong checksum. Viewers show them. Raises an exception if the file is cut off or no PNG.
+    Pillow refuses files for other chunks: megabytes of text (the workflow of an image generator), a colour profile
+    above a megabyte, a wrong checksum. Viewers show them. Raises an exception if the file is cut off or no PNG.
     """
     content, place, kind = path.read_bytes(), 8, b""
     kept, profile = [content[:8]], {}

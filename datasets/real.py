@@ -16,9 +16,9 @@ from datasets.reading import caught, together
 from datasets.splits import ALL, LARGEST, Splits, check_splits
 from utils.errors import UserError
 
-# A data set is a file with a function `read(path, target_sensitive)`, and an entry here. A keyword argument of the function,
-# such as UTKFace's `age_limit`, takes the value of train.py's flag of that name. A constant `PAIRS` in the file names the pairs
-# of the paper's tables; without one, results/table.sh asks for --pairs.
+# A data set is a file with a function `read(path, target_sensitive)`, and an entry here. A keyword argument of the
+# function, such as UTKFace's `age_limit`, takes the value of train.py's flag of that name. A constant `PAIRS` in the
+# file names the pairs of the paper's tables; without one, results/table.sh asks for --pairs.
 DATASETS = {"celeba": celeba, "utkface": utkface, "csv": custom, "parquet": parquet, "toy": toy}
 
 
@@ -49,7 +49,10 @@ def read_lists(settings) -> Splits:
 
 
 def load_faces(lists: Splits, settings) -> dict[str, LabelledImages]:
-    """Load the images of each split, on the GPU if it has room. Val and test are resized once, to the network's size."""
+    """Load the images of each split, on the GPU if it has room.
+
+    Val and test are resized once, to the network's size.
+    """
     sizes = split_sizes(lists, settings)
 
     def load(split: str) -> LabelledImages:
@@ -89,8 +92,8 @@ def training_list(train: pd.DataFrame, pair: Pair, size: int | str, bias_degree:
         return train
     if train[list(pair.protected)].isna().any(axis=None):
         raise UserError(
-            "--number-train-data-real makes a biased list, which takes protected labels in train; leave it out to train "
-            "on all images as they are"
+            "--number-train-data-real makes a biased list, which takes protected labels in train; leave it out to "
+            "train on all images as they are"
         )
     if size == LARGEST:
         counts = group_names(train, pair.target, pair.protected).value_counts()
@@ -131,6 +134,6 @@ def check_evaluation_splits(splits: dict[str, pd.DataFrame], pair: Pair) -> None
         empty = [group for group in pair.groups if group not in present]
         if empty:
             raise UserError(
-                f"the {split} split has no image of group {', '.join(empty)} ({pair.name}, target_protected); its accuracy "
-                "is undefined: choose another pair or add images to the data"
+                f"the {split} split has no image of group {', '.join(empty)} ({pair.name}, target_protected); its "
+                "accuracy is undefined: choose another pair or add images to the data"
             )

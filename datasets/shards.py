@@ -1,7 +1,7 @@
 """The hub's parquet files and the images in them.
 
-A data set is a folder of files train-00000-of-00019.parquet or, if the hub has converted it, of folders train with files
-0000.parquet. The images are unpacked once, with unchanged bytes, into a folder `images` beside them.
+A data set is a folder of files train-00000-of-00019.parquet or, if the hub has converted it, of folders train with
+files 0000.parquet. The images are unpacked once, with unchanged bytes, into a folder `images` beside them.
 """
 
 import hashlib
@@ -139,8 +139,8 @@ def _check_writable(folder: Path) -> None:
         if error.errno in NO_SPACE:
             raise
         raise UserError(
-            f"{folder}: images can't be unpacked there ({error.strerror}); link the parquet files into a folder of your own "
-            f"and name that one: cp -rs {shlex.quote(str(folder.parent.resolve()))} DIR"
+            f"{folder}: images can't be unpacked there ({error.strerror}); link the parquet files into a folder of "
+            f"your own and name that one: cp -rs {shlex.quote(str(folder.parent.resolve()))} DIR"
         ) from error
 
 
@@ -155,7 +155,10 @@ def _write_images(shard: Path, folder: Path, remedy: str) -> None:
 
 
 def image_names(shard: Shard) -> list[str]:
-    """Return the names of a file's unpacked images, in the order of its rows. Raises `UserError` if some are missing."""
+    """Return the names of a file's unpacked images, in the order of its rows.
+
+    Raises `UserError` if some are missing.
+    """
     names = sorted(path.name for path in shard.folder.iterdir() if path.stem.isdecimal())
     if [int(name.partition(".")[0]) for name in names] != list(range(shard.rows)):
         raise UserError(

@@ -15,8 +15,8 @@ ALL, LARGEST = "all", "largest"  # sizes of a training list: all images as they 
 class Splits(NamedTuple):
     """The lists of a data set.
 
-    tables : one each for train, val and test, indexed by file name relative to `folder`; attribute columns of -1 and 1, or 0
-        and 1, with NaN for a missing protected label in train
+    tables : one each for train, val and test, indexed by file name relative to `folder`; attribute columns of -1 and 1,
+        or 0 and 1, with NaN for a missing protected label in train
     default_size : number of training images if no flag gives it, or `ALL` or `LARGEST`
     """
 

@@ -1,4 +1,4 @@
-"""Synthetic images from the folders that generation writes, <root>/<pair>/<prompt type>/<group>/, or from a CSV file."""
+"""Synthetic images, from generation's folders <root>/<pair>/<prompt type>/<group>/ or from a CSV file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,8 @@ class SyntheticSets:
     """The synthetic images of a method, drawn from a pool by a seed.
 
     balanced_sizes, biased_sizes : images of each group in the two sets, which are drawn independently and so overlap
-    held_out_size : images of each group, outside the balanced set, on which fine-tuned models are compared; 0 if none is left
+    held_out_size : images of each group, outside the balanced set, on which fine-tuned models are compared; 0 if none
+        is left
     left_out : images of each group that are not faithful enough for the pool; None without --min-faithfulness
     """
 
@@ -46,7 +47,7 @@ class SyntheticSets:
 
     @cached_property
     def biased(self) -> LabelledImages:
-        """The biased set, S1 of the paper, with the bias of the real images; only for methods with an option `bias_degree`."""
+        """The biased set, S1 of the paper, for methods with an option `bias_degree`."""
         if not self.biased_sizes:
             raise ValueError("no biased synthetic images: give the method a keyword argument bias_degree: BiasDegree")
         return draw_groups(self.pool, self.biased_sizes, self._draws("biased"))
@@ -105,13 +106,11 @@ class SyntheticImages:
         counts = pool.group_counts()
         left = min(counts[group] - size for group, size in balanced.items())
         held_out = min(left, self.number_held_out)
-        return SyntheticSets(pool, balanced, biased, held_out, left_out=self._left_out(prompt_type, counts))
-
-    def _left_out(self, prompt_type: str, kept: dict[str, int]) -> dict[str, int] | None:
-        if self.min_faithfulness is None:
-            return None
-        _, files = group_files(self.root, self.pair, prompt_type)
-        return {group: len(found) - kept[group] for group, found in files.items()}
+        left_out = None
+        if self.min_faithfulness is not None:
+            _, files = group_files(self.root, self.pair, prompt_type)
+            left_out = {group: len(found) - counts[group] for group, found in files.items()}
+        return SyntheticSets(pool, balanced, biased, held_out, left_out=left_out)
 
     def _pool(self, prompt_type: str, needed: dict[str, int]) -> LabelledImages:
         if prompt_type not in self._pools:
@@ -136,10 +135,11 @@ def check_counts(
     if short:
         faithful = "" if min_faithfulness is None else f"that --min-faithfulness {min_faithfulness:g} leaves "
         raise UserError(
-            f"too few synthetic images {faithful}in {folder} (groups target_protected): {', '.join(short)}; generate more "
-            f"(stable_diffusion/generation.sh --images-per-cell {max(needed.values())}"
-            f"{'' if prompt_type == 'contextual' else f' --prompt-type {prompt_type}'}) or lower the number that is too high: "
-            "--number-balanced-synthetic, --number-imbalanced-synthetic, --number-held-out-synthetic or a method's ratio"
+            f"too few synthetic images {faithful}in {folder} (groups target_protected): {', '.join(short)}; generate "
+            f"more (stable_diffusion/generation.sh --images-per-cell {max(needed.values())}"
+            f"{'' if prompt_type == 'contextual' else f' --prompt-type {prompt_type}'}) or lower the number that is too "
+            "high: --number-balanced-synthetic, --number-imbalanced-synthetic, --number-held-out-synthetic or a "
+            "method's ratio"
         )
 
 
@@ -169,8 +169,8 @@ def synthetic_pool(
     min_faithfulness : from 0 to 1; images with a lower score are left out
     tested : test images
 
-    Raises `UserError` if a folder is missing or has too few images, if an image has no score, or if it is a copy of a test
-    image.
+    Raises `UserError` if a folder is missing or has too few images, if an image has no score, or if it is a copy of a
+    test image.
     """
     folder, files = group_files(root, pair, prompt_type)
     if min_faithfulness is not None and any(files.values()):
@@ -186,7 +186,7 @@ def synthetic_pool(
 
 
 def _check_copies(folder: Path, paths: list[Path], tested: Sequence[Path]) -> None:
-    """Raise `UserError` for copies of test images; print how many images are copies of each other, or there in two formats.
+    """Raise `UserError` for copies of test images; print the number of other copies, and of images in two formats.
 
     Links count as copies. Images in two formats have the same name except for the suffix.
     """
@@ -228,12 +228,10 @@ def draw_groups(pool: LabelledImages, sizes: dict[str, int], generator: np.rando
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return the image files of a folder, of any format that Pillow reads, sorted by name; none if there is no folder."""
+    """Return the image files of a folder, of any format of Pillow, sorted by name; none if there is no folder."""
     if not folder.is_dir():
         return []
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
 
 
 def pair_folder(root: Path, pair: str) -> Path:

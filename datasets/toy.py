@@ -3,8 +3,8 @@
     python -m datasets.toy --output results/runs/toy/real --train 8000 --val 1000 --test 2000
 
 With them the whole chain runs anywhere in minutes. They demonstrate the software and prove nothing about people. Ten
-attributes have CelebA's names and are drawn independently of each other, so a training list is biased only because it was
-chosen so. One core draws about 500 faces a second.
+attributes have CelebA's names and are drawn independently of each other, so a training list is biased only because it
+was chosen so. One core draws about 500 faces a second.
 """
 
 import argparse
@@ -42,11 +42,11 @@ def write_toy_celeba(
     counts : number of images of train, val and test
     seed : face i depends only on (seed, i)
     size : pixels a side
-    drawn : draw only so many images and link all others to them, which is enough to check and estimate a run; the lists are
-        those of the whole set
+    drawn : draw only so many images and link all others to them, which is enough to check and estimate a run; the lists
+        are those of the whole set
 
-    A finished set of the same settings is left as it is. Raises `UserError` if the folder holds a set of other settings, or
-    images that this program has not written.
+    A finished set of the same settings is left as it is. Raises `UserError` if the folder holds a set of other
+    settings, or images that this program has not written.
     """
     settings = {"counts": counts, "seed": seed, "size": size, "captions": captions} | (
         {"drawn": drawn} if drawn else {}

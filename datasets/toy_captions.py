@@ -33,8 +33,8 @@ POSES = {
     "right": ("head turned slightly to the right", "looking to the right", "face turned right"),
     "front": ("facing the camera", "looking straight ahead", "head facing forward"),
 }
-# Words for what the drawings do not show. The captions have them so that a model learns to ignore them, and prompts for a real
-# generator work with it unchanged.
+# Words for what the drawings do not show. The captions have them so that a model learns to ignore them, and prompts for
+# a real generator work with it unchanged.
 UNSHOWN = (
     "oval face", "round face", "heart-shaped face", "square face", "long face", "high cheekbones", "full cheeks",
     "freckles", "dimples", "rosy cheeks", "clear skin", "sun-tanned skin", "pale skin", "a small scar", "a mole on the cheek",
@@ -51,7 +51,8 @@ UNSHOWN = (
 def describe(face: Face, rng: np.random.Generator) -> str:
     """Return a caption of a face: who it shows, then some details in a random order.
 
-    Every caption names smile and sex, half of them age, and other details now and then. `rng` draws details and wording.
+    Every caption names smile and sex, half of them age, and other details now and then. `rng` draws details and
+    wording.
     """
 
     def pick(words):

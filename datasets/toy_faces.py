@@ -52,7 +52,7 @@ class Face:
 
 
 def sample_face(rng: np.random.Generator) -> Face:
-    """Draw a face with attributes that are independent of each other, except that two hair colours exclude each other."""
+    """Draw a face with independent attributes, except that hair colours exclude each other."""
     smiling = rng.random() < 0.5
     # The two ranges almost touch, so some faces are hard to call, as in photographs.
     smile = rng.uniform(0.35, 1.0) if smiling else rng.uniform(-0.5, 0.05)

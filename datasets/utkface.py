@@ -34,9 +34,9 @@ def read(path: Path, target_sensitive: str, *, age_limit: int = 40) -> Splits:
 def read_utkface(root: Path, age_limit: int) -> tuple[Path, pd.DataFrame]:
     """Return the folder of the images, and a table indexed by file name with the 0/1 columns Female, White and Young.
 
-    Files whose name doesn't parse are left out, with a message. Of files with equal bytes the first by name is kept, so that
-    no image is in two splits. The rows are in the order of the contents' SHA-256, which depends neither on the file system
-    nor on attributes. Raises `UserError` if there is no image.
+    Files whose name doesn't parse are left out, with a message. Of files with equal bytes the first by name is kept, so
+    that no image is in two splits. The rows are in the order of the contents' SHA-256, which depends neither on the
+    file system nor on attributes. Raises `UserError` if there is no image.
     """
     folder, files = find_images(root)
     matches = {name: NAME.fullmatch(name.rpartition("/")[2]) for name in files}
@@ -63,8 +63,8 @@ def read_utkface(root: Path, age_limit: int) -> tuple[Path, pd.DataFrame]:
 def find_images(root: Path) -> tuple[Path, list[str]]:
     """Return the first folder of UTKFace's archives with images, and their names relative to it, sorted.
 
-    Aligned images and images in the wild are never mixed; other folders are left out, with a message. Raises `UserError` if
-    no name parses.
+    Aligned images and images in the wild are never mixed; other folders are left out, with a message. Raises
+    `UserError` if no name parses.
     """
     found = {}
     for parts in PARTS:
@@ -96,16 +96,16 @@ def _images(folder: Path) -> list[str]:
 def split_balanced(table: pd.DataFrame, pair: Pair) -> dict[str, pd.DataFrame]:
     """Split a table into train, val and test; val and test have equally many images of each group, train has the rest.
 
-    Test takes from every group a fifth of the smallest group's size, val the next tenth, in the order of the table. Raises
-    `UserError` if the smallest group is too small.
+    Test takes from every group a fifth of the smallest group's size, val the next tenth, in the order of the table.
+    Raises `UserError` if the smallest group is too small.
     """
     groups = group_names(table, pair.target, pair.protected)
     counts = groups.value_counts().reindex(pair.groups, fill_value=0)
     n_test, n_val = int(counts.min() * TEST_FRACTION), int(counts.min() * VAL_FRACTION)
     if n_val < 1:
         raise UserError(
-            f"UTKFace cannot be split for {pair.name}: group {counts.idxmin()} (target_protected) has {counts.min()} images "
-            "and 10 are needed; choose another pair or --age-limit"
+            f"UTKFace cannot be split for {pair.name}: group {counts.idxmin()} (target_protected) has {counts.min()} "
+            "images and 10 are needed; choose another pair or --age-limit"
         )
     place = groups.groupby(groups).cumcount()
     return {

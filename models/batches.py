@@ -36,7 +36,7 @@ class Compute:
 
 
 def of_mean_gradients(compute: Compute) -> Compute:
-    """Return the settings without a short last batch, which would weigh as much as a full one in a mean of gradients."""
+    """Leave out a short last batch, which would weigh as much as a full one in a mean of gradients."""
     return replace(compute, keep_last_batch=False)
 
 
@@ -62,8 +62,8 @@ def train_batches(
 ) -> Iterator[Batch]:
     """Yield one epoch of shuffled, randomly cropped and mirrored batches on the device.
 
-    A short last batch is left out, as in the authors' code, unless it is the only one or `compute.keep_last_batch` is set.
-    With `sampling`, positive weights float64 (n,), an epoch draws n images with replacement, each by its weight.
+    A short last batch is left out, as in the authors' code, unless it is the only one or `compute.keep_last_batch` is
+    set. With `sampling`, positive weights float64 (n,), an epoch draws n images with replacement, each by its weight.
     """
     if sampling is None:
         order = torch.randperm(len(data), generator=generator).numpy()
@@ -129,8 +129,8 @@ def lone_images_named() -> Iterator[None]:
         if "more than 1 value per channel" not in str(error):
             raise
         raise UserError(
-            "a training batch holds a single image, too little for batch norm: give more images, another --batch-size, or "
-            "leave out --keep-last-batch"
+            "a training batch holds a single image, too little for batch norm: give more images, another --batch-size, "
+            "or leave out --keep-last-batch"
         ) from error
 
 

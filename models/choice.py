@@ -5,8 +5,8 @@ def choose(val_accuracy: list[float], held_out_odds: list[float], tolerance: flo
     """Return the index of the candidate to take.
 
     It has the lowest equalized odds difference on held-out balanced synthetic images, among all whose accuracy on real
-    validation images is at most `tolerance` below the best. Ties go to the higher accuracy, then to the first candidate.
-    Both lists hold a fraction for each candidate. Raises `ValueError` if they are empty or differ in length.
+    validation images is at most `tolerance` below the best. Ties go to the higher accuracy, then to the first
+    candidate. Both lists hold a fraction for each candidate. Raises `ValueError` if they are empty or differ in length.
     """
     if not val_accuracy or len(val_accuracy) != len(held_out_odds):
         raise ValueError(f"{len(val_accuracy)} accuracies and {len(held_out_odds)} equalized odds to choose from")

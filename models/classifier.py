@@ -11,9 +11,10 @@ from models.weights import check_kept, load_backbone, read_tensors
 from utils.errors import UserError
 from utils.machine import NOT_FETCHED, why_not_fetched
 
-# Networks with a file of their own in models/; all others come from torchvision or timm. Such a file has `build(width)`, which
-# returns the network with one logit; `HEAD`, the prefix of its last layer's tensors; and `PUBLISHED`, torchvision's ImageNet
-# weights or None. It is imported when it is used, because torchvision takes seconds to load.
+# Networks with a file of their own in models/; all others come from torchvision or timm. Such a file has
+# `build(width)`, which returns the network with one logit; `HEAD`, the prefix of its last layer's tensors; and
+# `PUBLISHED`, torchvision's ImageNet weights or None. It is imported when it is used, because torchvision takes seconds
+# to load.
 NETWORKS = ("resnet18",)
 # Initial weights in this repository: name, file, and width of ResNet-18.
 START = {"toy": (Path(__file__).parent / "start" / "toy.safetensors", 0.25)}
@@ -50,8 +51,8 @@ def new_classifier(
 def outline(network: str, width: float, image_size: int) -> nn.Module:
     """Return the network without values, on the meta device, to look at its tensors.
 
-    Raises `UserError` if there is no such network, if its weights can't be written to a file, or if it returns no single
-    logit for an image of that size.
+    Raises `UserError` if there is no such network, if its weights can't be written to a file, or if it returns no
+    single logit for an image of that size.
     """
     with torch.device("meta" if network == "resnet18" else "cpu"):  # some networks can't be built without values
         model = _build(network, width, image_size)
@@ -69,7 +70,10 @@ def head_names(model: nn.Module, network: str) -> tuple[str, ...]:
 
 
 def linear_head(model: nn.Module, network: str) -> nn.Linear:
-    """Return the last layer of a network. Raises `UserError` unless there is one, linear, with one output and a bias."""
+    """Return the last layer of a network.
+
+    Raises `UserError` unless there is one, linear, with one output and a bias.
+    """
     names = [name.rstrip(".") for name in head_names(model, network)]
     if len(names) > 1:  # the network combines their outputs, so one can't be fitted alone
         raise UserError(

@@ -1,4 +1,7 @@
-"""An experiment: methods and seeds on one data set. Checks everything first, then trains and records what is missing."""
+"""An experiment: methods and seeds on one data set.
+
+Checks everything first, then trains and records what is missing.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,7 +97,7 @@ class Experiment:
         self._check_output(drawn=True)
 
     def runs(self) -> Iterator[Run]:
-        """Yield one run for each seed: free seeds first, then those that another process held and may have left unfinished.
+        """Yield one run for each seed: free seeds first, then those that another process held and may not have finished.
 
         The same command, started once on each GPU, so spreads its seeds over them.
         """
@@ -163,7 +166,7 @@ class Experiment:
         return self.images.sets(options["prompt-type"], sizes, options.get("bias-degree"), must_hold_out=must_hold_out)
 
     def _settings(self, method: Method) -> dict:
-        """Return all that a method's result depends on, for its record; before `load` without facts of synthetic images."""
+        """Return a method's settings for its record; before `load` without those of synthetic images."""
         sets = self.sets.get(method.label)
         return method_settings(method, self.settings, self.of_erm, self.train_labels, sets)
 

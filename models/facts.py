@@ -17,8 +17,8 @@ from models.labels import none
 class Facts:
     """The facts of a method; its `options` below are a dict of its keyword arguments.
 
-    work : (sizes, compute, options) -> `models.work.Work` of one seed, without ranking and testing. None: estimated as one
-        fine-tuning or one training from scratch, with a note
+    work : (sizes, compute, options) -> `models.work.Work` of one seed, without ranking and testing. None: estimated as
+        one fine-tuning or one training from scratch, with a note
     group_sizes : (labelled training images) -> images of each group in its balanced set. None: by the flag or `ratio`
     protected_labels : (options) -> uses of protected labels of real images, by split (`models.labels`)
     recorded : further settings for its records. If a method's computation changes, add a setting here, so that older

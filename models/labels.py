@@ -27,5 +27,5 @@ def none(options: dict) -> dict[str, str]:
 
 
 def labels_taken(taken, options: dict, select_by: str) -> dict[str, str]:
-    """Return the uses of a method under `--select-by`; `taken` is its function, the names in `options` have underscores."""
+    """Return a method's uses under --select-by; `taken` is its function, names in `options` have underscores."""
     return taken(options) | (EPOCH if select_by == "worst-group" else {})

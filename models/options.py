@@ -51,7 +51,7 @@ def count_of(k: int | str | None, tensors: int) -> int | str:
 
 
 def counted(text: str, tensors: int) -> str:
-    """Replace a percentage by its number in a method's text: "aim-fair:top-k=89%" becomes "aim-fair:top-k=55" for 62."""
+    """Replace a percentage in a method's text: "aim-fair:top-k=89%" becomes "aim-fair:top-k=55" for 62 tensors."""
     return re.sub(r"(?<=[:,]top-k=)\d+(?:\.\d+)?%", lambda found: str(count_of(found[0], tensors)), text)
 
 
@@ -149,9 +149,9 @@ FLAG = inspect.Parameter.empty  # default of an option that takes the value of t
 def options_of(train: Callable) -> dict[str, tuple[object, object]]:
     """Return type and default of each option of a method; the default `FLAG` is the value of the flag of that name.
 
-    The options are the keyword-only arguments of its function. A method with synthetic images also has `prompt-type`, their
-    folder, and `ratio`, their number to that of real images, unless its `group_sizes` decides how many it draws. Raises
-    `UserError` if an option has no type.
+    The options are the keyword-only arguments of its function. A method with synthetic images also has `prompt-type`,
+    their folder, and `ratio`, their number to that of real images, unless its `group_sizes` decides how many it draws.
+    Raises `UserError` if an option has no type.
     """
     types = get_type_hints(train, include_extras=True)
     keywords = [p for p in inspect.signature(train).parameters.values() if p.kind is p.KEYWORD_ONLY]
@@ -171,7 +171,8 @@ def options_of(train: Callable) -> dict[str, tuple[object, object]]:
 def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
     """Return the method that `text` names among the `known`; missing options take their defaults, or come from `flags`.
 
-    Raises `UserError` for an unknown name (with the nearest ones), option or value, and for an option that is given twice.
+    Raises `UserError` for an unknown name (with the nearest ones), option or value, and for an option that is given
+    twice.
     """
     name, _, rest = text.partition(":")
     if name not in known:
@@ -201,7 +202,10 @@ def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
 
 
 def read_option(kind, text: str):
-    """Read a value of type `kind` from a text. Raises `ValueError` or argparse's own error if the text stands for none."""
+    """Read a value of type `kind` from a text.
+
+    Raises `ValueError` or argparse's own error if the text stands for none.
+    """
     if get_origin(kind) is Annotated:
         return kind.__metadata__[0](text)
     if get_origin(kind) is Literal:

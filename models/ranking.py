@@ -12,11 +12,11 @@ PATIENCE = 20  # batches without a change after which a mask is final: results/r
 
 
 class RunningRanking:
-    """The sensitivity tables after the first batch of each set, after the second, and so on; can be iterated repeatedly.
+    """The sensitivity tables after the first batch of each set, the second, and so on; can be iterated repeatedly.
 
     `sums` holds a `GradientSum` for each of `SETS`, on `device`. A set without further batches keeps its mean while the
-    others continue, so the last table is the full ranking's. Each table is made once and kept: methods stop at different
-    tables, and the result of a method must not depend on the methods before it.
+    others continue, so the last table is the full ranking's. Each table is made once and kept: methods stop at
+    different tables, and the result of a method must not depend on the methods before it.
 
     Each set has its own stream of dropout's draws, which starts at torch's global state at construction.
     Iterating raises `ValueError` if a set has no batch.
@@ -50,10 +50,10 @@ class RunningRanking:
 
 
 def until_settled(tables: Iterable[pd.DataFrame], top_k: int, measure: str, patience: int) -> tuple[pd.DataFrame, bool]:
-    """Return the first of a `RunningRanking`'s tables whose mask equals those of the `patience` tables before it, and True.
+    """Return the first table of a `RunningRanking` whose mask equals those of the `patience` tables before, and True.
 
-    If there is none, return the last table and False. An empty mask never counts as equal. Raises `ValueError` if there is
-    no table.
+    If there is none, return the last table and False. An empty mask never counts as equal. Raises `ValueError` if there
+    is no table.
     """
     table, before, same = None, set(), 0
     for table in tables:
@@ -68,7 +68,7 @@ def until_settled(tables: Iterable[pd.DataFrame], top_k: int, measure: str, pati
 
 
 def mask_of(table: pd.DataFrame, top_k: int, measure: str = "absolute") -> set[str]:
-    """Return the names that `models.selection.choose_tensors` would choose; an empty set where that raises `UserError`."""
+    """Return the names that `choose_tensors` would choose; an empty set if it would raise `UserError`."""
     return {name for name, k in smallest_k(*gaps(table, measure)).items() if k <= top_k}
 
 

@@ -54,7 +54,7 @@ def method_settings(
 
 
 def check_output(output: Path, asked: dict[str, dict], of_erm: dict, seeds: tuple[int, ...], *, drawn: bool) -> None:
-    """Raise `UserError` if a record or unfinished training in `output` has other settings, or if a record is there twice.
+    """Raise `UserError` if a record or unfinished training in `output` has other settings, or a record is there twice.
 
     asked : the settings of each method by its folder
     of_erm : settings of the biased model, which records of other methods must share

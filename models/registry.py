@@ -16,15 +16,15 @@ from utils.machine import optional_package
 
 TIMM = "timm:"  # prefix of timm's networks
 HUB_PAGE = re.compile(r"(?:timm:)?(?:hf[-_]hub:)?timm/")  # prefix of a name on timm's pages of the hub
-# Options of GoogLeNet and Inception. Nothing here uses the outputs of their auxiliary heads. Their weights expect inputs from -1
-# to 1, as they are here; `transform_input` would rescale them a second time, from ImageNet's statistics.
+# Options of GoogLeNet and Inception. Nothing here uses the outputs of their auxiliary heads. Their weights expect
+# inputs from -1 to 1, as they are here; `transform_input` would rescale them a second time, from ImageNet's statistics.
 INCEPTIONS = {"aux_logits": False, "transform_input": False, "init_weights": True}
 # Prefixes of timm's networks that rescale their inputs themselves, by the mean and deviation of their configuration.
 RESCALING = ("timm:csatv2", "timm:gemma4_vit")
 
 
 def network_name(text: str) -> str:
-    """Return a network's name for records: "hf_hub:timm/NAME" and "timm/NAME", as on timm's hub page, become timm:NAME."""
+    """Return a network's name for records; "hf_hub:timm/NAME" and "timm/NAME", of timm's hub page, become timm:NAME."""
     return f"{TIMM}{text[found.end() :]}" if (found := HUB_PAGE.match(text)) else text
 
 
@@ -48,7 +48,7 @@ def build_registered(name: str, image_size: int) -> nn.Module:
 
 
 def head_of(model: nn.Module) -> tuple[str, ...]:
-    """Return the prefixes of the last layer's tensors: timm's configuration has them; else the last linear or convolution."""
+    """Return the prefixes of the last layer's tensors: from timm, else of the last linear layer or convolution."""
     if names := getattr(model, "pretrained_cfg", {}).get("classifier"):
         return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
     layers = [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
@@ -56,9 +56,9 @@ def head_of(model: nn.Module) -> tuple[str, ...]:
 
 
 def published_state(name: str, image_size: int) -> dict:
-    """Return the default ImageNet weights of a network, downloaded once; a ViT's positions are interpolated to `image_size`.
+    """Return the default ImageNet weights of a network, downloaded once.
 
-    Raises `UserError` if there are none, and OSError or RuntimeError if the download fails.
+    A ViT's positions are interpolated to `image_size`. Raises `UserError` if there are none, and OSError or RuntimeError if the download fails.
     """
     if name.startswith(TIMM):
         import timm
@@ -91,7 +91,7 @@ def no_weights(name: str) -> UserError:
 
 
 def check_size(model: nn.Module, name: str, image_size: int) -> None:
-    """Raise `UserError` unless a network on the meta device returns one logit for images of `image_size` pixels a side."""
+    """Raise `UserError` unless a network on the meta device returns one logit for an image of this size."""
     try:
         shape = tuple(model.train()(torch.empty(2, 3, image_size, image_size, device="meta")).shape)
     except (ValueError, AssertionError, RuntimeError) as error:
@@ -177,9 +177,8 @@ def unknown(name: str, known: list[str], why: str = "there is none") -> UserErro
 
 def _wrong_size(name: str, image_size: int, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:150] or type(error).__name__
-    return UserError(
-        f"--network {name}: does not support --image-size {image_size} ({reason}); pass another, such as {_own_size(name)}"
-    )
+    other = f"pass another, such as {_own_size(name)}"
+    return UserError(f"--network {name}: does not support --image-size {image_size} ({reason}); {other}")
 
 
 def _own_size(name: str) -> int:

@@ -58,7 +58,10 @@ def train_and_record(
 
 
 def train_method(method: Method, run: Run, sets: SyntheticSets | None) -> TrainedModel:
-    """Train a method with the arguments that its parameters name. Raises `UserError` if the GPU's memory is too small."""
+    """Train a method with the arguments that its parameters name.
+
+    Raises `UserError` if the GPU's memory is too small.
+    """
     needs = {"synthetic": sets.of_seed(run.seed)} if method.needs_synthetic else {}
     if method.fine_tunes:
         needs["biased_model"] = run.biased_model()

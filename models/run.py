@@ -127,8 +127,8 @@ class Run:
         """Return the table of domain gaps, bias gaps and ranks of all tensors (`models.selection.sensitivity_table`).
 
         It compares three mean gradients at the biased weights: over all batches of the three sets, or over fewer with
-        --ranking-batches. With "auto" the batches end when the choice by `top_k` and `measure` no longer changes. If the
-        flag is given, columns of the table tell how many batches were used (`models.ranking.with_batches`).
+        --ranking-batches. With "auto" the batches end when the choice by `top_k` and `measure` no longer changes. If
+        the flag is given, columns of the table tell how many batches were used (`models.ranking.with_batches`).
         """
         asked = self.settings.ranking_batches
         if asked == "auto":

@@ -20,7 +20,8 @@ MEASURES = {"absolute": ("domain_gap", "bias_gap"), "cosine": ("domain_cosine_ga
 def mean_gradients(model: nn.Module, batches: Iterable[Sequence[torch.Tensor]], *, amp: bool = False) -> Gradients:
     """Return the gradient of the loss for every parameter, averaged over batches, with its sign.
 
-    A copy of `model` in train mode computes it (batch norm takes the statistics of each batch); `model` does not change.
+    A copy of `model` in train mode computes it (batch norm takes the statistics of each batch); `model` does not
+    change.
 
     model : any module with one logit, float (n, 1)
     batches : inputs and 0/1 targets (n,), on the model's device; further parts of a batch are ignored
@@ -68,8 +69,8 @@ class GradientSum:
 def sensitivity_table(real: Gradients, biased: Gradients, balanced: Gradients) -> pd.DataFrame:
     """Return the sensitivity of each parameter tensor to domain and bias (paper, section 3.3).
 
-    The arguments are mean gradients at the same weights on real, biased synthetic and balanced synthetic images. A row for
-    each tensor, in the network's order, has the columns
+    The arguments are mean gradients at the same weights on real, biased synthetic and balanced synthetic images. A row
+    for each tensor, in the network's order, has the columns
 
     name, size : size is the number of parameters
     domain_gap, domain_rank : mean |real - biased|; rank 1 is the least sensitive
@@ -102,8 +103,8 @@ def choose_tensors(sensitivity: pd.DataFrame, top_k: int, measure: str = "absolu
 def tied_at(sensitivity: pd.DataFrame, top_k: int, measure: str = "absolute") -> list[bool]:
     """Return for each tensor of a `sensitivity_table` whether only the table's order decides if it is in the `top_k`.
 
-    This happens if tensors with exactly equal gaps stand on both sides of the limit. In a residual block the bias of the
-    last norm and of the shortcut's norm are added to each other, so their gradients are identical.
+    This happens if tensors with exactly equal gaps stand on both sides of the limit. In a residual block the bias of
+    the last norm and of the shortcut's norm are added to each other, so their gradients are identical.
     """
     domain, bias = gaps(sensitivity, measure)
     tied = set()
@@ -120,7 +121,7 @@ def with_choice(sensitivity: pd.DataFrame, chosen: list[str], top_k: int, measur
 
 
 def gaps(sensitivity: pd.DataFrame, measure: str = "absolute") -> tuple[dict[str, float], dict[str, float]]:
-    """Return the domain gap and the bias gap of each tensor of a `sensitivity_table`, by name; `measure` is in `MEASURES`."""
+    """Return the domain gap and the bias gap of each tensor, from a `sensitivity_table`; `measure` is in `MEASURES`."""
     domain, bias = (dict(zip(sensitivity["name"], sensitivity[key], strict=True)) for key in MEASURES[measure])
     return domain, bias
 
@@ -143,8 +144,8 @@ def cosine_gap(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> dict[s
 def select_parameters(domain_gap: dict[str, float], bias_gap: dict[str, float], top_k: int) -> list[str]:
     """Return the names among both the `top_k` smallest domain gaps and the `top_k` largest bias gaps.
 
-    The names keep the order of `domain_gap`, which also settles ties. Raises `UserError` if `top_k` is not between 1 and
-    the number of names, or if no name is left: the message gives the smallest value that leaves one.
+    The names keep the order of `domain_gap`, which also settles ties. Raises `UserError` if `top_k` is not between 1
+    and the number of names, or if no name is left: the message gives the smallest value that leaves one.
     """
     if domain_gap.keys() != bias_gap.keys():
         raise ValueError("the two gaps hold different names")

@@ -47,8 +47,8 @@ class Settings:
     decode_size: int | None = _data(None, "resize all images to so many pixels a side on reading", type=pixels)
     real_crop: tuple[float, float, float, float] = _data(
         WHOLE,
-        "use only this box of every real image, as fractions of its width and height; for synthetic images that show less "
-        "around the face (default: 0 0 1 1, all of it)",
+        "use only this box of every real image, as fractions of its width and height; for synthetic images that show "
+        "less around the face (default: 0 0 1 1, all of it)",
         nargs=4,
         type=fraction,
         metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"),
@@ -68,14 +68,14 @@ class Settings:
     number_imbalanced_synthetic: int = _data(20000, "images of all groups together", type=positive_int)
     number_held_out_synthetic: int = _data(
         500,
-        "images of each group, or fewer if the balanced set leaves fewer; fine-tuned models are compared on them without the "
-        "test set",
+        "images of each group, or fewer if the balanced set leaves fewer; fine-tuned models are compared on them without "
+        "the test set",
         type=positive_int,
     )
     min_faithfulness: float | None = _data(
         None,
-        "leave out synthetic images with a lower score, 0 to 1, by python -m stable_diffusion.faithfulness (default: keep "
-        "all, as in the paper)",
+        "leave out synthetic images with a lower score, 0 to 1, by python -m stable_diffusion.faithfulness (default: "
+        "keep all, as in the paper)",
         type=fraction,
         metavar="P",
     )
@@ -109,8 +109,8 @@ class Settings:
     )
     batch_norm: str = _training(
         "follow",
-        "running statistics of batch norm in fine-tuning. follow: they follow the synthetic images, as in the paper; hold: "
-        "they stay as pre-training left them; real: estimate them again on real training images after every epoch",
+        "running statistics of batch norm in fine-tuning. follow: they follow the synthetic images, as in the paper; "
+        "hold: they stay as pre-training left them; real: estimate them again on real training images after every epoch",
         choices=BATCH_NORM,
     )
     keep_last_batch: bool = _training(False, "train on an epoch's short last batch, which the paper leaves out")
@@ -121,8 +121,8 @@ class Settings:
     image_size: int = _training(224, "pixels a side of the network's input (default: 224)", type=pixels)
     crop_scale: tuple[float, float] = _training(
         PAPER_CROP_SCALE,
-        "fraction of a training image in its random crop; try 0.6 1 for small images and training from scratch (default: "
-        "0.08 1, the paper's)",
+        "fraction of a training image in its random crop; try 0.6 1 for small images and training from scratch "
+        "(default: 0.08 1, the paper's)",
         nargs=2,
         type=positive_float,
         metavar=("MIN", "MAX"),
@@ -135,14 +135,14 @@ class Settings:
     top_k: int | str | None = _training(
         None,
         f"tensors that each of the two rankings keeps, or their fraction, such as 89%% (default: {PAPER_TOP_K} of "
-        f"{PAPER_TENSORS}, or that fraction of another network's); auto: the best of {', '.join(map(str, AUTO_TOP_K))}, or of "
-        "those fractions, by accuracy on real val and equalized odds difference on held-out synthetic images",
+        f"{PAPER_TENSORS}, or that fraction of another network's); auto: the best of {', '.join(map(str, AUTO_TOP_K))}, "
+        "or of those fractions, by accuracy on real val and equalized odds difference on held-out synthetic images",
         type=top_k,
     )
     ranking_batches: int | str | None = _training(
         None,
-        "rank the tensors by at most N batches of each set; auto: by as many as needed until the chosen tensors have not "
-        "changed for --ranking-patience batches (default: all, as in the paper)",
+        "rank the tensors by at most N batches of each set; auto: by as many as needed until the chosen tensors have "
+        "not changed for --ranking-patience batches (default: all, as in the paper)",
         type=ranking_batches,
         metavar="auto|N",
     )
@@ -176,7 +176,7 @@ class Settings:
         left, top, right, bottom = self.real_crop
         if left >= right or top >= bottom:
             raise UserError(
-                f"--real-crop {left:g} {top:g} {right:g} {bottom:g}: expected LEFT below RIGHT and TOP below BOTTOM, from 0 to 1"
+                f"--real-crop {left:g} {top:g} {right:g} {bottom:g}: expected LEFT below RIGHT and TOP below BOTTOM, 0 to 1"
             )
         return Compute(
             choose_device(self.device),

@@ -16,8 +16,8 @@ def check_tensorboard() -> None:
 def curve_log(folder: Path | None, name: str) -> Iterator[Callable[[dict], None]]:
     """Yield a function that writes a row of a curve (`models.training.fit`) to event files in `folder`/`name`.
 
-    Without a folder it writes nothing. A resumed training replaces the epochs in the files from its first one on, because
-    a kill may have lost the checkpoint of an epoch that was written.
+    Without a folder it writes nothing. A resumed training replaces the epochs in the files from its first one on,
+    because a kill may have lost the checkpoint of an epoch that was written.
     """
     if folder is None:
         yield lambda row: None

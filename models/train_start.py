@@ -4,8 +4,8 @@
 
 A narrow ResNet-18 learns to predict four properties of drawn faces: how far the head is turned and tilted, how dark the
 skin is, and how far the mouth is open. They are independent of the ten attributes that can be a target or a protected
-attribute (`datasets.toy_faces.ATTRIBUTES`). The faces are of another seed than those of a run. The result repeats exactly on
-one kind of processor with one number of threads.
+attribute (`datasets.toy_faces.ATTRIBUTES`). The faces are of another seed than those of a run. The result repeats
+exactly on one kind of processor with one number of threads.
 """
 
 import argparse

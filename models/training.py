@@ -29,7 +29,8 @@ class Schedule:
 
     milestones : epochs
     later_wins_ties : which of two equally good epochs is kept
-    select_by : column of the curve whose largest value chooses the epoch: `ACCURACY` or `WORST_GROUP` on val, `LAST_EPOCH`
+    select_by : column of the curve whose largest value chooses the epoch: `ACCURACY` or `WORST_GROUP` on val,
+        `LAST_EPOCH`
     """
 
     epochs: int
@@ -87,10 +88,10 @@ def fit(
 ) -> list[dict]:
     """Train `model` in place, load the weights of its best epoch on `val`, and return the curve.
 
-    The curve has a row for each epoch: epoch, lr, loss, val_accuracy, val_worst_group_accuracy, val_equalized_odds, best.
-    After every epoch `checkpoint` stores the state, from which training resumes with the result of an unbroken run, and
-    `log` gets the row. `changes` are fields of `Variant`. Raises `UserError` if `trainable` is empty or has an unknown
-    name, if the loss or a logit is not finite, or if a batch of one image is too small for batch norm.
+    The curve has a row for each epoch: epoch, lr, loss, val_accuracy, val_worst_group_accuracy, val_equalized_odds,
+    best. After every epoch `checkpoint` stores the state, from which training resumes with the result of an unbroken
+    run, and `log` gets the row. `changes` are fields of `Variant`. Raises `UserError` if `trainable` is empty or has an
+    unknown name, if the loss or a logit is not finite, or if a batch of one image is too small for batch norm.
     """
     training = _Training(model, schedule, Variant(**changes), compute, generator, label)
     training.restore(checkpoint.load() if checkpoint else None)
@@ -111,7 +112,7 @@ def fit(
 
 @contextmanager
 def memory_named(batch_size: int, what: str = "training", *, fine_tune: int | None = None) -> Iterator[None]:
-    """Raise `UserError` with the remedy if the GPU's memory is too small; `fine_tune` is fine-tuning's own batch size."""
+    """Raise `UserError` with the remedy if the GPU's memory is too small; `fine_tune` is fine-tuning's batch size."""
     try:
         yield
     except torch.OutOfMemoryError as error:

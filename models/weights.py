@@ -47,9 +47,10 @@ def read_tensors(path: Path) -> Mapping:
 def load_backbone(model: nn.Module, content: Mapping, origin: str, head: str | tuple[str, ...] = "fc.") -> None:
     """Load all tensors of `content` except the last layer, whose names begin with `head`, into `model`.
 
-    `content` is a state dict, or has one in nested dicts, like a checkpoint of Lightning, timm or torchvision's scripts. Its
-    names may have a prefix (`module.`, `model.`, `backbone.`, ...) or be the numbers of an nn.Sequential of the network's
-    children. Batch norm's counters may be missing. Layers that the network lacks, such as another head, are ignored.
+    `content` is a state dict, or has one in nested dicts, like a checkpoint of Lightning, timm or torchvision's
+    scripts. Its names may have a prefix (`module.`, `model.`, `backbone.`, ...) or be the numbers of an nn.Sequential
+    of the network's children. Batch norm's counters may be missing. Layers that the network lacks, such as another
+    head, are ignored.
 
     If several state dicts fit, one under a usual name (`USUAL`) is taken, else the first; this is printed. Raises
     `UserError` with the first one's fault if none fits.
@@ -82,7 +83,7 @@ def load_backbone(model: nn.Module, content: Mapping, origin: str, head: str | t
 
 
 def content_of(model: nn.Module, head: tuple[str, ...]) -> str:
-    """Return twelve hex digits that identify initial weights: a digest of all tensors except the last layer and counters.
+    """Return twelve hex digits that identify initial weights, from all tensors except the last layer and counters.
 
     It does not depend on the file that held the weights.
     """
@@ -96,8 +97,8 @@ def content_of(model: nn.Module, head: tuple[str, ...]) -> str:
 def load_state(model: nn.Module, state: State, *, strict: bool = True) -> None:
     """Load tensors into a model as `load_state_dict` does, with its errors.
 
-    Some modules, such as MNASNet, refuse a state without their version number, which files of tensors do not have. It is
-    taken from the model; names and shapes are still checked.
+    Some modules, such as MNASNet, refuse a state without their version number, which files of tensors do not have. It
+    is taken from the model; names and shapes are still checked.
     """
     named = OrderedDict(state)
     named._metadata = model.state_dict()._metadata
@@ -148,7 +149,7 @@ def _state_dicts(content: Mapping, place: str = "", depth: int = DEPTH) -> Itera
 
 
 def _renamed(state: State, needed: list[str], children: list[str]) -> Iterator[tuple[str, State]]:
-    """Yield each prefix that may stand before the network's names, and the tensors under it by the network's own names."""
+    """Yield each prefix that may stand before the network's names, and the tensors under it by their own names."""
     first = needed[0]
     for key in state:
         if key == first or key.endswith(f".{first}"):
@@ -199,7 +200,7 @@ def _describe(place: str, prefix: str) -> str:
 
 
 def why_unreadable(path: Path, content: bytes, error: Exception) -> str:
-    """Return the fault of a file of weights that a safe reader refuses, and the remedy; `content` may be only its start."""
+    """Return fault and remedy of a file of weights that a safe reader refuses; `content` may be only its start."""
     if content.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the file itself; run git lfs pull there"
     if content.lstrip()[:1] == b"<":

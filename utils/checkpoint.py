@@ -41,7 +41,7 @@ class Checkpoint:
             self.write()
 
     def load(self) -> dict | None:
-        """Return the state in the file, with tensors on the CPU; None if there is no file, or (with a message) a damaged one."""
+        """Return the state in the file, tensors on the CPU; None if there is no file, or a damaged one (with a message)."""
         if not self.path.exists():
             return None
         content = self.path.read_bytes()
@@ -108,7 +108,7 @@ class Unfinished:
             self.begun = {}
 
     def checkpoint(self, stage: str) -> Checkpoint:
-        """Return the checkpoint of the training called `stage`; several trainings of one name are told apart by order."""
+        """Return the checkpoint of the training `stage`; several trainings of one name are told apart by order."""
         name = re.sub("[^a-z0-9]+", "-", stage.lower())
         self._uses[name] += 1
         number = f"-{self._uses[name]}" if self._uses[name] > 1 else ""

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 GENERATION = "generation"
 ASSUMED = (
-    "estimated on this machine: a few steps of each stage timed, as if nothing else ran; what is recorded already costs "
-    "nothing, a training that was interrupted counts whole"
+    "estimated on this machine: a few steps of each stage timed, as if nothing else ran; what is recorded already "
+    "costs nothing, a training that was interrupted counts whole"
 )
 
 

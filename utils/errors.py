@@ -25,9 +25,9 @@ class UserError(ValueError):
 def command_line(main: Callable[[], None]) -> None:
     """Run a script's `main` and end the process with one line instead of a traceback.
 
-    After a `UserError`, on a full disk, or if a file can't be written or read, the exit status is 2. Ctrl-C, SIGTERM and
-    SIGHUP (the terminal was closed) raise `KeyboardInterrupt` in `main`, which can save its state; the exit status is 128
-    plus the signal's number. If nobody reads the output any more, `main` continues.
+    After a `UserError`, on a full disk, or if a file can't be written or read, the exit status is 2. Ctrl-C, SIGTERM
+    and SIGHUP (the terminal was closed) raise `KeyboardInterrupt` in `main`, which can save its state; the exit status
+    is 128 plus the signal's number. If nobody reads the output any more, `main` continues.
     """
     keep_streams()
     if find_spec("fcntl") is None:
@@ -58,8 +58,9 @@ def command_line(main: Callable[[], None]) -> None:
 def _interrupt_on_signals() -> None:
     """Make signals to stop raise `KeyboardInterrupt` with the signal's number, once within `SAME_REQUEST`.
 
-    A second signal would interrupt the saving that the first one began: an impatient Ctrl-C, or a scheduler that signals
-    both this process and runner.sh, which passes the signal on. A signal that is ignored, as under nohup, stays ignored.
+    A second signal would interrupt the saving that the first one began: an impatient Ctrl-C, or a scheduler that
+    signals both this process and runner.sh, which passes the signal on. A signal that is ignored, as under nohup, stays
+    ignored.
     """
     last = -SAME_REQUEST
 

@@ -16,7 +16,7 @@ from utils.progress import progress
 
 @contextmanager
 def whole(path: Path, *, shared: bool = False) -> Iterator[Path]:
-    """Yield a temporary path for a file or folder, and rename it to `path` at the end, so that readers never see a part.
+    """Yield a temporary path for a file or folder and rename it to `path` at the end: readers never see a part.
 
     If the block raises, the temporary path is removed. Pass `shared` if several processes may write the same path.
     """
@@ -94,10 +94,10 @@ def copies(paths: list[Path]) -> list[list[int]]:
 
 
 def first_names(folder: Path, names: list[str]) -> list[int | None]:
-    """Return, for each name relative to `folder`, the index of the first name of the same file; None if there is no file.
+    """Return, for each name in `folder`, the index of the first name of the same file; None if there is no file.
 
-    Two links to one file, or two spellings of its path, are the same file. Each folder is listed once: faster than asking
-    for each of 200,000 files.
+    Two links to one file, or two spellings of its path, are the same file. Each folder is listed once: faster than
+    asking for each of 200,000 files.
     """
     listed = {parent: _listed(folder / parent) for parent in {os.path.dirname(name) for name in names}}
     first: dict[tuple[int, int], int] = {}

@@ -11,8 +11,8 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-# What downloads may raise: urllib, torch, requests, and httpx, which raises ImportError for a SOCKS proxy and ValueError for
-# any other unknown kind of proxy.
+# What downloads may raise: urllib, torch, requests, and httpx, which raises ImportError for a SOCKS proxy and
+# ValueError for any other unknown kind of proxy.
 NOT_FETCHED = (OSError, RuntimeError, ValueError, ImportError, HTTPException)
 
 
@@ -39,7 +39,10 @@ def why_not_fetched(error: Exception) -> str:
 
 
 def proxy_remedy() -> str:
-    """Return the remedy for a proxy that is set; "" if none is. The proxy's address is left out: it may hold a password."""
+    """Return the remedy for a proxy that is set; "" if none is.
+
+    The proxy's address is left out: it may hold a password.
+    """
     proxies = {name: url.partition("://")[0].lower() for name, url in getproxies().items() if name != "no"}
     odd = {name: kind for name, kind in proxies.items() if kind not in ("http", "https")}
     if not proxies:
@@ -61,8 +64,8 @@ def check_compile(device: "torch.device") -> None:
             torch.compile(torch.nn.functional.silu)(torch.ones(8, device=device))
     except Exception as error:  # tracer, code generator and compiler each raise their own
         raise UserError(
-            f"--compile: torch can't compile for {device.type} here ({one_line(error)}); it needs a C++ compiler (g++), on a "
-            "GPU also triton and Python's headers (python3-dev): install them, or leave the flag out"
+            f"--compile: torch can't compile for {device.type} here ({one_line(error)}); it needs a C++ compiler (g++), on "
+            "a GPU also triton and Python's headers (python3-dev): install them, or leave the flag out"
         ) from error
 
 

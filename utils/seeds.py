@@ -7,7 +7,7 @@ import torch
 
 
 def derived_seed(seed: int, *place: int | str) -> int:
-    """Return a 63-bit seed from a base seed and a purpose such as ("pre-train",) or (group, image); equal on all machines."""
+    """Return a 63-bit seed from a base seed and a purpose such as ("pre-train",), the same on all machines."""
     words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in place]
     return int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0] >> 1)
 

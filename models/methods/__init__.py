@@ -1,7 +1,7 @@
-"""The methods that AIM-Fair is compared with, by their names in --methods. Each is a file here, with an import and an entry below.
+"""The methods that AIM-Fair is compared with, by their names in --methods: files here, each with an entry below.
 
-A method is a function of a `models.run.Run`. Its parameters may name `biased_model`, a copy of the seed's biased model to
-fine-tune, and `synthetic`, the synthetic images (`datasets.synthetic.SyntheticSets`). Its keyword arguments are its
+A method is a function of a `models.run.Run`. Its parameters may name `biased_model`, a copy of the seed's biased model
+to fine-tune, and `synthetic`, the synthetic images (`datasets.synthetic.SyntheticSets`). Its keyword arguments are its
 options, with types (`models.options`); an option without a default takes the value of train.py's flag of its name.
 """
 

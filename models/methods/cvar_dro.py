@@ -1,8 +1,8 @@
 """CVaR DRO: minimise the mean loss of the worst fraction of the images (Levy et al., NeurIPS 2020, section 3).
 
-The default alpha = 0.2 of each batch is in the middle of the values that Liu et al. (ICML 2021) searched. Look at the curve:
-the loss is ln 2 if the network answers one half for every image. On small faces in small crops the loss stayed near that;
-we tried no larger alpha there.
+The default alpha = 0.2 of each batch is in the middle of the values that Liu et al. (ICML 2021) searched. Look at the
+curve: the loss is ln 2 if the network answers one half for every image. On small faces in small crops the loss stayed
+near that; we tried no larger alpha there.
 """
 
 import torch

@@ -1,10 +1,10 @@
-"""EIIL: infer environments in which a biased model is least invariant, then train robustly to them (Creager et al., ICML 2021).
+"""EIIL: train robustly to inferred environments in which a biased model is least invariant (Creager et al., ICML 2021).
 
 Each training image gets a soft assignment to one of two environments that maximises IRM's penalty of a reference model
-(equation 5). Group DRO over target and environment follows, as in the paper's experiment with Waterbirds. Defaults: 10,000
-steps of Adam at 0.001, as there; step size 0.01 of group DRO. The option `protocol` has two values:
+(equation 5). Group DRO over target and environment follows, as in the paper's experiment with Waterbirds. Defaults:
+10,000 steps of Adam at 0.001, as there; step size 0.01 of group DRO. The option `protocol` has two values:
     aligned (default)   the reference is the seed's biased model, which needs no further training
-    published           the reference is trained for one epoch, as in the paper's experiments, otherwise with ERM's settings
+    published           the reference is trained for one epoch, as in the paper, otherwise with ERM's settings
 The paper does not state how it chooses the epoch. Here it is chosen as for every method (`--select-by`).
 """
 
@@ -21,7 +21,7 @@ from utils.seeds import torch_generator
 
 
 def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
-    """Count the training of the reference, if any, its predictions, and the final training; not the inference of environments."""
+    """Count both trainings and the reference's predictions; not the inference of environments."""
     reference = fitted(sizes.train, 1, sizes.val, compute) if options["protocol"] == "published" else Work()
     return reference + Work(predicted=sizes.train) + on_real(sizes, compute)
 

@@ -1,8 +1,8 @@
 """FFR, from fake to real: train on balanced synthetic images, then on the real ones (Qraitem et al., arXiv 2308.04553).
 
 The two sets are never mixed, so the network can't use the look of synthetic images as a cue to the label. Of the losses
-that the paper tries in the second step, this is plain ERM. Departures: both trainings have ERM's schedule, not the paper's,
-and each keeps its best epoch on real val.
+that the paper tries in the second step, this is plain ERM. Departures: both trainings have ERM's schedule, not the
+paper's, and each keeps its best epoch on real val.
 """
 
 from datasets.synthetic import SyntheticSets

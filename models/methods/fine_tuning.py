@@ -44,7 +44,8 @@ def block_methods(blocks: dict[str, tuple[str, ...]], head: tuple[str, ...]) -> 
 def blocks_of(model: nn.Module) -> dict[str, tuple[str, ...]]:
     """Return the blocks of any network, in its order: its children and its own tensors.
 
-    A child with nine tenths of all tensors is replaced by its own children, because it is hardly a block of the network.
+    A child with nine tenths of all tensors is replaced by its own children, because it is hardly a block of the
+    network.
     """
     names, blocks = names_of(model), [""]
     while wide := [b for b in blocks if len(within(names, (b,))) >= 0.9 * len(names) and has_children(model, b)]:
@@ -61,7 +62,7 @@ def has_children(model: nn.Module, block: str) -> bool:
 
 
 def update_block(block: str, begin: tuple[str, ...], *, head: bool) -> Callable[..., TrainedModel]:
-    """Return a method that fine-tunes one block, given by the prefixes `begin`; for the `head` this is linear probing."""
+    """Return a method that fine-tunes one block, given by its prefixes; for the `head` this is linear probing."""
 
     @says(work=one_probing if head else one_fine_tuning)
     def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> TrainedModel:

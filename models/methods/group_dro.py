@@ -1,7 +1,7 @@
 """Group DRO: groups with a higher loss get a higher weight (Sagawa et al., ICLR 2020, algorithm 1).
 
-Unlike AIM-Fair it needs protected labels in training, so tables never mark it as the best. Defaults: step size 0.01, and
-groups drawn with equal probability, as in the paper's experiments. The option `protocol` has two values:
+Unlike AIM-Fair it needs protected labels in training, so tables never mark it as the best. Defaults: step size 0.01,
+and groups drawn with equal probability, as in the paper's experiments. The option `protocol` has two values:
     aligned (default)   chooses the epoch as every method does, by accuracy on val, so that rows can be compared
     published           chooses it by worst-group accuracy on val, as in the paper, which takes protected labels of val
 The first may keep an epoch with a low worst-group accuracy, so it is no upper bound.
@@ -31,7 +31,7 @@ def group_dro(run: Run, *, step_size: Positive = 0.01, protocol: Protocol = "ali
 
 
 def robust_to(run: Run, groups: np.ndarray, count: int, step_size: float, *, label: str, **changes) -> TrainedModel:
-    """Train on the real images with group DRO; `groups` is int64 (n,), 0 to `count` - 1, `changes` as in `Run.pre_train`."""
+    """Train on the real images with group DRO; `groups` is int64 (n,), 0 to `count` - 1."""
     objective, chances = GroupLoss(groups, count, step_size), equal_chances(groups)
     return run.pre_train(run.real["train"], label=label, objective=objective, sampling=chances, **changes)
 
@@ -70,7 +70,7 @@ def group_means(losses: torch.Tensor, groups: torch.Tensor, count: int) -> torch
 
 
 def raised_weights(weights: torch.Tensor, means: torch.Tensor, step_size: float) -> torch.Tensor:
-    """Return the weights after a step of exponentiated gradient ascent: w * exp(step_size * loss), divided by their sum."""
+    """Return w * exp(step_size * loss), divided by its sum: a step of exponentiated gradient ascent."""
     raised = weights * torch.exp(step_size * means)
     return raised / raised.sum()
 

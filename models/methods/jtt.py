@@ -1,13 +1,13 @@
 """JTT, just train twice: the second model sees the errors of a first, weak model more often (Liu et al., ICML 2021).
 
 The option `protocol` has two values:
-    aligned (default)   The first model trains for one epoch with ERM's settings. The second draws images by weight, as many
-                        for an epoch as ERM, and its epoch is chosen as for every method. So JTT takes the same labels and
-                        steps as the methods it is compared with.
-    published           As in the paper's experiments on CelebA: the first model trains for one epoch at learning rate 1e-5
-                        and weight decay 0.1. The data get 50 copies of its errors, so an epoch is longer. The epoch is
-                        chosen by worst-group accuracy on val, which takes protected labels of val. The second model's
-                        schedule is that of the flags; the paper's is 50 epochs at the first one's rates.
+    aligned (default)   The first model trains for one epoch with ERM's settings. The second draws images by weight, in
+                        epochs as long as ERM's, and its epoch is chosen as for every method. So JTT takes the same
+                        labels and steps as the methods it is compared with.
+    published           As in the paper's experiments on CelebA, the first model trains for one epoch at learning rate
+                        1e-5 and weight decay 0.1. The data get 50 copies of its errors, so an epoch is longer. The
+                        epoch is chosen by worst-group accuracy on val, which takes protected labels of val. The second
+                        model's schedule is that of the flags; the paper's is 50 epochs at the first one's rates.
 `weight` is the sampling weight of an error: 51, for itself and the paper's 50 copies. `epochs`, `first-lr` and
 `first-weight-decay` are settings of the first model.
 """
@@ -68,5 +68,5 @@ def error_weights(wrong: np.ndarray, weight: float) -> np.ndarray:
 
 
 def with_copies(wrong: np.ndarray, weight: float) -> np.ndarray:
-    """Return the indices of all images, int64, and again of the wrong ones, so that each is there `weight` times (rounded)."""
+    """Return the indices of all images, int64, with each wrong one `weight` times (rounded)."""
     return np.concatenate([np.arange(len(wrong)), np.repeat(np.flatnonzero(wrong), round(weight) - 1)])

@@ -1,13 +1,13 @@
-"""Deep feature reweighting, DFR: fit the last layer again, by logistic regression on balanced images (Kirichenko et al., ICLR 2023).
+"""Deep feature reweighting, DFR: a new last layer by logistic regression (Kirichenko et al., ICLR 2023).
 
-The inputs of the biased model's last layer, under the test transform, are standardised and fitted with an l1 penalty. Its
-inverse strength C is the one of `STRENGTHS` with the best worst-group accuracy on one half of the images after a fit to the
-other half. Then `fits` fits to balanced subsets are averaged. The weights are rescaled to the unstandardised inputs, so the
-result is an ordinary network. Defaults: ten fits, seven values of C from 1 to 0.01.
+The inputs of the biased model's last layer, under the test transform, are standardised and fitted with an l1 penalty.
+Its inverse strength C is the one of `STRENGTHS` with the best worst-group accuracy on one half of the images after a
+fit to the other half. Then `fits` fits to balanced subsets are averaged. The weights are rescaled to the unstandardised
+inputs, so the result is an ordinary network. Defaults: ten fits, seven values of C from 1 to 0.01.
 
-Departures: the balanced images are synthetic, so no label of a real image is used; the paper takes real images with their
-groups. All groups have one size here, so a balanced subset is half of each group, drawn again for every fit; the paper draws
-as many of each group as the smallest has. Each fit standardises by its own images.
+Departures: the balanced images are synthetic, so no label of a real image is used; the paper takes real images with
+their groups. All groups have one size here, so a balanced subset is half of each group, drawn again for every fit; the
+paper draws as many of each group as the smallest has. Each fit standardises by its own images.
 """
 
 import numpy as np
@@ -74,7 +74,8 @@ def head_inputs(model: nn.Module, head: nn.Linear, data: LabelledImages, compute
 def halves(faces: LabelledImages, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw two balanced sets without a common image, and return the indices of their images.
 
-    Each has, of every group, half as many images as the smallest group. Raises `UserError` if a group has a single image.
+    Each has, of every group, half as many images as the smallest group. Raises `UserError` if a group has a single
+    image.
     """
     group = faces.target * (faces.protected.max() + 1) + faces.protected
     members = [draws.permutation(np.flatnonzero(group == value)) for value in np.unique(group)]
@@ -95,9 +96,10 @@ def worst_group_accuracy(
 
 
 def fit(inputs: np.ndarray, target: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
-    """Return weight, float64 (1, features), and bias of a logistic regression with an l1 penalty on standardised inputs.
+    """Return weight, float64 (1, features), and bias of an l1-penalised logistic regression on standardised inputs.
 
-    They apply to the unstandardised inputs: w / s and b - sum(w m / s), with the inputs' means m and standard deviations s.
+    They apply to the unstandardised inputs: w / s and b - sum(w m / s), with the inputs' means m and standard
+    deviations s.
     """
     from sklearn.linear_model import LogisticRegression  # takes a second to load
     from sklearn.preprocessing import StandardScaler

@@ -1,11 +1,11 @@
-"""LfF, learning from failure: train two networks at once, one of which is made to learn the bias (Nam et al., NeurIPS 2020).
+"""LfF, learning from failure: one network learns the bias, the other from its failures (Nam et al., NeurIPS 2020).
 
-The biased network has the generalised cross-entropy as its loss, which emphasises easy images. The other network weighs each
-image by its relative difficulty for the biased one. Defaults: q = 0.7, as in the paper, and moving averages of the losses
-with weight 0.7 on the past, divided by the largest of the class. The option `protocol` has two values:
+The biased network has the generalised cross-entropy as its loss, which emphasises easy images. The other network weighs
+each image by its relative difficulty for the biased one. Defaults: q = 0.7, as in the paper, and moving averages of the
+losses with weight 0.7 on the past, divided by the largest of the class. The option `protocol` has two values:
     aligned (default)   the generalised cross-entropy as in the paper
-    published           the same times q, as in the code behind the paper's numbers: the biased network learns at q times
-                        the rate, and the other one changes only through its weights
+    published           the same times q, as in the code behind the paper's numbers: the biased network learns at q
+                        times the rate, and the other one changes only through its weights
 Optimizer, schedule and choice of the epoch are those of every method here.
 """
 
@@ -41,7 +41,10 @@ def lff(
 
 
 class TwoNetworks(nn.Module):
-    """The debiased and the biased network. It returns both logits in training, (n, 2), else the debiased one's, (n, 1)."""
+    """The debiased and the biased network.
+
+    It returns both logits in training, (n, 2), else the debiased one's, (n, 1).
+    """
 
     def __init__(self, debiased: nn.Module, biased: nn.Module):
         super().__init__()

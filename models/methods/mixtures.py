@@ -22,7 +22,10 @@ def supplement(run: Run, synthetic: SyntheticSets) -> TrainedModel:
 
 
 def short_of_largest(data: LabelledImages) -> dict[str, int]:
-    """Return how many images each group lacks to the largest one. Raises `UserError` if a protected label is missing."""
+    """Return how many images each group lacks to the largest one.
+
+    Raises `UserError` if a protected label is missing.
+    """
     if (data.protected < 0).any():
         raise UserError("repair counts the groups of the real images, and some protected labels are missing in train")
     counts = data.group_counts()

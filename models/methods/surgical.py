@@ -1,16 +1,16 @@
-"""Surgical fine-tuning by Auto-RGN: each layer's learning rate follows its relative gradient norm (Lee et al., ICLR 2023).
+"""Surgical fine-tuning, Auto-RGN: learning rates by relative gradient norms (Lee et al., ICLR 2023).
 
-Before every epoch the relative gradient norm ||g|| / ||theta|| of each layer, divided by the largest, becomes its fraction of
-the learning rate. The gradient is the mean over the balanced synthetic set at the current weights. No layer is chosen by
-hand, and no biased synthetic image is needed.
+Before every epoch the relative gradient norm ||g|| / ||theta|| of each layer, divided by the largest, becomes its
+fraction of the learning rate. The gradient is the mean over the balanced synthetic set at the current weights. No layer
+is chosen by hand, and no biased synthetic image is needed.
 
 A layer is a parameter tensor here, as for all methods of this project. Departures from the paper and its authors' code:
     data            balanced synthetic images; the paper fine-tunes on a few real images of the target domain
     batch norm      its scales and shifts change like all tensors; the authors' code leaves them out
     gradient norm   of the mean gradient over the whole set; theirs is the mean of the norms of at most five batches, in
                     which the noise of single batches stays
-    optimizer       SGD with the momentum, learning rate and schedule of the other fine-tunings; theirs is Adam, restarted in
-                    every epoch, with the best of five learning rates from 0.1 to 0.00001 by val accuracy
+    optimizer       SGD with the momentum, learning rate and schedule of the other fine-tunings; theirs is Adam,
+                    restarted in every epoch, with the best of five learning rates from 0.1 to 0.00001 by val accuracy
     criterion       Auto-RGN only; Auto-SNR, which freezes layers by a threshold, is not implemented
 """
 
@@ -39,7 +39,8 @@ def surgical(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Tra
     compute = of_mean_gradients(run.settings.compute)
 
     def fractions(model: nn.Module, epoch: int) -> dict[str, float]:
-        # each epoch has its own stream: training draws the same batches as `full`, and a resumed one repeats the fractions
+        # each epoch has its own stream: training draws the same batches as `full`, and a resumed one repeats the
+        # fractions
         batches = train_batches(synthetic.balanced, compute, torch_generator(run.seed, "surgical", epoch))
         return relative_norms(mean_gradients(model, batches, amp=compute.amp), dict(model.named_parameters()))
 
