@@ -25,8 +25,8 @@ def biased_group_sizes(size: int, bias_degree: str, groups: tuple[str, ...] = GR
 
     With bias degree d each minority gets size * d / (d + 1) / 2 images, each other group size / (d + 1) / 2 (paper,
     section 4.1: 1,000 / 9,000 / 9,000 / 1,000 for 20,000 and 1/9). Numbers are rounded down, as in the authors' code:
-    2 / 22 / 22 / 2 for 50. With several protected attributes the target goes with the absence of each, independently and
-    to the same degree, so the fractions multiply. Raises `UserError` if a group is empty.
+    2 / 22 / 22 / 2 for 50. With several protected attributes the target goes with the absence of each, independently
+    and to the same degree, so the fractions multiply. Raises `UserError` if a group is empty.
     """
     sizes = _group_sizes(size, parse_bias_degree(bias_degree), groups)
     if min(sizes.values()) < 1:

@@ -137,8 +137,8 @@ def check_counts(
         raise UserError(
             f"too few synthetic images {faithful}in {folder} (groups target_protected): {', '.join(short)}; generate "
             f"more (stable_diffusion/generation.sh --images-per-cell {max(needed.values())}"
-            f"{'' if prompt_type == 'contextual' else f' --prompt-type {prompt_type}'}) or lower the number that is too "
-            "high: --number-balanced-synthetic, --number-imbalanced-synthetic, --number-held-out-synthetic or a "
+            f"{'' if prompt_type == 'contextual' else f' --prompt-type {prompt_type}'}) or lower the number that is "
+            "too high: --number-balanced-synthetic, --number-imbalanced-synthetic, --number-held-out-synthetic or a "
             "method's ratio"
         )
 

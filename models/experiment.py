@@ -97,7 +97,7 @@ class Experiment:
         self._check_output(drawn=True)
 
     def runs(self) -> Iterator[Run]:
-        """Yield one run for each seed: free seeds first, then those that another process held and may not have finished.
+        """Yield one run for each seed: free seeds first, then those that another process held and may have left.
 
         The same command, started once on each GPU, so spreads its seeds over them.
         """

@@ -6,7 +6,7 @@ import pandas as pd
 
 from datasets.images import LabelledImages, fingerprint
 from datasets.synthetic import SyntheticSets
-from models.choice import choose
+from models.choice import best_of
 from models.facts import facts_of
 from models.options import Method
 from models.settings import Settings
@@ -81,11 +81,12 @@ def adopt_best(output: Path, choices: list[Method], method: Method, seed: int, s
     """Copy the best record of the `choices` as that of `method`; the test set plays no part (`models.choice`)."""
     folders = [record_folder(output, choice.folder, seed) for choice in choices]
     found = [read_record(folder, "val_metrics.accuracy", "held_out_metrics.equalized_odds") for folder in folders]
-    accuracy = [record["val_metrics"]["accuracy"] for record in found]
-    odds = [record["held_out_metrics"]["equalized_odds"] for record in found]
-    best = choose(accuracy, odds)
-    ks = [choice.options["top-k"] for choice in choices]
-    table = pd.DataFrame({"top_k": ks, "val_accuracy": accuracy, "held_out_equalized_odds": odds})
+    best, ks = best_of(found), [choice.options["top-k"] for choice in choices]
+    columns = {
+        "top_k": ks,
+        "val_accuracy": [record["val_metrics"]["accuracy"] for record in found],
+        "held_out_equalized_odds": [record["held_out_metrics"]["equalized_odds"] for record in found],
+    }
     content = {**found[best], "method": method.label, "settings": settings, "chosen_top_k": ks[best]}
-    adopt_record(folders[best], record_folder(output, method.folder, seed), content, {"top_k": table})
+    adopt_record(folders[best], record_folder(output, method.folder, seed), content, {"top_k": pd.DataFrame(columns)})
     print(f"seed {seed}: top-k {ks[best]} chosen")

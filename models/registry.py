@@ -58,7 +58,8 @@ def head_of(model: nn.Module) -> tuple[str, ...]:
 def published_state(name: str, image_size: int) -> dict:
     """Return the default ImageNet weights of a network, downloaded once.
 
-    A ViT's positions are interpolated to `image_size`. Raises `UserError` if there are none, and OSError or RuntimeError if the download fails.
+    A ViT's positions are interpolated to `image_size`. Raises `UserError` if there are none, and OSError or
+    RuntimeError if the download fails.
     """
     if name.startswith(TIMM):
         import timm

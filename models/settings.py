@@ -68,8 +68,8 @@ class Settings:
     number_imbalanced_synthetic: int = _data(20000, "images of all groups together", type=positive_int)
     number_held_out_synthetic: int = _data(
         500,
-        "images of each group, or fewer if the balanced set leaves fewer; fine-tuned models are compared on them without "
-        "the test set",
+        "images of each group, or fewer if the balanced set leaves fewer; fine-tuned models are compared on them "
+        "without the test set",
         type=positive_int,
     )
     min_faithfulness: float | None = _data(
@@ -110,7 +110,7 @@ class Settings:
     batch_norm: str = _training(
         "follow",
         "running statistics of batch norm in fine-tuning. follow: they follow the synthetic images, as in the paper; "
-        "hold: they stay as pre-training left them; real: estimate them again on real training images after every epoch",
+        "hold: they stay as pre-training left them; real: they are estimated on real images after every epoch",
         choices=BATCH_NORM,
     )
     keep_last_batch: bool = _training(False, "train on an epoch's short last batch, which the paper leaves out")
@@ -135,7 +135,7 @@ class Settings:
     top_k: int | str | None = _training(
         None,
         f"tensors that each of the two rankings keeps, or their fraction, such as 89%% (default: {PAPER_TOP_K} of "
-        f"{PAPER_TENSORS}, or that fraction of another network's); auto: the best of {', '.join(map(str, AUTO_TOP_K))}, "
+        f"{PAPER_TENSORS}, or that fraction of another network's); auto: best of {', '.join(map(str, AUTO_TOP_K))}, "
         "or of those fractions, by accuracy on real val and equalized odds difference on held-out synthetic images",
         type=top_k,
     )
@@ -175,9 +175,8 @@ class Settings:
             )
         left, top, right, bottom = self.real_crop
         if left >= right or top >= bottom:
-            raise UserError(
-                f"--real-crop {left:g} {top:g} {right:g} {bottom:g}: expected LEFT below RIGHT and TOP below BOTTOM, 0 to 1"
-            )
+            box = f"{left:g} {top:g} {right:g} {bottom:g}"
+            raise UserError(f"--real-crop {box}: expected LEFT below RIGHT and TOP below BOTTOM, from 0 to 1")
         return Compute(
             choose_device(self.device),
             self.precision == "bf16",

@@ -58,7 +58,7 @@ class Variant:
     """The ways in which a method's training may differ from plain training of all tensors.
 
     trainable : names of the tensors that change (None: all); the others get neither gradient nor weight decay
-    objective : the loss; one with a state of its own has `state()`, a dict of tensors, and `restore(state)`
+    objective : the loss; one that learns is an nn.Module whose buffers are its state
     sampling : float64 (n,), see `models.batches.train_batches`
     hold_statistics : batch norm normalises by its running statistics and keeps them; else they follow the batches
     rate_fractions : called before every epoch; must return the same for the same weights and epoch
@@ -151,6 +151,8 @@ class _Training:
         apart = [{"params": [parameter]} for parameter in moving.values()]  # each with a learning rate of its own
         options = {"lr": schedule.lr, "momentum": schedule.momentum, "weight_decay": schedule.weight_decay}
         options["fused"] = next(model.parameters()).device.type == "cuda"  # no faster on a CPU
+        if isinstance(variant.objective, nn.Module):
+            variant.objective.to(compute.device)
         self.model, self.schedule, self.variant, self.compute = model, schedule, variant, compute
         self.generator, self.label, self.names = generator, label, list(moving)
         self.network = torch.compile(model) if compute.compile else model  # shares its parameters
@@ -202,7 +204,7 @@ class _Training:
         """Return a copy of the state, on the CPU."""
         objective = self.variant.objective
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "decay")}
-        parts["objective"] = objective.state() if hasattr(objective, "state") else {}
+        parts["objective"] = objective.state_dict() if isinstance(objective, nn.Module) else {}
         parts["generator"] = self.generator.get_state()
         parts["threads"] = torch.get_num_threads()
         return _on_cpu(parts | {"curve": list(self.curve), "best": self.best, "best_state": self.best_state})
@@ -218,7 +220,7 @@ class _Training:
         for name in ("optimizer", "decay"):
             getattr(self, name).load_state_dict(found[name])
         if found["objective"]:
-            self.variant.objective.restore(found["objective"])
+            self.variant.objective.load_state_dict(found["objective"])
         self.generator.set_state(found["generator"])
         self.curve, self.best, self.best_state = found["curve"], found["best"], found["best_state"]
 

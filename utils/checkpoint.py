@@ -41,7 +41,7 @@ class Checkpoint:
             self.write()
 
     def load(self) -> dict | None:
-        """Return the state in the file, tensors on the CPU; None if there is no file, or a damaged one (with a message)."""
+        """Return the state in the file, on the CPU; None if there is no file, or a damaged one (with a message)."""
         if not self.path.exists():
             return None
         content = self.path.read_bytes()

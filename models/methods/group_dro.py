@@ -9,6 +9,7 @@ The first may keep an epoch with a low worst-group accuracy, so it is no upper b
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from models.batches import Batch
@@ -36,31 +37,23 @@ def robust_to(run: Run, groups: np.ndarray, count: int, step_size: float, *, lab
     return run.pre_train(run.real["train"], label=label, objective=objective, sampling=chances, **changes)
 
 
-class GroupLoss:
+class GroupLoss(nn.Module):
     """The weighted sum of the groups' mean losses, with weights that grow with the losses.
 
     `groups` is int64 (n,), the group of every image of the training set, 0 to `count` - 1.
     """
 
     def __init__(self, groups: np.ndarray, count: int, step_size: float):
+        super().__init__()
         self.groups, self.step_size = groups, step_size
-        self.weights = torch.full((count,), 1 / count)
+        self.register_buffer("weights", torch.full((count,), 1 / count))
 
-    def __call__(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the loss of a batch, a scalar, after updating the weights."""
         losses = F.binary_cross_entropy_with_logits(logits[:, 0], batch.targets, reduction="none")
-        self.weights = self.weights.to(losses.device)
         means = group_means(losses, torch.from_numpy(self.groups[batch.indices]).to(losses.device), len(self.weights))
         self.weights = raised_weights(self.weights, means.detach(), self.step_size)
         return (self.weights * means).sum()
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """Return the weights, for a checkpoint."""
-        return {"weights": self.weights}
-
-    def restore(self, state: dict[str, torch.Tensor]) -> None:
-        """Load a `state`."""
-        self.weights = state["weights"]
 
 
 def group_means(losses: torch.Tensor, groups: torch.Tensor, count: int) -> torch.Tensor:

@@ -56,7 +56,7 @@ class TwoNetworks(nn.Module):
         return torch.cat([logits, self.biased(inputs)], dim=1) if self.training else logits
 
 
-class FailureLoss:
+class FailureLoss(nn.Module):
     """The sum of both networks' losses.
 
     target : int64 (n,), the targets of the training set
@@ -66,30 +66,20 @@ class FailureLoss:
     """
 
     def __init__(self, target: np.ndarray, q: float, momentum: float, factor: float = 1.0):
-        self.target, self.q, self.momentum, self.factor = torch.from_numpy(target), q, momentum, factor
-        self.averages = torch.zeros(2, len(target))  # loss of each image in the debiased and the biased network
-        self.seen = torch.zeros(len(target), dtype=torch.bool)
+        super().__init__()
+        self.q, self.momentum, self.factor = q, momentum, factor
+        self.register_buffer("target", torch.from_numpy(target), persistent=False)
+        self.register_buffer("averages", torch.zeros(2, len(target)))  # losses in the debiased and the biased network
+        self.register_buffer("seen", torch.zeros(len(target), dtype=torch.bool))
 
-    def __call__(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the loss of a batch, a scalar, after updating the averages."""
         losses = F.binary_cross_entropy_with_logits(
             logits, batch.targets[:, None].expand_as(logits), reduction="none"
         )  # (n, 2)
-        if self.averages.device != losses.device:
-            self.target, self.averages, self.seen = (
-                t.to(losses.device) for t in (self.target, self.averages, self.seen)
-            )
         weights = self._weights(losses.detach().T, torch.from_numpy(batch.indices).to(losses.device))
         biased = generalised_cross_entropy(losses[:, 1], self.q)
         return (weights * losses[:, 0]).mean() + self.factor * biased.mean()
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """Return the averages, for a checkpoint."""
-        return {"averages": self.averages, "seen": self.seen}
-
-    def restore(self, state: dict[str, torch.Tensor]) -> None:
-        """Load a `state`, which moves to the device with the first batch."""
-        self.averages, self.seen = state["averages"], state["seen"]
 
     def _weights(self, losses: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
         past = torch.where(self.seen[indices], self.averages[:, indices], losses)
