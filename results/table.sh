@@ -17,15 +17,15 @@
 #
 # N is one of the names below, or all. Costs are estimated GPU hours for ten seeds at the paper's size:
 #   1       Methods that train on real images alone, and AIM-Fair:
-#           126,000 images to generate (18 to 36 hours, 12 GB), then seven trainings (5 hours and 3 GB of weights a pair)
-#   2       With a share of the real images:
+#           126,000 images to generate (18 to 36 hours, 12 GB), then seven trainings (5 hours and 3 GB of weights per pair)
+#   2       With a fraction of the real images:
 #           the synthetic images of table 1's Smiling_Male, then 4 hours
 #   3       Ways to use synthetic images:
-#           42,000 images a pair to generate (6 to 12 hours, 4 GB), then 6 hours a pair
+#           42,000 images per pair to generate (6 to 12 hours, 4 GB), then 6 hours per pair
 #   4       Which tensors to fine-tune:
-#           the synthetic images of table 3, then 18 fine-tunings a seed (10 hours a pair)
+#           the synthetic images of table 3, then 18 fine-tunings per seed (10 hours per pair)
 #   5       Prompt sets, by training on their images alone:
-#           four sets of 42,000 images a pair to generate (24 to 48 hours, 16 GB), then 2 hours a pair
+#           four sets of 42,000 images per pair to generate (24 to 48 hours, 16 GB), then 2 hours per pair
 #   6       Synthetic images to real ones in the balanced set:
 #           the synthetic images of table 3, then 3 hours
 #   7       Bias of the biased synthetic set:
