@@ -20,13 +20,10 @@ NEED_SYNTHETIC = ("synthetic_data", "unfaithful_left_out", "held_out_synthetic")
 def method_settings(
     method: Method, settings: Settings, of_erm: dict, train: LabelledImages, sets: SyntheticSets | None
 ) -> dict:
-    """Return all settings that a method's result depends on, for its record.
+    """Return all settings that a method's result depends on; `of_erm` are those of the biased model.
 
-    of_erm : settings of the biased model
-    train : labels of the training images; their pixels are not used
-    sets : the method's synthetic images; without them the settings in `NEED_SYNTHETIC` are left out
-
-    Raises `UserError` if an option of the method has the name of a setting.
+    Of `train` only the labels are used. Without `sets`, the settings in `NEED_SYNTHETIC` are left out. Raises `UserError`
+    if an option of the method has the name of a setting.
     """
     options = method.recorded()
     if not method.needs_synthetic:

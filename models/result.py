@@ -25,11 +25,7 @@ from utils.records import ROOT, write_record
 def train_and_record(
     method: Method, run: Run, sets: SyntheticSets | None, folder: Path, settings: dict, environment: dict
 ) -> None:
-    """Train a method, test its model and write the record into `folder`.
-
-    settings : all that the result depends on
-    environment : see `utils.records.environment`
-    """
+    """Train a method, test its model, and write a record with `settings` and `environment` into `folder`."""
     run.method = method.folder
     run.unfinished = Unfinished(folder, settings, run.settings.checkpoint_seconds, environment)
     start = time.perf_counter()

@@ -215,33 +215,6 @@ def test_values_as_programs_write_them(own, missing, values):
     assert expected["train"]["Bright"].isna().all() and set(expected["test"]["Bright"]) == {0, 1}
 
 
-def test_pandas_own_habits_round_trip(own):
-    """One empty field makes floats of a whole column."""
-    expected = read_table(own, "Cat_Bright")[1]
-    table = pd.read_csv(own)
-    assert table["Bright"].dtype == float
-    for form in (table, table.astype({"Cat": bool}), table.convert_dtypes()):
-        form.to_csv(own, index=False)
-        pd.testing.assert_frame_equal(read_table(own, "Cat_Bright")[1]["test"], expected["test"])
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda text: text.replace(",", ";").encode(),
-        lambda text: text.replace(",", "\t").encode(),
-        lambda text: text.encode("utf-16"),
-        lambda text: (text + "\n,,,\n , ,\n\n").encode(),
-        lambda text: text.replace("\n", "\n\n", 3).encode(),
-        lambda text: ("\ufeff" + text.replace("\n", "\r\n")).encode(),
-    ],
-)
-def test_tables_of_spreadsheets(own, change):
-    expected = read_table(own, "Cat_Bright")[1]
-    own.write_bytes(change(own.read_text()))
-    pd.testing.assert_frame_equal(read_table(own, "Cat_Bright")[1]["test"], expected["test"])
-
-
 def test_lines_are_counted_with_the_blank_ones_and_short_ones_are_named(own):
     text = own.read_text().replace("\n", "\n\n", 1)
     own.write_text(text.replace("train_0.png,train,0", "train_0.png,train,7"))

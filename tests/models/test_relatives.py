@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from support import assert_one_line_error, small
 from support.small import TINY
-from support.training import COMPUTE, Pulled, bright_and_dark, generator, small_net
+from support.training import COMPUTE, bright_and_dark, generator, small_net
 from torch import nn
 from torch.nn import functional as F
 
@@ -93,17 +93,6 @@ def test_fractions_of_one_change_nothing_and_without_them_the_checkpoint_is_as_i
     assert same == curve and all(torch.equal(plain[name], state[name]) for name in plain)
     [group] = Checkpoint(tmp_path / "plain.pt").load()["optimizer"]["param_groups"]
     assert group["params"] == list(range(6))
-
-
-@pytest.mark.parametrize("at", [7, 12, 20])
-def test_surgical_interrupted_and_started_again_is_the_unbroken_training(tmp_path, at):
-    fractions = fractions_of(bright_and_dark())
-    whole, curve = trained(fractions)
-    with pytest.raises(KeyboardInterrupt):
-        trained(fractions, checkpoint=Checkpoint(tmp_path / "a.pt"), objective=Pulled(mean_loss, at))
-    assert (tmp_path / "a.pt").exists()
-    state, again = trained(fractions, checkpoint=Checkpoint(tmp_path / "a.pt"))
-    assert again == curve and all(torch.equal(whole[name], state[name]) for name in whole)
 
 
 def test_ffr_trains_on_synthetic_images_and_from_there_on_real_ones():

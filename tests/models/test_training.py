@@ -159,15 +159,6 @@ def test_a_narrow_classifier_cannot_have_imagenet_weights():
         new_classifier("imagenet", 0, 0.5)
 
 
-def test_imagenet_weights_out_of_reach_say_what_to_do(monkeypatch):
-    def unreachable(*_, **__):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr("torchvision.models.ResNet18_Weights.get_state_dict", unreachable)
-    with pytest.raises(UserError, match="--weights none"):
-        new_classifier("imagenet", 0)
-
-
 def test_a_training_that_goes_on_keeps_its_number_of_threads(capsys):
     def parts():
         schedule = Schedule(2, 0.1, 1e-4, (9,))
