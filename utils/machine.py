@@ -64,8 +64,8 @@ def check_compile(device: "torch.device") -> None:
             torch.compile(torch.nn.functional.silu)(torch.ones(8, device=device))
     except Exception as error:  # tracer, code generator and compiler each raise their own
         raise UserError(
-            f"--compile: torch can't compile for {device.type} here ({one_line(error)}); it needs a C++ compiler (g++), "
-            "on a GPU also triton and Python's headers (python3-dev): install them, or leave the flag out"
+            f"--compile: torch can't compile for {device.type} here ({one_line(error)}); it needs a C++ compiler (g++),"
+            " on a GPU also triton and Python's headers (python3-dev): install them, or leave the flag out"
         ) from error
 
 
