@@ -15,7 +15,9 @@ os.environ |= {"PIP_NO_INDEX": "1", "UV_OFFLINE": "1"}  # no test installs anyth
 if sys.prefix != sys.base_prefix:
     os.environ["VIRTUAL_ENV"] = sys.prefix  # so that a runner that a test starts, in whatever folder, takes this one
 
-for number in STOPPING:  # a background job, or one under nohup, ignores some of them, and so would all that the tests start
+for (
+    number
+) in STOPPING:  # a background job, or one under nohup, ignores some of them, and so would all that the tests start
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
