@@ -18,7 +18,8 @@ from pkgutil import iter_modules
 from results import studies
 from results.columns import PACKED, Column, pack_column, read_column, with_packed
 from results.studies import Arm, Place, Study
-from results.study_run import NOTES, diverged, measure, run
+from results.study_run import NOTES, diverged, measure, read_measured, run
+from results.study_tables import as_page, origin
 from results.table_text import as_table
 from utils.errors import UserError, command_line
 from utils.files import write_whole
@@ -95,10 +96,11 @@ def write_pages(name: str, study: Study, records: Path, output: Path) -> None:
 
 def page(name: str, study: Study, records: Path) -> str:
     """Return a study's page in Markdown, made from the packed records alone."""
-    blocks = [f"# {study.title}"]
-    blocks += [part.strip() if isinstance(part, str) else "\n".join(part(records)) for part in study.body]
-    blocks += ["\n".join(lines) for lines in (commands(name, study, records), origin(study, records)) if lines]
-    return "\n\n".join(blocks) + "\n"
+    body = [part if isinstance(part, str) else part(records) for part in study.body]
+    arms = [arm.name for arm in arms_of(study, records) if arm.measure and (records / f"{arm.name}.json").exists()]
+    found = [record for column in columns(study, records).values() for record in column.records]
+    found += [read_measured(records / f"{arm}.json") for arm in arms]
+    return as_page([f"# {study.title}", *body, commands(name, study, records), origin(found)])
 
 
 def commands(name: str, study: Study, records: Path) -> list[str]:
@@ -138,20 +140,6 @@ def wrapped(flags: tuple[str, ...], width: int = 120) -> list[str]:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
     return lines
-
-
-def origin(study: Study, records: Path) -> list[str]:
-    """Return a line each for the devices, versions and commits of all records; nothing without records."""
-    found = [record for column in columns(study, records).values() for record in column.records]
-    measured = [arm.name for arm in arms_of(study, records) if arm.measure and (records / f"{arm.name}.json").exists()]
-    found += [json.loads((records / f"{name}.json").read_text()) for name in measured]
-    lines = []
-    for title, key in (("Devices", "device"), ("Threads", "threads"), ("Commits", "commit")):
-        if values := sorted({str(record[key]) for record in found if record.get(key)}):
-            lines.append(f"- {title}: {', '.join(values)}")
-    if versions := sorted({record["versions"]["torch"] for record in found if "versions" in record}):
-        lines.append(f"- torch: {', '.join(versions)}")
-    return ["The records name:", "", *lines] if lines else []
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from support import ROOT
 from datasets.celeba import biased_subset, split_attributes
 from results.columns import read_column
 from results.studies import Place
-from results.studies.real_faces import design, page, picture
+from results.studies.real_faces import design, figures, page
 from results.studies.real_faces.design import GRID, PAPER, REST, Pair, Source
 from utils.errors import UserError
 from utils.records import check_alike
@@ -97,14 +97,14 @@ def test_what_was_tried_alone_is_not_called_chosen():
 
 
 def test_the_picture_of_the_readme_is_made_from_the_records(tmp_path):
-    committed = (ROOT / "results/pages/real_faces" / picture.PICTURE).read_text(encoding="utf-8")
-    values = {study: picture.entries(ROOT / RECORDS / study) for study in picture.PANELS}
-    assert picture.described(values) in committed
+    committed = (ROOT / "results/pages/real_faces" / figures.PICTURE).read_text(encoding="utf-8")
+    values = {study: figures.entries(ROOT / RECORDS / study) for study in figures.PANELS}
+    assert figures.described(values) in committed
     if f"Matplotlib v{matplotlib.__version__}" in committed:  # another version draws the same in other bytes
-        picture.write_picture(values, tmp_path / "again.svg")
+        figures.write_picture(values, tmp_path / "again.svg")
         assert (tmp_path / "again.svg").read_text(encoding="utf-8") == committed
-    drawn = picture.draw(values)
+    drawn = figures.draw(values)
     eo = {name: entry.ours["EO"] for name, entry in values["Smiling_Male"].items()}
     points = {each.get_label(): each.lines[0].get_xdata()[0] for each in drawn.axes[0].containers}
-    assert points == {picture.MARKS[name][0]: mean for name, (mean, _) in eo.items()}
+    assert points == {figures.MARKS[name][0]: mean for name, (mean, _) in eo.items()}
     plt.close(drawn)
