@@ -13,10 +13,8 @@ from support.generation import TINY
 from datasets.pairs import GROUPS
 from results.drawn import as_asked, grey_levels
 from results.studies import Place
-from results.studies.generation_savings import STUDY, measure, timing
+from results.studies.generation_savings import STUDY, TIMED_ALONE, all_savings, measure, table, timing
 from results.studies.generation_savings.measure import evaluations, metrics_of
-from results.studies.generation_savings.page import table
-from results.studies.generation_savings.savings import TIMED_ALONE, all_savings
 from utils.errors import UserError
 
 SETTINGS = {"model": str(TINY), "scheduler": "ddim", "steps": 4, "guidance_scale": 3.0, "size": 32}
