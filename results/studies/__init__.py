@@ -15,11 +15,12 @@ a record that it needs is missing. It is asked again whenever the arms so far ha
 A page is a function of the packed records alone: the same records give the same bytes. `body` is its text: Markdown, and
 functions that take the folder of packed records and return lines of Markdown. The commands and the machines are added below.
 If a study has more pages or figures, `pages` writes them. `results/study_tables.py` has the tables that studies share.
-A study imports no other study, and nothing that loads torch at import time: import that inside a `measure`.
+A study imports no other study, and nothing that loads torch at import time: `late` imports a measure when it is called.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 
 from utils.errors import UserError
@@ -84,3 +85,16 @@ class Study:
     then: Callable[[Path], tuple[Arm, ...]] | None = None
     pages: Callable[[Path, Path], None] | None = None  # (records, folder to write to)
     note: str = ""
+
+
+def late(function: str, *values: object) -> Callable[[Place], Iterator[Finding]]:
+    """Return a measure that imports `function` when it is called, and gives it `values` before the place.
+
+    function : below results.studies, such as "ranking_stop.measure.batches"
+    """
+
+    def measure(place: Place) -> Iterator[Finding]:
+        module, _, name = function.rpartition(".")
+        yield from getattr(import_module(f"{__name__}.{module}"), name)(*values, place)
+
+    return measure

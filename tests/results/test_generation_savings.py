@@ -13,7 +13,7 @@ from support.generation import TINY
 from datasets.pairs import GROUPS
 from results.drawn import as_asked, grey_levels
 from results.studies import Place
-from results.studies.generation_savings import STUDY, TIMED_ALONE, all_savings, measure, table, timing
+from results.studies.generation_savings import FULL, STUDY, TIMED_ALONE, all_savings, measure, table, timing
 from results.studies.generation_savings.measure import evaluations, metrics_of
 from utils.errors import UserError
 
@@ -143,6 +143,6 @@ def test_a_rate_is_images_over_seconds(name):
 
 def test_what_compiles_is_timed_last(monkeypatch, tmp_path):
     monkeypatch.setattr(timing, "rate", lambda saving, device, **options: options)
-    found = list(timing.time_rows(True, Place(tmp_path, tmp_path, device="cpu")))
+    found = list(timing.time_rows(FULL, Place(tmp_path, tmp_path, device="cpu")))
     assert [each.what for each in found] == ["how", "plain", "guidance", "fused", "fast", "all", "compiled", "blocks"]
     assert found[1].value == {"full_size": True, "images": 1, "size": 64, "turns": 1}

@@ -25,7 +25,7 @@ def measured(trained, toy, synthetic, *more, models="all"):
     """What is found, by its name."""
     flags = ["--real-data-path", toy, "--synthetic-data-root", synthetic, *SMALL, *FLAGS, *more]
     place = Place(trained / "work", trained, device="cpu")
-    found = measure.batches(place, models=models, flags=tuple(map(str, flags)), draws=2)
+    found = measure.batches(models, tuple(map(str, flags)), 2, place)
     return {each.what: each.value for each in found}
 
 

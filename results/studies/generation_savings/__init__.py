@@ -6,10 +6,9 @@ The timings want a machine that does nothing else: run them last, without --jobs
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
-from results.studies import Arm, Finding, Place, Study
+from results.studies import Arm, Study, late
 from results.study_tables import findings, mean_and_spread
 from results.table_text import MISSING, as_table
 from stable_diffusion.drawing.sampling import ALWAYS
@@ -19,7 +18,8 @@ SEEDS = (100, 200, 300)
 JUDGE_FACES = 5000
 PLAIN = "plain"
 TIMED_ALONE = ("compiled", "blocks")  # they draw the plain images but for rounding: only their speed is in question
-TIMINGS = {"tiny generator": "timing_tiny_generator", "full size": "timing_full_size"}
+FULL = "full size"
+TIMINGS = {"tiny generator": "timing_tiny_generator", FULL: "timing_full_size"}
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,6 @@ def all_savings(steps: int = PAPER_SAMPLER[1], fraction: float = 0.5) -> dict[st
     }
 
 
-def row(name: str, place: Place) -> Iterator[Finding]:
-    """Yield what is measured of a row's images and training."""
-    from results.studies.generation_savings.measure import measure_row
-
-    yield from measure_row(name, place)
-
-
-def speed(size: str, place: Place) -> Iterator[Finding]:
-    """Yield the images a second of every row."""
-    from results.studies.generation_savings.timing import time_rows
-
-    yield from time_rows(size == "full size", place)
-
-
 def arms() -> Iterator[Arm]:
     """Yield the arms that draw a row's images and train on them, then what measures and times them."""
     rows = {name: saving for name, saving in all_savings().items() if name not in TIMED_ALONE}
@@ -82,9 +68,10 @@ def arms() -> Iterator[Arm]:
     for name, saving in rows.items():
         flags, erm = (*saving.flags(), "--synthetic-data-root", f"{{work}}/{name}"), "" if name == PLAIN else plain
         yield Arm(f"trained/{name}", flags, ("aim-fair",), SEEDS, erm_of=erm, program="runner.sh")
-    yield from (Arm(name, measure=partial(row, name), after=(plain, f"trained/{name}")) for name in rows)
+    for name in rows:
+        yield Arm(name, measure=late("generation_savings.measure.measure_row", name), after=(plain, f"trained/{name}"))
     for size, arm in TIMINGS.items():
-        yield Arm(arm, measure=partial(speed, size), limit=7200, after=tuple(rows))
+        yield Arm(arm, measure=late("generation_savings.timing.time_rows", size), limit=7200, after=tuple(rows))
 
 
 def table(records: Path) -> list[str]:
@@ -142,23 +129,19 @@ processor. Some images and trainings of a row are of earlier commits, from 97203
 The timing at full size was ended before it compiled.""",
         table,
         """
-- **Fewer steps are the saving to take here.** DPM-Solver++ in 20 steps evaluates the UNet 40 times an image in place of 100. Its images
-  differ from the plain ones by 2.5 grey levels in the mean, 93.5 % and more of each group are as asked (plain: 95.0 %), and what is trained on
-  them differs by about as much as the seeds do.
-- **Guidance in the first half alone saves a quarter, and costs faithfulness.** 75 evaluations in place of 100, but in the group 1_0 (smiling,
-  female) 86.0 % are as asked in place of 95.0 %, and in every group fewer. In these faces of 64 pixels a smile is a few pixels, which late
-  steps draw. AIM-Fair ends 0.7 points of accuracy lower, about as much as the seeds spread. Other fractions than a half were not tried.
-- **Together, 30 evaluations, and the worst set**: the groups differ by 14.5 points in what they show, a bias of the data itself, and AIM-Fair
-  is lowest in accuracy and highest in equalized odds (90.8 and 7.1; plain 92.3 and 5.1). Its images are 4.7 grey levels from the plain ones.
-- **Fused projections change none of the 800 images here**, in fp32 on a CPU, and so nothing that is trained on them. They save no evaluation
-  and 7 % of the time.
-- `--compile` should change images by rounding alone, which was not measured. It is timed and not trained on: 15 % for the whole UNet, 4 % for its repeated blocks alone.
-- **Images/s** are the tiny generator's in fp32, four turns taken by rows in one run (the arm `timing_tiny_generator`), one thread on a machine that did nothing else. At
-  Stable Diffusion's size, with random weights in fp32 on two cores, one image of 64 pixels a batch and one turn (after a first batch): 20 steps gain 2.67, guidance until half 1.31,
-  both with fused projections 3.86, fused projections alone nothing (1.01). Compiling was not waited for there, and a GPU not lent.
+- **Fewer steps are the saving to take here.** With DPM-Solver++ in 20 steps 93.5 % and more of each group are as asked (plain: 95.0 %), and what is
+  trained on the images differs by about as much as the seeds do.
+- **Guidance in the first half alone saves a quarter, and costs faithfulness**, in every group, most in 1_0 (smiling, female). In these faces of
+  64 pixels a smile is a few pixels, which late steps draw. AIM-Fair ends 0.7 points of accuracy lower, about as much as the seeds spread. Other
+  fractions than a half were not tried.
+- **Together they give the worst set**: the groups differ by 14.5 points in what they show, a bias of the data itself.
+- **Fused projections change none of the 800 images here**, in fp32 on a CPU.
+- `--compile` should change images by rounding alone, which was not measured. It is timed and not trained on.
+- Images/s of the tiny generator are from one run on a machine that did nothing else. At Stable Diffusion's size the weights are random, in fp32. Compiling
+  was not waited for there, and a GPU was not at hand.
 
-Three seeds can't tell differences of a point; the fractions as asked are of 200 images a group, and the judge, trained on 5,000 labelled toy
-faces, is itself right on 95 to 97 % of other ones. It is the same for all rows, so they compare. Nothing here was tried with a generator of
+Three seeds can't tell differences of a point. The fractions as asked are of 200 images a group. The judge, trained on 5,000 labelled toy
+faces, is itself right on 95 to 97 % of other ones; it is the same for all rows, so they compare. Nothing here was tried with a generator of
 photographs, where guidance is higher, and what a face shows may be settled earlier. **Toy faces demonstrate the software and prove nothing
 about people.**""",
     ),

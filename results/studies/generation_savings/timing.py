@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 
 from results.speed.generation import prompts, random_pipeline
 from results.studies import Finding, Place
-from results.studies.generation_savings import TIMED_ALONE, Saving, all_savings
+from results.studies.generation_savings import FULL, TIMED_ALONE, Saving, all_savings
 from stable_diffusion.drawing.denoiser import compile_denoiser, fuse_projections
 from stable_diffusion.drawing.produce import produce
 from stable_diffusion.drawing.sampling import Sampling
@@ -25,9 +25,9 @@ from utils.records import ROOT, environment
 TINY, TINY_GUIDANCE, FULL_GUIDANCE = ROOT / "stable_diffusion" / "tiny", 3.0, 9.0
 
 
-def time_rows(full_size: bool, place: Place) -> Iterator[Finding]:
+def time_rows(size: str, place: Place) -> Iterator[Finding]:
     """Yield how the rows are timed, and the speed of each; those that compile come last, because that takes minutes."""
-    device = choose_device(place.device)
+    device, full_size = choose_device(place.device), size == FULL
     gpu = device.type == "cuda"
     how = {"images": (16 if gpu else 1) if full_size else 50, "size": 512 if full_size and gpu else 64}
     how |= {"turns": 1 if full_size and not gpu else 3} | ({"images": 2, "size": 32, "turns": 1} if place.small else {})

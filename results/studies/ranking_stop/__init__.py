@@ -1,13 +1,12 @@
 """How many batches does the ranking need, and what does `--ranking-batches auto` lose? An hour on two CPU cores."""
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from results.columns import LABELS, read_column
-from results.studies import Arm, Finding, Place, Study
+from results.studies import Arm, Study, late
 from results.study_tables import findings, mean_and_spread, values
 from results.table_text import MISSING, as_table
 
@@ -54,14 +53,6 @@ MEASURED = {
         *((*LARGE, *GENERATED), SEEDS[:2], 0),
     ),
 }  # fmt: skip
-
-
-def batch_by_batch(name: str, place: Place) -> Iterator[Finding]:
-    """Yield what `batches` finds."""
-    from results.studies.ranking_stop.measure import batches  # loads torch
-
-    _, models, flags, seeds, draws = MEASURED[name]
-    yield from batches(place, models=models, flags=(*flags, "--seeds", *map(str, seeds)), draws=draws)
 
 
 def rankings(records: Path, name: str) -> pd.DataFrame:
@@ -153,8 +144,9 @@ def arms() -> Iterator[Arm]:
         yield Arm(f"{name}/all", flags, ("aim-fair",))
         yield from (Arm(f"{name}/{arm}", (*flags, *FEWER[arm]), ("aim-fair",), erm_of=f"{name}/all") for arm in fewer)
     yield Arm("real_faces_112/all", LARGE, ("erm",))
-    for name, (_, models, *_) in MEASURED.items():
-        yield Arm(f"{name}/ranking_stop", measure=partial(batch_by_batch, name), after=(models,))
+    for name, (_, models, flags, seeds, draws) in MEASURED.items():
+        asked = models, (*flags, "--seeds", *map(str, seeds)), draws
+        yield Arm(f"{name}/ranking_stop", measure=late("ranking_stop.measure.batches", *asked), after=(models,))
 
 
 STUDY = Study(

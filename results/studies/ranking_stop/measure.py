@@ -24,7 +24,7 @@ from utils.settings import parse
 PATIENCES = (3, 5, 10, 20, 40)
 
 
-def batches(place: Place, *, models: str, flags: tuple[str, ...], draws: int = 0) -> Iterator[Finding]:
+def batches(models: str, flags: tuple[str, ...], draws: int, place: Place) -> Iterator[Finding]:
     """Take the three gradients batch by batch, for each seed, and compare the masks of each k with those of the full ranking.
 
     models : name of the arm whose biased models are ranked
