@@ -17,7 +17,7 @@ from pkgutil import iter_modules
 
 from results import studies
 from results.columns import PACKED, Column, pack_column, read_column, with_packed
-from results.studies import Arm, Place, Study
+from results.studies import Place, Study
 from results.study_run import NOTES, diverged, measure, read_measured, run
 from results.study_tables import as_page, origin
 from results.table_text import as_table
@@ -45,7 +45,7 @@ def pack(study: Study, runs: Path, records: Path) -> None:
 
     Raises `UserError` if there are no runs, or if they do not belong to what is packed.
     """
-    measured = [arm.name for arm in arms_of(study, runs) if arm.measure and (runs / f"{arm.name}.json").exists()]
+    measured = [arm.name for arm in study.arms_in(runs) if arm.measure and (runs / f"{arm.name}.json").exists()]
     for arm in measured:
         write_whole(records / f"{arm}.json", (runs / f"{arm}.json").read_bytes())
     trained = sorted({path.parents[2] for path in runs.rglob("seed_*/metrics.json")})
@@ -71,14 +71,9 @@ def pack_notes(folder: Path, target: Path) -> None:
         write_whole(target / NOTES, json.dumps(found) + "\n")
 
 
-def arms_of(study: Study, folder: Path) -> tuple[Arm, ...]:
-    """Return all arms of a study, those that follow from the records in `folder` included."""
-    return (*study.arms, *(study.then(folder) if study.then else ()))
-
-
 def columns(study: Study, records: Path) -> dict[str, Column]:
     """Return the records of every arm that trained, by the arm's name."""
-    arms = dict.fromkeys(arm.name for arm in arms_of(study, records) if not arm.measure)
+    arms = dict.fromkeys(arm.name for arm in study.arms_in(records) if not arm.measure)
     return {
         name: read_column(records / name)
         for name in arms
@@ -97,7 +92,7 @@ def write_pages(name: str, study: Study, records: Path, output: Path) -> None:
 def page(name: str, study: Study, records: Path) -> str:
     """Return a study's page in Markdown, made from the packed records alone."""
     body = [part if isinstance(part, str) else part(records) for part in study.body]
-    arms = [arm.name for arm in arms_of(study, records) if arm.measure and (records / f"{arm.name}.json").exists()]
+    arms = [arm.name for arm in study.arms_in(records) if arm.measure and (records / f"{arm.name}.json").exists()]
     found = [record for column in columns(study, records).values() for record in column.records]
     found += [read_measured(records / f"{arm}.json") for arm in arms]
     return as_page([f"# {study.title}", *body, commands(name, study, records), origin(found)])
@@ -105,7 +100,7 @@ def page(name: str, study: Study, records: Path) -> str:
 
 def commands(name: str, study: Study, records: Path) -> list[str]:
     """Return the study's commands, and what each arm asks of train.py or runner.sh."""
-    arms = arms_of(study, records)
+    arms = study.arms_in(records)
     every = " ".join(flag for arm in arms for flag in (*study.common, *arm.flags))
     given = "".join(f" --{key} {STANDS_FOR[key]}" for key in ("data", "weights") if f"{{{key}}}" in every)
     call = f"python -m results.study {name}"

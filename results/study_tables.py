@@ -109,3 +109,10 @@ def mean_and_spread(numbers: Iterable[float], digits: int = 2) -> str:
     """Return the mean and the sample standard deviation of numbers as text."""
     found = list(numbers)
     return shown((mean(found), stdev(found) if len(found) > 1 else None), digits)
+
+
+def metrics_of(column: Column, method: str) -> list[str]:
+    """Return accuracy, equalized odds difference and worst group of each seed, as means and spreads in percent."""
+    return [
+        mean_and_spread(values(column, method, key).values()) for key in ("accuracy", "equalized_odds", "worst_group")
+    ]

@@ -37,7 +37,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Place:
-    """Where and with what an arm runs: a scratch folder, the folder of the study's records, and the command line's values."""
+    """Scratch folder, folder of the study's records, and the command line's values, for the run of an arm."""
 
     work: Path
     output: Path
@@ -85,6 +85,10 @@ class Study:
     then: Callable[[Path], tuple[Arm, ...]] | None = None
     pages: Callable[[Path, Path], None] | None = None  # (records, folder to write to)
     note: str = ""
+
+    def arms_in(self, folder: Path) -> tuple[Arm, ...]:
+        """Return all arms, those that follow from the records in `folder` included."""
+        return (*self.arms, *(self.then(folder) if self.then else ()))
 
 
 def late(function: str, *values: object) -> Callable[[Place], Iterator[Finding]]:

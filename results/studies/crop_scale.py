@@ -4,7 +4,7 @@ from pathlib import Path
 
 from results.columns import read_column
 from results.studies import Arm, Study
-from results.study_tables import values
+from results.study_tables import metrics_of
 from results.table_text import as_table
 
 SCALES = ("0.08", "0.6", "0.8")
@@ -14,11 +14,7 @@ def by_scale(records: Path) -> list[str]:
     """Return a row for each smallest crop."""
     rows = [("crops of at least", "ACC", "EO", "worst group")]
     for scale in SCALES:
-        found = [
-            values(read_column(records / scale), "erm", key)[100]
-            for key in ("accuracy", "equalized_odds", "worst_group")
-        ]
-        rows.append((f"{100 * float(scale):.0f} %", *(f"{value:.2f}" for value in found)))
+        rows.append((f"{100 * float(scale):.0f} %", *metrics_of(read_column(records / scale), "erm")))
     return as_table(rows)
 
 

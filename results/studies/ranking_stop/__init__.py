@@ -7,7 +7,7 @@ import pandas as pd
 
 from results.columns import LABELS, read_column
 from results.studies import Arm, Study, late
-from results.study_tables import findings, mean_and_spread, values
+from results.study_tables import findings, metrics_of
 from results.table_text import MISSING, as_table
 
 SEEDS, PATIENCE = (100, 200, 300), 20  # `models.ranking.PATIENCE`, auto's default
@@ -128,13 +128,19 @@ def trained(records: Path) -> list[str]:
         full = read_column(records / name / "all").predictions
         for arm in ("all", *fewer):
             column = read_column(records / name / arm)
-            metrics = [values(column, "aim-fair", key) for key in ("accuracy", "equalized_odds", "worst_group")]
             found = [record.get("ranking_batches", {"real": "all"}) for record in column.runs("aim-fair").values()]
             used = ", ".join(str(batches["real"]) for batches in found)
             runs = [run for run in full if run not in LABELS and run.startswith("aim-fair/")]
             differ = int((column.predictions[runs] != full[runs]).to_numpy().sum())
-            cells = [mean_and_spread(metric.values()) for metric in metrics]
-            rows.append((f"{name}, {arm}", str(len(found)), *cells, used, f"{differ} differ" if differ else "the same"))
+            rows.append(
+                (
+                    f"{name}, {arm}",
+                    str(len(found)),
+                    *metrics_of(column, "aim-fair"),
+                    used,
+                    f"{differ} differ" if differ else "the same",
+                )
+            )
     return as_table(rows)
 
 
