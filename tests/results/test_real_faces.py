@@ -12,7 +12,7 @@ import pytest
 from support import ROOT
 
 from datasets.celeba import biased_subset, split_attributes
-from results.columns import read_column
+from results.columns import column_folders, read_column
 from results.studies import Place
 from results.studies.real_faces import design, figures, page
 from results.studies.real_faces.design import GRID, PAPER, REST, Pair, Source
@@ -37,31 +37,17 @@ def test_arms_follow_from_the_records(tmp_path):
     assert {arm.seeds for arm in first if arm.name.endswith("hold_0.01")} == {(100,)}
 
 
-def test_what_is_chosen_gets_all_seeds(tmp_path, monkeypatch):
-    """`models.choice` on the first seed: val accuracy, then held-out odds; the rest of the column plays no part."""
-
-    class Column:
-        def __init__(self, odds):
-            self.records = [{"seed": 100, "method": method} for method in design.TUNED]
-            self.odds = odds
-
-        def runs(self, method):
-            odds = self.odds.get(method, 0.3)
-            return {100: {"val_metrics": {"accuracy": 0.9}, "held_out_metrics": {"equalized_odds": odds}}}
-
-    columns = {setting: Column({}) for setting in GRID}
-    columns["hold_0.01"] = Column({"aim-fair": 0.1, "surgical": 0.1})
-    monkeypatch.setattr(design, "column_folders", lambda folder: [folder / setting for setting in GRID])
-    monkeypatch.setattr(design, "read_column", lambda folder: columns[folder.name])
-    assert design.choices(columns) == {
-        **dict.fromkeys(design.TUNED, PAPER),
-        "aim-fair": "hold_0.01",
-        "surgical": "hold_0.01",
-    }
-    arms = [arm for arm in design.arms_of_source(tmp_path, "Smiling_Male", "t2i", 0.03) if arm.seeds == design.SEEDS]
+def test_what_is_chosen_gets_all_seeds():
+    """The page that is made again holds what `models.choice` takes: here only what follows from it."""
+    place = RECORDS / "Smiling_Male" / "t2i"
+    chosen = design.choices({path.name: read_column(path) for path in column_folders(place)})
+    assert chosen.keys() == {*design.TUNED} and len({*chosen.values()}) > 1
+    arms = [arm for arm in design.arms_of_source(RECORDS, "Smiling_Male", "t2i", 0.03) if arm.seeds == design.SEEDS]
     methods = {arm.name.rpartition("/")[2]: arm.methods for arm in arms}
-    assert {"full", "surgical", "aim-fair", *design.LIKE_AIM_FAIR} == {*methods["hold_0.01"]}
-    assert methods["real_0.01"] == ("full", "aim-fair") and "synthetic-only" in methods[PAPER]
+    assert all(method in methods[setting] for method, setting in chosen.items())
+    assert {*design.LIKE_AIM_FAIR} <= {*methods[chosen["aim-fair"]]} and "synthetic-only" in methods[PAPER]
+    others = methods.keys() - {*chosen.values(), PAPER}
+    assert others and all(methods[setting] == ("full", "aim-fair") for setting in others)
     batches = {arm.name.rpartition("/")[2]: "--fine-tune-batch-size" in arm.flags for arm in arms}
     assert batches["hold_0.01"] and not batches[PAPER]
 
