@@ -91,6 +91,11 @@ class Study:
         return (*self.arms, *(self.then(folder) if self.then else ()))
 
 
+def words(flags: str) -> tuple[str, ...]:
+    """Return flags, written as in a shell, one by one."""
+    return tuple(flags.split())
+
+
 def late(function: str, *values: object) -> Callable[[Place], Iterator[Finding]]:
     """Return a measure that imports `function` when it is called, and gives it `values` before the place.
 

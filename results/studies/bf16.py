@@ -4,7 +4,7 @@ from pathlib import Path
 from statistics import stdev
 
 from results.columns import read_column
-from results.studies import Arm, Study
+from results.studies import Arm, Study, words
 from results.study_tables import mean_and_spread, values
 from results.table_text import as_table
 
@@ -45,13 +45,12 @@ With six seeds every mean difference is smaller than its spread over the seeds, 
 points: see the standard errors. Three seeds can mislead, as AIM-Fair's accuracy with the first three. One seed alone may differ a lot, because training can turn
 a difference in rounding into a large one: see how far the differences spread.""",
     ),
-    common=(
-        *("--dataset", "toy", "--real-data-path", "results/runs/toy/real"),
-        *("--synthetic-data-root", "results/runs/toy/synthetic_of_tables", "--target-sensitive", "Smiling_Male"),
-        *("--weights", "none", "--image-size", "48", "--number-train-data-real", "1600", "--width", "0.25"),
-        *("--batch-size", "32", "--number-balanced-synthetic", "400", "--number-imbalanced-synthetic", "800"),
-        *("--number-held-out-synthetic", "200", "--pre-train-epochs", "10", "--pre-train-lr", "0.02"),
-        *("--fine-tune-epochs", "4", "--fine-tune-lr", "0.03", "--keep-last-batch"),
+    common=words(
+        "--dataset toy --real-data-path results/runs/toy/real "
+        "--synthetic-data-root results/runs/toy/synthetic_of_tables --target-sensitive Smiling_Male --weights none "
+        "--image-size 48 --number-train-data-real 1600 --width 0.25 --batch-size 32 --number-balanced-synthetic 400 "
+        "--number-imbalanced-synthetic 800 --number-held-out-synthetic 200 --pre-train-epochs 10 --pre-train-lr 0.02 "
+        "--fine-tune-epochs 4 --fine-tune-lr 0.03 --keep-last-batch"
     ),
     arms=(
         Arm("fp32_first", ("--precision", "fp32"), ("aim-fair",)),

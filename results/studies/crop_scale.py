@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from results.columns import read_column
-from results.studies import Arm, Study
+from results.studies import Arm, Study, words
 from results.study_tables import metrics_of
 from results.table_text import as_table
 
@@ -41,10 +41,10 @@ network that starts from nothing. We have not measured what AIM-Fair does for su
 At 224 pixels and from ImageNet weights the paper's 0.08 is the default. With small images and a start from scratch, try
 `--crop-scale 0.6 1` or so, and say so beside the numbers.""",
     ),
-    common=(
-        *("--dataset", "celeba", "--real-data-path", "{data}/celeba", "--target-sensitive", "Smiling_Male"),
-        *("--weights", "none", "--image-size", "64", "--number-train-data-real", "8000", "--pre-train-epochs", "6"),
-        *("--pre-train-lr", "0.05", "--milestones", "4", "--precision", "bf16"),
+    common=words(
+        "--dataset celeba --real-data-path {data}/celeba --target-sensitive Smiling_Male --weights none "
+        "--image-size 64 --number-train-data-real 8000 --pre-train-epochs 6 --pre-train-lr 0.05 --milestones 4 "
+        "--precision bf16"
     ),
     arms=tuple(Arm(scale, ("--crop-scale", scale, "1"), ("erm",), seeds=(100,)) for scale in SCALES),
 )

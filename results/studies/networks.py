@@ -11,17 +11,17 @@ from pathlib import Path
 import pandas as pd
 
 from results.processes import together
-from results.studies import Arm, Finding, Place, Study
+from results.studies import Arm, Finding, Place, Study, words
 from results.study_tables import findings
 from results.table_text import MISSING, as_table
 from results.toy_runs import BYTES, SEED, differing, draw_faces, kill_and_resume, train
 from utils.records import read_record, record_folder
 
 NETWORKS = ("resnet18", "resnet50", "mobilenet_v3_small", "convnext_tiny", "vit_b_16", "swin_t", "timm:resnet10t")
-FLAGS = (
-    *("--weights", "none", "--device", "cpu", "--methods", "aim-fair", "--number-train-data-real", 40),
-    *("--bias-degree", "1/3", "--number-balanced-synthetic", 8, "--number-imbalanced-synthetic", 32),
-    *("--batch-size", 8, "--pre-train-epochs", 2, "--fine-tune-epochs", 2),
+FLAGS = words(
+    "--weights none --device cpu --methods aim-fair --number-train-data-real 40 --bias-degree 1/3 "
+    "--number-balanced-synthetic 8 --number-imbalanced-synthetic 32 --batch-size 8 --pre-train-epochs 2 "
+    "--fine-tune-epochs 2"
 )
 FACES = {"train": 200, "val": 40, "test": 40, "size": 64, "seed": 3}
 NUMBERS = ("pixels", "tensors", "k", "chosen by both rankings", "seconds")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from results.drawn import WHERE, as_asked, score
-from results.studies import Arm, Finding, Place, Study
+from results.studies import Arm, Finding, Place, Study, words
 from results.study_tables import findings_tables, methods_table
 from results.table_text import as_table
 from utils.errors import UserError
@@ -119,12 +119,11 @@ there on purpose. What the generator itself drew wrong counts as right, so preci
 """,
         tables,
     ),
-    common=(
-        *("--target-sensitive", "Smiling_Male", "--images-per-cell", "800", "--number-train-data-real", "1200"),
-        *("--scheduler", "dpmpp", "--steps", "6", "--batch-size", "16", "--number-balanced-synthetic", "300"),
-        *("--number-imbalanced-synthetic", "800", "--number-held-out-synthetic", "200", "--pre-train-epochs", "8"),
-        *("--pre-train-lr", "0.03", "--milestones", "7", "--fine-tune-epochs", "4", "--fine-tune-lr", "0.02"),
-        *("--precision", "fp32"),
+    common=words(
+        "--target-sensitive Smiling_Male --images-per-cell 800 --number-train-data-real 1200 --scheduler dpmpp "
+        "--steps 6 --batch-size 16 --number-balanced-synthetic 300 --number-imbalanced-synthetic 800 "
+        "--number-held-out-synthetic 200 --pre-train-epochs 8 --pre-train-lr 0.03 --milestones 7 --fine-tune-epochs 4 "
+        "--fine-tune-lr 0.02 --precision fp32"
     ),
     arms=(
         Arm("erm", ("--synthetic-data-root", "{work}/made"), ("erm",), program="runner.sh"),

@@ -1,58 +1,68 @@
 """How many batches does the ranking need, and what does `--ranking-batches auto` lose? An hour on two CPU cores."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from results.columns import LABELS, read_column
-from results.studies import Arm, Study, late
+from results.studies import Arm, Study, late, words
 from results.study_tables import findings, metrics_of
 from results.table_text import MISSING, as_table
 
 SEEDS, PATIENCE = (100, 200, 300), 20  # `models.ranking.PATIENCE`, auto's default
-TOY = (
-    *("--dataset", "toy", "--real-data-path", "results/runs/toy/real"),
-    *("--synthetic-data-root", "results/runs/toy/synthetic"),
-    *("--weights", "toy", "--width", "0.25", "--image-size", "48", "--crop-scale", "0.6", "1"),
-    *("--number-balanced-synthetic", "200", "--number-imbalanced-synthetic", "400", "--batch-size", "64"),
-    *("--pre-train-epochs", "7", "--pre-train-lr", "0.02", "--milestones", "6", "--fine-tune-epochs", "5"),
-    *("--fine-tune-lr", "0.02", "--precision", "bf16", "--number-train-data-real"),
+TOY = words(
+    "--dataset toy --real-data-path results/runs/toy/real --synthetic-data-root results/runs/toy/synthetic "
+    "--weights toy --width 0.25 --image-size 48 --crop-scale 0.6 1 --number-balanced-synthetic 200 "
+    "--number-imbalanced-synthetic 400 --batch-size 64 --pre-train-epochs 7 --pre-train-lr 0.02 --milestones 6 "
+    "--fine-tune-epochs 5 --fine-tune-lr 0.02 --precision bf16 --number-train-data-real"
 )
-FACES = (
-    *("--dataset", "celeba", "--real-data-path", "{data}/celeba", "--target-sensitive", "Smiling_Male"),
-    *("--weights", "{weights}", "--precision", "bf16", "--pre-train-lr", "0.03", "--number-train-data-real"),
+FACES = words(
+    "--dataset celeba --real-data-path {data}/celeba --target-sensitive Smiling_Male --weights {weights} "
+    "--precision bf16 --pre-train-lr 0.03 --number-train-data-real"
 )
-LARGE, SMALL = (*FACES, "20000", "--image-size", "112"), (*FACES, "8000", "--image-size", "64")
-T2I = (
-    *("--synthetic-data-root", "{data}/t2i_faces/faces.csv", "--number-balanced-synthetic", "100"),
-    *("--number-imbalanced-synthetic", "240", "--number-held-out-synthetic", "29"),
+LARGE, SMALL = (*FACES, *words("20000 --image-size 112")), (*FACES, *words("8000 --image-size 64"))
+T2I = words(
+    "--synthetic-data-root {data}/t2i_faces/faces.csv --number-balanced-synthetic 100 "
+    "--number-imbalanced-synthetic 240 --number-held-out-synthetic 29"
 )
-GENERATED = (
-    *("--synthetic-data-root", "{data}/generated", "--number-balanced-synthetic", "1000"),
-    *("--number-imbalanced-synthetic", "2000", "--number-held-out-synthetic", "200"),
+GENERATED = words(
+    "--synthetic-data-root {data}/generated --number-balanced-synthetic 1000 --number-imbalanced-synthetic 2000 "
+    "--number-held-out-synthetic 200"
 )
-AUTO = ("--ranking-batches", "auto")
-FEWER = {"auto_20": AUTO, "auto_3": (*AUTO, "--ranking-patience", "3"), "first_5": ("--ranking-batches", "5")}
+AUTO = "--ranking-batches auto"
+FEWER = {"auto_20": AUTO, "auto_3": f"{AUTO} --ranking-patience 3", "first_5": "--ranking-batches 5"}
 # what is trained with the full ranking and with fewer batches: flags, and which of `FEWER`
 TRAINED = {
     "toy": ((*TOY, "1200"), tuple(FEWER)),
     "toy_4000": ((*TOY, "4000"), ("auto_20",)),
     "real_faces_64": ((*SMALL, *T2I), ("auto_20",)),
 }
-# what is measured batch by batch: what it is, the arm of the biased models, flags, seeds, other full rankings
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A ranking that is measured batch by batch, for the biased models of the arm `models`; `draws` counts other full rankings."""
+
+    title: str
+    models: str
+    flags: tuple[str, ...]
+    seeds: tuple[int, ...] = SEEDS
+    draws: int = 0
+
+
+GENERATOR = "a small Stable Diffusion trained on CelebA with its labels"
 MEASURED = {
-    "toy": ("`runner.sh`'s defaults, three seeds", "toy/all", TRAINED["toy"][0], SEEDS, 4),
-    "toy_4000": ("4,000 real images, three seeds", "toy_4000/all", TRAINED["toy_4000"][0], SEEDS, 4),
-    "real_faces_t2i": (
-        *("CelebA, 400 faces of text-to-image models, one seed", "real_faces_112/all"),
-        *((*LARGE, *T2I), SEEDS[:1], 0),
+    "toy": Measured("`runner.sh`'s defaults, three seeds", "toy/all", TRAINED["toy"][0], draws=4),
+    "toy_4000": Measured("4,000 real images, three seeds", "toy_4000/all", TRAINED["toy_4000"][0], draws=4),
+    "real_faces_t2i": Measured(
+        "CelebA, 400 faces of text-to-image models, one seed", "real_faces_112/all", (*LARGE, *T2I), SEEDS[:1]
     ),
-    "real_faces_generated": (
-        *("CelebA, 4,000 faces by a small Stable Diffusion trained on CelebA with its labels, two seeds", "real_faces_112/all"),
-        *((*LARGE, *GENERATED), SEEDS[:2], 0),
+    "real_faces_generated": Measured(
+        f"CelebA, 4,000 faces by {GENERATOR}, two seeds", "real_faces_112/all", (*LARGE, *GENERATED), SEEDS[:2]
     ),
-}  # fmt: skip
+}
 
 
 def rankings(records: Path, name: str) -> pd.DataFrame:
@@ -85,14 +95,14 @@ def overview(records: Path) -> list[str]:
     """Return a row for each measured arm, with auto's default patience."""
     heads = ("batches of real, biased, balanced images", "mask final after", "auto stops after", "the full mask")
     rows = [("", *heads, "off by at most", "images saved, mean", "another full ranking is off by")]
-    for name, (title, *_) in MEASURED.items():
+    for name, own in MEASURED.items():
         about, table = findings(records, f"{name}/ranking_stop"), rankings(records, name)
         table = table[table["patience"] == PATIENCE]
         drawn = pd.Series(table["draws"].sum(), dtype=int)
         others = f"{drawn.mean():.1f} (at most {drawn.max()}; {(drawn == 0).sum()} of {len(drawn)} the same)"
         rows.append(
             (
-                f"{name}: {title}",
+                f"{name}: {own.title}",
                 f"{', '.join(map(str, about['batches'].values()))} of {about['batch_size']}",
                 *(between(table[key]) for key in ("final", "after")),
                 f"{(table['off'] == 0).sum()} of {len(table)}",
@@ -148,11 +158,13 @@ def arms() -> Iterator[Arm]:
     """Yield AIM-Fair with the full ranking and with fewer batches from the same biased models, then what is measured."""
     for name, (flags, fewer) in TRAINED.items():
         yield Arm(f"{name}/all", flags, ("aim-fair",))
-        yield from (Arm(f"{name}/{arm}", (*flags, *FEWER[arm]), ("aim-fair",), erm_of=f"{name}/all") for arm in fewer)
+        yield from (
+            Arm(f"{name}/{arm}", (*flags, *words(FEWER[arm])), ("aim-fair",), erm_of=f"{name}/all") for arm in fewer
+        )
     yield Arm("real_faces_112/all", LARGE, ("erm",))
-    for name, (_, models, flags, seeds, draws) in MEASURED.items():
-        asked = models, (*flags, "--seeds", *map(str, seeds)), draws
-        yield Arm(f"{name}/ranking_stop", measure=late("ranking_stop.measure.batches", *asked), after=(models,))
+    for name, own in MEASURED.items():
+        asked = own.models, (*own.flags, "--seeds", *map(str, own.seeds)), own.draws
+        yield Arm(f"{name}/ranking_stop", measure=late("ranking_stop.measure.batches", *asked), after=(own.models,))
 
 
 STUDY = Study(

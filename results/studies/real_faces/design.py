@@ -8,7 +8,7 @@ from statistics import mean
 
 from models.choice import best_of
 from results.columns import Column, column_folders, read_column
-from results.studies import Arm, Finding, Place
+from results.studies import Arm, Finding, Place, words
 from results.study_run import diverged
 
 # Rows of the paper's tables 3 and 4, and the nearest relative.
@@ -19,10 +19,10 @@ UNTUNED = ("last-layer",)  # it has no learning rate
 REAL_ALONE = ("group-dro", "jtt", "eiil", "lff", "cvar-dro")
 FROM_START = ("synthetic-only", "supplement", "ffr")
 PAPER = "paper"  # 10 epochs at 0.06 in batches of 128; the statistics of batch norm follow the synthetic images
-GRID = {PAPER: (), "paper_hold": ("--batch-norm", "hold")} | {
-    f"{norm}_{lr:g}": ("--batch-norm", norm, "--fine-tune-lr", f"{lr:g}")
+GRID = {PAPER: "", "paper_hold": "--batch-norm hold"} | {
+    f"{norm}_{lr}": f"--batch-norm {norm} --fine-tune-lr {lr}"
     for norm in ("follow", "hold", "real")
-    for lr in (0.01, 0.002)
+    for lr in ("0.01", "0.002")
 }
 SEEDS = (100, 200, 300)
 REST = "rest"
@@ -51,9 +51,9 @@ class Source:
     def flags(self, setting: str) -> tuple[str, ...]:
         """Return the flags of a setting of fine-tuning, less the path."""
         counts = {"balanced": self.balanced, "imbalanced": self.imbalanced, "held-out": self.held_out}
-        flags = [text for key, count in counts.items() for text in (f"--number-{key}-synthetic", str(count))]
-        batch = ("--fine-tune-batch-size", str(self.batch)) if self.batch and not setting.startswith(PAPER) else ()
-        return (*flags, *GRID[setting], *batch)
+        numbers = " ".join(f"--number-{key}-synthetic {count}" for key, count in counts.items())
+        batch = f"--fine-tune-batch-size {self.batch}" if self.batch and not setting.startswith(PAPER) else ""
+        return words(f"{numbers} {GRID[setting]} {batch}")
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,15 @@ class Pair:
     real: int
     sources: dict[str, Source]
     lrs: tuple[float, ...] = (0.01, 0.03)  # the first is the paper's
-    more: tuple[str, ...] = ()
+    more: str = ""
 
     def flags(self, lr: float) -> tuple[str, ...]:
         """Return the flags of every arm of the pair."""
-        data = ("--dataset", self.dataset, "--real-data-path", f"{{data}}/{self.folder}")
-        data += ("--target-sensitive", self.pair, "--number-train-data-real", str(self.real))
-        return (*data, *self.more, "--pre-train-lr", f"{lr:g}")
+        data = f"--dataset {self.dataset} --real-data-path {{data}}/{self.folder} --target-sensitive {self.pair}"
+        return words(f"{data} --number-train-data-real {self.real} {self.more} --pre-train-lr {lr:g}")
 
 
-SMALL = ("--image-size", "64")  # for two CPU cores
+SMALL = "--image-size 64"  # for two CPU cores
 T2I = Source("{data}/t2i_faces/faces.csv", balanced=100, imbalanced=240, held_out=29, batch=32)
 FOUR = {
     "t2i": T2I,
@@ -126,7 +125,7 @@ def arms_of_source(folder: Path, name: str, source: str, lr: float) -> Iterator[
     settings = {path.name: read_column(path) for path in column_folders(place)}
 
     def arm(setting: str, methods: tuple[str, ...], seeds: tuple[int, ...]) -> Arm:
-        path = ("--synthetic-data-root", own.path or f"{{work}}/{name}/{REST}.csv")
+        path = words(f"--synthetic-data-root {own.path or f'{{work}}/{name}/{REST}.csv'}")
         after = () if own.path else (f"{name}/{REST}/list",)
         flags = (*PAIRS[name].flags(lr), *path, *own.flags(setting))
         return Arm(f"{name}/{source}/{setting}", flags, methods, seeds, erm_of=f"{name}/erm_{lr:g}", after=after)
