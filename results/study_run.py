@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from results.processes import Task, reason, run_at_once
 from results.studies import Arm, Place, Study
@@ -172,7 +173,7 @@ def diverged(folder: Path) -> dict[str, list[int]]:
     return json.loads((folder / NOTES).read_text()) if (folder / NOTES).exists() else {}
 
 
-def read_measured(path: Path) -> dict:
+def read_measured(path: Path) -> dict[str, Any]:
     """Return the record of a measured arm. Raises `UserError` if it is damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ A study consists of arms. An arm is one configuration and one folder of records,
 - With `methods` it calls train.py, in a process for each seed, with the study's `common` flags and its own `flags`. In a flag
   {data}, {weights} and {work} stand for --data, --weights and a scratch folder that all arms share. If training diverges, the
   arm's diverged.json notes it and the other methods go on. `program="runner.sh"` runs the whole chain, in one process.
+  `words` splits flags that are written as in a shell.
 - With `measure`, a function that takes a `Place` and yields `Finding`s, it calls that function in a process of its own. The
   findings go to <arm>.json with status, seconds and command. If an arm fails or meets its `limit`, it keeps what it found until
   then, and the next call tries it again.

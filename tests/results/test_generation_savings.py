@@ -19,19 +19,6 @@ from utils.errors import UserError
 SETTINGS = {"model": str(TINY), "scheduler": "ddim", "steps": 4, "guidance_scale": 3.0, "size": 32}
 
 
-def test_each_row_is_one_change_of_the_plain_one():
-    flags = {name: " ".join(saving.flags()) for name, saving in all_savings(10, 0.25).items()}
-    assert flags.pop("blocks") == flags["plain"]  # timed alone, by no flag
-    assert flags == {
-        "plain": "--scheduler ddim --steps 10",
-        "guidance": "--scheduler ddim --steps 10 --guidance-until 0.25",
-        "fused": "--scheduler ddim --steps 10 --fuse-projections",
-        "compiled": "--scheduler ddim --steps 10 --compile",
-        "fast": "--scheduler dpmpp --steps 20",
-        "all": "--scheduler dpmpp --steps 20 --guidance-until 0.25 --fuse-projections",
-    }
-
-
 @pytest.mark.parametrize(
     ("more", "count"),
     [

@@ -75,13 +75,6 @@ def test_biased_models_that_differ_make_no_page():
         check_alike(page.biased_models([column, replace(column, name="other", records=other)]))
 
 
-def test_what_was_tried_alone_is_not_called_chosen():
-    path = ROOT / "results" / "pages" / "real_faces" / "Smiling_Young" / "README.md"
-    text = path.read_text(encoding="utf-8").split("## generated")[1]
-    rows = {tuple(line.strip("| ").split(" | ")[:2]) for line in text.splitlines() if line.startswith("| ")}
-    assert {("full", "hold 0.01, chosen"), ("full", "paper"), ("linear-probe", "paper")} <= rows
-
-
 def test_the_picture_of_the_readme_is_made_from_the_records(tmp_path):
     committed = (ROOT / "results/pages/real_faces" / figures.PICTURE).read_text(encoding="utf-8")
     values = {study: figures.entries(ROOT / RECORDS / study) for study in figures.PANELS}

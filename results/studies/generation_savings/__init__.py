@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from results.studies import Arm, Study, late
+from results.studies import Arm, Study, late, words
 from results.study_tables import findings, mean_and_spread
 from results.table_text import MISSING, as_table
 from stable_diffusion.drawing.sampling import ALWAYS
@@ -26,8 +26,9 @@ TIMINGS = {"tiny generator": "timing_tiny_generator", FULL: "timing_full_size"}
 class Saving:
     """A title for the table, and what is asked of stable_diffusion/generate.py.
 
-    `guidance_until` is a fraction of the sampling steps, above 0 and at most 1. With `blocks` the UNet's repeated blocks alone
-    are compiled, which --compile does of transformers, and no flag does of a UNet.
+    guidance_until : fraction of the sampling steps, above 0 and at most 1
+    compiled : the whole UNet, as by --compile
+    blocks : the UNet's repeated blocks alone are compiled, which no flag does
     """
 
     title: str
@@ -38,11 +39,12 @@ class Saving:
     compiled: bool = False
     blocks: bool = False
 
-    def flags(self) -> list[str]:
-        """Return the flags of runner.sh that draw so."""
-        found = ["--scheduler", self.scheduler, "--steps", str(self.steps)]
-        found += ["--guidance-until", f"{self.guidance_until:g}"] if self.guidance_until != ALWAYS else []
-        return found + ["--fuse-projections"] * self.fused + ["--compile"] * self.compiled
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Return the flags of runner.sh that draw so; what is timed alone is not drawn by it."""
+        until = "" if self.guidance_until == ALWAYS else f"--guidance-until {self.guidance_until:g}"
+        fused = "--fuse-projections" if self.fused else ""
+        return words(f"--scheduler {self.scheduler} --steps {self.steps} {until} {fused}")
 
 
 def all_savings(steps: int = PAPER_SAMPLER[1], fraction: float = 0.5) -> dict[str, Saving]:
@@ -66,7 +68,7 @@ def arms() -> Iterator[Arm]:
     rows = {name: saving for name, saving in all_savings().items() if name not in TIMED_ALONE}
     plain = f"trained/{PLAIN}"  # biased models are trained once
     for name, saving in rows.items():
-        flags, erm = (*saving.flags(), "--synthetic-data-root", f"{{work}}/{name}"), "" if name == PLAIN else plain
+        flags, erm = (*saving.flags, "--synthetic-data-root", f"{{work}}/{name}"), "" if name == PLAIN else plain
         yield Arm(f"trained/{name}", flags, ("aim-fair",), SEEDS, erm_of=erm, program="runner.sh")
     for name in rows:
         yield Arm(name, measure=late("generation_savings.measure.measure_row", name), after=(plain, f"trained/{name}"))
@@ -96,7 +98,7 @@ def metrics(found: dict[str, list[float]]) -> list[str]:
     return [mean_and_spread(found[key]) for key in ("accuracy", "equalized_odds")]
 
 
-def shown_speed(name: str, timing: dict) -> str:
+def shown_speed(name: str, timing: dict[str, dict]) -> str:
     """Return a row's images/s, and how many times the plain row's that is."""
     if name not in timing:
         return MISSING
@@ -104,7 +106,7 @@ def shown_speed(name: str, timing: dict) -> str:
     return f"{own:.3g}" + (f" (× {own / usual:.2f})" if usual else "")
 
 
-def how(size: str, timing: dict) -> str:
+def how(size: str, timing: dict[str, dict]) -> str:
     """Return a sentence on how the speeds of a size were measured, with what the first batch cost if a row compiles."""
     text = "Images/s, {size_}: on {device}, {threads} threads, {images} images of {size} pixels at once, median of {turns} turns."
     extra = timing.get("compiled", {}).get("first_batch_extra_seconds")
