@@ -98,26 +98,15 @@ def overview(records: Path) -> list[str]:
     for name, own in MEASURED.items():
         about, table = findings(records, f"{name}/ranking_stop"), rankings(records, name)
         table = table[table["patience"] == PATIENCE]
+        batches = f"{', '.join(map(str, about['batches'].values()))} of {about['batch_size']}"
+        ends = (table[key].agg(["min", "max"]).unique() for key in ("final", "after"))
+        right = f"{(table['off'] == 0).sum()} of {len(table)}"
+        cells = [*(" to ".join(map(str, pair)) for pair in ends), right, str(table["off"].max())]
+        cells.append(f"{table['saved'].mean():.0f} %")
         drawn = pd.Series(table["draws"].sum(), dtype=int)
         others = f"{drawn.mean():.1f} (at most {drawn.max()}; {(drawn == 0).sum()} of {len(drawn)} the same)"
-        rows.append(
-            (
-                f"{name}: {own.title}",
-                f"{', '.join(map(str, about['batches'].values()))} of {about['batch_size']}",
-                *(between(table[key]) for key in ("final", "after")),
-                f"{(table['off'] == 0).sum()} of {len(table)}",
-                str(table["off"].max()),
-                f"{table['saved'].mean():.0f} %",
-                others if len(drawn) else MISSING,
-            )
-        )
+        rows.append((f"{name}: {own.title}", batches, *cells, others if len(drawn) else MISSING))
     return as_table(rows)
-
-
-def between(numbers: pd.Series) -> str:
-    """Return the least and the largest number as text."""
-    least, largest = numbers.min(), numbers.max()
-    return str(least) if least == largest else f"{least} to {largest}"
 
 
 def by_patience(records: Path) -> list[str]:
@@ -142,15 +131,8 @@ def trained(records: Path) -> list[str]:
             used = ", ".join(str(batches["real"]) for batches in found)
             runs = [run for run in full if run not in LABELS and run.startswith("aim-fair/")]
             differ = int((column.predictions[runs] != full[runs]).to_numpy().sum())
-            rows.append(
-                (
-                    f"{name}, {arm}",
-                    str(len(found)),
-                    *metrics_of(column, "aim-fair"),
-                    used,
-                    f"{differ} differ" if differ else "the same",
-                )
-            )
+            cells = [str(len(found)), *metrics_of(column, "aim-fair"), used]
+            rows.append((f"{name}, {arm}", *cells, f"{differ} differ" if differ else "the same"))
     return as_table(rows)
 
 
