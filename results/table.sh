@@ -18,7 +18,7 @@
 # N is one of these, or all. The cost, in GPU hours for ten seeds at the paper's size, is an estimate:
 #   1       Methods that train on real images alone, and AIM-Fair:
 #           126,000 images to generate (18 to 36 hours, 12 GB), then seven trainings (5 hours and 3 GB of weights a pair)
-#   2       With a share of the real images:
+#   2       With a fraction of the real images:
 #           the synthetic images of table 1's Smiling_Male, then 4 hours
 #   3       Ways to use synthetic images:
 #           42,000 images a pair to generate (6 to 12 hours, 4 GB), then 6 hours a pair

@@ -15,7 +15,8 @@ from support.report_records import put, put_four, put_synthetic
 
 from datasets.pairs import Pair
 from datasets.real import read_real
-from results.columns import pack_column, read_column
+from results.columns import pack_column
+from results.records import read_run_set
 from results.report import __main__ as report
 from results.report import asked, faces, meaning
 from results.report.charts import Axes, place_labels
@@ -49,7 +50,7 @@ def page(runs, synthetic, toy, tmp_path_factory):
 
 
 def sentences(runs):
-    column = read_column(runs)
+    column = read_run_set(runs)
     return meaning.sentences(column, {e.row: e for e in row_entries(column)}, main_method(column.methods))
 
 
@@ -78,7 +79,7 @@ def test_the_same_records_give_the_same_bytes_packed_or_not(runs, synthetic, toy
     assert make(moved, tmp_path / "again.html", *more) == page.read_text(encoding="utf-8")
     for path in moved.glob("*/*/top_k.csv"):
         path.unlink()  # stays behind when records are packed
-    pack_column(read_column(moved), tmp_path / "packed")
+    pack_column(read_run_set(moved), tmp_path / "packed")
     text = make(tmp_path / "packed", tmp_path / "packed.html", *more)
     assert text == make(moved, tmp_path / "raw.html", *more)
     assert "The candidates' numbers are not among these records" in text
@@ -94,11 +95,11 @@ def test_numbers_are_those_of_the_records(runs, page):
 
 
 def test_the_tables_begin_with_what_matters(runs):
-    column = read_column(runs)
+    column = read_run_set(runs)
     entries = row_entries(column)
     heads, *rows = summary_table(column, [entry.row for entry in entries])
     assert heads[:6] == ["Method", "n", "EO max", "WST of means", "mean of WST", "ACC"]
-    metrics = [record["metrics"] for record in column.runs("erm").values()]
+    metrics = [record.content["metrics"] for record in column.runs("erm").values()]
     assert rows[0][:2] == ["ERM", "3"] and sorted(heads) == sorted(headings(list(metrics[0]["group_accuracy"])))
     for place, key in ((2, "equalized_odds"), (4, "worst_group_accuracy"), (5, "accuracy")):
         assert rows[0][place].startswith(f"{100 * np.mean([m[key] for m in metrics]):.2f} ±\N{NO-BREAK SPACE}")
@@ -299,7 +300,7 @@ def test_a_damaged_record_is_one_line(runs, tmp_path, name, text, said):
 
 def test_a_record_without_its_pair_and_a_folder_without_records_are_one_line(toy, tmp_path):
     put(tmp_path, toy, "erm", 100, [0.4, 0.1, 0.1, 0.4], real={"protected": ["Male", "Young"]})
-    assert_one_line_error(run_here(report.main, "--runs", tmp_path), "don't name the pair")
+    assert_one_line_error(run_here(report.main, "--runs", tmp_path), "does not name the pair")
     assert_one_line_error(run_here(report.main, "--runs", tmp_path / "gone"), "no such folder")
     assert_one_line_error(run_here(report.main, "--runs", tmp_path / "erm"), "no record")
 

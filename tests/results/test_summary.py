@@ -113,7 +113,7 @@ def test_record_is_whole_or_absent(tmp_path):
     assert read_record(folder) is None
     content = {"method": "erm", "seed": 1, "metrics": metrics([0.5, 0.9, 0.9, 0.7])}
     write_record(folder, content, {}, lambda path: save_file({"a": torch.ones(2)}, path))
-    assert read_record(folder) == content
+    assert read_record(folder).content == content
     assert load_file(folder / "model.safetensors")["a"].tolist() == [1, 1]
 
 
@@ -261,7 +261,7 @@ def test_a_damaged_record_is_one_line_with_file_and_remedy(tmp_path, kind):
 
 def test_keys_beyond_those_of_every_record_are_asked_for_by_name(tmp_path):
     put(tmp_path, "erm", 1, WHOLE["metrics"])
-    assert read_record(tmp_path / "erm" / "seed_1") == WHOLE
+    assert read_record(tmp_path / "erm" / "seed_1").content == WHOLE
     with pytest.raises(UserError, match="it has no settings"):
         read_record(tmp_path / "erm" / "seed_1", "settings")
     with pytest.raises(UserError, match="it has no val_metrics.accuracy"):

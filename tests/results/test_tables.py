@@ -20,10 +20,11 @@ from datasets.celeba import read_attributes, split_attributes
 from datasets.real import DATASETS
 from models.choice import choose
 from results import columns, run_table, tables
-from results.columns import pack_column, read_column, with_packed
-from results.entries import Entry, column_accuracies, make_entries, mark
+from results.columns import pack_column, with_packed
+from results.entries import Entry, make_entries, mark
 from results.figures import accuracy_and_odds, family, k_sweep, name_points
 from results.intervals import difference
+from results.records import read_run_set
 from results.rows import (
     BEST,
     OTHERS,
@@ -109,7 +110,7 @@ def test_tables_figures_and_page(records, tmp_path):
 
     # the same bytes again, from the same records or packed ones
     for folder in (records / "toy").iterdir():
-        pack_column(read_column(folder), tmp_path / "packed" / "toy" / folder.name)
+        pack_column(read_run_set(folder), tmp_path / "packed" / "toy" / folder.name)
     assert remake(tmp_path / "packed", tmp_path / "two").returncode == 0
     for path in (tmp_path / "one" / "toy").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / "toy" / path.name).read_bytes(), path.name
@@ -121,7 +122,7 @@ def test_packing_keeps_every_record_and_no_weights(records, tmp_path):
     assert done.returncode == 0 and "10 records of 5 methods" in done.stdout
     names = sorted(path.name for path in (tmp_path / "out" / "Smiling_Male").iterdir())
     assert names == ["curves.csv", "predictions.csv", "records.jsonl", "sensitivity.csv"]
-    raw, packed = read_column(records / "toy" / "Smiling_Male"), read_column(tmp_path / "out" / "Smiling_Male")
+    raw, packed = read_run_set(records / "toy" / "Smiling_Male"), read_run_set(tmp_path / "out" / "Smiling_Male")
     assert raw.records == packed.records
     for name in ("predictions", "curves", "sensitivity"):
         pd.testing.assert_frame_equal(getattr(raw, name), getattr(packed, name))
@@ -160,23 +161,23 @@ def test_packing_adds_to_what_was_packed(records, tmp_path):
 def test_runs_of_other_settings_are_not_packed_together(records, tmp_path):
     """Of a method whose code or settings changed, one seed of the new and nine of the old would make one row."""
     folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
-    pack_column(read_column(folder), out)
+    pack_column(read_run_set(folder), out)
     seeds = sorted(path.name for path in (folder / "full").iterdir())
     shutil.rmtree(folder / "full" / seeds[1])
     path = folder / "full" / seeds[0] / "metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {"lr": 99}}))
     with pytest.raises(UserError, match=rf"full/{seeds[1]}\) was made with other settings.*lr: .* 99 asked"):
-        with_packed(read_column(folder), out)
+        with_packed(read_run_set(folder), out)
     path = folder / "erm" / seeds[0] / "metrics.json"  # the same of erm, of which nothing is kept
     shutil.rmtree(folder / "full")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {"image_size": 999}}))
     with pytest.raises(UserError, match="erm/.*image_size"):
-        with_packed(read_column(folder), out)
+        with_packed(read_run_set(folder), out)
 
 
 def test_seeds_of_other_settings_are_refused_before_they_are_packed_or_shown(records, tmp_path):
     folder = records / "toy" / "Smiling_Male"
-    pack_column(read_column(folder), tmp_path / "packed" / "toy" / "Smiling_Male")
+    pack_column(read_run_set(folder), tmp_path / "packed" / "toy" / "Smiling_Male")
     packed = tmp_path / "packed" / "toy" / "Smiling_Male" / "records.jsonl"
     lines = [json.loads(line) for line in packed.read_text().splitlines()]
     (found,) = (line for line in lines if (line["method"], line["seed"]) == ("full", 200))
@@ -188,7 +189,7 @@ def test_seeds_of_other_settings_are_refused_before_they_are_packed_or_shown(rec
         said = f"{place / 'seed_200'} and {place / 'seed_100'} were made with different settings (lr: 0.5 and None)"
         assert_one_line_error(remake(runs, tmp_path / "out"), said, "a folder of its own")
         with pytest.raises(UserError, match="different settings"):
-            read_column(runs / "toy" / "Smiling_Male")
+            read_run_set(runs / "toy" / "Smiling_Male")
 
 
 @pytest.mark.parametrize("place", ["to be packed", "packed"])
@@ -197,34 +198,34 @@ def test_methods_do_not_join_the_biased_model_of_another_place(records, tmp_path
     folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
     whole = shutil.copytree(folder, tmp_path / "whole")
     if place == "to be packed":
-        pack_column(read_column(folder), out)
+        pack_column(read_run_set(folder), out)
         shutil.rmtree(folder / "erm" / "seed_100")
     else:
         shutil.rmtree(folder / "erm" / "seed_100")
-        pack_column(read_column(folder), out)
+        pack_column(read_run_set(folder), out)
         folder = whole
         shutil.rmtree(folder / "full")
     with pytest.raises(UserError, match=rf"seed_100 is {place} without the erm/seed_100 .*put that erm/seed_100 back"):
-        with_packed(read_column(folder), out)
+        with_packed(read_run_set(folder), out)
 
 
 def test_only_the_biased_models_of_the_runs_that_stay_have_to_be_the_same(records, tmp_path):
     folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
-    pack_column(read_column(folder), out)
+    pack_column(read_run_set(folder), out)
     seeds = sorted(path.name for path in (folder / "erm").iterdir())
     for place in folder.glob(f"*/{seeds[1]}"):
         shutil.rmtree(place)
     place = folder / "erm" / seeds[0] / "test_predictions.csv"
     table = pd.read_csv(place)
     table.assign(logit=-table["logit"]).to_csv(place, index=False)
-    merged = with_packed(read_column(folder), out)
-    assert len(merged.records) == len(read_column(out).records)
+    merged = with_packed(read_run_set(folder), out)
+    assert len(merged.records) == len(read_run_set(out).records)
 
 
 def test_an_interrupted_packing_loses_nothing(records, tmp_path, monkeypatch):
     """What another machine packed may be in no other place."""
     folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
-    pack_column(read_column(folder), out)
+    pack_column(read_run_set(folder), out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     shutil.rmtree(folder / "full")
     written = []
@@ -239,7 +240,7 @@ def test_an_interrupted_packing_loses_nothing(records, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full_disk)
         with pytest.raises(OSError, match="No space"):
-            pack_column(with_packed(read_column(folder), out), out)
+            pack_column(with_packed(read_run_set(folder), out), out)
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
 
 
@@ -264,10 +265,10 @@ def test_bad_records_are_named(records, tmp_path):
     path = records / "toy" / "Smiling_Male" / "full" / "seed_200" / "test_predictions.csv"
     path.write_text(path.read_text().replace("5.jpg", "other.jpg"))
     with pytest.raises(UserError, match=r"full.*seed_200.*images of the other runs"):
-        read_column(records / "toy" / "Smiling_Male")
+        read_run_set(records / "toy" / "Smiling_Male")
     path.unlink()
     with pytest.raises(UserError, match="damaged or incomplete"):
-        read_column(records / "toy" / "Smiling_Male")
+        read_run_set(records / "toy" / "Smiling_Male")
 
 
 def cut(path, fraction=0.6):
@@ -331,7 +332,7 @@ PACKED = [
 @pytest.mark.parametrize(("name", "damage"), PACKED)
 def test_a_damaged_packed_column_is_named(records, tmp_path, name, damage):
     folder = tmp_path / "packed" / "toy" / "Smiling_Male"
-    pack_column(read_column(records / "toy" / "Smiling_Male"), folder)
+    pack_column(read_run_set(records / "toy" / "Smiling_Male"), folder)
     damage(folder / name)
     done = run_here(tables.main, "--records", tmp_path / "packed", "--output", tmp_path / "out")
     assert_one_line_error(done, folder / name, "pack all runs again (python -m results.columns)")
@@ -343,14 +344,14 @@ def test_a_record_of_other_groups_or_without_its_k_is_named(records):
     whole = path.read_text()
     path.write_text(whole.replace('"top_k": 55', '"other": 55'))
     with pytest.raises(UserError, match=r"aim-fair/seed_100 is damaged \(its settings have no top_k\)"):
-        read_column(folder)
+        read_run_set(folder)
     path.write_text(whole.replace("0_0", "9_9"))
     with pytest.raises(UserError, match="different groups"):
-        read_column(folder)
+        read_run_set(folder)
 
 
 def test_a_packed_column_is_whole_or_none(records, tmp_path, monkeypatch):
-    column, folder = read_column(records / "toy" / "Smiling_Male"), tmp_path / "packed" / "toy" / "Smiling_Male"
+    column, folder = read_run_set(records / "toy" / "Smiling_Male"), tmp_path / "packed" / "toy" / "Smiling_Male"
     pack_column(column, folder)
     table = pd.read_csv(folder / "predictions.csv")
     table.drop(columns="full/seed_100").to_csv(folder / "predictions.csv", index=False)
@@ -367,27 +368,26 @@ def test_a_packed_column_is_whole_or_none(records, tmp_path, monkeypatch):
             pack_column(column, folder)
     assert not (folder / "records.jsonl").exists()  # so nobody takes it for a packed column
     pack_column(column, folder)
-    assert read_column(folder).records == column.records and (folder / "notes.md").read_text() == "kept"
+    assert read_run_set(folder).records == column.records and (folder / "notes.md").read_text() == "kept"
 
 
 def test_intervals_cover_no_difference_and_exclude_a_large_one(records):
-    column = read_column(records / "toy" / "Smiling_Male")
-    place = {(r["method"], r["seed"]): i for i, r in enumerate(column.records)}
+    column = read_run_set(records / "toy" / "Smiling_Male")
+    place = {(r.method, r.seed): i for i, r in enumerate(column.records)}
     runs = {m: {s: [place[m, s]] for s in (100, 200)} for m in column.methods}
-    same = difference(column_accuracies(column), runs["full"], runs["aim-fair"])
+    same = difference(column.accuracies, runs["full"], runs["aim-fair"])
     assert all(found[:3] == pytest.approx((0, 0, 0), abs=1e-6) and found.p == 1 for found in same.values())
-    odds = difference(column_accuracies(column), runs["aim-fair"], runs["erm"])["EO"]
+    odds = difference(column.accuracies, runs["aim-fair"], runs["erm"])["EO"]
     assert odds[1] <= odds[0] <= odds[2] < 0
-    one = difference(column_accuracies(column), {100: runs["full"][100]}, {100: runs["erm"][100]})
+    one = difference(column.accuracies, {100: runs["full"][100]}, {100: runs["erm"][100]})
     assert one["ACC"][1] < one["ACC"][0] < one["ACC"][2]  # a single seed: the images alone
 
 
 def test_only_what_the_intervals_tell_apart_is_marked(records):
-    column = read_column(records / "toy" / "Smiling_Male")
-    accuracies = column_accuracies(column)
+    column = read_run_set(records / "toy" / "Smiling_Male")
 
     def marked(rows):
-        entries = mark(make_entries(rows, column, accuracies, {}), column, accuracies)
+        entries = mark(make_entries(rows, column), column)
         return {entry.row: entry.marked for entry in entries if entry.marked}
 
     assert marked(["erm", "aim-fair", "full"]) == {}  # two are alike
@@ -413,11 +413,8 @@ def test_what_takes_protected_labels_is_called_so_and_never_marked(tmp_path, met
         put(folder, "erm", seed, [10, 1, 1, 12])
         put(folder, "aim-fair", seed, [6, 6, 6, 6])
         put(folder, method, seed, [1, 1, 1, 1])
-    column = read_column(folder)
-    accuracies = column_accuracies(column)
-    entries = {
-        e.row: e for e in mark(make_entries(["erm", "aim-fair", method], column, accuracies, {}), column, accuracies)
-    }
+    column = read_run_set(folder)
+    entries = {e.row: e for e in mark(make_entries(["erm", "aim-fair", method], column), column)}
     text = as_markdown("table_1", {"Smiling_Male": list(entries.values())}, {})
     assert (f"| {method} ({said}) |" if said else f"| {method} |") in text and (method in text)
     assert bool(entries[method].marked) == (not said)
@@ -431,9 +428,8 @@ def test_rows_of_one_kind_of_choice_are_marked_among_themselves(tmp_path):
         put(folder, "jtt:protocol=published", seed, [1, 1, 1, 1], **by_groups)
         put(folder, "group-dro", seed, [0, 0, 0, 0], **by_groups)
         put(folder, "full", seed, [6, 2, 2, 6], biased_model=by_groups)
-    column = read_column(folder)
-    accuracies = column_accuracies(column)
-    entries = mark(make_entries(column.methods, column, accuracies, {}), column, accuracies)
+    column = read_run_set(folder)
+    entries = mark(make_entries(column.methods, column), column)
     assert {entry.row for entry in entries if entry.marked} == {"jtt:protocol=published"}
 
 
@@ -445,9 +441,8 @@ def test_a_classifier_that_answers_alike_is_called_so_and_never_marked(tmp_path,
         put(folder, "erm", seed, [10, 1, 1, 12])
         put(folder, "full", seed, [1, 8, 8, 1])
         put(folder, "cvar-dro", seed, errors if seed == 200 else [5, 5, 5, 5])
-    column = read_column(folder)
-    accuracies = column_accuracies(column)
-    entries = mark(make_entries(["erm", "full", "cvar-dro"], column, accuracies, {}), column, accuracies)
+    column = read_run_set(folder)
+    entries = mark(make_entries(["erm", "full", "cvar-dro"], column), column)
     assert entries[2].ours["EO"][0] < 10 and ("EO" in entries[2].marked) == (not blind)
     text = as_markdown("table_1", {"Smiling_Male": entries}, {})
     assert ("| cvar-dro (seed 200 answers alike whether the target is there or not) |" in text) == blind
@@ -460,9 +455,8 @@ def test_the_best_of_its_own_seeds_is_not_marked_where_shared_seeds_say_otherwis
         put(column, "full", seed, [11, 11, 11, 11])
     for seed in range(300, 900, 100):  # only these make full the better one
         put(column, "full", seed, [0, 0, 0, 0])
-    column = read_column(column)
-    accuracies = column_accuracies(column)
-    entries = mark(make_entries(["aim-fair", "full"], column, accuracies, {}), column, accuracies)
+    column = read_run_set(column)
+    entries = mark(make_entries(["aim-fair", "full"], column), column)
     assert entries[1].ours["ACC"] > entries[0].ours["ACC"] and not any(entry.marked for entry in entries)
 
 
@@ -473,11 +467,10 @@ def test_draws_of_a_mask_fraction_a_row_in_which_a_seed_counts_once(tmp_path):
         put(column, "random-mask:share=0.4" + (f",draw={draw}" if draw > 1 else ""), seed, errs)
     for seed in (100, 200):
         put(column, "erm", seed, [10, 0, 0, 10])
-    column = read_column(column)
-    accuracies = column_accuracies(column)
+    column = read_run_set(column)
     rows = [row for row in expand_rows(TABLES["table_4"], column) if row.startswith("random-mask")]
     assert rows == ["random-mask:share=0.4"]
-    entry = make_entries(rows, column, accuracies, {})[0]
+    entry = make_entries(rows, column)[0]
     assert (entry.n, entry.runs) == (2, 3)
     assert entry.ours["ACC"][0] == pytest.approx((95 + 80) / 2)
     assert entry.ours["EO"][0] == pytest.approx((20 + 0) / 2)  # of runs first: the two draws do not cancel out
@@ -491,13 +484,13 @@ def test_every_k_has_a_row_and_a_chosen_one_does_not_stop_the_figure(tmp_path):
     for k in (40, 45, 52):
         put(tmp_path / "Smiling_Male", f"aim-fair:top-k={k}", 100, [2, 2, 2, 2], top_k=k)
     put(tmp_path / "Smiling_Male", "aim-fair", 100, [2, 2, 2, 2], top_k="auto")  # as with the flag --top-k auto
-    column = read_column(tmp_path / "Smiling_Male")
+    column = read_run_set(tmp_path / "Smiling_Male")
     assert expand_rows(TABLES["table_k"], column)[-2:] == ["aim-fair:top-k=52", "aim-fair:top-k=auto"]
     assert len(k_sweep(column).axes[0].get_xticks()) == 3  # auto is a line, no k of its own
     shutil.move(tmp_path / "Smiling_Male" / "aim-fair", tmp_path / "moved")
     put(tmp_path / "Smiling_Male", "aim-fair", 100, [2, 2, 2, 2])
     put(tmp_path / "Smiling_Male", "aim-fair:top-k=auto", 100, [5, 5, 5, 5])  # its settings say 55 here
-    assert list(k_sweep(read_column(tmp_path / "Smiling_Male")).axes[0].get_xticks()) == [40, 45, 52, 55]
+    assert list(k_sweep(read_run_set(tmp_path / "Smiling_Male")).axes[0].get_xticks()) == [40, 45, 52, 55]
     write_tables({"Smiling_Male": column}, tmp_path)
     assert "measured off a figure" in (tmp_path / "table_k.md").read_text()
 
@@ -507,9 +500,9 @@ def test_choice_needs_neither_test_set_nor_protected_labels_of_real_images(recor
     assert choose([0.90, 0.89], [0.3, 0.3]) == 0 and choose([0.9, 0.9], [0.1, 0.1]) == 0
     with pytest.raises(ValueError, match="choose from"):
         choose([], [])
-    column = read_column(records / "toy" / "Smiling_Male")
+    column = read_run_set(records / "toy" / "Smiling_Male")
     chosen = row_runs("best random mask", column)
-    assert {seed: [record["method"] for record in found] for seed, found in chosen.items()} == {
+    assert {seed: [record.method for record in found] for seed, found in chosen.items()} == {
         100: ["random-mask:share=0.4"],
         200: ["random-mask:share=0.7"],
     }
@@ -564,8 +557,8 @@ def test_a_mean_stands_beside_the_deviation_of_what_it_is_the_mean_of(tmp_path):
     """The lowest of the mean groups is 90, the lowest of each seed is 80."""
     for seed, errors in ((100, [5, 0, 0, 0]), (200, [0, 0, 0, 5])):
         put(tmp_path / "Smiling_Male", "full", seed, errors)
-    column = read_column(tmp_path / "Smiling_Male")
-    [entry] = make_entries(["full"], column, column_accuracies(column), {})
+    column = read_run_set(tmp_path / "Smiling_Male")
+    [entry] = make_entries(["full"], column)
     assert entry.ours["WST"] == (pytest.approx(90), None) and entry.ours["WST by seed"] == (pytest.approx(80), 0)
     assert entry.ours["STD"][1] is None and entry.ours["STD by seed"][0] == pytest.approx(100 * np.std([0.8, 1, 1, 1]))
 
@@ -592,7 +585,7 @@ def methods_that_parse(rows):
 
 
 def test_rows_stand_for_what_was_run(records):
-    column = read_column(records / "toy" / "Smiling_Male")
+    column = read_run_set(records / "toy" / "Smiling_Male")
     present = ["Young_Male", "Smiling_Male_real-10", "Smiling_Male", "Smiling_Male_real-5"]
     assert columns_of(TABLES["table_3"], present) == ["Smiling_Male", "Young_Male"]  # the paper's first
     assert columns_of(TABLES["table_2"], present) == ["Smiling_Male_real-10", "Smiling_Male_real-5"]
@@ -722,12 +715,12 @@ def test_a_dry_run_of_the_table_script_makes_no_pages(monkeypatch):
 
 def test_a_method_that_stands_in_no_table_gets_a_page_and_a_place_in_the_figure(records, tmp_path):
     folder = records / "toy" / "Smiling_Male"
-    assert OTHERS not in write_tables({"Smiling_Male": read_column(folder)}, tmp_path)
+    assert OTHERS not in write_tables({"Smiling_Male": read_run_set(folder)}, tmp_path)
     for seed in (100, 200):
         put(folder, "mine:strength=2", seed, [2, 2, 2, 2], biased_model={}, synthetic_data="")
         put(folder, "mixture", seed, [3, 3, 3, 3], synthetic_data="")
         put(folder, "plain", seed, [4, 4, 4, 4])
-    column = read_column(folder)
+    column = read_run_set(folder)
     assert OTHERS in write_tables({"Smiling_Male": column}, tmp_path)
     with open(tmp_path / f"{OTHERS}.csv", newline="") as file:
         found = {row["row"]: row["n"] for row in csv.DictReader(file)}
@@ -747,4 +740,4 @@ def test_a_method_of_another_table_is_on_the_page_of_others_where_its_column_lac
     put(folder, "erm", 100, [1, 1, 1, 1])
     put(folder, "jtt", 100, [1, 1, 1, 1])
     put(folder, "full", 100, [1, 1, 1, 1])  # in table 3, but not in table 2, which has the fractions
-    assert expand_rows(PAGES[OTHERS], read_column(folder)) == ["erm", "aim-fair", "full"]
+    assert expand_rows(PAGES[OTHERS], read_run_set(folder)) == ["erm", "aim-fair", "full"]
