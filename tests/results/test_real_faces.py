@@ -1,6 +1,6 @@
 """The study on real faces: which arms follow from which records, what is chosen without the test set, and what is refused."""
 
-import json
+import copy
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from results.studies import Place
 from results.studies.real_faces import design, page, picture
 from results.studies.real_faces.design import GRID, PAPER, REST, Pair, Source
 from utils.errors import UserError
-from utils.records import check_alike
+from utils.records import Record, check_alike
 
 RECORDS = ROOT / "results" / "records" / "real_faces"
 
@@ -83,8 +83,8 @@ def test_the_rest_is_what_no_list_holds(toy, tmp_path, monkeypatch):
 def test_biased_models_that_differ_make_no_page():
     column = read_column(RECORDS / "Female_White" / "rest" / "paper")
     check_alike(page.biased_models([column]))
-    other = json.loads(json.dumps(column.records))
-    other[0]["settings"].get("biased_model", other[0]["settings"])["image_size"] = 112
+    other = [Record.of(copy.deepcopy(record.content)) for record in column.records]
+    other[0].real_settings["image_size"] = 112
     with pytest.raises(UserError, match="different settings .*image_size"):
         check_alike(page.biased_models([column, replace(column, name="other", records=other)]))
 

@@ -201,7 +201,7 @@ def write_runs(column, root):
     for record in column.records:
         folder = root / record["method"].replace(":", "_") / f"seed_{record['seed']}"
         folder.mkdir(parents=True)
-        (folder / "metrics.json").write_text(json.dumps(record))
+        (folder / "metrics.json").write_text(json.dumps(record.content))
         decided = column.predictions[f"{record['method']}/seed_{record['seed']}"]
         table = column.predictions[["name", "target", "protected"]].assign(logit=2 * decided - 1)
         table.to_csv(folder / "test_predictions.csv", index=False)

@@ -41,7 +41,7 @@ from results.study_tables import entries_of
 from results.tables import write_tables
 from utils.errors import UserError
 from utils.files import write_whole
-from utils.records import check_alike
+from utils.records import Record, check_alike
 
 TABLES = ("table_1", "table_3", "table_4", "table_k")
 NAMES = {
@@ -106,14 +106,16 @@ def read(name: str, folder: Path) -> Evidence:
     return Evidence(name, folder, alone, settings, chosen, columns)
 
 
-def biased_models(columns: list[Column]) -> dict[str, dict]:
-    """Return what the records of a pair say of their biased models, as ERM's own records."""
-    found = {}
-    for column, record in ((each, record) for each in columns for record in each.records):
-        settings = record["settings"].get("biased_model", record["settings"] if record["method"] == "erm" else None)
-        if settings:
-            found[f"{column.name}/{record['method']}/seed_{record['seed']}"] = {"method": "erm", "settings": settings}
-    return found
+def biased_models(columns: list[Column]) -> dict[str, Record]:
+    """Return the records of a pair's biased models, as ERM's, by run."""
+    return {
+        f"{column.name}/{run_name(record.method, record.seed)}": replace(
+            record, method="erm", settings=record.real_settings
+        )
+        for column in columns
+        for record in column.records
+        if record.method == "erm" or "biased_model" in record.settings
+    }
 
 
 def compose(name: str, settings: dict[str, Column], chosen: dict[str, str], alone: Column) -> Column:
