@@ -595,19 +595,15 @@ def test_rows_stand_for_what_was_run(records):
 
 def calls(*arguments):
     """What results/table.sh would have runner.sh do: the flags of each call, each with its last values."""
-    names, args, flags = run_table.parse_args([*arguments])
     found = []
-    for name in names:
-        for call in run_table.runner_calls(
-            TABLES[name], args.dataset, args.output, args.pairs, real=args.real, methods=args.methods, flags=flags
-        ):
-            values, key = {}, None
-            for word in call:
-                if word.startswith("--"):
-                    key, values[word] = word, []
-                else:
-                    values[key].append(word)
-            found.append({key: " ".join(value) for key, value in values.items()})
+    for call in run_table.runner_calls([*arguments])[0]:
+        values, key = {}, None
+        for word in call:
+            if word.startswith("--"):
+                key, values[word] = word, []
+            else:
+                values[key].append(word)
+        found.append({key: " ".join(value) for key, value in values.items()})
     return found
 
 
