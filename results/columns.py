@@ -29,9 +29,7 @@ from results.records import (
     run_set_folders,
 )
 from utils.errors import UserError, command_line
-from utils.records import check_alike, check_settings
-
-Column, column_folders, read_column = RunSet, run_set_folders, read_run_set  # their names before
+from utils.same_settings import check_alike, check_settings
 
 
 def pack_column(runs: RunSet, folder: Path) -> None:

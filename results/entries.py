@@ -38,11 +38,6 @@ class Entry:
     may_be_best: bool = True
 
 
-def column_accuracies(runs: RunSet) -> GroupAccuracies:
-    """Return `runs.accuracies`."""
-    return runs.accuracies
-
-
 def make_entries(
     rows: list[str], runs: RunSet, _=None, paper: dict[str, dict[str, float]] | None = None
 ) -> list[Entry]:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 from results.records import RunSet  # noqa: E402
 from results.remarks import protected_labels  # noqa: E402
-from results.rows import methods_by_k, read_paper, row_label, sweeps_k  # noqa: E402, F401
+from results.rows import methods_by_k, read_paper, row_label  # noqa: E402
 from results.text import mean_and_deviation  # noqa: E402
 
 STYLE = {

@@ -14,7 +14,8 @@ from datasets.pairs import Pair
 from results.group_accuracies import GroupAccuracies, group_accuracies
 from utils.errors import UserError
 from utils.metrics import positive
-from utils.records import Record, check_alike, folder_name, parse, read_records, record_folder, rerun
+from utils.records import Record, folder_name, parse, read_records, record_folder, rerun
+from utils.same_settings import check_alike
 
 PACKED = "records.jsonl"
 PARTS = ("predictions", "curves", "sensitivity")

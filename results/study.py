@@ -16,10 +16,11 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from results import studies
-from results.columns import PACKED, Column, pack_column, read_column, with_packed
+from results.columns import pack_column, with_packed
+from results.records import PACKED, RunSet, read_run_set
 from results.studies import Arm, Place, Study
 from results.study_run import NOTES, diverged, measure, run
-from results.table_text import as_table
+from results.text import as_table
 from utils.errors import UserError, command_line
 from utils.files import write_whole
 
@@ -52,7 +53,7 @@ def pack(study: Study, runs: Path, records: Path) -> None:
         target = records / folder.relative_to(runs)
         if any(target.glob("*/seed_*/metrics.json")):
             raise UserError(f"{target} holds records that are not packed; pack into other --records")
-        pack_column(with_packed(read_column(folder), target), target)
+        pack_column(with_packed(read_run_set(folder), target), target)
         pack_notes(folder, target)
         print(target)
     if not measured + trained:
@@ -61,7 +62,7 @@ def pack(study: Study, runs: Path, records: Path) -> None:
 
 def pack_notes(folder: Path, target: Path) -> None:
     """Add what diverged to the notes packed before, and take off what has a record by now."""
-    column, found = read_column(target), {}
+    column, found = read_run_set(target), {}
     for method, seeds in (*diverged(target).items(), *diverged(folder).items()):
         if left := {*found.get(method, ()), *seeds} - column.runs(method).keys():
             found[method] = sorted(left)
@@ -75,11 +76,11 @@ def arms_of(study: Study, folder: Path) -> tuple[Arm, ...]:
     return (*study.arms, *(study.then(folder) if study.then else ()))
 
 
-def columns(study: Study, records: Path) -> dict[str, Column]:
+def columns(study: Study, records: Path) -> dict[str, RunSet]:
     """Return the records of every arm that trained, by the arm's name."""
     arms = dict.fromkeys(arm.name for arm in arms_of(study, records) if not arm.measure)
     return {
-        name: read_column(records / name)
+        name: read_run_set(records / name)
         for name in arms
         if (records / name / PACKED).exists() or any((records / name).glob("*/seed_*/metrics.json"))
     }
@@ -142,7 +143,7 @@ def wrapped(flags: tuple[str, ...], width: int = 120) -> list[str]:
 
 def origin(study: Study, records: Path) -> list[str]:
     """Return a line each for the devices, versions and commits of all records; nothing without records."""
-    found = [record for column in columns(study, records).values() for record in column.records]
+    found = [record.content for column in columns(study, records).values() for record in column.records]
     measured = [arm.name for arm in arms_of(study, records) if arm.measure and (records / f"{arm.name}.json").exists()]
     found += [json.loads((records / f"{name}.json").read_text()) for name in measured]
     lines = []

@@ -14,7 +14,8 @@ from results.remarks import erm_warning, remarks
 from results.text import as_table, mean_and_deviation, shown
 from utils.errors import UserError, command_line
 from utils.files import write_whole
-from utils.records import Record, check_alike, read_records
+from utils.records import Record, read_records
+from utils.same_settings import check_alike
 
 MANY = 5  # methods beyond which a terminal is too narrow for a column each
 NOTE = (

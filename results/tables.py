@@ -50,7 +50,7 @@ def write_tables(columns: dict[str, RunSet], output: Path, names: tuple[str, ...
         table, parts = PAGES[name], {}
         for key in columns_of(table, list(columns)):
             runs, numbers = columns[key], paper.get(name, {}).get(key.partition(FROM)[0], {})
-            entries = make_entries(expand_rows(table, runs), runs, paper=numbers)
+            entries = make_entries(expand_rows(table, runs), runs, numbers)
             if any(entry.n and entry.row not in ("erm", "aim-fair") for entry in entries):
                 parts[key] = mark(entries, runs)
         if not parts:

@@ -3,10 +3,10 @@
 from pathlib import Path
 from statistics import stdev
 
-from results.columns import read_column
+from results.records import read_run_set
 from results.studies import Arm, Study
 from results.study_tables import mean_and_spread, values
-from results.table_text import as_table
+from results.text import as_table
 
 METHODS = {"erm": "ERM", "aim-fair": "AIM-Fair"}
 METRICS = {"accuracy": "ACC", "equalized_odds": "EO", "worst_group": "worst group"}
@@ -14,7 +14,7 @@ METRICS = {"accuracy": "ACC", "equalized_odds": "EO", "worst_group": "worst grou
 
 def both(records: Path, method: str, metric: str) -> list[dict[int, float]]:
     """Return a metric by seed in fp32 and in bf16."""
-    arms = {name: values(read_column(records / name), method, metric) for name in ("fp32_first", "fp32", "bf16")}
+    arms = {name: values(read_run_set(records / name), method, metric) for name in ("fp32_first", "fp32", "bf16")}
     return [arms["fp32_first"] | arms["fp32"], arms["bf16"]]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from results.studies import Arm, Finding, Place, Study
 from results.study_tables import findings
-from results.table_text import as_table
+from results.text import as_table
 from results.toy_runs import BYTES, SEED, differing, draw_faces, kill_and_resume, together, train
 
 NETWORKS = ("resnet18", "resnet50", "mobilenet_v3_small", "convnext_tiny", "vit_b_16", "swin_t", "timm:resnet10t")

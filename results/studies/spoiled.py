@@ -8,7 +8,7 @@ from pathlib import Path
 from results.drawn import WHERE, as_asked, score
 from results.studies import Arm, Finding, Place, Study
 from results.study_tables import findings_tables, methods_table
-from results.table_text import as_table
+from results.text import as_table
 
 GROUP, SOURCE, FRACTION = "0_1", "1_1", 0.15  # so much of GROUP are images of SOURCE
 MINIMA = (0.1, 0.5, 0.9)  # of --min-faithfulness

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from results.columns import read_column
+from results.records import read_run_set
 from results.studies import Arm, Study
 from results.study_tables import NOTE, mean_and_spread, methods_table, values
 
@@ -17,7 +17,7 @@ ARM = Arm(
 
 def limits(records: Path) -> list[str]:
     """Return how little the biased model has learned."""
-    accuracy = values(read_column(records / ARM.name), "erm", "accuracy")
+    accuracy = values(read_run_set(records / ARM.name), "erm", "accuracy")
     return [
         "In the biased list the target goes with the absence of each protected attribute, independently and at 1/9 each. So its smallest groups",
         f"hold 11 images, and the biased model hardly learns the target: its accuracy is {mean_and_spread(accuracy.values())} % on a balanced test set,",

@@ -12,12 +12,13 @@ import pytest
 from support import ROOT
 
 from datasets.celeba import biased_subset, split_attributes
-from results.columns import read_column
+from results.records import read_run_set
 from results.studies import Place
 from results.studies.real_faces import design, page, picture
 from results.studies.real_faces.design import GRID, PAPER, REST, Pair, Source
 from utils.errors import UserError
-from utils.records import Record, check_alike
+from utils.records import Record
+from utils.same_settings import check_alike
 
 RECORDS = ROOT / "results" / "records" / "real_faces"
 
@@ -40,19 +41,23 @@ def test_arms_follow_from_the_records(tmp_path):
 def test_what_is_chosen_gets_all_seeds(tmp_path, monkeypatch):
     """`models.choice` on the first seed: val accuracy, then held-out odds; the rest of the column plays no part."""
 
-    class Column:
+    class Runs:
         def __init__(self, odds):
-            self.records = [{"seed": 100, "method": method} for method in design.TUNED]
-            self.odds = odds
+            metrics = {"val_metrics": {"accuracy": 0.9}, "metrics": {}}
+            self.records = [
+                Record.of(
+                    {"method": m, "seed": 100, "held_out_metrics": {"equalized_odds": odds.get(m, 0.3)}, **metrics}
+                )
+                for m in design.TUNED
+            ]
 
         def runs(self, method):
-            odds = self.odds.get(method, 0.3)
-            return {100: {"val_metrics": {"accuracy": 0.9}, "held_out_metrics": {"equalized_odds": odds}}}
+            return {100: next(record for record in self.records if record.method == method)}
 
-    columns = {setting: Column({}) for setting in GRID}
-    columns["hold_0.01"] = Column({"aim-fair": 0.1, "surgical": 0.1})
-    monkeypatch.setattr(design, "column_folders", lambda folder: [folder / setting for setting in GRID])
-    monkeypatch.setattr(design, "read_column", lambda folder: columns[folder.name])
+    columns = {setting: Runs({}) for setting in GRID}
+    columns["hold_0.01"] = Runs({"aim-fair": 0.1, "surgical": 0.1})
+    monkeypatch.setattr(design, "run_set_folders", lambda folder: [folder / setting for setting in GRID])
+    monkeypatch.setattr(design, "read_run_set", lambda folder: columns[folder.name])
     assert design.choices(columns) == {
         **dict.fromkeys(design.TUNED, PAPER),
         "aim-fair": "hold_0.01",
@@ -81,7 +86,7 @@ def test_the_rest_is_what_no_list_holds(toy, tmp_path, monkeypatch):
 
 
 def test_biased_models_that_differ_make_no_page():
-    column = read_column(RECORDS / "Female_White" / "rest" / "paper")
+    column = read_run_set(RECORDS / "Female_White" / "rest" / "paper")
     check_alike(page.biased_models([column]))
     other = [Record.of(copy.deepcopy(record.content)) for record in column.records]
     other[0].real_settings["image_size"] = 112

@@ -14,8 +14,8 @@ from support.small import SMALL
 
 from results import study as study_script
 from results import study_run
-from results.columns import read_column
 from results.processes import Task, run_at_once
+from results.records import read_run_set
 from results.studies import Arm, Finding, Place, Study
 from results.study import commands, pack, page
 from results.study_run import Runner, diverged, measure, read_measured, run
@@ -199,23 +199,23 @@ def test_a_page_tells_its_commands(tmp_path):
 def write_runs(column, root):
     """A column as runs on disk, of which a test may remove some."""
     for record in column.records:
-        folder = root / record["method"].replace(":", "_") / f"seed_{record['seed']}"
+        folder = root / record.method.replace(":", "_") / f"seed_{record.seed}"
         folder.mkdir(parents=True)
         (folder / "metrics.json").write_text(json.dumps(record.content))
-        decided = column.predictions[f"{record['method']}/seed_{record['seed']}"]
+        decided = column.predictions[f"{record.method}/seed_{record.seed}"]
         table = column.predictions[["name", "target", "protected"]].assign(logit=2 * decided - 1)
         table.to_csv(folder / "test_predictions.csv", index=False)
         tables = {"curve": column.curves, "sensitivity": column.sensitivity}
-        for name, frame in tables.items() if record["method"] == "aim-fair" else [("curve", column.curves)]:
-            mine = frame[(frame["method"] == record["method"]) & (frame["seed"] == record["seed"])]
+        for name, frame in tables.items() if record.method == "aim-fair" else [("curve", column.curves)]:
+            mine = frame[(frame["method"] == record.method) & (frame["seed"] == record.seed)]
             mine.drop(columns=["method", "seed"]).dropna(axis=1).to_csv(folder / f"{name}.csv", index=False)
 
 
 def test_packing_adds_seeds_and_keeps_notes_until_a_run_succeeds(tmp_path):
-    column = read_column(ROOT / "results/records/framing/whole_paper")
+    column = read_run_set(ROOT / "results/records/framing/whole_paper")
     study, places = Study("S", (), (WHOLE,)), [tmp_path / "one", tmp_path / "two"]
     for place, seeds in zip(places, ((100, 200), (300,)), strict=True):
-        mine = [r for r in column.records if r["seed"] in seeds and r["method"] in ("erm", "full")]
+        mine = [r for r in column.records if r.seed in seeds and r.method in ("erm", "full")]
         write_runs(replace(column, records=mine), place / "whole")
     (places[0] / "whole/diverged.json").write_text(json.dumps({"full": [300], "surgical": [100]}))
     (places[1] / "whole/diverged.json").write_text(json.dumps({"surgical": [300]}))
@@ -223,7 +223,7 @@ def test_packing_adds_seeds_and_keeps_notes_until_a_run_succeeds(tmp_path):
     for place in (*places, places[0]):
         pack(replace(study, arms=(WHOLE, *MEASURED.arms)), place, tmp_path / "records")
     packed = tmp_path / "records/whole"
-    assert list(read_column(packed).runs("full")) == [100, 200, 300] and (packed / "../agree.json").exists()
+    assert list(read_run_set(packed).runs("full")) == [100, 200, 300] and (packed / "../agree.json").exists()
     assert diverged(packed) == {"surgical": [100, 300]}
     write_runs(column, tmp_path / "unpacked/whole")
     with pytest.raises(UserError, match="not packed; pack into other --records"):

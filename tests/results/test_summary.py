@@ -11,10 +11,11 @@ from support import ROOT, assert_one_line_error, run_here, run_script
 
 from results import summary
 from results.summary import write_summary
-from utils import records
+from utils import environment
 from utils.errors import UserError
 from utils.metrics import GROUPS
-from utils.records import check_settings, environment, read_record, write_record
+from utils.records import read_record, write_record
+from utils.same_settings import check_settings
 
 
 def metrics(groups, odds=(0.2, 0.1)):
@@ -196,7 +197,7 @@ def test_an_older_record_lacks_what_is_as_it_was_and_still_stands_beside_a_new_o
 
 
 def test_environment_names_versions_device_and_commit():
-    found = environment(torch.device("cpu"))
+    found = environment.environment(torch.device("cpu"))
     # a build's own tag ("2.14.1+cu130") may be in one of the two names and not in the other
     assert found["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert found["device"] and found["commit"]
@@ -209,19 +210,19 @@ def test_the_commit_is_that_of_the_repository_that_holds_the_code(tmp_path, monk
 
     git("init")
     git("commit", "--allow-empty", "-m", "another project")
-    unpacked = tmp_path / "aim-fair" / "utils" / "records.py"
+    unpacked = tmp_path / "aim-fair" / "utils" / "environment.py"
     unpacked.parent.mkdir(parents=True)
-    shutil.copy(records.__file__, unpacked)
-    own = records.commit()
+    shutil.copy(environment.__file__, unpacked)
+    own = environment.commit()
     with monkeypatch.context() as patch:
-        patch.setattr(records, "ROOT", unpacked.parent.parent)
-        patch.setattr(records, "__file__", str(unpacked))
-        assert records.commit() == "unknown"
+        patch.setattr(environment, "ROOT", unpacked.parent.parent)
+        patch.setattr(environment, "__file__", str(unpacked))
+        assert environment.commit() == "unknown"
         git("add", ".")
         git("commit", "-m", "with this one in it")
-        assert len(records.commit()) == 10
+        assert len(environment.commit()) == 10
     monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
-    assert records.commit() == own
+    assert environment.commit() == own
 
 
 WHOLE = {"method": "erm", "seed": 1, "metrics": metrics([0.5, 0.9, 0.9, 0.7])}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from results.studies.generation_savings.savings import PLAIN, SIZES, all_savings
 from results.study_tables import findings, mean_and_spread
-from results.table_text import as_table
+from results.text import as_table
 
 UNDEFINED = "–"
 NOTE = (

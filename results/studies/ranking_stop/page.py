@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from statistics import mean
 
-from results.columns import LABELS, read_column
+from results.records import LABELS, read_run_set
 from results.study_tables import mean_and_spread, values
-from results.table_text import as_table
+from results.text import as_table
 
 PATIENCES = (3, 5, 10, 20, 40)
 PATIENCE = 20  # `models.ranking.PATIENCE`, auto's default
@@ -84,15 +84,18 @@ def trained(records: Path) -> list[str]:
     """Return AIM-Fair with the full ranking beside fewer batches, from the same biased models, with k = 55."""
     rows = [("%", "seeds", "ACC", "EO", "worst group, of each seed", "real batches used", "test answers beside `all`")]
     for name, arms in TRAINED.items():
-        full = read_column(records / name / "all")
+        full = read_run_set(records / name / "all")
         for arm in arms:
-            column = read_column(records / name / arm)
+            column = read_run_set(records / name / arm)
             found = column.runs("aim-fair")
             cells = [
                 mean_and_spread(values(column, "aim-fair", key).values())
                 for key in ("accuracy", "equalized_odds", "worst_group")
             ]
-            used = [str(r["ranking_batches"]["real"]) if "ranking_batches" in r else "all" for r in found.values()]
+            used = [
+                str(r.content["ranking_batches"]["real"]) if "ranking_batches" in r.content else "all"
+                for r in found.values()
+            ]
             runs = [name for name in column.predictions if name not in LABELS and name.startswith("aim-fair/")]
             differ = sum(int((column.predictions[run] != full.predictions[run]).sum()) for run in runs)
             rows.append(

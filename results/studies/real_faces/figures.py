@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from results import figures
-from results.columns import Column
 from results.figures import DARK, GREY, LIGHT, STYLE, mean
+from results.records import RunSet
 from results.rows import FROM
 
 NORMS = {"follow": ("o-", LIGHT), "hold": ("s-", DARK), "real": ("^--", GREY)}
@@ -24,7 +24,7 @@ MARKS = {"linear-probe": ("D", "white"), "full": ("^", LIGHT), "aim-fair": ("*",
 
 
 def write_drawings(
-    study: str, columns: dict[str, Column], settings: dict[str, dict[str, Column]], output: Path
+    study: str, columns: dict[str, RunSet], settings: dict[str, dict[str, RunSet]], output: Path
 ) -> list[str]:
     """Draw what the records allow; returns the figures' names. `columns` by name, `settings` by source and setting."""
     written = []
@@ -38,7 +38,7 @@ def write_drawings(
     return written
 
 
-def sources(columns: dict[str, Column]) -> Figure | None:
+def sources(columns: dict[str, RunSet]) -> Figure | None:
     """Accuracy against equalized odds, ERM and lines from it to the fine-tuned methods: a panel for each source.
 
     Above the chosen settings, below the paper's; or these alone.
@@ -67,7 +67,7 @@ def sources(columns: dict[str, Column]) -> Figure | None:
     return figure
 
 
-def arrows(axes: plt.Axes, column: Column) -> None:
+def arrows(axes: plt.Axes, column: RunSet) -> None:
     """ERM's point, and lines from it to those of the methods in `MARKS`."""
     start = mean(column, "erm", "equalized_odds"), mean(column, "erm", "accuracy")
     axes.scatter(*start, marker="s", c="black", label="erm", zorder=4)
@@ -78,7 +78,7 @@ def arrows(axes: plt.Axes, column: Column) -> None:
             axes.scatter(*end, s=90, marker=marker, c=color, edgecolors="black", linewidths=0.6, label=method, zorder=5)
 
 
-def batch_norm(settings: dict[str, Column]) -> Figure | None:
+def batch_norm(settings: dict[str, RunSet]) -> Figure | None:
     """Draw accuracy and equalized odds of full fine-tuning and AIM-Fair over the learning rate, a line for each norm."""
     some, drawn = next(iter(settings.values())), 0
     figure, panels = plt.subplots(1, 4, figsize=(12, 3))
@@ -86,7 +86,9 @@ def batch_norm(settings: dict[str, Column]) -> Figure | None:
     for axes, (method, key) in zip(panels, panels_of, strict=True):
         for norm, (style, color) in NORMS.items():
             runs = {lr: settings[s].runs(method) for lr, s in LINES[norm].items() if s in settings}
-            values = {lr: [100 * r["metrics"][key] for r in found.values()] for lr, found in runs.items() if found}
+            values = {
+                lr: [100 * getattr(r.metrics, key) for r in found.values()] for lr, found in runs.items() if found
+            }
             if len(values) > 1:
                 spread = [np.std(v, ddof=1) if len(v) > 1 else 0 for v in values.values()]
                 line = {"fmt": style, "color": color, "capsize": 3, "label": norm}
@@ -107,7 +109,7 @@ def batch_norm(settings: dict[str, Column]) -> Figure | None:
     return None
 
 
-def rank_stability(columns: dict[str, Column]) -> Figure | None:
+def rank_stability(columns: dict[str, RunSet]) -> Figure | None:
     """Spearman's correlation of the two rankings between all seeds and sources, as two matrices."""
     ranks = {}
     for name, column in columns.items():

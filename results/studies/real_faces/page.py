@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from results.columns import LABELS, Column, column_folders, read_column, run_name
 from results.entries import warning
 from results.figures import write_figures
+from results.records import LABELS, RunSet, read_run_set, run_name, run_set_folders
 from results.rows import FROM
 from results.studies.real_faces.design import (
     FROM_START,
@@ -41,7 +41,8 @@ from results.study_tables import entries_of
 from results.tables import write_tables
 from utils.errors import UserError
 from utils.files import write_whole
-from utils.records import Record, check_alike
+from utils.records import Record
+from utils.same_settings import check_alike
 
 TABLES = ("table_1", "table_3", "table_4", "table_k")
 NAMES = {
@@ -82,19 +83,19 @@ class Evidence:
 
     name: str
     folder: Path
-    alone: Column
-    settings: dict[str, dict[str, Column]]
+    alone: RunSet
+    settings: dict[str, dict[str, RunSet]]
     chosen: dict[str, dict[str, str]]  # source, method, setting
-    columns: dict[str, Column]  # each source with the chosen settings, and with the paper's
+    columns: dict[str, RunSet]  # each source with the chosen settings, and with the paper's
 
 
 def read(name: str, folder: Path) -> Evidence:
     """Read the packed records of a pair. Raises `UserError` if they do not belong together."""
     accuracy = accuracy_of_erm(folder)
     lr = max(accuracy, key=accuracy.get)
-    alone = read_column(folder / f"erm_{lr:g}")
-    folders = {source: column_folders(folder / source) for source in PAIRS[name].sources}
-    settings = {source: {f.name: read_column(f) for f in found} for source, found in folders.items() if found}
+    alone = read_run_set(folder / f"erm_{lr:g}")
+    folders = {source: run_set_folders(folder / source) for source in PAIRS[name].sources}
+    settings = {source: {f.name: read_run_set(f) for f in found} for source, found in folders.items() if found}
     check_alike(biased_models([alone, *(column for found in settings.values() for column in found.values())]))
     chosen, columns = {source: choices(found) for source, found in settings.items()}, {}
     for source, found in settings.items():
@@ -106,7 +107,7 @@ def read(name: str, folder: Path) -> Evidence:
     return Evidence(name, folder, alone, settings, chosen, columns)
 
 
-def biased_models(columns: list[Column]) -> dict[str, Record]:
+def biased_models(columns: list[RunSet]) -> dict[str, Record]:
     """Return the records of a pair's biased models, as ERM's, by run."""
     return {
         f"{column.name}/{run_name(record.method, record.seed)}": replace(
@@ -118,7 +119,7 @@ def biased_models(columns: list[Column]) -> dict[str, Record]:
     }
 
 
-def compose(name: str, settings: dict[str, Column], chosen: dict[str, str], alone: Column) -> Column:
+def compose(name: str, settings: dict[str, RunSet], chosen: dict[str, str], alone: RunSet) -> RunSet:
     """One column of every method with its own settings; those that have none come from the paper's, or from `alone`."""
     of_method = {"erm": PAPER, **dict.fromkeys((*UNTUNED, *FROM_START), PAPER), **chosen}
     of_method |= dict.fromkeys(LIKE_AIM_FAIR, chosen["aim-fair"])
@@ -137,7 +138,7 @@ def compose(name: str, settings: dict[str, Column], chosen: dict[str, str], alon
         if method == "aim-fair":
             ranks.append(column.sensitivity)
     table = pd.concat(decisions, axis=1)
-    return Column(name, records, table, pd.concat(curves, ignore_index=True), pd.concat([*ranks, pd.DataFrame()]))
+    return RunSet(name, records, table, pd.concat(curves, ignore_index=True), pd.concat([*ranks, pd.DataFrame()]))
 
 
 def page(evidence: Evidence, tables: list[str], figures: list[str]) -> str:
@@ -145,7 +146,7 @@ def page(evidence: Evidence, tables: list[str], figures: list[str]) -> str:
     alone, columns, settings = evidence.alone, evidence.columns, evidence.settings
     counts, biased = (alone.records[0][key] for key in ("metrics", "settings"))
     shown = ", ".join(f"{group} {count}" for group, count in counts["group_count"].items())
-    pixels = ", ".join(sorted({str(record["settings"]["image_size"]) for record in alone.records}))
+    pixels = ", ".join(sorted({str(record.settings["image_size"]) for record in alone.records}))
     lines = [
         f"# Real faces: {PAIRS[evidence.name].pair.replace('_', '/')}, {pixels} pixels, ResNet-18 from ImageNet weights"
     ]
@@ -172,9 +173,9 @@ def page(evidence: Evidence, tables: list[str], figures: list[str]) -> str:
     lines += [f"- [{name}]({name}.md) ([CSV]({name}.csv), [LaTeX]({name}.tex))" for name in tables]
     every = [r for found in settings.values() for column in found.values() for r in column.records] + alone.records
     for title, values in (
-        ("Devices", {record["device"] for record in every}),
-        ("torch", {record["versions"]["torch"] for record in every}),
-        ("Precision", {record["settings"].get("biased_model", record["settings"])["precision"] for record in every}),
+        ("Devices", {record.content["device"] for record in every}),
+        ("torch", {record.content["versions"]["torch"] for record in every}),
+        ("Precision", {record.real_settings["precision"] for record in every}),
     ):
         lines += ["", f"{title}: {', '.join(sorted(values))}."]
     return "\n".join(lines) + "\n"

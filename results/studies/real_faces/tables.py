@@ -7,14 +7,14 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from models.choice import best_of
-from results.columns import Column, read_column
-from results.entries import Entry, column_accuracies, places
-from results.figures import sweeps_k
+from results.entries import Entry, places
 from results.intervals import difference
-from results.rows import FROM, row_label
+from results.records import RunSet, read_run_set
+from results.rows import FROM, row_label, sweeps_k
 from results.studies.real_faces.design import FROM_START, GRID, LIKE_AIM_FAIR, PAPER, TUNED, UNTUNED, accuracy_of_erm
 from results.study_tables import HEADINGS, entries_of, numbers
-from results.table_text import MISSING, as_table, shown, shown_change, together
+from results.table_text import together
+from results.text import MISSING, as_table, shown, shown_change
 
 SIDE_BY_SIDE = ("synthetic-only", "linear-probe", "full", "random-mask:share=0.7", "surgical", "aim-fair")
 AGAINST = ("full", "random-mask:share=0.7", "cosine", "surgical", "linear-probe")
@@ -29,13 +29,13 @@ def erm_table(records: Path) -> list[str]:
     """Return the biased model with each learning rate that was tried."""
     rows, found = [("learning rate", "accuracy on val, mean of the seeds", *HEADINGS[:5])], accuracy_of_erm(records)
     for lr, accuracy in found.items():
-        entry = entries_of(read_column(records / f"erm_{lr:g}"))["erm"]
+        entry = entries_of(read_run_set(records / f"erm_{lr:g}"))["erm"]
         mark = " (chosen)" if accuracy == max(found.values()) and len(found) > 1 else ""
         rows.append((f"{lr:g}{mark}", f"{100 * accuracy:.1f}", *numbers(entry)[:5]))
     return as_table(rows)
 
 
-def side_by_side(columns: dict[str, Column]) -> list[str]:
+def side_by_side(columns: dict[str, RunSet]) -> list[str]:
     """ACC / WST / EO of the main methods: a row for each, a column for each source and for the paper's settings."""
     entries = {name: entries_of(column) for name, column in columns.items()}
     heads = map(source_of, columns)
@@ -53,11 +53,11 @@ def three(entry: Entry) -> list[str]:
     return [shown(entry.ours[key], 1) + mark for key in ("ACC", "WST", "EO")]
 
 
-def against_table(columns: dict[str, Column]) -> list[str]:
+def against_table(columns: dict[str, RunSet]) -> list[str]:
     """AIM-Fair's accuracy and equalized odds less those of the nearest methods, from the seeds that both have."""
     found, metrics = [], ("ACC", "WST", "EO")
     for name, column in columns.items():
-        accuracies, ours = column_accuracies(column), places("aim-fair", column)
+        accuracies, ours = column.accuracies, places("aim-fair", column)
         for method in AGAINST:
             theirs = places(method, column)
             between = difference(accuracies, ours, theirs)
@@ -83,7 +83,7 @@ K_NOTE = (
 )
 
 
-def k_table(columns: dict[str, Column]) -> list[str]:
+def k_table(columns: dict[str, RunSet]) -> list[str]:
     """What a fixed k costs against one that is chosen for each seed, from the records of the sweep."""
     from models.options import AUTO_TOP_K  # loads torch
 
@@ -98,7 +98,7 @@ def k_table(columns: dict[str, Column]) -> list[str]:
         auto = [mean_of(taken, key) for key in ("accuracy", "equalized_odds")]
         order = sorted(swept, key=lambda method: means[method][1])
         shown = [source_of(name)]
-        ks = ", ".join(str(record["settings"]["top_k"]) for record in taken)
+        ks = ", ".join(str(record.settings["top_k"]) for record in taken)
         for values, k in ((auto, ks), *((means[m], k_of(m)) for m in (order[0], order[-1]))):
             shown += [*(f"{value:.1f}" for value in values), k]
         rows.append(tuple(shown))
@@ -112,7 +112,7 @@ RANK_NOTE = (
 )
 
 
-def rank_table(settings: dict[str, dict[str, Column]]) -> list[str]:
+def rank_table(settings: dict[str, dict[str, RunSet]]) -> list[str]:
     """How the two rankings of a source agree with each other and between seeds, and what is chosen."""
     rows = [
         (
@@ -150,11 +150,11 @@ def k_of(method: str) -> str:
 
 def mean_of(records, key: str) -> float:
     """The mean of a metric over records, in percent."""
-    values = [record["metrics"][key] for record in records]
+    values = [getattr(record.metrics, key) for record in records]
     return 100 * sum(values) / len(values)
 
 
-def settings_table(columns: dict[str, Column], notes: dict[str, dict], chosen: dict[str, str]) -> list[str]:
+def settings_table(columns: dict[str, RunSet], notes: dict[str, dict], chosen: dict[str, str]) -> list[str]:
     """ERM, then for each method the chosen setting, the paper's, and all others that were run or diverged."""
     entries = {setting: entries_of(column) for setting, column in columns.items()}
     first = next(iter(entries.values()))
