@@ -1,6 +1,7 @@
-"""The paper's tables under this project's names: columns, rows, and the methods to train for them."""
+"""The paper's tables under this project's names (`tables.toml`): columns, rows, and the methods to train for them."""
 
 import json
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,27 +11,25 @@ from results.records import RunSet
 from results.remarks import labels_of_name
 from utils.records import Label, Record
 
-PAPER = Path(__file__).parent / "paper.json"
+PAPER, DEFINED = (Path(__file__).parent / name for name in ("paper.json", "tables.toml"))
 PUBLISHED = {"maple": "MAPLE", "diga": "DiGA"}  # rows of which only the paper's number is known
 RELATIVES = ("ffr", "last-layer", "surgical")  # rows that the paper's tables do not have
-BASELINES = ("erm", "cvar-dro", "eiil", "lff", "jtt", *PUBLISHED, "aim-fair", "group-dro")
-RELATIVES_NOTE = "A row marked as not the paper's is a near relative, from its own paper (`models/methods/`)."
 FRACTION = "_real-"  # in the name of a column that trains on a fraction of the real images
 FROM = "_from-"  # in the name of a column that says where its unbiased images come from
-PAIRS = ("Smiling_Male", "Smiling_Young", "Female_White")
 # the methods to train for a row that ends in *
-MASKS = {"random-mask*": tuple(f"random-mask:share={share}" for share in (0.4, 0.55, 0.7, 0.85))}
-UPDATED = (*(f"update-block-{block}" for block in ("stem", 1, 2, 3, 4)), "linear-probe")
-FROZEN = tuple(f"freeze-block-{block}" for block in ("stem", 1, 2, 3, 4, "fc"))
-# rows that choose among others, seed by seed
-BEST = {"best random mask": tuple(MASKS), "best updated block": UPDATED, "best frozen block": FROZEN}
+PATTERNS = {"random-mask*": tuple(f"random-mask:share={share}" for share in (0.4, 0.55, 0.7, 0.85))}
+BEST = {  # rows that choose among others, seed by seed
+    "best random mask": ("random-mask*",),
+    "best updated block": ("update-block-*", "linear-probe"),
+    "best frozen block": ("freeze-block-*",),
+}
 
 
 @dataclass(frozen=True)
 class Table:
     """A table: its title, the paper's columns, its rows, and a note for its readers.
 
-    A row that ends in * stands for every method that begins so and has no row of its own. A column is a pair, or a pair,
+    A row that ends in * stands for every method that begins so and has no row of its own (`PATTERNS`: what to train for it). A column is a pair, or a pair,
     `FRACTION` and a percentage of the real images. The head of results/table.sh says what each table costs.
     """
 
@@ -53,81 +52,15 @@ class Table:
     def methods(self) -> list[str]:
         """Return what to train for it besides erm."""
         rows = [row for row in self.rows if row != "erm" and row not in PUBLISHED and row not in BEST]
-        return [method for row in rows for method in (MASKS.get(row, ()) if row.endswith("*") else [row])]
+        return [method for row in rows for method in (PATTERNS.get(row, ()) if row.endswith("*") else [row])]
 
 
-ONE_PAIR = ("Smiling_Male",)
-FIGURE = "The paper's numbers were measured off a figure, to about 0.1; "
-TABLES = {
-    "table_1": Table(
-        "Methods that train on real images alone, and AIM-Fair",
-        ("Smiling_Male", "Smiling_Young", "Young_Male"),
-        BASELINES,
-    ),
-    "table_2": Table(
-        "With a fraction of the real images", tuple(f"Smiling_Male{FRACTION}{n}" for n in (50, 25, 10)), BASELINES
-    ),
-    "table_3": Table(
-        "Ways to use synthetic images",
-        PAIRS,
-        (
-            *("erm", "synthetic-only", "supplement", "repair", "ffr"),
-            *("linear-probe", "last-layer", "full", "surgical", "aim-fair"),
-        ),
-        RELATIVES_NOTE,
-    ),
-    "table_4": Table(
-        "Which tensors to fine-tune",
-        PAIRS,
-        (
-            *("erm", *MASKS, "best random mask", *UPDATED, "best updated block"),
-            *(*FROZEN, "best frozen block", "cosine", "surgical", "aim-fair"),
-        ),
-        "A row of random masks takes in all draws of one fraction: a seed's value is the mean of its draws, the spread is "
-        "over draws and seeds. `linear-probe` is the update of the block fc. " + RELATIVES_NOTE,
-    ),
-    "table_5": Table(
-        "Prompt sets, by training on their images alone",
-        ("Smiling_Male", "Smiling_Young"),
-        (
-            *(f"synthetic-only:prompt-type={name}" for name in ("plain", "contextual-without-pose-25")),
-            *("synthetic-only:prompt-type=contextual-without-pose", "synthetic-only"),
-        ),
-    ),
-    "table_6": Table(
-        "Synthetic images to real ones in the balanced set",
-        ONE_PAIR,
-        ("erm", "aim-fair:ratio=0.5", "aim-fair", "aim-fair:ratio=1.5", "aim-fair:ratio=2.0"),
-        "At ratio 2 the paper misprints both group accuracies of target 1; the numbers shown here are not touched by it.",
-    ),
-    "table_7": Table(
-        "Bias of the biased synthetic set",
-        ONE_PAIR,
-        ("erm", *(f"aim-fair:bias-degree={d}" for d in ("4/6", "3/7", "2/8")), "aim-fair", "full"),
-    ),
-    "table_k": Table(
-        "Tensors that each ranking keeps",
-        ONE_PAIR,
-        (
-            *("erm", *(f"aim-fair:top-k={k}" for k in (40, 45, 50)), "aim-fair"),
-            *(f"aim-fair:top-k={k}" for k in (60, "*", "auto")),
-        ),
-        FIGURE + "its `aim-fair` keeps 55.",
-    ),
-    "table_blocks": Table(
-        "Freezing each block in turn", ONE_PAIR, ("erm", *FROZEN), FIGURE + "it has none for the stem."
-    ),
-}
-OTHERS = "table_others"  # the page of what the columns hold besides, made from records alone
+OTHERS = "table_others"  # the page of what the columns hold besides
 PAGES = {
-    **TABLES,
-    OTHERS: Table(
-        "Methods that stand in no table of the paper",
-        (),
-        ("erm", "aim-fair"),
-        "Made from every record that has no row in another table; `erm` and `aim-fair` are there to compare with.",
-    ),
+    name: Table(**{key: value if isinstance(value, str) else tuple(value) for key, value in each.items()})
+    for name, each in tomllib.loads(DEFINED.read_text(encoding="utf-8")).items()
 }
+TABLES = {name: table for name, table in PAGES.items() if name != OTHERS}  # the paper's
 
 
 def read_paper() -> dict:
