@@ -38,9 +38,7 @@ class Entry:
     may_be_best: bool = True
 
 
-def make_entries(
-    rows: list[str], runs: RunSet, _=None, paper: dict[str, dict[str, float]] | None = None
-) -> list[Entry]:
+def make_entries(rows: list[str], runs: RunSet, paper: dict[str, dict[str, float]] | None = None) -> list[Entry]:
     """Return the rows of a table in one column, nothing marked yet; `paper` has the paper's metrics of each row."""
     entries = []
     for row in rows:

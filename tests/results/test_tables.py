@@ -50,27 +50,24 @@ def put(column, method, seed, errors, val=0.8, held_out=None, **settings):
     folder = column / method.replace(":", "_").replace("/", "-") / f"seed_{seed}"
     folder.mkdir(parents=True)
     record = {"method": method, "seed": seed, "metrics": fairness_metrics(TARGET, PROTECTED, prediction)}
-    record |= {
-        "val_metrics": {"accuracy": val},
-        "settings": ({} if method == "erm" else {"top_k": 55}) | settings,
-        "command": "python train.py",
-        "device": "d",
-    }
-    if held_out is not None:
-        record["held_out_metrics"] = {"equalized_odds": held_out}
+    record |= {"val_metrics": {"accuracy": val}, "command": "python train.py", "device": "d"}
+    record |= {"settings": ({} if method == "erm" else {"top_k": 55}) | settings}
+    record |= {} if held_out is None else {"held_out_metrics": {"equalized_odds": held_out}}
     (folder / "metrics.json").write_text(json.dumps(record))
     names = [f"{i}.jpg" for i in range(100)]
     test = {"name": names, "target": TARGET, "protected": PROTECTED, "logit": prediction - 0.5}
     pd.DataFrame(test).to_csv(folder / "test_predictions.csv", index=False)
     pd.DataFrame({"epoch": [1, 2], "val_accuracy": [0.5, val]}).to_csv(folder / "curve.csv", index=False)
     if method == "aim-fair":
-        ranks = {
-            "name": ["conv1.weight", "fc.bias"],
-            "domain_rank": [1, 2],
-            "bias_rank": [2, 1],
-            "chosen": [True, False],
-        }
-        pd.DataFrame(ranks).to_csv(folder / "sensitivity.csv", index=False)
+        ranks = {"name": ["conv1.weight", "fc.bias"], "domain_rank": [1, 2], "bias_rank": [2, 1]}
+        pd.DataFrame({**ranks, "chosen": [True, False]}).to_csv(folder / "sensitivity.csv", index=False)
+
+
+def put_all(column, errors, seeds=(100, 200), **settings):
+    """Records of each seed of methods that err alike in all, by method."""
+    for seed in seeds:
+        for method, wrong in errors.items():
+            put(column, method, seed, wrong, **settings)
 
 
 @pytest.fixture
@@ -382,10 +379,7 @@ def test_only_what_the_intervals_tell_apart_is_marked(folder):
     ],
 )
 def test_a_method_that_takes_protected_labels_is_called_so_and_never_marked(tmp_path, method, said):
-    for seed in (100, 200):
-        put(tmp_path, "erm", seed, [10, 1, 1, 12])
-        put(tmp_path, "aim-fair", seed, [6, 6, 6, 6])
-        put(tmp_path, method, seed, [1, 1, 1, 1])
+    put_all(tmp_path, {"erm": [10, 1, 1, 12], "aim-fair": [6, 6, 6, 6], method: [1, 1, 1, 1]})
     entries = marked_entries(tmp_path)
     text = as_markdown("table_1", {"Smiling_Male": list(entries.values())}, {})
     assert (f"| {method} ({said}) |" if said else f"| {method} |") in text
@@ -395,21 +389,18 @@ def test_a_method_that_takes_protected_labels_is_called_so_and_never_marked(tmp_
 def test_rows_of_one_kind_of_choice_are_marked_among_themselves(tmp_path):
     """With --select-by worst-group ERM takes val's labels too: what takes no others is compared with its like."""
     by_groups = {"select_by": "worst-group"}
-    for seed in (100, 200):
-        put(tmp_path, "erm", seed, [10, 1, 1, 12], **by_groups)
-        put(tmp_path, "jtt:protocol=published", seed, [1, 1, 1, 1], **by_groups)
-        put(tmp_path, "group-dro", seed, [0, 0, 0, 0], **by_groups)
-        put(tmp_path, "full", seed, [6, 2, 2, 6], biased_model=by_groups)
+    errors = {"erm": [10, 1, 1, 12], "jtt:protocol=published": [1, 1, 1, 1], "group-dro": [0, 0, 0, 0]}
+    put_all(tmp_path, errors, **by_groups)
+    put_all(tmp_path, {"full": [6, 2, 2, 6]}, biased_model=by_groups)
     assert {row for row, entry in marked_entries(tmp_path).items() if entry.marked} == {"jtt:protocol=published"}
 
 
 @pytest.mark.parametrize(("errors", "blind"), [([0, 0, 25, 25], True), ([24, 24, 1, 1], True), ([2, 2, 18, 18], False)])
 def test_a_classifier_that_answers_alike_is_called_so_and_never_marked(tmp_path, errors, blind):
     """One seed is enough: the mean of the odds is small for nothing."""
-    for seed in (100, 200):
-        put(tmp_path, "erm", seed, [10, 1, 1, 12])
-        put(tmp_path, "full", seed, [1, 8, 8, 1])
-        put(tmp_path, "cvar-dro", seed, errors if seed == 200 else [5, 5, 5, 5])
+    put_all(tmp_path, {"erm": [10, 1, 1, 12], "full": [1, 8, 8, 1]})
+    put(tmp_path, "cvar-dro", 100, [5, 5, 5, 5])
+    put(tmp_path, "cvar-dro", 200, errors)
     entries = marked_entries(tmp_path)
     assert entries["cvar-dro"].ours["EO"][0] < 10 and ("EO" in entries["cvar-dro"].marked) == (not blind)
     text = as_markdown("table_1", {"Smiling_Male": list(entries.values())}, {})
@@ -417,11 +408,8 @@ def test_a_classifier_that_answers_alike_is_called_so_and_never_marked(tmp_path,
 
 
 def test_the_best_of_its_own_seeds_is_not_marked_if_shared_seeds_say_otherwise(tmp_path):
-    for seed in (100, 200):
-        put(tmp_path, "aim-fair", seed, [4, 4, 4, 4])
-        put(tmp_path, "full", seed, [11, 11, 11, 11])
-    for seed in range(300, 900, 100):  # only these make full the better one
-        put(tmp_path, "full", seed, [0, 0, 0, 0])
+    put_all(tmp_path, {"aim-fair": [4, 4, 4, 4], "full": [11, 11, 11, 11]})
+    put_all(tmp_path, {"full": [0, 0, 0, 0]}, range(300, 900, 100))  # only these make full the better one
     entries = marked_entries(tmp_path)
     assert entries["full"].ours["ACC"] > entries["aim-fair"].ours["ACC"]
     assert not any(entry.marked for entry in entries.values())
@@ -431,8 +419,7 @@ def test_draws_of_a_mask_fraction_a_row_in_which_a_seed_counts_once(tmp_path):
     errors = {(1, 100): [0, 0, 0, 5], (2, 100): [5, 0, 0, 0], (1, 200): [5, 5, 5, 5]}
     for (draw, seed), errs in errors.items():
         put(tmp_path, "random-mask:share=0.4" + (f",draw={draw}" if draw > 1 else ""), seed, errs)
-    for seed in (100, 200):
-        put(tmp_path, "erm", seed, [10, 0, 0, 10])
+    put_all(tmp_path, {"erm": [10, 0, 0, 10]})
     runs = read_run_set(tmp_path)
     rows = [row for row in expand_rows(TABLES["table_4"], runs) if row.startswith("random-mask")]
     assert rows == ["random-mask:share=0.4"]
@@ -583,10 +570,8 @@ def test_columns_are_the_papers_pairs_that_the_data_set_has():
     def columns(*arguments):
         return [Path(call["--output"]).name for call in calls(*arguments)]
 
-    celeba = "Smiling_Male", "Smiling_Young", "Young_Male"
-    assert columns("1", "--dataset", "celeba") == list(celeba) and columns("3", "--dataset", "celeba") == list(
-        celeba[:2]
-    )
+    celeba = ["Smiling_Male", "Smiling_Young", "Young_Male"]
+    assert columns("1", "--dataset", "celeba") == celeba and columns("3", "--dataset", "celeba") == celeba[:2]
     assert columns("7", "--dataset", "celeba") == columns("1") == ["Smiling_Male"]
     assert columns("3", "7", "--dataset", "utkface") == ["Female_White"] * 2
     assert columns("3", "--dataset", "csv", "--pairs", "A_B C_D", "--seeds", "1") == ["A_B", "C_D"]
@@ -696,7 +681,6 @@ def test_a_method_that_stands_in_no_table_gets_a_page_and_a_place_in_the_figure(
 
 def test_a_method_of_another_table_is_on_the_page_of_others_if_its_column_lacks_it(tmp_path):
     folder = tmp_path / "Smiling_Male_real-10"
-    put(folder, "erm", 100, [1, 1, 1, 1])
-    put(folder, "jtt", 100, [1, 1, 1, 1])
-    put(folder, "full", 100, [1, 1, 1, 1])  # in table 3, but not in table 2, which has the fractions
+    # full is in table 3, but not in table 2, which has the fractions
+    put_all(folder, dict.fromkeys(("erm", "jtt", "full"), [1, 1, 1, 1]), [100])
     assert expand_rows(PAGES[OTHERS], read_run_set(folder)) == ["erm", "aim-fair", "full"]
