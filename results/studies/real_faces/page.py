@@ -144,8 +144,8 @@ def compose(name: str, settings: dict[str, RunSet], chosen: dict[str, str], alon
 def page(evidence: Evidence, tables: list[str], figures: list[str]) -> str:
     """Return the page of a pair in Markdown."""
     alone, columns, settings = evidence.alone, evidence.columns, evidence.settings
-    counts, biased = (alone.records[0][key] for key in ("metrics", "settings"))
-    shown = ", ".join(f"{group} {count}" for group, count in counts["group_count"].items())
+    counts, biased = alone.records[0].metrics, alone.records[0].settings
+    shown = ", ".join(f"{group} {count}" for group, count in counts.group_count.items())
     pixels = ", ".join(sorted({str(record.settings["image_size"]) for record in alone.records}))
     lines = [
         f"# Real faces: {PAIRS[evidence.name].pair.replace('_', '/')}, {pixels} pixels, ResNet-18 from ImageNet weights"
