@@ -109,12 +109,10 @@ def read(name: str, folder: Path) -> Evidence:
 
 def biased_models(columns: list[RunSet]) -> dict[str, Record]:
     """Return the records of a pair's biased models, as ERM's, by run."""
+    found = ((column.name, record) for column in columns for record in column.records)
     return {
-        f"{column.name}/{run_name(record.method, record.seed)}": replace(
-            record, method="erm", settings=record.real_settings
-        )
-        for column in columns
-        for record in column.records
+        f"{name}/{run_name(record.method, record.seed)}": replace(record, method="erm", settings=record.real_settings)
+        for name, record in found
         if record.method == "erm" or "biased_model" in record.settings
     }
 
