@@ -27,18 +27,13 @@ from models.training import batch_norms, memory_named
 from models.weights import as_safetensors, content_of
 from utils.arguments import be_deterministic
 from utils.checkpoint import Unfinished
+from utils.environment import environment
 from utils.errors import UserError
 from utils.files import locked
 from utils.machine import check_compile
 from utils.metrics import fairness_metrics, positive
-from utils.records import (
-    ROOT,
-    check_settings,
-    environment,
-    read_record,
-    record_folder,
-    write_record,
-)
+from utils.records import ROOT, read_record, record_folder, write_record
+from utils.same_settings import check_settings
 
 
 class Experiment:
@@ -152,8 +147,8 @@ class Experiment:
         folder, asked = record_folder(self.settings.output, method.folder, run.seed), self._settings(method)
         found = read_record(folder, "settings")
         if found:
-            check_settings(found["settings"], asked, folder)
-            if method.name == "erm" and "weights_content" not in found["settings"]:
+            check_settings(found.settings, asked, folder)
+            if method.name == "erm" and "weights_content" not in found.settings:
                 self.of_erm.pop("weights_content", None)  # of an older version: no record says what was not noted then
             print(f"{folder} is recorded already")
         elif method.options.get("top-k") == "auto":

@@ -6,13 +6,14 @@ import pandas as pd
 
 from datasets.images import LabelledImages, fingerprint
 from datasets.synthetic import SyntheticSets
-from models.choice import choose
+from models.choice import best_of
 from models.facts import facts_of
 from models.options import Method
 from models.settings import Settings
 from utils.checkpoint import check_unfinished
 from utils.errors import UserError
-from utils.records import adopt_record, check_once, check_settings, of_biased_model, read_record, record_folder
+from utils.records import adopt_record, check_once, read_record, record_folder
+from utils.same_settings import check_settings, of_biased_model
 
 NEED_SYNTHETIC = ("synthetic_data", "unfaithful_left_out", "held_out_synthetic")  # known once those images are there
 
@@ -62,7 +63,7 @@ def check_output(output: Path, asked: dict[str, dict], of_erm: dict, seeds: tupl
     records = {folder: read_record(folder, "settings") for folder in folders}
     check_once(records)
     for folder, record in records.items():
-        found = record["settings"]
+        found = record.settings
         if folder.parent.name in asked:
             check_settings(found, asked[folder.parent.name], folder, besides)
         else:
@@ -76,11 +77,11 @@ def adopt_best(output: Path, choices: list[Method], method: Method, seed: int, s
     """Record as `method` the best of the recorded `choices`, chosen without the test set: see `models.choice`."""
     folders = [record_folder(output, choice.folder, seed) for choice in choices]
     found = [read_record(folder, "val_metrics.accuracy", "held_out_metrics.equalized_odds") for folder in folders]
-    accuracy = [record["val_metrics"]["accuracy"] for record in found]
-    odds = [record["held_out_metrics"]["equalized_odds"] for record in found]
-    best = choose(accuracy, odds)
+    best = best_of(found)
     ks = [choice.options["top-k"] for choice in choices]
+    accuracy = [record.val_metrics.accuracy for record in found]
+    odds = [record.held_out_metrics.equalized_odds for record in found]
     table = pd.DataFrame({"top_k": ks, "val_accuracy": accuracy, "held_out_equalized_odds": odds})
-    content = {**found[best], "method": method.label, "settings": settings, "chosen_top_k": ks[best]}
+    content = {**found[best].content, "method": method.label, "settings": settings, "chosen_top_k": ks[best]}
     adopt_record(folders[best], record_folder(output, method.folder, seed), content, {"top_k": table})
     print(f"seed {seed}: top-k {ks[best]} chosen")

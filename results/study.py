@@ -16,11 +16,12 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from results import studies
-from results.columns import PACKED, Column, pack_column, read_column, with_packed
+from results.columns import pack_column, with_packed
+from results.records import PACKED, RunSet, read_run_set
 from results.studies import Place, Study
 from results.study_run import NOTES, diverged, measure, read_measured, run
 from results.study_tables import as_page, origin
-from results.table_text import as_table
+from results.text import as_table
 from utils.errors import UserError, command_line
 from utils.files import write_whole
 
@@ -53,7 +54,7 @@ def pack(study: Study, runs: Path, records: Path) -> None:
         target = records / folder.relative_to(runs)
         if any(target.glob("*/seed_*/metrics.json")):
             raise UserError(f"{target} holds records that are not packed; pack into other --records")
-        pack_column(with_packed(read_column(folder), target), target)
+        pack_column(with_packed(read_run_set(folder), target), target)
         pack_notes(folder, target)
         print(target)
     if not measured + trained:
@@ -62,7 +63,7 @@ def pack(study: Study, runs: Path, records: Path) -> None:
 
 def pack_notes(folder: Path, target: Path) -> None:
     """Add what diverged to the notes packed before, and take off what has a record by now."""
-    column, found = read_column(target), {}
+    column, found = read_run_set(target), {}
     for method, seeds in (*diverged(target).items(), *diverged(folder).items()):
         if left := {*found.get(method, ()), *seeds} - column.runs(method).keys():
             found[method] = sorted(left)
@@ -71,11 +72,11 @@ def pack_notes(folder: Path, target: Path) -> None:
         write_whole(target / NOTES, json.dumps(found) + "\n")
 
 
-def columns(study: Study, records: Path) -> dict[str, Column]:
+def columns(study: Study, records: Path) -> dict[str, RunSet]:
     """Return the records of every arm that trained, by the arm's name."""
     arms = dict.fromkeys(arm.name for arm in study.arms_in(records) if not arm.measure)
     return {
-        name: read_column(records / name)
+        name: read_run_set(records / name)
         for name in arms
         if (records / name / PACKED).exists() or any((records / name).glob("*/seed_*/metrics.json"))
     }
@@ -93,7 +94,7 @@ def page(name: str, study: Study, records: Path) -> str:
     """Return a study's page in Markdown, made from the packed records alone."""
     body = [part if isinstance(part, str) else part(records) for part in study.body]
     arms = [arm.name for arm in study.arms_in(records) if arm.measure and (records / f"{arm.name}.json").exists()]
-    found = [record for column in columns(study, records).values() for record in column.records]
+    found = [record.content for column in columns(study, records).values() for record in column.records]
     found += [read_measured(records / f"{arm}.json") for arm in arms]
     return as_page([f"# {study.title}", *body, commands(name, study, records), origin(found)])
 

@@ -25,9 +25,9 @@ from results.speed.classifier import SIZE, Bench
 from results.speed.report import as_markdown, show
 from results.speed.turns import Row, cores, thread_settings
 from utils.arguments import choose_device, positive_int
+from utils.environment import environment
 from utils.errors import command_line
 from utils.files import write_whole
-from utils.records import environment
 
 PARTS = ("training", "validation", "ranking", "seed", "growth", "switches", "generation")
 FEWEST = 8  # two of each group

@@ -3,10 +3,10 @@
 from pathlib import Path
 from statistics import stdev
 
-from results.columns import read_column
+from results.records import read_run_set
 from results.studies import Arm, Study, words
 from results.study_tables import mean_and_spread, values
-from results.table_text import as_table
+from results.text import as_table
 
 METHODS = {"erm": "ERM", "aim-fair": "AIM-Fair"}
 METRICS = {"accuracy": "ACC", "equalized_odds": "EO", "worst_group": "worst group"}
@@ -20,7 +20,7 @@ SEEDS = {
 def paired(records: Path) -> list[str]:
     """Return a row for each choice of seeds, method and metric: both precisions, and their difference seed by seed."""
     rows = [("seeds", "%", "fp32", "bf16", "bf16 less fp32, by seed", "standard error of that")]
-    arms = {name: read_column(records / name) for name in ("fp32_first", "fp32", "bf16")}
+    arms = {name: read_run_set(records / name) for name in ("fp32_first", "fp32", "bf16")}
     for chosen, seeds in SEEDS.items():
         for method, name in METHODS.items():
             for metric, heading in METRICS.items():

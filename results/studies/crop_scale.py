@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from results.columns import read_column
+from results.records import read_run_set
 from results.studies import Arm, Study, words
 from results.study_tables import metrics_of
-from results.table_text import as_table
+from results.text import as_table
 
 SCALES = ("0.08", "0.6", "0.8")
 
@@ -14,13 +14,13 @@ def by_scale(records: Path) -> list[str]:
     """Return a row for each smallest crop."""
     rows = [("crops of at least", "ACC", "EO", "worst group")]
     for scale in SCALES:
-        rows.append((f"{100 * float(scale):.0f} %", *metrics_of(read_column(records / scale), "erm")))
+        rows.append((f"{100 * float(scale):.0f} %", *metrics_of(read_run_set(records / scale), "erm")))
     return as_table(rows)
 
 
 def blind(records: Path) -> list[str]:
     """Return what a classifier scores that looks for men instead of smiles."""
-    counts = read_column(records / SCALES[0]).records[0]["metrics"]["group_count"]
+    counts = read_run_set(records / SCALES[0]).records[0].metrics.group_count
     right = 100 * (counts["0_1"] + counts["1_0"]) / sum(counts.values())
     return [f"A classifier that calls every woman smiling and every man not has an accuracy of {right:.1f} %."]
 

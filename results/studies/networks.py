@@ -13,7 +13,7 @@ import pandas as pd
 from results.processes import together
 from results.studies import Arm, Finding, Place, Study, words
 from results.study_tables import findings
-from results.table_text import MISSING, as_table
+from results.text import MISSING, as_table
 from results.toy_runs import BYTES, SEED, differing, draw_faces, kill_and_resume, train
 from utils.records import read_record, record_folder
 
@@ -44,7 +44,7 @@ def measure(network: str, place: Place) -> Iterator[Finding]:
     seconds = together({"unbroken": [*command, "--output", unbroken, "--checkpoint-seconds", 0]}, work)["unbroken"]
     record = record_folder(unbroken, "aim-fair", SEED)
     chosen = pd.read_csv(record / "sensitivity.csv")["chosen"]
-    k = read_record(record)["settings"]["top_k"]
+    k = read_record(record).settings["top_k"]
     for what, value in zip(NUMBERS, (pixels, len(chosen), k, int(chosen.sum()), seconds), strict=True):
         yield Finding(what, value)
     kill_and_resume(command, broken)

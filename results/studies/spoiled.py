@@ -11,7 +11,7 @@ import pandas as pd
 from results.drawn import WHERE, as_asked, score
 from results.studies import Arm, Finding, Place, Study, words
 from results.study_tables import findings_tables, methods_table
-from results.table_text import as_table
+from results.text import as_table
 from utils.errors import UserError
 
 GROUP, SOURCE, FRACTION = "0_1", "1_1", 0.15  # so much of GROUP are images of SOURCE

@@ -63,7 +63,7 @@ def test_metrics_are_those_of_all_seeds(tmp_path, monkeypatch):
         seed: {"metrics": {"accuracy": a, "group_accuracy": {"0_0": a, "0_1": a - 0.25}, "equalized_odds": 0.125}}
         for seed, a in ((300, 0.8), (100, 0.6), (200, 0.7))
     }
-    monkeypatch.setattr(measure, "read_column", lambda folder: Namespace(runs=lambda method: runs))
+    monkeypatch.setattr(measure, "read_run_set", lambda folder: Namespace(runs=lambda method: runs))
     found = metrics_of(tmp_path, "erm")
     assert found["accuracy"] == pytest.approx([60, 70, 80]) and found["worst_group"] == pytest.approx([35, 45, 55])
     del runs[300]

@@ -12,12 +12,13 @@ import pytest
 from support import ROOT
 
 from datasets.celeba import biased_subset, split_attributes
-from results.columns import column_folders, read_column
+from results.records import read_run_set, run_set_folders
 from results.studies import Place
 from results.studies.real_faces import design, figures, page
 from results.studies.real_faces.design import GRID, PAPER, REST, Pair, Source
 from utils.errors import UserError
-from utils.records import check_alike
+from utils.records import Record
+from utils.same_settings import check_alike
 
 RECORDS = ROOT / "results" / "records" / "real_faces"
 
@@ -40,7 +41,7 @@ def test_arms_follow_from_the_records(tmp_path):
 def test_what_is_chosen_gets_all_seeds():
     """The page that is made again holds what `models.choice` takes: here only what follows from it."""
     place = RECORDS / "Smiling_Male" / "t2i"
-    chosen = design.choices({path.name: read_column(path) for path in column_folders(place)})
+    chosen = design.choices({path.name: read_run_set(path) for path in run_set_folders(place)})
     assert chosen.keys() == {*design.TUNED} and len({*chosen.values()}) > 1
     arms = [arm for arm in design.arms_of_source(RECORDS, "Smiling_Male", "t2i", 0.03) if arm.seeds == design.SEEDS]
     methods = {arm.name.rpartition("/")[2]: arm.methods for arm in arms}
@@ -67,10 +68,10 @@ def test_the_rest_is_what_no_list_holds(toy, tmp_path, monkeypatch):
 
 
 def test_biased_models_that_differ_make_no_page():
-    column = read_column(RECORDS / "Female_White" / "rest" / "paper")
+    column = read_run_set(RECORDS / "Female_White" / "rest" / "paper")
     check_alike(page.biased_models([column]))
-    other = json.loads(json.dumps(column.records))
-    other[0]["settings"].get("biased_model", other[0]["settings"])["image_size"] = 112
+    other = [Record.of(json.loads(json.dumps(record.content))) for record in column.records]
+    other[0].real_settings["image_size"] = 112
     with pytest.raises(UserError, match="different settings .*image_size"):
         check_alike(page.biased_models([column, replace(column, name="other", records=other)]))
 

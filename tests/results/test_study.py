@@ -14,8 +14,8 @@ from support.small import SMALL
 
 from results import study as study_script
 from results import study_run
-from results.columns import read_column
 from results.processes import Task, run_at_once
+from results.records import read_run_set
 from results.studies import Arm, Finding, Place, Study
 from results.study import pack
 from results.study_run import Runner, diverged, measure, read_measured, run
@@ -192,10 +192,10 @@ def test_an_interrupt_ends_what_runs_and_starts_nothing_else(tmp_path):
 def write_runs(column, root):
     """A column as runs on disk, less the rankings."""
     for record in column.records:
-        method, seed = record["method"], record["seed"]
+        method, seed = record.method, record.seed
         folder = root / method / f"seed_{seed}"
         folder.mkdir(parents=True)
-        (folder / "metrics.json").write_text(json.dumps(record))
+        (folder / "metrics.json").write_text(json.dumps(record.content))
         decided = column.predictions[f"{method}/seed_{seed}"]
         table = column.predictions[["name", "target", "protected"]].assign(logit=2 * decided - 1)
         table.to_csv(folder / "test_predictions.csv", index=False)
@@ -204,10 +204,10 @@ def write_runs(column, root):
 
 
 def test_packing_adds_seeds_and_keeps_notes_until_a_run_succeeds(tmp_path):
-    column = read_column(ROOT / "results/records/framing/whole_paper")
+    column = read_run_set(ROOT / "results/records/framing/whole_paper")
     study, places = study_with(WHOLE, *MEASURED.arms), [tmp_path / "one", tmp_path / "two"]
     for place, seeds in zip(places, ((100, 200), (300,)), strict=True):
-        mine = [r for r in column.records if r["seed"] in seeds and r["method"] in ("erm", "full")]
+        mine = [r for r in column.records if r.seed in seeds and r.method in ("erm", "full")]
         write_runs(replace(column, records=mine), place / "whole")
     (places[0] / "whole/diverged.json").write_text(json.dumps({"full": [300], "surgical": [100]}))
     (places[1] / "whole/diverged.json").write_text(json.dumps({"surgical": [300]}))
@@ -215,7 +215,7 @@ def test_packing_adds_seeds_and_keeps_notes_until_a_run_succeeds(tmp_path):
     for place in (*places, places[0]):
         pack(study, place, tmp_path / "records")
     packed = tmp_path / "records/whole"
-    assert list(read_column(packed).runs("full")) == [100, 200, 300] and (packed / "../agree.json").exists()
+    assert list(read_run_set(packed).runs("full")) == [100, 200, 300] and (packed / "../agree.json").exists()
     assert diverged(packed) == {"surgical": [100, 300]}
     with pytest.raises(UserError, match="not packed; pack into other --records"):
         pack(study, *places)

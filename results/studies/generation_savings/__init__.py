@@ -10,7 +10,7 @@ from pathlib import Path
 
 from results.studies import Arm, Study, late, words
 from results.study_tables import findings, mean_and_spread
-from results.table_text import MISSING, as_table
+from results.text import MISSING, as_table
 from stable_diffusion.drawing.sampling import ALWAYS
 from stable_diffusion.loading.family import FAST_SAMPLER, PAPER_SAMPLER
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from results.columns import read_column
 from results.drawn import WHERE, as_asked, grey_levels, score
+from results.records import read_run_set
 from results.studies import Finding, Place
 from results.studies.generation_savings import JUDGE_FACES, PLAIN, SEEDS
 from results.study_tables import values
@@ -14,8 +14,8 @@ from stable_diffusion.drawing.denoiser import denoiser_name
 from stable_diffusion.drawing.render import render
 from stable_diffusion.loading.pipeline import load_pipeline
 from stable_diffusion.manifest import noted_settings
+from utils.environment import environment
 from utils.errors import UserError
-from utils.records import environment
 
 METRICS = ("accuracy", "worst_group", "equalized_odds")
 PROMPTS = ["Portrait face photo of a smiling woman", "Portrait face photo of a serious man"]
@@ -55,7 +55,7 @@ def metrics_of(runs: Path, method: str) -> dict[str, list[float]]:
 
     Raises `UserError` if a record is missing.
     """
-    found = {metric: values(read_column(runs), method, metric) for metric in METRICS}
+    found = {metric: values(read_run_set(runs), method, metric) for metric in METRICS}
     if missing := [str(seed) for seed in SEEDS if seed not in found["accuracy"]]:
         raise UserError(f"{runs}: no record of {method} for seed {', '.join(missing)}; run the study again")
     return {metric: [by_seed[seed] for seed in SEEDS] for metric, by_seed in found.items()}

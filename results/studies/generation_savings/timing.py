@@ -20,7 +20,8 @@ from stable_diffusion.loading.scheduler import other_scheduler
 from stable_diffusion.manifest import Manifest
 from stable_diffusion.plan import Job
 from utils.arguments import choose_device
-from utils.records import ROOT, environment
+from utils.environment import environment
+from utils.records import ROOT
 
 TINY, TINY_GUIDANCE, FULL_GUIDANCE = ROOT / "stable_diffusion" / "tiny", 3.0, 9.0
 

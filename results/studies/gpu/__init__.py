@@ -18,7 +18,7 @@ def machine(place: Place) -> Iterator[Finding]:
     """Yield the device, versions and what else decides the numbers, and whether the device computes."""
     import torch
 
-    from utils.records import environment
+    from utils.environment import environment
 
     device = torch.device(place.device)
     for what, value in environment(device).items():

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from results.columns import LABELS, read_column
+from results.records import LABELS, read_run_set
 from results.studies import Arm, Study, late, words
 from results.study_tables import findings, metrics_of
-from results.table_text import MISSING, as_table
+from results.text import MISSING, as_table
 
 SEEDS, PATIENCE = (100, 200, 300), 20  # `models.ranking.PATIENCE`, auto's default
 TOY = words(
@@ -124,10 +124,12 @@ def trained(records: Path) -> list[str]:
     """Return AIM-Fair with the full ranking beside fewer batches, from the same biased models, with k = 55."""
     rows = [("%", "seeds", "ACC", "EO", "worst group, of each seed", "real batches used", "test answers beside `all`")]
     for name, (_, fewer) in TRAINED.items():
-        full = read_column(records / name / "all").predictions
+        full = read_run_set(records / name / "all").predictions
         for arm in ("all", *fewer):
-            column = read_column(records / name / arm)
-            found = [record.get("ranking_batches", {"real": "all"}) for record in column.runs("aim-fair").values()]
+            column = read_run_set(records / name / arm)
+            found = [
+                record.content.get("ranking_batches", {"real": "all"}) for record in column.runs("aim-fair").values()
+            ]
             used = ", ".join(str(batches["real"]) for batches in found)
             runs = [run for run in full if run not in LABELS and run.startswith("aim-fair/")]
             differ = int((column.predictions[runs] != full[runs]).to_numpy().sum())

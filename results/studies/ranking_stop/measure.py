@@ -17,7 +17,8 @@ from models.selection import mean_gradients, sensitivity_table
 from models.settings import Settings
 from results.studies import Finding, Place
 from utils.errors import UserError
-from utils.records import check_settings, read_record, record_folder
+from utils.records import read_record, record_folder
+from utils.same_settings import check_settings
 from utils.seeds import torch_generator
 from utils.settings import parse
 
@@ -42,7 +43,7 @@ def batches(models: str, flags: tuple[str, ...], draws: int, place: Place) -> It
     yield Finding("batch_size", settings.batch_size)
     for run in experiment.runs():
         folder = record_folder(output, "erm", run.seed)
-        check_settings((read_record(folder, "settings") or erm(run))["settings"], experiment.of_erm, folder)
+        check_settings((read_record(folder, "settings") or erm(run)).settings, experiment.of_erm, folder)
         synthetic = experiment.sets["ranking"].of_seed(run.seed)
         sets = dict(zip(SETS, (run.real["train"], synthetic.biased, synthetic.balanced), strict=True))
         tables = list(run.running_ranking(synthetic))

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 
 from models.choice import best_of
-from results.columns import Column, column_folders, read_column
+from results.records import RunSet, read_run_set, run_set_folders
 from results.studies import Arm, Finding, Place, words
 from results.study_run import diverged
 
@@ -122,7 +122,7 @@ def then(folder: Path) -> tuple[Arm, ...]:
 def arms_of_source(folder: Path, name: str, source: str, lr: float) -> Iterator[Arm]:
     """Yield the arms of one source of unbiased images."""
     own, place = PAIRS[name].sources[source], folder / name / source
-    settings = {path.name: read_column(path) for path in column_folders(place)}
+    settings = {path.name: read_run_set(path) for path in run_set_folders(place)}
 
     def arm(setting: str, methods: tuple[str, ...], seeds: tuple[int, ...]) -> Arm:
         path = words(f"--synthetic-data-root {own.path or f'{{work}}/{name}/{REST}.csv'}")
@@ -148,19 +148,19 @@ def arms_of_source(folder: Path, name: str, source: str, lr: float) -> Iterator[
 def accuracy_of_erm(folder: Path) -> dict[float, float]:
     """Return ERM's mean accuracy on val (a fraction) by learning rate, for those that are recorded and did not diverge."""
     found = {}
-    for path in column_folders(folder):
+    for path in run_set_folders(folder):
         lr = path.name.removeprefix("erm_")
         if lr != path.name and "erm" not in diverged(path):
-            found[float(lr)] = mean(r["val_metrics"]["accuracy"] for r in read_column(path).runs("erm").values())
+            found[float(lr)] = mean(r.val_metrics.accuracy for r in read_run_set(path).runs("erm").values())
     return found
 
 
-def choices(settings: dict[str, Column]) -> dict[str, str]:
+def choices(settings: dict[str, RunSet]) -> dict[str, str]:
     """Return the setting that `models.choice` takes for each method: from the records of the first seed, in the order of `GRID`."""
     chosen = {}
     for method in TUNED:
         first = {
-            setting: settings[setting].runs(method).get(min(record["seed"] for record in settings[setting].records))
+            setting: settings[setting].runs(method).get(min(record.seed for record in settings[setting].records))
             for setting in GRID
             if setting in settings
         }

@@ -9,9 +9,9 @@ import matplotlib.pyplot as plt
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from results.columns import read_column
 from results.entries import Entry
 from results.figures import DARK, GREY, LIGHT, STYLE
+from results.records import read_run_set
 from results.study_tables import entries_of
 
 PICTURE = "real_faces.svg"
@@ -38,7 +38,7 @@ MARKS = {
 
 def entries(records: Path) -> dict[str, Entry]:
     """Return the rows of a pair's methods by name, fine-tuned with the paper's settings on faces of text-to-image models."""
-    found = {**entries_of(read_column(records / "erm_0.03")), **entries_of(read_column(records / "t2i" / "paper"))}
+    found = {**entries_of(read_run_set(records / "erm_0.03")), **entries_of(read_run_set(records / "t2i" / "paper"))}
     return {method: found[method] for method in MARKS if method in found and found[method].n == SEEDS}
 
 

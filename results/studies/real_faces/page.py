@@ -11,8 +11,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from results import figures
-from results.columns import LABELS, Column, column_folders, read_column, run_name
 from results.entries import warning
+from results.records import LABELS, RunSet, read_run_set, run_name, run_set_folders
 from results.rows import FROM
 from results.studies.real_faces.design import (
     FROM_START,
@@ -40,7 +40,8 @@ from results.study_tables import NOTE, as_page, entries_of, origin
 from results.tables import write_tables
 from utils.errors import UserError
 from utils.files import write_whole
-from utils.records import check_alike
+from utils.records import Record
+from utils.same_settings import check_alike
 
 TABLES = ("table_1", "table_3", "table_4", "table_k")
 WITH_PAPERS = ", paper's settings"  # how the second column of a source is called
@@ -99,18 +100,18 @@ class Evidence:
 
     name: str
     folder: Path
-    alone: Column
-    settings: dict[str, dict[str, Column]]
+    alone: RunSet
+    settings: dict[str, dict[str, RunSet]]
     chosen: dict[str, dict[str, str]]
-    columns: dict[str, Column]
+    columns: dict[str, RunSet]
 
 
 def read(name: str, folder: Path) -> Evidence:
     """Read the packed records of a pair. Raises `UserError` if they do not belong together."""
     accuracy = accuracy_of_erm(folder)
-    alone = read_column(folder / f"erm_{max(accuracy, key=accuracy.get):g}")
-    folders = {source: column_folders(folder / source) for source in PAIRS[name].sources}
-    settings = {source: {f.name: read_column(f) for f in found} for source, found in folders.items() if found}
+    alone = read_run_set(folder / f"erm_{max(accuracy, key=accuracy.get):g}")
+    folders = {source: run_set_folders(folder / source) for source in PAIRS[name].sources}
+    settings = {source: {f.name: read_run_set(f) for f in found} for source, found in folders.items() if found}
     check_alike(biased_models([alone, *(column for found in settings.values() for column in found.values())]))
     chosen, columns = {source: choices(found) for source, found in settings.items()}, {}
     for source, found in settings.items():
@@ -122,17 +123,17 @@ def read(name: str, folder: Path) -> Evidence:
     return Evidence(name, folder, alone, settings, chosen, columns)
 
 
-def biased_models(columns: list[Column]) -> dict[str, dict]:
-    """Return what the records of a pair say of their biased models, as ERM's own records."""
-    found = {}
-    for column, record in ((each, record) for each in columns for record in each.records):
-        settings = record["settings"].get("biased_model", record["settings"] if record["method"] == "erm" else None)
-        if settings:
-            found[f"{column.name}/{record['method']}/seed_{record['seed']}"] = {"method": "erm", "settings": settings}
-    return found
+def biased_models(columns: list[RunSet]) -> dict[str, Record]:
+    """Return the records of a pair's biased models, as ERM's, by run."""
+    found = ((column.name, record) for column in columns for record in column.records)
+    return {
+        f"{name}/{run_name(record.method, record.seed)}": replace(record, method="erm", settings=record.real_settings)
+        for name, record in found
+        if record.method == "erm" or "biased_model" in record.settings
+    }
 
 
-def compose(name: str, settings: dict[str, Column], chosen: dict[str, str], alone: Column) -> Column:
+def compose(name: str, settings: dict[str, RunSet], chosen: dict[str, str], alone: RunSet) -> RunSet:
     """Return one column of every method with its own settings; those that have none come from the paper's, or from `alone`."""
     of_method = {"erm": PAPER, **dict.fromkeys((*UNTUNED, *FROM_START), PAPER), **chosen}
     of_method |= dict.fromkeys(LIKE_AIM_FAIR, chosen["aim-fair"])
@@ -147,15 +148,15 @@ def compose(name: str, settings: dict[str, Column], chosen: dict[str, str], alon
     curves = [column.curves[column.curves["method"] == method] for method, column in parts.items()]
     ranks = parts["aim-fair"].sensitivity if "aim-fair" in parts else pd.DataFrame()
     records = [record for found in runs.values() for record in found.values()]
-    return Column(name, records, pd.concat([labels, *decided], axis=1), pd.concat(curves, ignore_index=True), ranks)
+    return RunSet(name, records, pd.concat([labels, *decided], axis=1), pd.concat(curves, ignore_index=True), ranks)
 
 
 def page(evidence: Evidence, rows: dict[str, dict], tables: list[str], drawn: list[str]) -> str:
     """Return the page of a pair in Markdown; `rows` are the table entries of its columns."""
     pair, alone, settings = PAIRS[evidence.name], evidence.alone, evidence.settings
-    counts, biased = (alone.records[0][key] for key in ("metrics", "settings"))
-    groups = ", ".join(f"{group} {count}" for group, count in counts["group_count"].items())
-    pixels = ", ".join(sorted({str(record["settings"]["image_size"]) for record in alone.records}))
+    counts, biased = alone.records[0].metrics, alone.records[0].settings
+    groups = ", ".join(f"{group} {count}" for group, count in counts.group_count.items())
+    pixels = ", ".join(sorted({str(record.settings["image_size"]) for record in alone.records}))
     small = " and ".join(f"`{name}`" for name, source in pair.sources.items() if source.batch)
     blocks = [
         f"# Real faces: {pair.pair.replace('_', '/')}, {pixels} pixels, ResNet-18 from ImageNet weights",

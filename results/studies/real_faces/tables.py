@@ -8,13 +8,14 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from models.choice import best_of
-from results.columns import Column, read_column
-from results.entries import Entry, column_accuracies, places
+from results.entries import Entry, places
 from results.intervals import difference
+from results.records import RunSet, read_run_set
 from results.rows import row_label
 from results.studies.real_faces.design import FROM_START, GRID, LIKE_AIM_FAIR, PAPER, TUNED, UNTUNED, accuracy_of_erm
 from results.study_tables import HEADINGS, entries_of, numbers, values
-from results.table_text import MISSING, as_table, shown, shown_change, together
+from results.table_text import together
+from results.text import MISSING, as_table, shown, shown_change
 
 SIDE_BY_SIDE = ("erm", "synthetic-only", "linear-probe", "full", "random-mask:share=0.7", "surgical", "aim-fair")
 AGAINST = ("full", "random-mask:share=0.7", "cosine", "surgical", "linear-probe")
@@ -28,7 +29,7 @@ def erm_table(records: Path) -> list[str]:
     """Return the biased model with each learning rate that was tried."""
     rows, found = [("learning rate", "accuracy on val, mean of the seeds", *HEADINGS[:5])], accuracy_of_erm(records)
     for lr, accuracy in found.items():
-        entry = entries_of(read_column(records / f"erm_{lr:g}"))["erm"]
+        entry = entries_of(read_run_set(records / f"erm_{lr:g}"))["erm"]
         mark = " (chosen)" if accuracy == max(found.values()) and len(found) > 1 else ""
         rows.append((f"{lr:g}{mark}", f"{100 * accuracy:.1f}", *numbers(entry)[:5]))
     return as_table(rows)
@@ -46,11 +47,11 @@ def side_by_side(entries: dict[str, dict[str, Entry]]) -> list[str]:
     return as_table([("method", *entries), *rows])
 
 
-def against_table(columns: dict[str, Column]) -> list[str]:
+def against_table(columns: dict[str, RunSet]) -> list[str]:
     """Return AIM-Fair less each of the nearest methods, from the seeds that both have."""
     found = []
     for name, column in columns.items():
-        accuracies, ours = column_accuracies(column), places("aim-fair", column)
+        accuracies, ours = column.accuracies, places("aim-fair", column)
         for method in AGAINST:
             theirs = places(method, column)
             if between := difference(accuracies, ours, theirs):
@@ -64,7 +65,7 @@ def against_table(columns: dict[str, Column]) -> list[str]:
     return [*as_table(rows), "", said]
 
 
-def k_table(columns: dict[str, Column]) -> list[str]:
+def k_table(columns: dict[str, RunSet]) -> list[str]:
     """Return what a fixed k costs against one that is chosen for each seed; nothing if k was not swept."""
     rows = [("source", "auto: ACC", "EO", "k taken", "best k: ACC", "EO", "k", "worst k: ACC", "EO", "k")]
     for name, column in columns.items():
@@ -85,7 +86,7 @@ def k_table(columns: dict[str, Column]) -> list[str]:
     return as_table(rows) if len(rows) > 1 else []
 
 
-def rank_table(settings: dict[str, dict[str, Column]]) -> list[str]:
+def rank_table(settings: dict[str, dict[str, RunSet]]) -> list[str]:
     """Return how the rankings of each source agree: with each other, between seeds, and with those of the other sources."""
     heads = ("source", "seeds", "between the rankings", "domain, between seeds", "bias, between seeds")
     rows = [(*heads, "domain, other sources", "bias, other sources", "chosen", "chosen in all seeds")]
@@ -112,7 +113,7 @@ def rank_table(settings: dict[str, dict[str, Column]]) -> list[str]:
     return as_table(rows)
 
 
-def settings_table(columns: dict[str, Column], lost: dict[str, dict], chosen: dict[str, str]) -> list[str]:
+def settings_table(columns: dict[str, RunSet], lost: dict[str, dict], chosen: dict[str, str]) -> list[str]:
     """Return ERM, then for each method the chosen setting, the paper's, and all others that were run or diverged.
 
     columns, lost : by setting; `lost` holds the seeds of each method that diverged
