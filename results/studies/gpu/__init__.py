@@ -1,6 +1,6 @@
 """What can only a GPU show: does it give what a CPU gives, and the same again? Five minutes with --jobs 8 on one GPU.
 
-What is compared runs beside other work, so no time here says how fast anything is: that is `python -m results.speed`.
+What is compared runs beside other work, so no time here says how fast anything is: that is the study `speed`.
 With --device cpu --small the arms run in miniature, without a GPU.
 """
 

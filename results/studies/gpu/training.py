@@ -9,10 +9,9 @@ from results.processes import together
 from results.studies import Finding, Place
 from results.studies.gpu.compare import first_loss, metrics, predictions, sensitivity
 from results.studies.gpu.room import COMPILERS, FEW_THREADS, ONE_THREAD, TWO_THREADS, empty, variables_of
-from results.toy_runs import BYTES, METHODS, SEED, differing, draw_faces, kill_and_resume, train
+from results.toy_runs import BYTES, FACES, METHODS, SEED, differing, draw_faces, kill_and_resume, train
 from utils.records import copy_record, record_folder
 
-FACES = {"train": 7600, "val": 800, "test": 1600}  # as runner.sh draws them
 OTHERS = 1600  # stand for generated ones; about as many of each group
 SMALL_FACES, SMALL_OTHERS = {"train": 600, "val": 60, "test": 100}, 200
 # what runner.sh trains toy faces with, on one seed and in fp32
