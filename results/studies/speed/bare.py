@@ -1,6 +1,6 @@
 """The bare network on batches that lie in the device's memory: no procedure around it can be faster."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 
 import torch
 from torch import nn
@@ -33,7 +33,7 @@ class Bare:
     def validation(self) -> None:
         """Compute the logits of one set."""
         self.model.eval()
-        for size in _batches(self.count, inference_batch(self.compute)):
+        for size in _batch_sizes(self.count, inference_batch(self.compute)):
             self._logits(size)
 
     def ranking(self) -> None:
@@ -45,18 +45,16 @@ class Bare:
 
     def seed(self) -> None:
         """Do the network's part of a whole seed."""
-        for only in (None, None, None):
-            self.training(only)
-            self.validation()
-        self.ranking()
-        for only in (self.moving, self.moving):
-            self.training(only)
+        for part in (*3 * (self.training, self.validation), self.ranking):
+            part()
+        for _ in range(2):
+            self.training(self.moving)
             self.validation()
         self.validation()
 
     def _backward(self, images: int, step: Callable[[], object]) -> None:
         self.model.train()
-        for size in _batches(images_trained(images, self.compute), self.compute.batch_size):
+        for size in _batch_sizes(images_trained(images, self.compute), self.compute.batch_size):
             loss = nn.functional.binary_cross_entropy_with_logits(self._logits(size).float(), self._targets[:size])
             self.model.zero_grad(set_to_none=True)
             loss.backward()
@@ -67,6 +65,5 @@ class Bare:
             return self.model(self._inputs[:size])
 
 
-def _batches(images: int, batch_size: int) -> Iterator[int]:
-    for start in range(0, images, batch_size):
-        yield min(batch_size, images - start)
+def _batch_sizes(images: int, most: int) -> list[int]:
+    return [min(most, images - start) for start in range(0, images, most)]

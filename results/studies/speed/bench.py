@@ -47,19 +47,22 @@ class Bench:
     """Image files by set (train, val, test, synthetic, and biased, a part of synthetic), and how they are used."""
 
     files: dict[str, Files]
+    count: int  # images in each set
     folder: Path
     compute: Compute  # of ours and the bare network
     workers: int  # of the plain procedure
     turns: int
 
-    @property
-    def count(self) -> int:
-        """Images in each set."""
-        return len(self.files["train"].paths)
-
     def new_model(self, layout: torch.memory_format = torch.channels_last) -> nn.Module:
         """Return a ResNet-18 with random weights on the device."""
         return new_classifier("none", 0).to(self.compute.device, memory_format=layout)
+
+    def setup(self) -> Finding:
+        """Return what the numbers depend on."""
+        own, pixels = self.compute, {"pixels of the files": list(SIZE), "pixels used": self.compute.image_size}
+        sizes = {"turns": self.turns, "images in each set": self.count, **pixels, "batch": own.batch_size}
+        sizes |= {"precision of ours": "bf16" if own.amp else "fp32", "workers of the plain": self.workers}
+        return setup(own.device, sizes)
 
 
 @contextmanager
@@ -67,28 +70,18 @@ def new_bench(place: Place) -> Iterator[Bench]:
     """Draw images into a scratch folder, and warm up. The sizes follow from the device."""
     device = choose_device(place.device)
     gpu = device.type == "cuda"
-    count, side, batch, workers, turns = (8192, 224, 128, CORES, 3) if gpu else (512, 64, 128, CORES, 3)
-    if place.small:
-        count, side, batch, workers, turns = 40, 16, 8, 0, 1
+    count, side, batch, turns = (40, 16, 8, 1) if place.small else (8192, 224, 128, 3) if gpu else (512, 64, 128, 3)
     with tempfile.TemporaryDirectory(dir=place.work) as scratch:
         folder, compute = Path(scratch), Compute(device, gpu or fast_bf16(), side, batch)
-        bench = Bench(draw_files(folder, count), folder, compute, workers, turns)
+        bench = Bench(draw_files(folder, count), count, folder, compute, 0 if place.small else CORES, turns)
         bench.new_model(torch.contiguous_format)(torch.zeros(batch, 3, side, side, device=device)).sum().backward()
         yield bench
 
 
-def setup(bench: Bench) -> Finding:
-    """Return what the numbers depend on."""
-    sizes = {"turns": bench.turns, "images in each set": bench.count, "pixels of the files": list(SIZE)}
-    sizes |= {"pixels used": bench.compute.image_size, "batch": bench.compute.batch_size}
-    sizes |= {"precision of ours": "bf16" if bench.compute.amp else "fp32", "workers of the plain": bench.workers}
-    return Finding("setup", sizes | machine(bench.compute.device))
-
-
-def machine(device: torch.device) -> dict[str, object]:
-    """Return the device, versions and commit, and the variables that decide how threads wait and where they run."""
+def setup(device: torch.device, sizes: dict[str, object]) -> Finding:
+    """Return what the numbers depend on: sizes, the machine, and the variables that decide how threads wait and where they run."""
     variables = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
-    return {"cores": CORES, **variables, "type": device.type, **environment(device)}
+    return Finding("setup", {**sizes, "cores": CORES, **variables, "type": device.type, **environment(device)})
 
 
 def fast_bf16() -> bool:
@@ -116,10 +109,9 @@ def draw_files(folder: Path, count: int) -> dict[str, Files]:
 def by_turns(
     works: dict[str, Callable[[], object]], turns: int, device: torch.device, images: int | None = None
 ) -> dict:
-    """Measure works one after another in each turn, beginning with another one each turn; return a `Row` as a dict.
+    """Measure works one after another in each turn, and return a `Row` as a dict.
 
-    So all works meet a machine that is slow for a while, and what a work leaves behind, such as warm caches, does not always
-    meet the same other one.
+    Each turn begins with another work, so what one leaves behind, such as warm caches, does not always meet the same other one.
     """
     names, seconds = list(works), {name: [] for name in works}
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None

@@ -11,7 +11,7 @@ from PIL import Image
 
 from results.random_pipeline import prompts, random_pipeline
 from results.studies import Finding, Place
-from results.studies.speed.bench import by_turns, machine
+from results.studies.speed.bench import by_turns, setup
 from stable_diffusion.drawing.produce import produce
 from stable_diffusion.drawing.sampling import Sampling
 from stable_diffusion.manifest import Manifest
@@ -25,8 +25,7 @@ def generation(place: Place) -> Iterator[Finding]:
     gpu = device.type == "cuda"
     count, batch, side, steps = (60, 15, 512, 50) if gpu else (8, 4, 64, 4)
     count, batch, side, steps, turns = (1, 1, 32, 1, 1) if place.small else (count, batch, side, steps, 3)
-    sizes = {"turns": turns, "images": count, "pixels": side, "steps": steps, "batch": batch}
-    yield Finding("setup", sizes | machine(device))
+    yield setup(device, {"turns": turns, "images": count, "pixels": side, "steps": steps, "batch": batch})
     plain = fast = random_pipeline(device, torch.float16 if gpu else torch.float32)
     if gpu:  # ours in the layout that load_pipeline gives it there
         fast = random_pipeline(device, torch.float16)

@@ -15,7 +15,7 @@ from models.batches import evaluate
 from models.work import images_trained
 from results.studies import Finding, Place
 from results.studies.speed.bare import Bare
-from results.studies.speed.bench import by_turns, draw_files, new_bench, setup
+from results.studies.speed.bench import by_turns, draw_files, new_bench
 from results.studies.speed.ours import Ours, train_epoch
 from results.studies.speed.plain import Plain
 
@@ -23,7 +23,7 @@ from results.studies.speed.plain import Plain
 def compared(part: str, place: Place) -> Iterator[Finding]:
     """Measure a part, which is a method of all three: the plain procedure, ours, the bare network."""
     with new_bench(place) as bench:
-        yield setup(bench)
+        yield bench.setup()
         start, count, compute = time.perf_counter(), bench.count, bench.compute
         ours = Ours(bench)
         if part == "training":
@@ -40,7 +40,7 @@ def compared(part: str, place: Place) -> Iterator[Finding]:
 def growth(place: Place) -> Iterator[Finding]:
     """Measure a seed of ours with the images once and twice."""
     with new_bench(place) as bench:
-        yield setup(bench)
+        yield bench.setup()
         twice = replace(bench, files=draw_files(bench.folder / "twice", 2 * bench.count))
         works = {"once": Ours(bench).seed, "twice": Ours(twice).seed}
         yield Finding("growth", by_turns(works, bench.turns, bench.compute.device))
@@ -49,7 +49,7 @@ def growth(place: Place) -> Iterator[Finding]:
 def switches(place: Place) -> Iterator[Finding]:
     """Measure work with a switch beside the same work without it."""
     with new_bench(place) as bench:
-        yield setup(bench)
+        yield bench.setup()
         model, sets, usual = bench.new_model(), Ours(bench).sets, bench.compute
         fp32, trained = replace(usual, amp=False), images_trained(bench.count, usual)
 

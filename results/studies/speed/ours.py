@@ -27,7 +27,7 @@ class Ours:
     def __init__(self, bench: Bench):
         self.bench, self.compute, self.model = bench, bench.compute, bench.new_model()
         self.sets = self._decode(bench.folder / "cache")
-        save_biased(self._run(self.sets)[0], self.model)
+        _save_biased(self._run(self.sets)[0], self.model)
 
     def training(self) -> None:
         """Train for one epoch."""
@@ -39,14 +39,14 @@ class Ours:
 
     def ranking(self) -> list[str]:
         """Take the three gradients of random weights and return the chosen tensors."""
-        return rank(*self._run(self.sets))  # a new run, because a run keeps its gradients
+        return _rank(*self._run(self.sets))  # a new run, because a run keeps its gradients
 
     def seed(self) -> None:
         """Decode all images, pre-train for three epochs, rank, fine-tune for two, and test."""
         with tempfile.TemporaryDirectory(dir=self.bench.folder) as cache:  # what was decoded before does not count
             run, synthetic = self._run(self._decode(Path(cache)))
-            save_biased(run, run.pre_train(run.real["train"], label="pre-train").model)
-            moving = rank(run, synthetic)
+            _save_biased(run, run.pre_train(run.real["train"], label="pre-train").model)
+            moving = _rank(run, synthetic)
             model = run.fine_tune(run.biased_model(), synthetic, only=moving, label="fine-tune").model
             evaluate(model, run.real["test"], self.compute)
 
@@ -60,16 +60,9 @@ class Ours:
         return sets
 
     def _run(self, sets: dict[str, LabelledImages]) -> tuple[Run, SyntheticSets]:
-        settings = Settings(
-            real_data_path=self.bench.folder,
-            weights="none",
-            pre_train_epochs=3,
-            fine_tune_epochs=2,
-            batch_size=self.compute.batch_size,
-            image_size=self.compute.image_size,
-            device=str(self.compute.device),
-            precision="bf16" if self.compute.amp else "fp32",
-        )
+        own = {"batch_size": self.compute.batch_size, "image_size": self.compute.image_size}
+        own |= {"device": str(self.compute.device), "precision": "bf16" if self.compute.amp else "fp32"}
+        settings = Settings(self.bench.folder, weights="none", pre_train_epochs=3, fine_tune_epochs=2, **own)
         pool, biased = sets["synthetic"], biased_group_sizes(len(sets["synthetic"]) // 2, "1/9")
         synthetic = SyntheticSets(pool, dict.fromkeys(pool.groups, len(pool) // 4), biased, 0, seed=100)
         return Run(settings, sets, 100, self.bench.folder / "biased.safetensors"), synthetic
@@ -82,11 +75,9 @@ def train_epoch(model: nn.Module, data: LabelledImages, compute: Compute) -> Non
     fit(model, data, few, schedule, compute, generator=torch_generator(0, "benchmark"), label="ours")
 
 
-def save_biased(run: Run, model: nn.Module) -> None:
-    """Save a model where the run looks for the biased one."""
+def _save_biased(run: Run, model: nn.Module) -> None:
     save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()}, run.biased_weights)
 
 
-def rank(run: Run, synthetic: SyntheticSets) -> list[str]:
-    """Return the tensors that both rankings keep."""
+def _rank(run: Run, synthetic: SyntheticSets) -> list[str]:
     return choose_tensors(sensitivity_table(*run.three_gradients(synthetic)), TOP_K)

@@ -36,8 +36,7 @@ class Plain:
     """The procedure on the image files of a bench."""
 
     def __init__(self, bench: Bench):
-        self.bench, self.device = bench, bench.compute.device
-        self.model = self._new_model()
+        self.bench, self.device, self.model = bench, bench.compute.device, bench.new_model(torch.contiguous_format)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
 
     def training(self) -> None:
@@ -55,16 +54,13 @@ class Plain:
 
     def seed(self) -> None:
         """Pre-train for three epochs, rank, fine-tune for two, and test."""
-        model, val = self._new_model(), self._batches("val", train=False)
+        model, val = self.bench.new_model(torch.contiguous_format), self._batches("val", train=False)
         train(model, self._batches("train"), val, self.device, epochs=3, lr=0.01)
         chosen = self.ranking(model)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in chosen)
         train(model, self._batches("synthetic"), val, self.device, epochs=2, lr=0.06)
         validate(model, self._batches("test", train=False), self.device)
-
-    def _new_model(self) -> nn.Module:
-        return self.bench.new_model(torch.contiguous_format)
 
     def _batches(self, name: str, *, train: bool = True) -> DataLoader:
         """Return batches under the paper's training transform, shuffled, or under its test transform, in order."""

@@ -10,10 +10,10 @@ import torch
 
 from models.batches import Compute
 from models.classifier import new_classifier
-from results.processes import kill_once, together
+from results.processes import kill_once, together, with_variables
 from results.studies import Finding, Place
 from results.studies.speed.bare import Bare
-from results.studies.speed.bench import THREAD_VARIABLES, machine
+from results.studies.speed.bench import THREAD_VARIABLES, setup
 
 SETTINGS = {
     "torch's default": {},
@@ -31,7 +31,7 @@ def threads(place: Place) -> Iterator[Finding]:
     """Measure each setting in a process of its own, because torch's threads are set when it is loaded; the settings take turns."""
     turns, seconds = (1, 0.1) if place.small else (3, 4.0)
     sizes = {"turns": turns, "seconds of a turn": seconds, "pixels": SIZE, "width": WIDTH, "batch": BATCH}
-    yield Finding("setup", {**sizes, "precision": "fp32", **machine(CPU)})
+    yield setup(CPU, {**sizes, "precision": "fp32"})
     found = {name: {"variables": SETTINGS[name], "alone": [], "beside": []} for name in SETTINGS}
     for where in ("alone", "beside") * turns:
         with ThreadPoolExecutor(1) as pool:
@@ -51,9 +51,8 @@ def threads(place: Place) -> Iterator[Finding]:
 
 def command(seconds: float, variables: dict[str, str]) -> list[str]:
     """Return the command of a process that trains for some seconds with these variables and no others on threads."""
-    others = [part for name in THREAD_VARIABLES for part in ("-u", name)]
     call = f"from results.studies.speed.threads import train; train({seconds})"
-    return ["env", *others, *(f"{name}={value}" for name, value in variables.items()), sys.executable, "-c", call]
+    return [*with_variables(variables, without=THREAD_VARIABLES), sys.executable, "-c", call]
 
 
 def train(seconds: float) -> None:
