@@ -24,11 +24,9 @@ def compared(part: str, place: Place) -> Iterator[Finding]:
     """Measure a part, which is a method of all three: the plain procedure, ours, the bare network."""
     with new_bench(place) as bench:
         yield bench.setup()
-        start, count, compute = time.perf_counter(), bench.count, bench.compute
-        ours = Ours(bench)
+        ours, count, compute = Ours(bench), bench.count, bench.compute
         if part == "training":
-            rate = 4 * count / (time.perf_counter() - start)
-            yield Finding("decoding all images once, images/s", round(rate))
+            yield Finding("decoding all images once, images/s", round(4 * count / ours.decoding))
         train_epoch(bench.new_model(), ours.sets["train"].subset(np.arange(2 * compute.batch_size) % count), compute)
         moving = ours.ranking() if part == "seed" else ()
         works = {"plain": Plain(bench), "ours": ours, "bare": Bare(bench.new_model(), compute, count, moving)}
@@ -62,11 +60,9 @@ def switches(place: Place) -> Iterator[Finding]:
         epoch(model)()  # warms up
         if usual.amp:
             yield row("--precision bf16, training", trained, epoch(model, fp32), epoch(model))
-        plain, folded = (
-            (lambda: evaluate(model, sets["val"], fp32)),
-            (lambda: evaluate(fuse(model.eval()), sets["val"], fp32)),
-        )
-        yield row("batch norm folded, fp32, validation (no flag: not built)", bench.count, plain, folded)
+        check = partial(evaluate, data=sets["val"], compute=fp32)
+        what = "batch norm folded, fp32, validation (no flag: not built)"
+        yield row(what, bench.count, lambda: check(model), lambda: check(fuse(model.eval())))
         if not (shutil.which("c++") or shutil.which("g++")):
             yield Finding("--compile", "not measured: no C++ compiler here")
             return
