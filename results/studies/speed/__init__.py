@@ -37,5 +37,6 @@ the same work without it. Threads: training of the toy run's network in fp32; th
         devices,
     ),
     arms=tuple(Arm(part, measure=partial(measured, *MEASURES[part]), after=PARTS[:i]) for i, part in enumerate(PARTS)),
-    note="For another device, `run --output DIR`, then `pack --output DIR --records results/records/speed/NAME`: the page has a section for each such folder.",
+    note="For another device: `run --output DIR`, then `pack --output DIR --records FOLDER`, with a new folder inside the records of this study. "
+    "The page has a section for each such folder.",
 )
