@@ -90,13 +90,17 @@ def report(rows: list[Row], path: Path | None) -> None:
 
 def peak_memory(device: "torch.device") -> int:
     """Bytes: of the GPU's memory that torch took at most, else of this process."""
-    import resource  # Windows has none
-
     import torch  # takes a second to load, which a table of rows should not wait for
 
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident_memory()
+
+
+def resident_memory(children: bool = False) -> int:
+    """Return the most bytes of main memory that this process held, or any of its processes that have ended."""
+    import resource  # Windows has none
+
+    who = resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF
+    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def duration(seconds: float) -> str:

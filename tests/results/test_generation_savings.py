@@ -15,6 +15,7 @@ from results.studies import Place
 from results.studies.generation_savings import FULL, STUDY, TIMED_ALONE, all_savings, measure, table, timing
 from results.studies.generation_savings.measure import evaluations, metrics_of
 from utils.errors import UserError
+from utils.records import Metrics
 
 SETTINGS = {"model": str(TINY), "scheduler": "ddim", "steps": 4, "guidance_scale": 3.0, "size": 32}
 
@@ -60,7 +61,7 @@ def test_the_fraction_of_a_group_that_shows_all_it_should(tmp_path):
 
 def test_metrics_are_those_of_all_seeds(tmp_path, monkeypatch):
     runs = {
-        seed: {"metrics": {"accuracy": a, "group_accuracy": {"0_0": a, "0_1": a - 0.25}, "equalized_odds": 0.125}}
+        seed: Namespace(metrics=Metrics(a, 0.125, group_accuracy={"0_0": a, "0_1": a - 0.25}))
         for seed, a in ((300, 0.8), (100, 0.6), (200, 0.7))
     }
     monkeypatch.setattr(measure, "read_run_set", lambda folder: Namespace(runs=lambda method: runs))

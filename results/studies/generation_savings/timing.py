@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 
-from results.speed.generation import prompts, random_pipeline
+from results.random_pipeline import prompts, random_pipeline
 from results.studies import Finding, Place
 from results.studies.generation_savings import FULL, TIMED_ALONE, Saving, all_savings
 from stable_diffusion.drawing.denoiser import compile_denoiser, fuse_projections

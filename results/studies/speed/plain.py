@@ -1,13 +1,11 @@
-"""The paper's procedure, written plainly: what this project's speed is measured against.
+"""The paper's procedure, written plainly, to measure this project's speed against it.
 
-Image files are decoded by Pillow in every epoch, in worker processes; the network computes in fp32; metrics are
-counted in a Python loop over samples; each of the three gradients has a pass of its own and is copied to NumPy after
-every batch. The arithmetic is that of the paper's method; nothing else of this project is used.
+Pillow decodes the image files in every epoch, in worker processes. The network computes in fp32. A Python loop over samples
+counts the metrics. Each of the three gradients has a pass of its own and is copied to NumPy after every batch. The arithmetic is
+that of the paper's method; nothing else of this project is used.
 """
 
 import copy
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,13 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-
-class Files(NamedTuple):
-    """Image files with their targets and protected groups, int64 (n,)."""
-
-    paths: list[Path]
-    target: np.ndarray
-    protected: np.ndarray
+from results.studies.speed.bench import TOP_K, Bench, Files
 
 
 class Faces(Dataset):
@@ -40,19 +32,49 @@ class Faces(Dataset):
         return pixels, int(self.files.target[index]), int(self.files.protected[index])
 
 
-def loader(files: Files, image_size: int, batch_size: int, workers: int, *, train: bool) -> DataLoader:
-    """Batches under the paper's training transform, shuffled, or under its test transform, in order."""
-    end = [transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
-    crop = [transforms.RandomResizedCrop(image_size), transforms.RandomHorizontalFlip()]
-    whole = [transforms.Resize((image_size, image_size))]
-    faces = Faces(files, transforms.Compose([*(crop if train else whole), *end]))
-    drop_last = train and len(files.paths) >= batch_size
-    options = {"num_workers": workers, "pin_memory": True, "shuffle": train, "drop_last": drop_last}
-    return DataLoader(faces, batch_size=batch_size, **options)
+class Plain:
+    """The procedure on the image files of a bench."""
+
+    def __init__(self, bench: Bench):
+        self.bench, self.device, self.model = bench, bench.compute.device, bench.new_model(torch.contiguous_format)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+
+    def training(self) -> None:
+        """Train for one epoch."""
+        train_epoch(self.model, self._batches("train"), self.optimizer, self.device)
+
+    def validation(self) -> None:
+        """Validate."""
+        validate(self.model, self._batches("val", train=False), self.device)
+
+    def ranking(self, model: nn.Module | None = None) -> list[str]:
+        """Return the tensors that both rankings of a model keep."""
+        names = ("train", "biased", "synthetic")
+        return choose(*(mean_gradients(model or self.model, self._batches(n), self.device) for n in names), TOP_K)
+
+    def seed(self) -> None:
+        """Pre-train for three epochs, rank, fine-tune for two, and test."""
+        model, val = self.bench.new_model(torch.contiguous_format), self._batches("val", train=False)
+        train(model, self._batches("train"), val, self.device, epochs=3, lr=0.01)
+        chosen = self.ranking(model)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in chosen)
+        train(model, self._batches("synthetic"), val, self.device, epochs=2, lr=0.06)
+        validate(model, self._batches("test", train=False), self.device)
+
+    def _batches(self, name: str, *, train: bool = True) -> DataLoader:
+        """Return batches under the paper's training transform, shuffled, or under its test transform, in order."""
+        side, batch_size = self.bench.compute.image_size, self.bench.compute.batch_size
+        end = [transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
+        crop = [transforms.RandomResizedCrop(side), transforms.RandomHorizontalFlip()]
+        whole = [transforms.Resize((side, side))]
+        faces = Faces(self.bench.files[name], transforms.Compose([*(crop if train else whole), *end]))
+        options = {"shuffle": train, "drop_last": train and len(faces) >= batch_size}
+        return DataLoader(faces, batch_size, num_workers=self.bench.workers, pin_memory=True, **options)
 
 
 def train_epoch(model: nn.Module, batches: DataLoader, optimizer: torch.optim.Optimizer, device: torch.device) -> float:
-    """One epoch; returns the mean loss."""
+    """Train for one epoch and return the mean loss."""
     model.train()
     criterion, total = nn.BCEWithLogitsLoss(), 0.0
     for pixels, target, _ in batches:
@@ -67,7 +89,7 @@ def train_epoch(model: nn.Module, batches: DataLoader, optimizer: torch.optim.Op
 
 @torch.no_grad()
 def validate(model: nn.Module, batches: DataLoader, device: torch.device) -> dict[str, float]:
-    """Accuracy and equalized odds, counted sample by sample."""
+    """Return accuracy and equalized odds difference, counted sample by sample."""
     model.eval()
     right, count = np.zeros((2, 2)), np.zeros((2, 2))
     for pixels, target, protected in batches:
@@ -82,7 +104,7 @@ def validate(model: nn.Module, batches: DataLoader, device: torch.device) -> dic
 
 
 def mean_gradients(model: nn.Module, batches: DataLoader, device: torch.device) -> dict[str, np.ndarray]:
-    """The gradients averaged over batches, from a fresh copy of the model."""
+    """Return the gradients averaged over batches, from a fresh copy of the model."""
     model = copy.deepcopy(model).train()
     criterion, sums, count = nn.BCEWithLogitsLoss(), {}, 0
     for pixels, target, _ in batches:
@@ -95,7 +117,7 @@ def mean_gradients(model: nn.Module, batches: DataLoader, device: torch.device) 
 
 
 def choose(real: dict, biased: dict, balanced: dict, top_k: int) -> list[str]:
-    """The tensors in both rankings."""
+    """Return the tensors that both rankings keep."""
     domain = sorted(real, key=lambda name: np.abs(real[name] - biased[name]).mean())
     bias = sorted(real, key=lambda name: -np.abs(biased[name] - balanced[name]).mean())
     return [name for name in real if name in domain[:top_k] and name in bias[:top_k]]
