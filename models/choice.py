@@ -1,5 +1,9 @@
 """The choice among trained models without protected labels of real data."""
 
+from collections.abc import Sequence
+
+from utils.records import Record
+
 
 def choose(val_accuracy: list[float], held_out_odds: list[float], tolerance: float = 0.01) -> int:
     """Return the index of the candidate to take.
@@ -15,7 +19,7 @@ def choose(val_accuracy: list[float], held_out_odds: list[float], tolerance: flo
     return min(good, key=lambda i: (held_out_odds[i], -val_accuracy[i], i))
 
 
-def best_of(records: list[dict]) -> int:
+def best_of(records: Sequence[Record]) -> int:
     """Return the index of the record that `choose` takes, by its `val_metrics` and `held_out_metrics`."""
-    accuracy = [record["val_metrics"]["accuracy"] for record in records]
-    return choose(accuracy, [record["held_out_metrics"]["equalized_odds"] for record in records])
+    odds = [record.held_out_metrics.equalized_odds for record in records]
+    return choose([record.val_metrics.accuracy for record in records], odds)

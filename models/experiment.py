@@ -24,10 +24,12 @@ from models.tensorboard import check_tensorboard
 from models.training import batch_norms
 from models.weights import content_of
 from utils.arguments import be_deterministic
+from utils.environment import environment
 from utils.errors import UserError
 from utils.files import locked
 from utils.machine import check_compile
-from utils.records import check_settings, environment, read_record, record_folder
+from utils.records import read_record, record_folder
+from utils.same_settings import check_settings
 
 
 class Experiment:
@@ -120,8 +122,8 @@ class Experiment:
         """
         folder, asked = record_folder(self.settings.output, method.folder, run.seed), self._settings(method)
         if found := read_record(folder, "settings"):
-            check_settings(found["settings"], asked, folder)
-            if method.name == "erm" and "weights_content" not in found["settings"]:
+            check_settings(found.settings, asked, folder)
+            if method.name == "erm" and "weights_content" not in found.settings:
                 self.of_erm.pop("weights_content", None)  # an older record lacks it, so the methods beside it do too
             print(f"{folder} is recorded already")
         elif method.options.get("top-k") == "auto":

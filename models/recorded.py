@@ -12,7 +12,8 @@ from models.options import Method
 from models.settings import Settings
 from utils.checkpoint import check_unfinished
 from utils.errors import UserError
-from utils.records import adopt_record, check_once, check_settings, of_biased_model, read_record, record_folder
+from utils.records import adopt_record, check_once, read_record, record_folder
+from utils.same_settings import check_settings, of_biased_model
 
 NEED_SYNTHETIC = ("synthetic_data", "unfaithful_left_out", "held_out_synthetic")  # known once synthetic images are read
 
@@ -64,7 +65,7 @@ def check_output(output: Path, asked: dict[str, dict], of_erm: dict, seeds: tupl
     records = {folder: read_record(folder, "settings") for folder in folders}
     check_once(records)
     for folder, record in records.items():
-        found = record["settings"]
+        found = record.settings
         if folder.parent.name in asked:
             check_settings(found, asked[folder.parent.name], folder, besides)
         else:
@@ -81,9 +82,9 @@ def adopt_best(output: Path, choices: list[Method], method: Method, seed: int, s
     best, ks = best_of(found), [choice.options["top-k"] for choice in choices]
     columns = {
         "top_k": ks,
-        "val_accuracy": [record["val_metrics"]["accuracy"] for record in found],
-        "held_out_equalized_odds": [record["held_out_metrics"]["equalized_odds"] for record in found],
+        "val_accuracy": [record.val_metrics.accuracy for record in found],
+        "held_out_equalized_odds": [record.held_out_metrics.equalized_odds for record in found],
     }
-    content = {**found[best], "method": method.label, "settings": settings, "chosen_top_k": ks[best]}
+    content = {**found[best].content, "method": method.label, "settings": settings, "chosen_top_k": ks[best]}
     adopt_record(folders[best], record_folder(output, method.folder, seed), content, {"top_k": pd.DataFrame(columns)})
     print(f"seed {seed}: top-k {ks[best]} chosen")

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from utils.files import whole
-from utils.records import check_settings
+from utils.same_settings import check_settings
 
 DIGEST = hashlib.sha256().digest_size  # bytes before the state itself
 SETTINGS = "settings.json"  # beside the checkpoints
@@ -90,7 +90,7 @@ def _folder(record: Path) -> Path:
 class Unfinished:
     """The checkpoints of one record's trainings, in a hidden folder beside the record.
 
-    `begun` is the environment (`utils.records.environment`) of the process that began the trainings; empty if an older
+    `begun` is the environment (`utils.environment.environment`) of the process that began the trainings; empty if an older
     version began them.
     """
 

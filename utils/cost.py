@@ -94,13 +94,17 @@ def report(rows: list[Row], path: Path | None) -> None:
 
 def peak_memory(device: "torch.device") -> int:
     """Return the peak memory in bytes: of torch on a GPU, else of this process."""
-    import resource  # Windows has none
-
     import torch  # takes a second to load, too long for printing a table
 
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident_memory()
+
+
+def resident_memory(children: bool = False) -> int:
+    """Return the peak main memory of this process, or with `children` of its ended child processes, in bytes."""
+    import resource  # missing on Windows
+
+    who = resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF
+    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def duration(seconds: float) -> str:

@@ -24,6 +24,7 @@ from models.training import LAST_EPOCH, WORST_GROUP
 from results.remarks import protected_labels
 from train import METHODS
 from utils.errors import UserError
+from utils.records import Record
 
 FLAGS = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9", "ratio": None}
 
@@ -151,6 +152,10 @@ def test_a_method_says_which_protected_labels_it_takes(name):
     assert "val" in takes_of(name, "worst-group")
 
 
+def record_of(method, **more):
+    return Record.of({"method": method, "seed": 1, "metrics": {}, **more})
+
+
 def test_records_that_do_not_say_it_yet_are_told_as_their_methods_tell():
     for name in (
         *METHODS,
@@ -162,9 +167,10 @@ def test_records_that_do_not_say_it_yet_are_told_as_their_methods_tell():
             method = parse_method(name, METHODS, FLAGS)
             own = {"select_by": "worst-group"} if select_by == "worst-group" else {}
             settings = {"biased_model": own} if method.fine_tunes else own
-            record = {"method": method.label, "settings": settings}
-            assert protected_labels(record) == method.protected_labels(select_by), name
-    assert protected_labels({"method": "mine", "protected_labels": {"val": "looks at val"}}) == {"val": "looks at val"}
+            assert protected_labels(record_of(method.label, settings=settings)) == method.protected_labels(select_by), (
+                name
+            )
+    assert protected_labels(record_of("mine", protected_labels={"val": "looks at val"})) == {"val": "looks at val"}
 
 
 def test_sampling_follows_its_weights():

@@ -27,7 +27,7 @@ from models.registry import network_name
 from models.settings import Settings
 from models.weights import as_safetensors, load_tensors
 from utils.errors import UserError
-from utils.records import check_settings
+from utils.same_settings import check_settings
 from utils.settings import parse
 
 
