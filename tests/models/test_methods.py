@@ -18,7 +18,7 @@ from models.methods.jtt import error_weights, errors, with_copies
 from models.methods.lff import FailureLoss, TwoNetworks, generalised_cross_entropy, relative_difficulty
 from models.methods.mixtures import short_of_largest
 from models.options import candidates, parse_method, with_candidates
-from models.run import Outcome
+from models.run import TrainedModel
 from models.settings import Settings
 from models.training import LAST_EPOCH, WORST_GROUP
 from results.remarks import protected_labels
@@ -96,7 +96,7 @@ class Recorder:
 
     def pre_train(self, data, **options):
         self.calls.append((data, options))
-        return Outcome(self.new_network(), [])
+        return TrainedModel(self.new_network(), [])
 
 
 def asked_for(name, protected=(0, 1, 1, 0)):

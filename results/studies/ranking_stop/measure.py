@@ -12,7 +12,7 @@ from models.batches import Compute, train_batches
 from models.experiment import Experiment
 from models.options import BiasDegree, auto_top_k
 from models.ranking import SETS, mask_of, until_settled
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.selection import mean_gradients, sensitivity_table
 from models.settings import Settings
 from results.studies import Finding, Place
@@ -56,12 +56,12 @@ def batches(models: str, flags: tuple[str, ...], draws: int, place: Place) -> It
     yield Finding("batches", batches_of(tables[-1]))
 
 
-def erm(run: Run) -> Outcome:
+def erm(run: Run) -> TrainedModel:
     """Stand for the biased model, which has to be there."""
     raise UserError(f"no biased model in {run.biased_weights.parent}: run its arm first")
 
 
-def ranking(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, bias_degree: BiasDegree) -> Outcome:
+def ranking(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, bias_degree: BiasDegree) -> TrainedModel:
     """Stand for a method that ranks: `Experiment` draws sets by its parameters, and nothing calls it."""
     raise NotImplementedError
 
