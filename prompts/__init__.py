@@ -65,8 +65,11 @@ def find_prompt_file(pair: str) -> Path:
     )
 
 
-def read_prompts(path: Path) -> Prompts:
-    """Read a prompt file. Raises `UserError` where it is not JSON or a part is missing or of another kind."""
+def read_prompts(path: Path, pair: str | None = None) -> Prompts:
+    """Read a prompt file, of `pair` if that is given.
+
+    Raises `UserError` if it is not JSON, if a part is missing or of another kind, or if it is of another pair.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
         prompts = Prompts(**{key: content[key] for key in Prompts.__dataclass_fields__})
@@ -91,6 +94,8 @@ def read_prompts(path: Path) -> Prompts:
         raise UserError(f"{path}: {error} is missing; {_FORM}") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not a prompt file: {error}; {_FORM}") from error
+    if pair and not same_pair(prompts.pair, pair):
+        raise UserError(f"the prompt file {path} is for {prompts.pair}, not for {pair}; give another --prompts")
     return prompts
 
 

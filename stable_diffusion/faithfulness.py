@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 
 from datasets.faithful import CONTENT, FILE, SCORE, SCORER, read_scores, short_digests
-from datasets.pairs import group_values, groups_of, same_pair
+from datasets.pairs import group_values, groups_of
 from datasets.synthetic import image_files
 from prompts import find_prompt_file, read_prompts
 from utils.arguments import choose_device, positive_float, positive_int, seed_number
@@ -96,9 +96,7 @@ def by_clip(settings: ScoringSettings, pair: str, device: torch.device) -> Score
     """Return zero-shot CLIP as a scorer, by the words of the pair's prompt file."""
     from stable_diffusion.clip import clip_scorer
 
-    prompts = read_prompts(settings.prompts or find_prompt_file(pair))
-    if not same_pair(prompts.pair, pair):
-        raise UserError(f"--prompts {settings.prompts} is for {prompts.pair}, the images are of {pair}")
+    prompts = read_prompts(settings.prompts or find_prompt_file(pair), pair)
     model = settings.clip or DEFAULT_CLIP
     score, name = clip_scorer(model, prompts, settings.template, device=device, amp=settings.precision == "bf16")
     return (prompts.target, *prompts.protected), score, name
@@ -106,17 +104,18 @@ def by_clip(settings: ScoringSettings, pair: str, device: torch.device) -> Score
 
 def by_judge(settings: ScoringSettings, pair: str, device: torch.device) -> Scorer:
     """Return the judge that --judge keeps, else one that learns from --data; with --data, print how well it does there."""
-    from stable_diffusion.judge import Judge, Labelled, kept_judge, save_judge, train_judge
+    from stable_diffusion.judge import Judge, Labelled, load_judge, train_judge
 
-    how = {"size": settings.image_size, "device": device, "amp": settings.precision == "bf16"}
-    data, judge = Labelled(settings.data, pair, settings.cache) if settings.data else None, None
-    if settings.judge:
-        judge = kept_judge(settings.judge, pair, data.attributes if data else (), **how)
-    if judge is None:
+    amp, size = settings.precision == "bf16", settings.image_size
+    data = Labelled(settings.data, pair, settings.cache) if settings.data else None
+    if data is None or (settings.judge and settings.judge.exists()):
+        judge = load_judge(settings.judge, pair, device, amp)
+    else:
         training = {"epochs": settings.epochs, "lr": settings.lr, "seed": settings.seed}
-        judge = Judge(train_judge(*data.read("train"), **training, **how), data.attributes, **how)
+        model = train_judge(*data.read("train"), size=size, device=device, amp=amp, **training)
+        judge = Judge(model, data.attributes, size, device, amp)
         if settings.judge:
-            save_judge(judge, settings.judge)
+            judge.save(settings.judge)
     if data:
         pixels, labels = data.read("test")
         right = pd.DataFrame(as_asked(judge.probabilities(pixels), labels), columns=list(judge.attributes))

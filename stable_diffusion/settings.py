@@ -5,9 +5,15 @@ from pathlib import Path
 
 from prompts import find_prompt_file
 from stable_diffusion.drawing.sampling import ALWAYS
-from stable_diffusion.loading.family import FAST_SAMPLER, PAPER_GUIDANCE, PAPER_SAMPLER, PAPER_SIZE, SCHEDULERS
+from stable_diffusion.loading.family import (
+    FAST_SAMPLER,
+    PAPER_BATCH,
+    PAPER_GUIDANCE,
+    PAPER_SAMPLER,
+    PAPER_SIZE,
+    SCHEDULERS,
+)
 from stable_diffusion.loading.source import DEFAULT_MODEL
-from stable_diffusion.manifest import CPU_BATCH
 from utils.arguments import PRECISIONS, non_negative_float, positive_fraction, positive_int, seed_number
 from utils.settings import flag
 
@@ -72,7 +78,7 @@ class GenerationSettings:
     vae_tiling: bool = flag(False, "decode in tiles: less memory for large images", group=DRAWING, action="store_true")
     batch_size: int | None = flag(
         None,
-        f"images at once (default: as many as the GPU holds; on a CPU {CPU_BATCH})",
+        f"images at once (default: as many as the GPU holds; on a CPU {PAPER_BATCH})",
         group=MACHINE,
         type=positive_int,
     )

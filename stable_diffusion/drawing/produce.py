@@ -13,7 +13,8 @@ from PIL import Image
 
 from stable_diffusion.drawing.render import DecoderOutOfMemory, check_lengths, reduce, render
 from stable_diffusion.drawing.sampling import Sampling
-from stable_diffusion.manifest import CPU_BATCH, Manifest, existing
+from stable_diffusion.loading.family import PAPER_BATCH
+from stable_diffusion.manifest import Manifest, existing
 from stable_diffusion.plan import Job
 from utils.errors import UserError
 from utils.files import whole
@@ -105,7 +106,7 @@ def largest_batch(render_count: Callable[[int], object], device: torch.device) -
 def free_batch_size(pipeline: DiffusionPipeline, sampling: Sampling, job: Job, device: torch.device) -> int:
     """Return the batch size if none is asked for: `largest_batch` of a GPU, tried with a job in two steps; the paper's on a CPU."""
     if device.type != "cuda":
-        return CPU_BATCH
+        return PAPER_BATCH
     trial = replace(sampling, steps=min(2, sampling.steps))
     return largest_batch(lambda count: render_batch(pipeline, [job] * count, trial), device)
 

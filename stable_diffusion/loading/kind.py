@@ -22,7 +22,7 @@ def kind_of(model: str) -> Kind:
     if source.single_file:
         check_single_file(model, source.path)
         return Kind()
-    name, _ = check_folder(source)
+    name = check_folder(source).pipeline
     return Kind(name, is_distilled(name, source))
 
 

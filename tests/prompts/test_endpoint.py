@@ -12,7 +12,8 @@ from support.chat_stub import ask, stubs
 
 from prompts import read_prompts
 from prompts.backends import Decoding
-from prompts.endpoint import Endpoint, chat_addresses
+from prompts.endpoint import Endpoint
+from prompts.exchange import chat_addresses
 from utils.errors import UserError
 
 
