@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,23 +38,25 @@ class Prompts:
         return groups_of(len(self.protected))
 
     def own_words(self, group: str) -> dict[str, list[str]]:
-        """For each attribute the words that state its value in a group."""
-        values = zip((self.target, *self.protected), group_values(group), strict=True)
-        return {name: self.words[name][str(value)] for name, value in values}
+        """Return for each attribute the words that state its value in a group."""
+        return self._words(group_values(group))
 
     def opposite_words(self, group: str) -> dict[str, list[str]]:
-        """For each attribute the words that state the other value."""
-        values = zip((self.target, *self.protected), group_values(group), strict=True)
-        return {name: self.words[name][str(1 - value)] for name, value in values}
+        """Return for each attribute the words that state the other value."""
+        return self._words([1 - value for value in group_values(group)])
+
+    def _words(self, values: Iterable[int]) -> dict[str, list[str]]:
+        names = (self.target, *self.protected)
+        return {name: self.words[name][str(value)] for name, value in zip(names, values, strict=True)}
 
 
 def shipped_files() -> list[Path]:
-    """The prompt files of this folder."""
+    """Return the prompt files of this folder."""
     return [path for path in sorted(FOLDER.glob("*.json")) if "_" in path.stem]
 
 
 def find_prompt_file(pair: str) -> Path:
-    """The shipped file of a pair, however its name is spelled; `UserError` with the nearest names otherwise."""
+    """Return the shipped file of a pair, however its name is spelled. Raises `UserError` if there is none."""
     shipped = {path.stem: path for path in shipped_files()}
     for name, path in shipped.items():
         if same_pair(name, pair):
@@ -100,7 +103,7 @@ def read_prompts(path: Path, pair: str | None = None) -> Prompts:
 
 
 def prompts_of_type(prompts: Prompts, prompt_type: str) -> dict[str, list[str]]:
-    """The prompts of each group; `contextual-25` means the first 25 of `contextual`.
+    """Return the prompts of each group; `contextual-25` means the first 25 of `contextual`.
 
     Raises `UserError` if the file has none of that type, or fewer, or if two groups share a prompt: their images would
     show the same under different labels.

@@ -21,7 +21,7 @@ _EMPHASIS = re.compile(r"(\*{1,3}|_{1,3}|`)(?=\S)(.+?)(?<=\S)\1")
 
 
 def without_thoughts(text: str) -> str | None:
-    """What follows a model's thoughts; None where they don't end.
+    """Return what follows a model's thoughts; None if they don't end.
 
     The tag that opens them may be missing: many chat templates put it into the question.
     """
@@ -30,7 +30,7 @@ def without_thoughts(text: str) -> str | None:
 
 
 def captions(text: str, start: str) -> list[str]:
-    """The lines that begin with the words `start`, in order and without what models put around a caption.
+    """Return the lines that begin with the words `start`, in order and without what models put around a caption.
 
     That is quotes, emphasis, code fences, bullets, numbers and labels such as "Caption:". Typographic apostrophes and
     dashes become plain. A line with anything else before those words is not a caption.
@@ -40,7 +40,6 @@ def captions(text: str, start: str) -> list[str]:
 
 
 def _caption(line: str, start: str) -> str | None:
-    """The caption of one line, or None."""
     if len(line) > _LONGEST:
         return None
     if start not in line:

@@ -40,7 +40,7 @@ def check_prompts(path: Path, limit: float = LIMIT) -> Prompts:
 
 
 def faults(prompts: Prompts, tokenizer: CLIPTokenizer, limit: float = LIMIT) -> list[tuple[str | None, str]]:
-    """What is wrong with a file's prompts: the prompt (None: the whole of a type) and the fault."""
+    """Return what is wrong with a file's prompts: the prompt (None: the whole of a type) and the fault."""
     found = []
     for prompt_type, groups in prompts.prompts.items():
         counts = Counter(text for group in prompts.groups for text in groups[group])
@@ -69,7 +69,7 @@ def faults(prompts: Prompts, tokenizer: CLIPTokenizer, limit: float = LIMIT) -> 
 
 
 def prompt_faults(prompts: Prompts, group: str, text: str, tokenizer: CLIPTokenizer) -> list[str]:
-    """What is wrong with one prompt of a group."""
+    """Return what is wrong with one prompt of a group."""
     found = []
     own_words, opposite_words = prompts.own_words(group), prompts.opposite_words(group)
     rest = _without(text, [word for words in own_words.values() for word in words])
@@ -79,13 +79,16 @@ def prompt_faults(prompts: Prompts, group: str, text: str, tokenizer: CLIPTokeni
             found.append(f"does not say {' or '.join(own)}")
         found += [f"denies {word}" for word in own if denies(text, word)]
         own_synonyms = {synonym for word in own for synonym in SYNONYMS.get(word, ())}
-        for word in dict.fromkeys(w for o in opposite for w in (o, *SYNONYMS.get(o, ()))):
-            if word not in own_synonyms and states(rest, word):
-                found.append(f"says {word}")
+        found += [f"says {word}" for word in opposites(opposite) if word not in own_synonyms and states(rest, word)]
     tokens = len(tokenizer(text).input_ids)
     if tokens > MAX_TOKENS:
         found.append(f"{tokens} tokens, more than {MAX_TOKENS}")
     return found
+
+
+def opposites(words: list[str]) -> list[str]:
+    """Return words and their synonyms, each once."""
+    return list(dict.fromkeys(each for word in words for each in (word, *SYNONYMS.get(word, ()))))
 
 
 def states(text: str, word: str) -> bool:
@@ -102,7 +105,7 @@ def denies(text: str, word: str) -> bool:
 
 
 def word_frequencies(prompts: Prompts, prompt_type: str) -> pd.DataFrame:
-    """The fraction of a group's prompts that hold a context word: a row each word, a column each group.
+    """Return the fraction of a group's prompts that hold a context word: a row each word, a column each group.
 
     The group's own words and words such as "of" and "the" don't count.
     """
@@ -116,14 +119,14 @@ def word_frequencies(prompts: Prompts, prompt_type: str) -> pd.DataFrame:
 
 
 def frequency_gaps(prompts: Prompts, table: pd.DataFrame) -> pd.Series:
-    """The largest difference between two groups of each word's frequency, largest first; group details are left out."""
+    """Return the largest difference between two groups of each word's frequency, largest first, without group details."""
     details = {word for detail in prompts.group_details for word in _words(detail)}
     gaps = table.max(axis=1) - table.min(axis=1)
     return gaps[~gaps.index.isin(details)].sort_values(ascending=False, kind="stable")
 
 
 def report(prompts: Prompts, path: Path, all_words: bool) -> str:
-    """The table of a file: for each type and group the number of prompts and their mean length, and the largest gaps."""
+    """Return the table of a file: for each type and group the number of prompts, their mean length and the largest gap."""
     lines = []
     for prompt_type, groups in prompts.prompts.items():
         table = word_frequencies(prompts, prompt_type)
@@ -139,7 +142,7 @@ def report(prompts: Prompts, path: Path, all_words: bool) -> str:
 
 
 def _without(text: str, phrases: list[str]) -> str:
-    """The text less the group's own phrases: "not smiling" does not state "smiling"."""
+    """Return the text less the group's own phrases: "not smiling" does not state "smiling"."""
     for phrase in sorted(phrases, key=len, reverse=True):
         text = re.sub(rf"(?<![\w-]){re.escape(phrase)}(?![\w-])", " ", text, flags=re.IGNORECASE)
     return text
@@ -168,7 +171,7 @@ def _place(lines: list[str], text: str | None) -> str:
 
 
 def main() -> None:
-    """The command line."""
+    """Check the files, or all shipped ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, help="prompt files (default: all in prompts/)")
     parser.add_argument(
