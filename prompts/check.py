@@ -47,21 +47,18 @@ def faults(prompts: Prompts, tokenizer: CLIPTokenizer, limit: float = LIMIT) -> 
         found += [(text, f"{prompt_type}: {n} times: {text!r}") for text, n in counts.items() if n > 1]
         for group in prompts.groups:
             for number, text in enumerate(groups[group], start=1):
-                where = f"{prompt_type} {group} prompt {number} {text!r}"
-                found += [(text, f"{where}: {fault}") for fault in prompt_faults(prompts, group, text, tokenizer)]
+                place = f"{prompt_type} {group} prompt {number} {text!r}"
+                found += [(text, f"{place}: {fault}") for fault in prompt_faults(prompts, group, text, tokenizer)]
         table = word_frequencies(prompts, prompt_type)
         gaps = frequency_gaps(prompts, table)
-        found += [
-            (
-                None,
-                f"{prompt_type}: {word!r} is in {_range(table.loc[word])} of a group's prompts; the limit is {limit:.0%}",
+        for word, row in table.loc[gaps.index[gaps > limit + 1e-9]].iterrows():
+            spread = f"{row.min():.0%} ({row.idxmin()}) to {row.max():.0%} ({row.idxmax()})"
+            found.append(
+                (None, f"{prompt_type}: {word!r} is in {spread} of a group's prompts; the limit is {limit:.0%}")
             )
-            for word, gap in gaps.items()
-            if gap > limit + 1e-9
-        ]
         for group in prompts.groups:
-            fraction = _fraction(groups[group], lambda text: any(states(text, d) for d in prompts.group_details))
-            if fraction > GROUP_DETAIL_LIMIT:
+            detailed = [any(states(text, detail) for detail in prompts.group_details) for text in groups[group]]
+            if (fraction := sum(detailed) / len(detailed)) > GROUP_DETAIL_LIMIT:
                 found.append(
                     (None, f"{prompt_type} {group}: {fraction:.0%} of the prompts have a group detail; keep them few")
                 )
@@ -132,9 +129,8 @@ def report(prompts: Prompts, path: Path, all_words: bool) -> str:
         table = word_frequencies(prompts, prompt_type)
         gaps = frequency_gaps(prompts, table)
         largest = f"{gaps.iloc[0]:.0%} ({gaps.index[0]})" if len(gaps) and gaps.iloc[0] > 0 else "0%"
-        counts = "  ".join(
-            f"{group} {len(groups[group])} x {_mean_length(groups[group]):.1f}" for group in prompts.groups
-        )
+        lengths = {group: [len(_words(text)) for text in groups[group]] for group in prompts.groups}
+        counts = "  ".join(f"{group} {len(found)} x {sum(found) / len(found):.1f}" for group, found in lengths.items())
         lines.append(f"{path.name}  {prompt_type}: {counts} words; largest difference {largest} of {len(gaps)} words")
         if all_words:
             lines.append(table.assign(difference=gaps).to_string(float_format="%.2f"))
@@ -150,18 +146,6 @@ def _without(text: str, phrases: list[str]) -> str:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9][a-z0-9'-]*", text.lower())
-
-
-def _mean_length(texts: list[str]) -> float:
-    return sum(len(_words(text)) for text in texts) / len(texts)
-
-
-def _fraction(texts, condition) -> float:
-    return sum(map(condition, texts)) / len(texts)
-
-
-def _range(row: pd.Series) -> str:
-    return f"{row.min():.0%} ({row.idxmin()}) to {row.max():.0%} ({row.idxmax()})"
 
 
 def _place(lines: list[str], text: str | None) -> str:

@@ -108,8 +108,7 @@ def main() -> None:
         sentences = template_sentences(prompts, template, contexts)
     else:
         origin, model = describe_origin(settings), open_model(settings)
-        options = {"seed": settings.seed, "batch_size": settings.batch_size, "partial": partial, "origin": origin}
-        writer = Writer(prompts, template, contexts, model, **options)
+        writer = Writer(prompts, template, contexts, model, settings.seed, settings.batch_size, partial, origin)
         sentences = writer.write(settings.attempts, settings.limit)
         origin = writer.origin_of_all()
     prompts = assemble(prompts, template, contexts, sentences, origin)

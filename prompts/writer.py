@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import CLIPTokenizer
@@ -26,6 +26,7 @@ INSTRUCTION = FOLDER / "instruction.txt"
 ANSWER = re.compile(r"[A-Za-z0-9 ,.;:'()-]+")
 
 
+@dataclass
 class Writer:
     """A dialogue with a model, for the sentence of each group and context until all are good.
 
@@ -33,20 +34,16 @@ class Writer:
     request, whatever its model, seed or flags.
     """
 
-    def __init__(
-        self,
-        prompts: Prompts,
-        template: str,
-        contexts: list[Context],
-        model: Endpoint | LocalModel,
-        *,
-        seed: int,
-        batch_size: int,
-        partial: Path,
-        origin: dict,
-    ):
-        self.prompts, self.contexts, self.model, self.seed = prompts, contexts, model, seed
-        self.batch_size, self.partial, self.origin, self.template = batch_size, partial, origin, template
+    prompts: Prompts
+    template: str
+    contexts: list[Context]
+    model: Endpoint | LocalModel
+    seed: int
+    batch_size: int
+    partial: Path
+    origin: dict
+
+    def __post_init__(self):
         self.tokenizer = CLIPTokenizer.from_pretrained(TOKENIZER)
         self.instruction = INSTRUCTION.read_text(encoding="utf-8")
         self.answers, self.sources, self.reasons = {}, {}, {}
