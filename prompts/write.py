@@ -18,6 +18,7 @@ import re
 import shlex
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from datasets.pairs import Pair, plain_name
@@ -32,7 +33,7 @@ from utils.errors import UserError, command_line
 from utils.files import whole
 from utils.settings import flag, parse
 
-PROMPTS, MODEL, ENDPOINT = "prompts", "model", "endpoint"
+of_prompts, of_model, of_endpoint = (partial(flag, group=each) for each in ("prompts", "model", "endpoint"))
 
 
 def retry_count(text: str) -> int:
@@ -46,44 +47,34 @@ def retry_count(text: str) -> int:
 class WritingSettings:
     """The flags of this command."""
 
-    target_sensitive: str = flag(None, "the pair", group=PROMPTS, required=True, metavar="TARGET_PROTECTED")
-    target: str = flag(None, "words for the target", group=PROMPTS, required=True, metavar="PRESENT|ABSENT")
-    protected: tuple[str, ...] = flag(
-        None, "for each protected one", group=PROMPTS, required=True, nargs="+", metavar="PRESENT|ABSENT"
+    target_sensitive: str = of_prompts(None, "the pair", required=True, metavar="TARGET_PROTECTED")
+    target: str = of_prompts(None, "words for the target", required=True, metavar="PRESENT|ABSENT")
+    protected: tuple[str, ...] = of_prompts(
+        None, "for each protected one", required=True, nargs="+", metavar="PRESENT|ABSENT"
     )
-    sentence: str | None = flag(None, "basic prompt with a place {Name} for each attribute and {age}", group=PROMPTS)
-    output: Path | None = flag(None, "file to write (default: prompts/<pair>.json)", group=PROMPTS, type=Path)
-    contexts: Path = flag(CONTEXTS, "file of contexts", group=PROMPTS, type=Path)
-    leave_out: tuple[str, ...] = flag(
-        (), "more tags to leave out of the contexts", group=PROMPTS, nargs="*", metavar="TAG"
+    sentence: str | None = of_prompts(None, "basic prompt with a place {Name} for each attribute and {age}")
+    output: Path | None = of_prompts(None, "file to write (default: prompts/<pair>.json)", type=Path)
+    contexts: Path = of_prompts(CONTEXTS, "file of contexts", type=Path)
+    leave_out: tuple[str, ...] = of_prompts((), "more tags to leave out of the contexts", nargs="*", metavar="TAG")
+    ages: bool = of_prompts(False, "ages 1, 3, ..., 99 years in place of young and elderly", action="store_true")
+    count: int = of_prompts(50, "prompts a group (50)", type=positive_int)
+    limit: float = of_prompts(LIMIT, f"as in prompts.check ({LIMIT})", type=non_negative_float)
+    template: bool = of_model(False, "no model: words and context side by side", action="store_true")
+    model: str = of_model(
+        DEFAULT_MODEL, f"hub id, folder or .gguf file; at --base-url its name there ({DEFAULT_MODEL})"
     )
-    ages: bool = flag(
-        False, "ages 1, 3, ..., 99 years in place of young and elderly", group=PROMPTS, action="store_true"
-    )
-    count: int = flag(50, "prompts a group (50)", group=PROMPTS, type=positive_int)
-    limit: float = flag(LIMIT, f"as in prompts.check ({LIMIT})", group=PROMPTS, type=non_negative_float)
-    template: bool = flag(False, "no model: words and context side by side", group=MODEL, action="store_true")
-    model: str = flag(
-        DEFAULT_MODEL, f"hub id, folder or .gguf file; at --base-url its name there ({DEFAULT_MODEL})", group=MODEL
-    )
-    attempts: int = flag(5, "questions for one sentence (5)", group=MODEL, type=positive_int)
-    batch_size: int = flag(8, "questions side by side (8)", group=MODEL, type=positive_int)
-    temperature: float = flag(0.7, "0 takes the likeliest word each time (0.7)", group=MODEL, type=non_negative_float)
-    top_p: float = flag(0.9, "probability of the words to draw from (0.9)", group=MODEL, type=non_negative_float)
-    max_new_tokens: int = flag(90, "longest answer (90)", group=MODEL, type=positive_int)
-    seed: int = flag(0, "default: 0", group=MODEL, type=int)
-    device: str = flag("auto", "of a local model: auto, cpu, cuda, cuda:1, ...", group=MODEL)
-    precision: str | None = flag(
-        None, "of a local model (default: fp16, on a CPU fp32)", group=MODEL, choices=tuple(PRECISIONS)
-    )
-    base_url: str | None = flag(
-        None, "OpenAI-compatible endpoint, such as http://localhost:8000", group=ENDPOINT, metavar="URL"
-    )
-    api_key_variable: str = flag(
-        "OPENAI_API_KEY", "environment variable (OPENAI_API_KEY)", group=ENDPOINT, metavar="NAME"
-    )
-    timeout: float = flag(60, "seconds for an HTTP answer (60)", group=ENDPOINT, type=positive_float)
-    retries: int = flag(4, "of an HTTP request that failed (4)", group=ENDPOINT, type=retry_count)
+    attempts: int = of_model(5, "questions for one sentence (5)", type=positive_int)
+    batch_size: int = of_model(8, "questions side by side (8)", type=positive_int)
+    temperature: float = of_model(0.7, "0 takes the likeliest word each time (0.7)", type=non_negative_float)
+    top_p: float = of_model(0.9, "probability of the words to draw from (0.9)", type=non_negative_float)
+    max_new_tokens: int = of_model(90, "longest answer (90)", type=positive_int)
+    seed: int = of_model(0, "default: 0", type=int)
+    device: str = of_model("auto", "of a local model: auto, cpu, cuda, cuda:1, ...")
+    precision: str | None = of_model(None, "of a local model (default: fp16, on a CPU fp32)", choices=tuple(PRECISIONS))
+    base_url: str | None = of_endpoint(None, "OpenAI-compatible endpoint, such as http://localhost:8000", metavar="URL")
+    api_key_variable: str = of_endpoint("OPENAI_API_KEY", "environment variable (OPENAI_API_KEY)", metavar="NAME")
+    timeout: float = of_endpoint(60, "seconds for an HTTP answer (60)", type=positive_float)
+    retries: int = of_endpoint(4, "of an HTTP request that failed (4)", type=retry_count)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ CHUNK = 1000  # images between two writes of the file: what a kill costs
 CHANCE = 0.01
 DEFAULT_CLIP, TEMPLATE = "openai/clip-vit-large-patch14", "a photo, {}"
 SHEET = "faithfulness_worst.png"
-IMAGES, CLIP, JUDGE = "images", "CLIP", "a judge in place of CLIP"
+of_images, of_clip, of_judge = (partial(flag, group=each) for each in ("images", "CLIP", "a judge in place of CLIP"))
 Scorer = tuple[tuple[str, ...], Callable[[list[Path]], np.ndarray], str]  # attributes, probabilities, name
 
 
@@ -47,25 +48,19 @@ Scorer = tuple[tuple[str, ...], Callable[[list[Path]], np.ndarray], str]  # attr
 class ScoringSettings:
     """The flags of this command."""
 
-    images: Path = flag(None, "<outdir>/<pair>/<prompt type> of a generation", group=IMAGES, type=Path, required=True)
-    clip: str | None = flag(None, f"hub id, or folder in transformers' format (default: {DEFAULT_CLIP})", group=CLIP)
-    prompts: Path | None = flag(
-        None, "prompt file (default: prompts/<pair>.json)", group=CLIP, type=Path, metavar="FILE"
-    )
-    template: str = flag(TEMPLATE, "the text around a word of the prompt file ({})", group=CLIP)
-    data: Path | None = flag(
-        None, "labelled faces in CelebA's layout, to train and test the judge", group=JUDGE, type=Path
-    )
-    judge: Path | None = flag(
-        None, "file of the trained judge (.safetensors): used, or written", group=JUDGE, type=Path
-    )
-    epochs: int = flag(3, "default: 3", group=JUDGE, type=positive_int)
-    lr: float = flag(0.1, "default: 0.1", group=JUDGE, type=positive_float)
-    image_size: int = flag(64, "pixels a side", group=JUDGE, type=positive_int)
-    seed: int = flag(0, "default: 0", group=JUDGE, type=seed_number)
-    cache: Path = flag(Path("results/runs/judge_cache"), "folder for decoded images", group=JUDGE, type=Path)
-    device: str = flag("auto", "auto, cpu, cuda, cuda:1, ...", group=IMAGES)
-    precision: str = flag("fp32", "fp32 or bf16", group=IMAGES, choices=("fp32", "bf16"))
+    images: Path = of_images(None, "<outdir>/<pair>/<prompt type> of a generation", type=Path, required=True)
+    clip: str | None = of_clip(None, f"hub id, or folder in transformers' format (default: {DEFAULT_CLIP})")
+    prompts: Path | None = of_clip(None, "prompt file (default: prompts/<pair>.json)", type=Path, metavar="FILE")
+    template: str = of_clip(TEMPLATE, "the text around a word of the prompt file ({})")
+    data: Path | None = of_judge(None, "labelled faces in CelebA's layout, to train and test the judge", type=Path)
+    judge: Path | None = of_judge(None, "file of the trained judge (.safetensors): used, or written", type=Path)
+    epochs: int = of_judge(3, "default: 3", type=positive_int)
+    lr: float = of_judge(0.1, "default: 0.1", type=positive_float)
+    image_size: int = of_judge(64, "pixels a side", type=positive_int)
+    seed: int = of_judge(0, "default: 0", type=seed_number)
+    cache: Path = of_judge(Path("results/runs/judge_cache"), "folder for decoded images", type=Path)
+    device: str = of_images("auto", "auto, cpu, cuda, cuda:1, ...")
+    precision: str = of_images("fp32", "fp32 or bf16", choices=("fp32", "bf16"))
 
 
 def main() -> None:
