@@ -128,7 +128,7 @@ def prompts_of_type(prompts: Prompts, prompt_type: str) -> dict[str, list[str]]:
     return groups
 
 
-def require_texts(value, where: str) -> None:
+def require_texts(value: object, name: str) -> None:
     """Raise `ValueError` unless `value` is a list of texts that are not empty."""
     if not (isinstance(value, list) and value and all(isinstance(text, str) and text.strip() for text in value)):
-        raise ValueError(f"{where} must be a list of texts that are not empty")
+        raise ValueError(f"{name} must be a list of texts that are not empty")

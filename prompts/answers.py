@@ -48,7 +48,7 @@ def _caption(line: str, start: str) -> str | None:
     if not found or not _BEFORE.fullmatch(before):
         return None
     text, mark = found + rest, _MARK.search(before)
-    if mark:  # the caption ends where the mark closes, unless only its beginning is emphasized
+    if mark:  # the caption ends with the closing mark, unless only its beginning is emphasized
         text, *after = re.split(rf"{re.escape(mark[0])}(?!\w)", text, maxsplit=1)
         text += after[0] if after and mark[0][0] in "*_" and after[0].startswith(",") else ""
     text = _WORD_COUNT.sub("", _EMPHASIS.sub(r"\2", text).rstrip(" \"'`*_}]"))

@@ -89,12 +89,12 @@ def opposites(words: list[str]) -> list[str]:
 
 
 def states(text: str, word: str) -> bool:
-    """Whether a text holds a word or phrase as whole words: "woman" does not state "man"."""
+    """Return whether a text holds a word or phrase as whole words: "woman" does not state "man"."""
     return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text, re.IGNORECASE) is not None
 
 
 def denies(text: str, word: str) -> bool:
-    """Whether a text negates a word: "not smiling", "without any eyeglasses", "non-smiling", "unsmiling"."""
+    """Return whether a text negates a word: "not smiling", "without any eyeglasses", "non-smiling", "unsmiling"."""
     negation = (
         r"(?<!\w)(?:(?:not|no|never|without|isn't|hardly|barely)\s+(?:(?:a|an|any|really|very)\s+)?|non-?|un-?|no-)"
     )

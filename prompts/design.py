@@ -1,4 +1,4 @@
-"""What surrounds the words of a group in its prompts: the same contexts in every group, and the sentences they make."""
+"""Contexts of prompts, the same in every group, and the sentences that they make with the words of a group."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What chat servers send back: an answer, or an error in one of many forms."""
+"""Read what chat servers send back: an answer, or an error in one of many forms."""
 
 import json
 import re

@@ -10,8 +10,8 @@ classifier trained on labelled faces does:
 
 faithfulness.csv in the folder gets a line an image: for each attribute the probability of the value that its group asks
 for, and the smallest of them as `faithfulness`, which train.py --min-faithfulness reads. Started again, it scores what
-is new or has changed. It prints the fraction of each group that shows what it should (probability 0.5 or more), says
-where the groups differ more than by chance, which is a bias too, and draws the images that most clearly don't in
+is new or has changed. It prints the fraction of each group that shows what it should (probability 0.5 or more), warns
+if the groups differ more than by chance, which is a bias too, and draws the images that most clearly don't in
 faithfulness_worst.png.
 """
 

@@ -38,7 +38,7 @@ def load(
         vae_slicing=recipe.vae_slicing,
         vae_tiling=recipe.vae_tiling,
     )
-    recipe = learn(recipe, pipeline, settings.size).as_begun(images.noted)
+    recipe = learn(replace(recipe, model=settings.model), pipeline, settings.size).as_begun(images.noted)
     images.check(recipe)
     check_size(recipe.size, pipeline)
     return pipeline, recipe, partial(free_batch_size, pipeline, recipe.sampling, images.jobs[0], device)

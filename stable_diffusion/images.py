@@ -33,7 +33,7 @@ class ImageSet:
         return [job for job in self.jobs if job.image not in there]
 
     def complete(self, model: str) -> bool:
-        """Whether every image exists, and the model need not be loaded to tell whether it drew them."""
+        """Return whether every image exists, and the model need not be loaded to tell whether it drew them."""
         return not self.missing() and not renamed(self.noted, model)
 
     def check(self, recipe: Recipe) -> None:

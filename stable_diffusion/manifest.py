@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stable_diffusion.loading.family import PAPER_BATCH
-from stable_diffusion.loading.source import same_model
 from stable_diffusion.plan import Job
 from utils.errors import UserError
 from utils.files import locked, write_whole
@@ -66,7 +65,7 @@ def manifests(folder: Path) -> list[Path]:
 def check_manifest(folder: Path, settings: dict) -> None:
     """Raise `UserError`, showing both, if the folder holds images of other settings, or if nothing says of which.
 
-    A set that notes its generator's `weights` is compared by them once `settings` has them, and never by its name.
+    A set that notes its generator's `weights` is compared by them, and never by its name.
     """
     if not any(folder.glob("*/*.png")):
         return
@@ -97,11 +96,8 @@ def _check_head(path: Path, settings: dict) -> None:
     if not isinstance(found, dict):
         raise UserError(f"{path}: the first line should hold the settings; {OTHER}")
     changed = [key for key in {**found, **settings} if found.get(key) != settings.get(key)]
-    if "weights" not in found or "weights" not in settings:  # an older version did not note them, or not loaded yet
-        changed = [key for key in changed if key != "weights"]
-    noted = "weights" in found and "weights" not in changed
-    if "model" in changed and (noted or same_model(str(found.get("model")), str(settings.get("model")))):
-        changed.remove("model")
+    if "weights" in found and "weights" not in changed:
+        changed = [key for key in changed if key != "model"]  # the same generator under another name
     if changed:
         there, asked = (", ".join(f"{key} {values.get(key)!r}" for key in changed) for values in (found, settings))
         raise UserError(f"{path.parent} was made with other settings: {there}; asked for: {asked}; {OTHER}")

@@ -9,7 +9,7 @@ import torch
 from stable_diffusion.drawing.sampling import ALWAYS, Sampling, check_guidance_until
 from stable_diffusion.loading.family import FAST_SAMPLER, PAPER_PIPELINE, PAPER_SAMPLER, Defaults, defaults
 from stable_diffusion.loading.kind import Kind
-from stable_diffusion.loading.source import renamed, same_model
+from stable_diffusion.loading.source import same_model
 from stable_diffusion.settings import GenerationSettings
 from utils.errors import UserError
 
@@ -30,7 +30,7 @@ AS_ASKED = [
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the images of a set are drawn; the manifest keeps it, and only the same recipe continues the set.
+    """Settings with which the images of a set are drawn. The manifest keeps them; only the same recipe continues the set.
 
     `prompts` and `weights` are digests. `size` and `save_size` are pixels a side; `guidance_until` is a fraction of the
     steps. None in a field of `LEARNED`: only the loaded model knows it, or it is as usual.
@@ -69,10 +69,10 @@ class Recipe:
     def continuing(self, noted: dict) -> "Recipe":
         """Return this recipe with what the settings of a begun set know of its model, so that it need not be loaded.
 
-        `weights` are left out for a model of another name: only loading it tells whether it is the same.
+        A model of another name is taken for the same one: only loading it tells its `weights`.
         """
-        known = [key for key in LEARNED if key in noted and not (key == "weights" and renamed(noted, self.model))]
-        return replace(self, **{key: noted[key] for key in known if getattr(self, key) is None}).as_begun(noted)
+        known = {key: noted[key] for key in LEARNED if key in noted and getattr(self, key) is None}
+        return replace(self, **known).as_begun(noted)
 
     def as_begun(self, noted: dict) -> "Recipe":
         """Return this recipe with a begun set's name of the same generator, and without `weights` if it noted none."""

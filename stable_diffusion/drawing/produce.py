@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,7 @@ def produce(pipeline: DiffusionPipeline, jobs: list[Job], manifest: Manifest, sa
         return
     check_lengths(pipeline, list(dict.fromkeys(job.prompt for batch in open_batches for job in batch)))
 
-    def render_jobs(batch: list[Job]) -> np.ndarray:
-        return render_batch(pipeline, batch, sampling)
+    render_jobs = partial(render_batch, pipeline, sampling=sampling)
 
     def save(batch: list[Job], pixels: np.ndarray) -> None:
         new = [(job, image) for job, image in zip(batch, pixels, strict=True) if job.image not in done]
@@ -66,9 +66,8 @@ def produce(pipeline: DiffusionPipeline, jobs: list[Job], manifest: Manifest, sa
 
 def render_batch(pipeline: DiffusionPipeline, batch: list[Job], sampling: Sampling) -> np.ndarray:
     """Render jobs as `Sampling` says: uint8 RGB (n, size, size, 3)."""
-    prompts, seeds = [job.prompt for job in batch], [job.seed for job in batch]
-    options = {"steps": sampling.steps, "guidance_scale": sampling.guidance_scale, "size": sampling.size}
-    return render(pipeline, prompts, seeds, **options, guidance_until=sampling.guidance_until)
+    options = {name: value for name, value in vars(sampling).items() if name != "save_size"}
+    return render(pipeline, [job.prompt for job in batch], [job.seed for job in batch], **options)
 
 
 def halving(render_jobs: Callable[[list], np.ndarray], batch: list) -> np.ndarray:
@@ -113,5 +112,5 @@ def free_batch_size(pipeline: DiffusionPipeline, sampling: Sampling, job: Job, d
 
 def save_whole(image: Image.Image, path: Path) -> None:
     """Write a PNG under another name, then rename it, so that it exists whole or not at all."""
-    with whole(path) as partial:
-        image.save(partial, format="PNG")
+    with whole(path) as unfinished:
+        image.save(unfinished, format="PNG")

@@ -98,12 +98,12 @@ def defaults(name: str, *, distilled: bool = False) -> Defaults:
 
 
 def looks_distilled(model: str) -> bool:
-    """Whether a model's name has a word of those that draw in few steps."""
+    """Return whether a model's name has a word of those that draw in few steps."""
     return DISTILLED.search(Path(model).name) is not None
 
 
 def is_distilled(name: str, source: Source) -> bool:
-    """Whether a model draws in few steps. Only FLUX's configuration says so; of others their page does."""
+    """Return whether a model draws in few steps. Only FLUX's configuration says so; of others their page does."""
     path = "transformer/config.json"
     is_flux = name == "FluxPipeline" and path in source.files
     return is_flux and not read_json(source, path).get("guidance_embeds", True)

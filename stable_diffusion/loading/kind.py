@@ -10,7 +10,7 @@ from stable_diffusion.loading.source import find_source
 
 @dataclass(frozen=True)
 class Kind:
-    """The class of diffusers that draws with a model, and whether the model's configuration says that it is distilled."""
+    """Kind of a generator: the class of diffusers that draws with it, and whether its configuration says it is distilled."""
 
     pipeline: str = PAPER_PIPELINE
     distilled: bool = False

@@ -16,7 +16,7 @@ FILES = (*SINGLE_FILES, ".pt", ".pth", ".bin", ".gguf", ".zip")  # a name that e
 
 
 class Unreachable(UserError):
-    """The model can't be checked: the hub does not answer, and there is no copy of it here."""
+    """Error for a model that can't be checked: the hub does not answer, and there is no copy of it here."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Source:
 
     @property
     def single_file(self) -> bool:
-        """Whether it is a file rather than a folder."""
+        """True if it is a file rather than a folder."""
         return not self.files and self.path.is_file()
 
 
@@ -101,12 +101,12 @@ def hub_error(model: str, error: Exception) -> UserError:
 
 
 def same_model(one: str, other: str) -> bool:
-    """Whether two spellings of --model are one hub id, or lead to one file or folder."""
+    """Return whether two spellings of --model are one hub id, or lead to one file or folder."""
     return one == other or Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
 
 
 def renamed(noted: dict, model: str) -> bool:
-    """Whether a set, by the settings it notes, knows its generator's weights, and that under another name than `model`."""
+    """Return whether a set, by the settings it notes, knows its generator's weights, and that under another name than `model`."""
     return "weights" in noted and not same_model(str(noted.get("model")), model)
 
 
