@@ -8,7 +8,7 @@ from prompts import Prompts
 from stable_diffusion import manifest
 from stable_diffusion.drawing.contact_sheet import write_contact_sheets
 from stable_diffusion.drawing.flat import remove_flat
-from stable_diffusion.loading.source import renamed
+from stable_diffusion.loading.source import Noted, renamed
 from stable_diffusion.plan import Job
 from stable_diffusion.recipe import Recipe
 from utils.errors import UserError
@@ -23,7 +23,7 @@ class ImageSet:
         self.folder, self.jobs, self._start = folder, jobs, folder / ".start.lock"
 
     @property
-    def noted(self) -> dict:
+    def noted(self) -> Noted:
         """The settings with which the set was begun, as its manifest keeps them; empty if there is no image yet."""
         return manifest.noted_settings(self.folder)
 

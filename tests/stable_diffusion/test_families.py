@@ -245,16 +245,6 @@ def test_a_prompt_is_too_long_where_no_text_encoder_reads_it_whole(saved):
 # ---- memory
 
 
-def test_decoding_in_slices_or_tiles_is_recorded_and_never_mixed(saved, tmp_path):
-    folder = saved("PixArt")
-    drawn(tmp_path / "out", folder, "--vae-slicing", "--vae-tiling")
-    noted = settings(tmp_path / "out")
-    assert noted["vae_slicing"] is True and noted["vae_tiling"] is True
-    refused(flags(tmp_path / "out", folder), "vae_slicing True", "vae_slicing None", "--outdir")
-    drawn(tmp_path / "plain", folder)
-    assert "vae_slicing" not in settings(tmp_path / "plain")
-
-
 def test_slices_change_no_image_but_by_rounding(saved):
     options = {"steps": 2, "guidance_scale": 3.0, "size": 32}
     folder = str(saved("PixArt"))

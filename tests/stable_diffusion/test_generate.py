@@ -20,7 +20,7 @@ from support.generation import GROUPS, TINY, command, generated, images, refused
 from prompts import find_prompt_file
 from stable_diffusion import generate
 from stable_diffusion.drawing.flat import remove_flat
-from stable_diffusion.drawing.render import check_lengths, render
+from stable_diffusion.drawing.render import render
 from stable_diffusion.loading.pipeline import load_pipeline
 from stable_diffusion.manifest import Manifest, check_running, lock_of
 from stable_diffusion.plan import Job, plan
@@ -292,14 +292,6 @@ def pipeline():
     return load_pipeline(str(TINY), "ddim", torch.device("cpu"), "fp32")
 
 
-def test_batch_size_changes_no_image_but_by_rounding(pipeline):
-    prompts = ["Portrait face photo of a smiling woman", "Portrait face photo of a serious man"]
-    options = {"steps": 3, "guidance_scale": 3.0, "size": 64}
-    together = render(pipeline, prompts, [1, 2], **options)
-    alone = [render(pipeline, [prompt], [seed], **options)[0] for prompt, seed in zip(prompts, (1, 2), strict=True)]
-    assert np.abs(together.astype(int) - np.stack(alone)).max() <= 1
-
-
 def test_paper_timesteps(pipeline):
     pipeline.scheduler.set_timesteps(50)
     timesteps = pipeline.scheduler.timesteps.tolist()
@@ -310,11 +302,6 @@ def test_paper_timesteps(pipeline):
 def test_no_guidance_is_the_plain_conditional_model(pipeline):
     images = render(pipeline, ["Portrait face photo of a man"], [1], steps=2, guidance_scale=1.0, size=64)
     assert images.shape == (1, 64, 64, 3) and images.dtype == np.uint8
-
-
-def test_prompt_too_long_for_the_model_is_refused(pipeline):
-    with pytest.raises(UserError, match="the model reads 77"):
-        check_lengths(pipeline, ["a face " * 60])
 
 
 def test_a_single_file_executes_nothing(tmp_path):

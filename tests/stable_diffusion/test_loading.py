@@ -13,22 +13,22 @@ from unittest import mock
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders import single_file_utils
 from huggingface_hub import close_session, constants
 from safetensors.torch import load_file, save_file
 from support import SHARED
 from support.generation import CPU, TINY, command, generated, images, refused
 from support.ldm_layout import named_unet, named_vae, open_clip, single_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from support.tiny_pipelines import stable_diffusion as tiny_pipeline
+from transformers import CLIPTextConfig, CLIPTextModel
 from transformers.utils import logging
 
 from stable_diffusion.drawing.render import _say_once, check_lengths, guard_decoder, render
 from stable_diffusion.loading import single_file as single_files
 from stable_diffusion.loading.kind import kind_of
-from stable_diffusion.loading.pipeline import PADDING, load_pipeline
+from stable_diffusion.loading.pipeline import load_pipeline
 from stable_diffusion.loading.scheduler import (
-    BETAS,
     NOISE,
     OTHER,
     decide_prediction,
@@ -39,29 +39,6 @@ from utils.errors import UserError
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 SUPPORTED = "must be of Stable Diffusion 1.x or 2.x"
-
-
-def tiny_pipeline(kind):
-    """A random pipeline of four latent channels, built as Stable Diffusion 1.x or 2.x is."""
-    torch.manual_seed(0)
-    second = kind == "sd2"
-    down, up = ["CrossAttnDownBlock2D", "DownBlock2D"], ["UpBlock2D", "CrossAttnUpBlock2D"]
-    return StableDiffusionPipeline(
-        unet=UNet2DConditionModel(
-            sample_size=16, block_out_channels=(32, 64), layers_per_block=1, cross_attention_dim=32, norm_num_groups=8,
-            attention_head_dim=[2, 4] if second else 4, use_linear_projection=second, down_block_types=down, up_block_types=up,
-        ),
-        vae=AutoencoderKL(
-            block_out_channels=(8, 16), latent_channels=4, norm_num_groups=4, sample_size=32,
-            down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-        ),
-        text_encoder=CLIPTextModel(CLIPTextConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=49408,
-            hidden_act="gelu" if second else "quick_gelu", bos_token_id=49406, eos_token_id=49407,
-        )),
-        tokenizer=CLIPTokenizer.from_pretrained(TINY / "tokenizer", pad_token=PADDING[kind]),
-        scheduler=DDIMScheduler(**BETAS), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
 
 
 def configs(folder, kind, pipeline):

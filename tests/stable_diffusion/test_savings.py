@@ -107,19 +107,32 @@ def test_a_fraction_is_a_whole_number_of_steps(fraction, steps, guided):
     assert guided_steps(fraction, steps) == guided
 
 
-def test_it_restarts_to_the_same_bytes_and_is_never_mixed_with_other_images(tmp_path):
-    half = ["--guidance-until", 0.5]
-    assert "guidance 9.0 in the first 50 % of them" in drawn(tmp_path / "half", TINY, *half).stdout
-    made = images(tmp_path / "half")
-    assert settings(tmp_path / "half")["guidance_until"] == 0.5
-    next((tmp_path / "half").rglob("0_1/000000.png")).unlink()
-    drawn(tmp_path / "half", TINY, *half)
-    assert images(tmp_path / "half") == made
-    refused(flags(tmp_path / "half", TINY), "guidance_until 0.5", "guidance_until None", "--outdir")
-    drawn(tmp_path / "whole", TINY)
-    assert images(tmp_path / "whole") != made and "guidance_until" not in settings(tmp_path / "whole")
-    drawn(tmp_path / "whole", TINY, "--guidance-until", 1)  # the default: a set made without the flag goes on
-    refused(flags(tmp_path / "whole", TINY, *half), "guidance_until None")
+@pytest.mark.parametrize(
+    ("more", "noted"),
+    [
+        (["--guidance-until", 0.5], {"guidance_until": 0.5}),
+        (["--fuse-projections"], {"fuse_projections": True}),
+        (["--vae-slicing", "--vae-tiling"], {"vae_slicing": True, "vae_tiling": True}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_it_restarts_to_the_same_bytes_and_is_never_mixed_with_other_images(more, noted, tmp_path):
+    done = drawn(tmp_path / "made", TINY, *more)
+    assert ("guidance 9.0 in the first 50 % of them" in done.stdout) == ("guidance_until" in noted)
+    made = images(tmp_path / "made")
+    assert noted.items() <= settings(tmp_path / "made").items()
+    next((tmp_path / "made").rglob("0_1/000000.png")).unlink()
+    drawn(tmp_path / "made", TINY, *more)
+    assert images(tmp_path / "made") == made
+    for key, value in noted.items():
+        refused(flags(tmp_path / "made", TINY), f"{key} {value}", f"{key} None", "--outdir")
+
+
+def test_a_set_made_without_the_flag_goes_on_with_its_default_alone(tmp_path):
+    drawn(tmp_path, TINY)
+    assert not {"guidance_until", "fuse_projections", "vae_slicing"} & settings(tmp_path).keys()
+    drawn(tmp_path, TINY, "--guidance-until", 1)
+    refused(flags(tmp_path, TINY, "--guidance-until", 0.5), "guidance_until None")
 
 
 @pytest.mark.parametrize("family", ["PixArt", "Sana", pytest.param("FLUX", marks=pytest.mark.slow)])
@@ -171,18 +184,6 @@ def test_fused_projections_change_no_image_by_more_than_a_grey_level(family, loa
     pictures = [render(pipeline, PROMPTS, SEEDS, **OPTIONS) for pipeline in pipelines]
     assert np.abs(pictures[0].astype(int) - pictures[1]).max() <= 1
     assert set(used) == {"to_qkv"}
-
-
-def test_fused_images_are_recorded_and_never_mixed(tmp_path):
-    drawn(tmp_path / "fused", TINY, "--fuse-projections")
-    assert settings(tmp_path / "fused")["fuse_projections"] is True
-    made = images(tmp_path / "fused")
-    next((tmp_path / "fused").rglob("1_0/000001.png")).unlink()
-    drawn(tmp_path / "fused", TINY, "--fuse-projections")
-    assert images(tmp_path / "fused") == made
-    refused(flags(tmp_path / "fused", TINY), "fuse_projections True", "fuse_projections None", "--outdir")
-    drawn(tmp_path / "plain", TINY)
-    assert "fuse_projections" not in settings(tmp_path / "plain")
 
 
 @pytest.mark.parametrize("family", ["Sana", pytest.param("Qwen-Image", marks=pytest.mark.slow)])
