@@ -18,6 +18,23 @@ worst group accuracy: *of means*, of the groups averaged over seeds; *mean of*, 
 other seeds and other test images; with one seed, for other images alone."""
 
 
+def as_page(blocks: list[str | list[str]]) -> str:
+    """Return texts and lists of lines as one page of Markdown, with a blank line between them; empty ones are left out."""
+    texts = ["\n".join(block) if isinstance(block, list) else block for block in blocks]
+    return "\n\n".join(text.strip() for text in texts if text.strip()) + "\n"
+
+
+def origin(records: list[dict]) -> list[str]:
+    """Return a line each for the devices, versions and commits of records; nothing without records."""
+    lines = []
+    for title, key in (("Devices", "device"), ("Threads", "threads"), ("Commits", "commit")):
+        if found := sorted({str(record[key]) for record in records if record.get(key)}):
+            lines.append(f"- {title}: {', '.join(found)}")
+    if versions := sorted({record["versions"]["torch"] for record in records if "versions" in record}):
+        lines.append(f"- torch: {', '.join(versions)}")
+    return ["The records name:", "", *lines] if lines else []
+
+
 def methods_table(*arms: str, digits: int = 1) -> Callable[[Path], list[str]]:
     """Return a function that shows every method of these arms, with its difference to ERM."""
 
@@ -92,3 +109,10 @@ def mean_and_spread(numbers: Iterable[float], digits: int = 2) -> str:
     """Return the mean and the sample standard deviation of numbers as text."""
     found = list(numbers)
     return shown((mean(found), stdev(found) if len(found) > 1 else None), digits)
+
+
+def metrics_of(column: Column, method: str) -> list[str]:
+    """Return accuracy, equalized odds difference and worst group of each seed, as means and spreads in percent."""
+    return [
+        mean_and_spread(values(column, method, key).values()) for key in ("accuracy", "equalized_odds", "worst_group")
+    ]

@@ -120,7 +120,7 @@ PROSE_OF_FACES = "results/records/real_faces/README.md"
 @pytest.mark.parametrize(
     ("path", "heading", "pair", "source", "rows"),
     [
-        ("README.md", "What came out on real faces", "Smiling_Male", "t2i", 4),
+        ("README.md", "Results on real faces", "Smiling_Male", "t2i", 4),
         (PROSE_OF_FACES, "With faces of text-to-image models", "Smiling_Male", "t2i", 5),
         (PROSE_OF_FACES, "Table 1's baselines", "Smiling_Male_64", "t2i", 9),
         (PROSE_OF_FACES, "Smiling/Young", "Smiling_Young", "generated", 9),

@@ -8,7 +8,7 @@ import torch
 from results.columns import read_column
 from results.drawn import WHERE, as_asked, grey_levels, score
 from results.studies import Finding, Place
-from results.studies.generation_savings.savings import JUDGE_FACES, PLAIN, SEEDS
+from results.studies.generation_savings import JUDGE_FACES, PLAIN, SEEDS
 from results.study_tables import values
 from stable_diffusion.drawing.denoiser import denoiser_name
 from stable_diffusion.drawing.render import render
@@ -21,24 +21,6 @@ METRICS = ("accuracy", "worst_group", "equalized_odds")
 PROMPTS = ["Portrait face photo of a smiling woman", "Portrait face photo of a serious man"]
 
 
-def evaluations(settings: dict) -> float:
-    """Return how many latents the UNet or transformer evaluates for an image drawn by a manifest's settings.
-
-    Counted by a hook while two images are drawn on the CPU, so it says what is done, not what was asked for.
-    """
-    options = {"fused": settings.get("fuse_projections", False), "prediction": settings.get("prediction")}
-    pipeline = load_pipeline(settings["model"], settings["scheduler"], torch.device("cpu"), "fp32", **options)
-    counts = []
-    model = getattr(pipeline, denoiser_name(pipeline))
-    hook = model.register_forward_hook(lambda _, inputs, output: counts.append(len(output[0])))
-    how = {key: settings[key] for key in ("steps", "guidance_scale", "size")}
-    try:
-        render(pipeline, PROMPTS, [1, 2], **how, guidance_until=settings.get("guidance_until", 1.0))
-    finally:
-        hook.remove()
-    return sum(counts) / len(PROMPTS)
-
-
 def measure_row(name: str, place: Place) -> Iterator[Finding]:
     """Yield what a row's images take and show, and the metrics of what was trained on them."""
     folder = place.work / name / WHERE
@@ -49,6 +31,23 @@ def measure_row(name: str, place: Place) -> Iterator[Finding]:
     for method in ("erm", "aim-fair"):
         yield Finding(method, metrics_of(place.output / "trained" / name, method))
     yield Finding("environment", environment(torch.device("cpu")))
+
+
+def evaluations(settings: dict[str, object]) -> float:
+    """Return how many latents the UNet or transformer evaluates for an image drawn by a manifest's settings.
+
+    Counted by a hook while two images are drawn on the CPU, so it says what is done, not what was asked for.
+    """
+    options = {"fused": settings.get("fuse_projections", False), "prediction": settings.get("prediction")}
+    pipeline = load_pipeline(settings["model"], settings["scheduler"], torch.device("cpu"), "fp32", **options)
+    counts, model = [], getattr(pipeline, denoiser_name(pipeline))
+    hook = model.register_forward_hook(lambda _, inputs, output: counts.append(len(output[0])))
+    how = {key: settings[key] for key in ("steps", "guidance_scale", "size")}
+    try:
+        render(pipeline, PROMPTS, [1, 2], **how, guidance_until=settings.get("guidance_until", 1.0))
+    finally:
+        hook.remove()
+    return sum(counts) / len(PROMPTS)
 
 
 def metrics_of(runs: Path, method: str) -> dict[str, list[float]]:
