@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The whole of AIM-Fair in one command: data, prompts, synthetic faces, biased training, selective fine-tuning, report.
+# Run all of AIM-Fair with one command: data, prompts, synthetic faces, biased training, selective fine-tuning, report.
 #
 #   bash runner.sh
-#       drawn toy faces and the small generator of this repository; minutes on two CPU cores
+#       drawn toy faces and the small generator of this repository; under two minutes on two CPU cores
 #   bash runner.sh --dataset celeba --real-data-path DIR --target-sensitive Smiling_Male
 #       the paper's experiment: CelebA, Stable Diffusion 2.1-base, ten seeds, on one CUDA GPU
 #   bash runner.sh --dataset utkface --real-data-path DIR --target-sensitive Female_White
@@ -10,12 +10,14 @@
 #   bash runner.sh --dataset csv --real-data-path FILE.csv --target-sensitive Cat_Bright
 #       other faces, and your own images
 #
-# Flags of train.py and of stable_diffusion/generate.py pass through: --target-sensitive, --prompt-type, --device and
-# --compile go to both; --model, --prompts, --images-per-cell, --steps, --guidance-scale, --guidance-until, --scheduler,
+# Add --dry-run to check everything and to estimate time, disk space and memory first.
+#
+# Flags of train.py and of stable_diffusion/generate.py are passed on. --target-sensitive, --prompt-type, --device and
+# --compile go to both. --model, --prompts, --images-per-cell, --steps, --guidance-scale, --guidance-until, --scheduler,
 # --prediction, --fast, --fuse-projections, --size, --save-size, --offload, --vae-slicing, --vae-tiling and, as
-# --generation-batch-size, --generation-seed and --generation-precision, to generation; every other one to training.
-# With --synthetic-data-root FILE.csv nothing is generated: the images that the file lists take the synthetic ones' place.
-# Finished stages are skipped; nothing is overwritten but what is made from records, summary and report.
+# --generation-batch-size, --generation-seed and --generation-precision, go to generation. All other flags go to training.
+# With --synthetic-data-root FILE.csv nothing is generated: the images listed in the file replace the synthetic ones.
+# Finished stages are skipped. Only the summary and the report are ever overwritten.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/utils/setup.sh"
@@ -77,10 +79,10 @@ if [ "$dataset" = toy ]; then
     fi
     generation=(--model "$AIM_FAIR_ROOT/stable_diffusion/tiny" --images-per-cell 200 --batch-size 50 --scheduler dpmpp
         --steps 8 --guidance-scale 3 --size 64 --save-size 64 ${generation[@]+"${generation[@]}"})
-    # bf16 is twice as fast where the processor has it, and slow where it has not
+    # bf16 is twice as fast if the processor supports it, otherwise slow
     precision=fp32
     if grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo; then precision=bf16; fi
-    # small images and few of them: a narrow network that has seen such faces, crops that keep the mouth, smaller batches
+    # for few, small images: a narrow network that has seen such faces, crops that keep the mouth, smaller batches
     start=(--weights toy --width 0.25)
     if [ -n "$network" ] && [ "$network" != resnet18 ]; then start=(--weights none); fi
     training=("${start[@]}" --image-size 48 --crop-scale 0.6 1 --number-train-data-real 1200
@@ -111,7 +113,7 @@ if [ -n "$few" ]; then say "not drawn yet: for this dry run a few faces stand fo
 if [ ${#draw[@]} -gt 0 ]; then run "$PYTHON" -m datasets.toy --train 7600 --val 800 --test 1600 "${draw[@]}"; fi
 
 say; say "== 2/5 prompts and settings"
-check=(--dry-run --no-estimate)  # the estimate takes seconds: only where it is asked for
+check=(--dry-run --no-estimate)  # the estimate takes seconds, so only --dry-run makes it
 if [ -n "$dry_run" ] && [ -z "$estimate" ]; then check=(--dry-run --cost-rows "${rows:-$scratch/rows}"); fi
 run "${train[@]}" "${check[@]}"
 if [ -z "$listed" ]; then run "${generate[@]}" "${check[@]}"; fi

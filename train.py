@@ -3,26 +3,27 @@
     python train.py --real-data-path DIR --synthetic-data-root DIR --target-sensitive Smiling_Male --output DIR
 
 The method has four steps:
-    1. A generator draws synthetic faces from prompts, the same number for each group (target x protected attribute): see
-       stable_diffusion/. Here they are read.
-    2. `erm`: a classifier learns the target from real faces in which it correlates with the protected attribute, and
+    1. A generator draws synthetic faces from prompts, equally many for each group (target x protected attribute), with
+       stable_diffusion/. This script reads them.
+    2. `erm`: a classifier learns the target from real faces in which target and protected attribute correlate, and so
        learns that bias.
-    3. `selective_mask`: three mean gradients at the biased weights tell which tensors react strongly to the bias and
+    3. `selective_mask`: three mean gradients at the biased weights show which tensors react strongly to the bias and
        weakly to the difference between real and synthetic faces.
-    4. `aim_fair`: those alone are fine-tuned on balanced synthetic faces.
+    4. `aim_fair`: only these tensors are fine-tuned, on balanced synthetic faces.
 
-The defaults are the paper's (models/settings.py): 15 epochs of pre-training and 10 of fine-tuning, k = 55, ten seeds. Of every
-training the epoch with the best accuracy on real val is kept. For each seed and method a record goes to
-<output>/<method>/seed_<n>/, and a table over seeds to <output>/summary.md; what is recorded is not run again.
+The defaults are the paper's (models/settings.py): 15 epochs of pre-training and 10 of fine-tuning, k = 55, ten seeds.
+Each training keeps its epoch with the best accuracy on real val. Each seed and method leaves a record in
+<output>/<method>/seed_<n>/ and is not run again; <output>/summary.md has a table over seeds.
 
---methods takes any number of others to compare with, which share a seed's biased model and its gradients:
-    real images alone          erm cvar-dro lff jtt eiil, and group-dro, which trains on protected labels
-    with synthetic ones        synthetic-only supplement repair ffr
-    fine-tuned on synthetic    linear-probe full random-mask cosine surgical last-layer aim-fair update-block-N freeze-block-N
-                               (N: stem, 1, 2, 3, 4, fc; of another --network its own children: docs/networks.md)
-erm always runs: it is the biased model of the others. Options follow a colon: aim-fair:top-k=50, random-mask:share=0.4,draw=2,
-jtt:epochs=2,weight=20. All that draw synthetic images also have ratio (of their number to that of real images) and
-prompt-type: aim-fair:ratio=0.5, synthetic-only:prompt-type=plain.
+--methods names further methods to compare with. They share a seed's biased model and its gradients:
+    on real images             erm cvar-dro lff jtt eiil, and group-dro, which trains on protected labels
+    with synthetic images      synthetic-only supplement repair ffr
+    fine-tuned on synthetic    linear-probe full random-mask cosine surgical last-layer aim-fair update-block-N
+                               freeze-block-N (N: stem, 1, 2, 3, 4, fc; for another --network its children, see
+                               docs/networks.md)
+erm always runs, because its result is the biased model. Options follow a colon: aim-fair:top-k=50,
+random-mask:share=0.4,draw=2, jtt:epochs=2,weight=20. Methods with synthetic images also have the options ratio (number
+of synthetic to real images) and prompt-type: aim-fair:ratio=0.5, synthetic-only:prompt-type=plain.
 """
 
 import sys
@@ -38,7 +39,7 @@ from models.experiment import Experiment
 from models.facts import says
 from models.methods import COMPARISONS
 from models.options import BiasDegree, TopK
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.selection import choose_tensors, with_choice
 from models.settings import Settings
 from models.timing import estimate
@@ -50,19 +51,19 @@ from utils.settings import parse
 
 
 @says(work=one_training)
-def erm(run: Run) -> Outcome:
-    """Step 2: the biased model, by empirical risk minimisation on biased real faces. No protected label is used."""
+def erm(run: Run) -> TrainedModel:
+    """Step 2: train the biased model, by empirical risk minimisation on biased real faces, without protected labels."""
     return run.pre_train(run.real["train"], label="pre-train")
 
 
 def selective_mask(run: Run, synthetic: SyntheticSets, top_k: int) -> tuple[list[str], pd.DataFrame]:
-    """Step 3: return the names of the tensors to fine-tune, and how each tensor ranks.
+    """Step 3: return the names of the tensors to fine-tune, and a table of all tensors with their gaps and ranks.
 
-    Three mean gradients at the biased weights are compared: on real, on biased synthetic and on balanced synthetic faces.
-    Of each tensor, mean |real - biased| is the domain gap and mean |biased - balanced| the bias gap. The mask is what is both
-    among the `top_k` tensors with the smallest domain gap and among the `top_k` with the largest bias gap (paper, section 3.3).
+    Three mean gradients at the biased weights are compared: on real, biased synthetic and balanced synthetic faces. The
+    domain gap of a tensor is mean |real - biased|, its bias gap mean |biased - balanced|. The mask has the tensors that
+    are both among the `top_k` smallest domain gaps and among the `top_k` largest bias gaps (paper, section 3.3).
     """
-    sensitivity = run.rank(synthetic, top_k)  # the gaps of every tensor, and their ranks
+    sensitivity = run.rank(synthetic, top_k)  # the gaps and ranks of every tensor
     chosen = choose_tensors(sensitivity, top_k)
     return chosen, with_choice(sensitivity, chosen, top_k)
 
@@ -70,27 +71,27 @@ def selective_mask(run: Run, synthetic: SyntheticSets, top_k: int) -> tuple[list
 @says(work=one_fine_tuning, tuned=True)
 def aim_fair(
     run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, top_k: TopK, bias_degree: BiasDegree
-) -> Outcome:
-    """Step 4: fine-tune the tensors of the mask alone, on balanced synthetic faces.
+) -> TrainedModel:
+    """Step 4: fine-tune only the tensors of the mask, on balanced synthetic faces.
 
-    `bias_degree`, minority to majority, is that of `synthetic.biased`, which is drawn by it before this is called.
+    `bias_degree` is the ratio of minority to majority in `synthetic.biased`, which the caller has drawn by it.
     """
     chosen, sensitivity = selective_mask(run, synthetic, top_k)
     tables = {"sensitivity": sensitivity}
     return run.fine_tune(biased_model, synthetic, only=chosen, label=f"fine-tune, k {top_k}", tables=tables)
 
 
-# A method is a function of a run. It gets what else its parameters name: `biased_model`, a copy of the one that erm has left,
-# and `synthetic`, the synthetic faces. Its keyword arguments are its options; one without a default takes the value of the flag
-# of that name. Your own goes into models/methods/, with a line in its __init__.py.
+# A method is a function of a run. If its parameters name them, it also gets `biased_model`, a copy of erm's model, and
+# `synthetic`, the synthetic faces. Its keyword arguments are its options; an option without a default takes the value
+# of the flag of that name. Your own method goes into models/methods/, with two lines in its __init__.py.
 METHODS = {"erm": erm, **COMPARISONS, "aim-fair": aim_fair}
 
 
 def main() -> None:
-    """Every method of every seed that is not recorded yet."""
+    """Run every method with every seed, unless it is recorded."""
     settings = parse(Settings, __doc__)
     check_flags(settings.dry_run, settings.no_estimate, settings.cost_rows)
-    experiment = Experiment(settings, METHODS)  # finds what is wrong before anything is trained
+    experiment = Experiment(settings, METHODS)  # finds faults before anything is trained
     if settings.dry_run:
         print(experiment.describe())
         if not settings.no_estimate:
@@ -99,7 +100,7 @@ def main() -> None:
     experiment.load()
     for run in experiment.runs():  # one for each seed
         for method in experiment.methods:  # erm first
-            experiment.record(method, run)  # calls its function, tests the model, writes the record
+            experiment.record(method, run)  # trains it, tests the model, writes the record
     print(write_summary(settings.output))
     print(f"records, weights and summary.md: {settings.output}")
 

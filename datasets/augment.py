@@ -1,8 +1,8 @@
-"""Random resized crop, flip and scaling on the device, each image with its own crop.
+"""Random resized crop, flip and scaling on the device, with a crop of its own for each image.
 
-The arithmetic is torchvision's: the crop's parameters follow `RandomResizedCrop.get_params`, and the
-resize is Pillow's bilinear filter, which averages over all source pixels when it shrinks. It is
-written as two matrix products an image, so that a whole batch of different crops is one call.
+Crops are drawn as by torchvision's `RandomResizedCrop.get_params`. The resize is Pillow's bilinear filter, which
+averages over all source pixels when it shrinks, as two matrix products for each image. So one call serves a batch of
+different crops.
 """
 
 import math
@@ -22,10 +22,12 @@ def random_boxes(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> torch.Tensor:
-    """Crops as torchvision's RandomResizedCrop draws them: int64 (n, 4), rows (top, left, height, width).
+    """Draw crops as torchvision's RandomResizedCrop does: int64 (n, 4), rows (top, left, height, width).
 
-    The area is uniform in `scale` times the image's, the logarithm of width/height uniform in that of
-    `ratio`; the first of ten attempts that fits counts, else the largest central crop within the ratio.
+    scale : range of the crop's area, uniform, as a fraction of the image's
+    ratio : range of width / height, whose logarithm is uniform
+
+    The first of ten attempts that fits is taken, else the largest central crop within `ratio`.
     """
     area = height * width * torch.empty(n, ATTEMPTS).uniform_(*scale, generator=generator)
     aspect = torch.exp(torch.empty(n, ATTEMPTS).uniform_(math.log(ratio[0]), math.log(ratio[1]), generator=generator))
@@ -44,19 +46,19 @@ def random_boxes(
 
 
 def random_flips(n: int, generator: torch.Generator) -> torch.Tensor:
-    """Which images to mirror: bool (n,), each with probability one half."""
+    """Draw which images to mirror, each with probability one half: bool (n,)."""
     return torch.rand(n, generator=generator) < 0.5
 
 
 def whole_image_boxes(n: int, height: int, width: int) -> torch.Tensor:
-    """The box of the whole image, n times: the test transform, which does not keep the aspect."""
+    """Return the box of the whole image n times, for the test transform, which does not keep the aspect ratio."""
     return torch.tensor([0, 0, height, width]).expand(n, 4)
 
 
 def resize_whole(images: torch.Tensor, size: int) -> torch.Tensor:
-    """The test transform: uint8 (n, height, width, 3) to what `crop_and_resize` gives of whole images.
+    """Apply the test transform to uint8 (n, height, width, 3): `crop_and_resize` of whole images.
 
-    Images that already have `size` pixels a side, as in an evaluation set, are only scaled.
+    Images that already have `size` pixels a side, as in evaluation sets, are only scaled.
     """
     n, height, width, _ = images.shape
     if (height, width) == (size, size):
@@ -65,18 +67,12 @@ def resize_whole(images: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def crop_and_resize(images: torch.Tensor, boxes: torch.Tensor, flips: torch.Tensor | None, size: int) -> torch.Tensor:
-    """Cut, mirror, resize and scale a batch.
+    """Cut, mirror, resize and scale a batch: float32 (n, 3, size, size), -1 to 1, channels last in memory.
 
-    Parameters
-    ----------
     images : uint8 (n, height, width, 3)
     boxes : int64 (n, 4), rows (top, left, height, width)
-    flips : bool (n,) or None
+    flips : bool (n,), images to mirror; None: no image
     size : pixels a side of the result
-
-    Returns
-    -------
-    float32 (n, 3, size, size) in [-1, 1], in channels-last memory layout.
     """
     n, height, width, _ = images.shape
     boxes = boxes.to(images.device)
@@ -91,12 +87,12 @@ def crop_and_resize(images: torch.Tensor, boxes: torch.Tensor, flips: torch.Tens
 
 
 def _scale(images: torch.Tensor) -> torch.Tensor:
-    """Grey levels (n, 3, size, size) to [-1, 1], in channels-last layout."""
+    """Scale grey levels, (n, 3, size, size), to -1 to 1, channels last in memory."""
     return ((images / 255 - MEAN) / STD).contiguous(memory_format=torch.channels_last)
 
 
 def _resize_weights(start: torch.Tensor, length: torch.Tensor, full: int, size: int) -> torch.Tensor:
-    """Pillow's bilinear filter as a matrix for each image, (n, size, full): a triangle of width max(scale, 1)."""
+    """Return Pillow's bilinear filter as matrices (n, size, full): a triangle of width max(scale, 1)."""
     device = start.device
     scale = (length.float() / size)[:, None, None]
     centre = (torch.arange(size, device=device)[None, :, None] + 0.5) * scale

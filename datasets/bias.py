@@ -1,4 +1,4 @@
-"""How many images each group of a biased or a balanced set gets."""
+"""Group sizes of biased sets."""
 
 from fractions import Fraction
 
@@ -7,7 +7,10 @@ from utils.errors import UserError
 
 
 def parse_bias_degree(text: str) -> Fraction:
-    """The bias degree d, minority to majority: "1/9" or "0.25"; above 0, at most 1."""
+    """Return the bias degree, minority to majority, from a text such as "1/9" or "0.25".
+
+    Raises `UserError` unless it is above 0 and at most 1.
+    """
     try:
         degree = Fraction(text)
     except (ValueError, ZeroDivisionError):
@@ -18,12 +21,12 @@ def parse_bias_degree(text: str) -> Fraction:
 
 
 def biased_group_sizes(size: int, bias_degree: str, groups: tuple[str, ...] = GROUPS) -> dict[str, int]:
-    """The images of each group in a biased set of `size`: 0_0 and 1_1 are the minorities.
+    """Return the number of images of each group in a biased set of `size` images; 0_0 and 1_1 are the minorities.
 
-    With bias degree d the minorities get size * d / (d + 1) / 2 each, the others size / (d + 1) / 2 (paper, section
-    4.1: 1,000 / 9,000 / 9,000 / 1,000 at 20,000 and 1/9). A fraction that is not a whole number is rounded down, as in
-    the authors' code: 2 / 22 / 22 / 2 at 50. With several protected attributes the target goes with the absence of
-    each of them, independently and to the same degree: the fractions multiply.
+    With bias degree d each minority gets size * d / (d + 1) / 2 images, each other group size / (d + 1) / 2 (paper,
+    section 4.1: 1,000 / 9,000 / 9,000 / 1,000 for 20,000 and 1/9). Numbers are rounded down, as in the authors' code:
+    2 / 22 / 22 / 2 for 50. With several protected attributes the target goes with the absence of each, independently
+    and to the same degree, so the fractions multiply. Raises `UserError` if a group is empty.
     """
     sizes = _group_sizes(size, parse_bias_degree(bias_degree), groups)
     if min(sizes.values()) < 1:
@@ -34,7 +37,7 @@ def biased_group_sizes(size: int, bias_degree: str, groups: tuple[str, ...] = GR
 
 
 def largest_biased_size(available: dict[str, int], bias_degree: str) -> int:
-    """The largest size whose groups all fit into what is available, a number for each group; 0 if there is none."""
+    """Return the largest size of a biased set for which each group has enough images; 0 if there is none."""
     degree, groups = parse_bias_degree(bias_degree), tuple(available)
     low, high = 0, 2 * sum(available.values())
     while low < high:
@@ -48,6 +51,6 @@ def _group_sizes(size: int, degree: Fraction, groups: tuple[str, ...]) -> dict[s
     sizes = {}
     for group in groups:
         target, *protected = group_values(group)
-        same = sum(bit == target for bit in protected)  # attributes that go with the target against the bias
+        same = sum(bit == target for bit in protected)  # attributes whose value goes with the target against the bias
         sizes[group] = int(size * degree**same / (degree + 1) ** len(protected) / 2)
     return sizes

@@ -1,7 +1,7 @@
-"""CelebA and everything in its layout: attributes, official split, the biased training list.
+"""CelebA and other data in its layout: attributes, official split, the biased training list.
 
-The root folder holds `img_align_celeba/`, `list_attr_celeba` and `list_eval_partition`, each list in
-the original form (.txt), in Kaggle's (.csv), or in what an editor made of them (see `datasets.lists`).
+The root folder has `img_align_celeba/`, `list_attr_celeba` and `list_eval_partition`. The lists are .txt as in the
+original, .csv as on Kaggle, or as a text editor or spreadsheet saved them (`datasets.lists`).
 """
 
 from collections.abc import Iterable
@@ -20,19 +20,19 @@ from utils.files import first_names, is_inside
 PAIRS = ("Smiling_Male", "Smiling_Young", "Young_Male")
 PAPER_SIZE = 20000  # of the biased training list
 IMAGE_FOLDERS = ("img_align_celeba/img_align_celeba", "img_align_celeba", "Img/img_align_celeba")  # Kaggle's first
-LIST_FOLDERS = ("", "Anno", "Eval")  # the last two as the project page's drive sorts them
+LIST_FOLDERS = ("", "Anno", "Eval")  # the last two are those of the project page's drive
 
 
 def read(path: Path, target_sensitive: str) -> Splits:
-    """The official splits; the biased training list has the paper's size."""
+    """Read the official splits; the biased training list has the paper's size."""
     tables = split_attributes(path)
     return Splits(parse_pair(target_sensitive, tables["train"].columns), image_folder(path), tables, PAPER_SIZE)
 
 
 def read_attributes(root: Path) -> pd.DataFrame:
-    """The attribute table: index the file names in id order, a column each attribute, values -1 and 1 (or 0 and 1).
+    """Read the attribute table: indexed by file name, a column for each attribute, values -1 and 1, or 0 and 1.
 
-    Raises `UserError` where the file is missing or holds anything else.
+    Raises `UserError` if the file is missing or has another form.
     """
     path = _find(root, "list_attr_celeba")
     form = "expected a line with the attributes' names, then a file name and its values, -1 or 1, in each line"
@@ -57,7 +57,7 @@ def read_attributes(root: Path) -> pd.DataFrame:
 
 
 def read_partition(root: Path) -> pd.Series:
-    """The official split of each file: "train", "val" or "test", index the file names."""
+    """Read the official split of each file: "train", "val" or "test", indexed by file name."""
     path = _find(root, "list_eval_partition")
     form = "expected a file name and 0, 1 or 2 in each line"
     _, table = read_list(path, form)
@@ -72,7 +72,7 @@ def read_partition(root: Path) -> pd.Series:
 
 
 def image_folder(root: Path) -> Path:
-    """Where the images lie."""
+    """Return the folder of the images. Raises `UserError` if there is none."""
     for name in IMAGE_FOLDERS:
         if (root / name).is_dir():
             return root / name
@@ -81,7 +81,7 @@ def image_folder(root: Path) -> Path:
 
 
 def check_images(folder: Path, names: Iterable[str]) -> None:
-    """Raise `UserError` if images are missing in `folder` (how many, the first, the remedy) or two names are one file."""
+    """Raise `UserError` if images are missing in `folder` or two names are one file; the message counts them."""
     names = list(names)
     found = first_names(folder, names)
     missing = [name for name, place in zip(names, found, strict=True) if place is None]
@@ -93,13 +93,13 @@ def check_images(folder: Path, names: Iterable[str]) -> None:
     twice = [(names[place], names[index]) for index, place in enumerate(found) if place != index]
     if twice:
         raise UserError(
-            f"{folder}: {len(twice)} images are listed twice, the first as {twice[0][0]} and {twice[0][1]}; take one of "
-            "each out of the lists"
+            f"{folder}: {len(twice)} images are listed twice, the first as {twice[0][0]} and {twice[0][1]}; "
+            "take one of each out of the lists"
         )
 
 
 def _remedy(folder: Path, name: str) -> str:
-    """What to do about a missing image: whether it lies elsewhere, or in another format."""
+    """Return the remedy for a missing image, which may lie elsewhere or in another format."""
     alike = sorted(path.name for path in folder.glob("*") if path.stem == Path(name).stem and path.is_file())
     if alike:
         return f"there is {alike[0]} in its place: take the archive with the files that the lists name"
@@ -111,7 +111,7 @@ def _remedy(folder: Path, name: str) -> str:
 
 
 def split_attributes(root: Path) -> dict[str, pd.DataFrame]:
-    """The attribute table of each split."""
+    """Return the attribute table of each split."""
     attributes, partition = read_attributes(root), read_partition(root)
     missing = attributes.index.difference(partition.index)
     if len(missing):
@@ -127,14 +127,15 @@ def biased_subset(
     size: int = 20000,
     bias_degree: str = "1/9",
 ) -> pd.DataFrame:
-    """The rows of a training list in which the target goes with the absence of the protected attribute.
+    """Return the rows of a biased training list, in which the target goes with the absence of the protected attribute.
 
-    Walks the table from the top and takes each image while its group still has room (paper, section
-    4.1); the groups' sizes are those of `datasets.bias.biased_group_sizes`. The same list for every seed.
+    From the top of the table each image is taken until its group is full (paper, section 4.1), so the list is the same
+    for every seed. The groups have the sizes of `datasets.bias.biased_group_sizes`.
 
-    `attributes` is indexed by file name in id order, with values -1/1 or 0/1; `protected` names one attribute
-    or several. Returns the chosen rows
-    in their order. Raises `UserError` where a group cannot be filled, with the largest size that can.
+    attributes : indexed by file name in id order, with values -1 and 1, or 0 and 1
+    protected : one attribute or several
+
+    Raises `UserError` if a group cannot be filled; the message gives the largest size that works.
     """
     names = (protected,) if isinstance(protected, str) else tuple(protected)
     groups = group_names(attributes, target, names)
@@ -153,7 +154,7 @@ def biased_subset(
 
 
 def group_names(attributes: pd.DataFrame, target: str, protected: str | tuple[str, ...]) -> pd.Series:
-    """The group of each row, "0_0" to "1_1" (target_protected), or "0_00" to "1_11"."""
+    """Return the group of each row, "0_0" to "1_1" (target_protected), or "0_00" to "1_11"."""
     names = [protected] if isinstance(protected, str) else list(protected)
     positive = attributes[[target, *names]].gt(0).astype(int).astype(str)
     groups = positive[target] + "_"

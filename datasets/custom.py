@@ -21,25 +21,26 @@ _FORM = "--real-data-path must name a CSV file with the columns image, split (tr
 
 
 def read(path: Path, target_sensitive: str) -> Splits:
-    """The splits that a CSV file gives; all images are trained on as they are."""
+    """Read the splits of a CSV file; by default all its training images are used."""
     pair, tables = read_table(path, target_sensitive)
     return Splits(pair, path.parent, tables, ALL)
 
 
 def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.DataFrame]]:
-    """The pair that `target_sensitive` names among the file's columns, and the table of each split.
+    """Return the pair that `target_sensitive` names among a file's columns, and the table of each split.
 
-    A table is indexed by image, a path relative to the file's folder, and holds the pair's columns with 0 and 1; in
-    train a protected value may be missing (NaN). Prints how many images are copies of others in their split. Raises
-    `UserError`, with the lines and what they hold, for any other value, an unknown split, a missing file, an image that
-    is listed twice, or copies in two splits.
+    A table is indexed by image, a path relative to the file's folder, and has the pair's columns with 0 and 1; a
+    protected value may be missing (NaN) in train. Prints the number of images that are copies of others in their split.
+
+    Raises `UserError`, with lines and their content, if a value or split is invalid, a file is missing, an image is
+    listed twice, or copies are in two splits.
     """
     table = read_lines(path, ("image", "split"), _FORM)
     pair = parse_pair(target_sensitive, [name for name in table.columns if name not in ("image", "split")])
     _refuse(path, table, ~table["split"].isin(NAMES), "split is not train, val or test", show="split")
     labels = binary_columns(path, table, pair)
     unknown = labels[list(pair.protected)].isna().any(axis=1) & (table["split"] != "train")
-    _refuse(path, table, unknown, f"{' or '.join(pair.protected)} is missing, which only train may do", show="split")
+    _refuse(path, table, unknown, f"{' or '.join(pair.protected)} is missing, allowed only in train,", show="split")
     table["image"] = find_images(path, table)
     _check_copies(path, table)
     empty = [name for name in NAMES if name not in set(table["split"])]
@@ -50,12 +51,11 @@ def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.Da
 
 
 def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame:
-    """A CSV file as text, a row for each line that is not blank, indexed by line number in the file.
+    """Read a CSV file as text: a row for each line that is not blank, indexed by line number in the file.
 
-    Semicolons or tabs do in place of commas: some spreadsheets write them.
-
-    Raises `UserError`, ending in `form`, where the file, a required column or every row is missing, two columns have one
-    name, or a line has more or fewer cells than the heading.
+    Semicolons or tabs may separate fields, too, as some spreadsheets write them. Raises `UserError`, which ends with
+    `form`, if the file, a required column or every row is missing, two columns have one name, or a line has more or
+    fewer fields than the heading.
     """
     if not path.is_file():
         raise UserError(f"no file {path}; {form}")
@@ -63,10 +63,8 @@ def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame
     reader, rows, start = csv.reader(lines, delimiter=sign, skipinitialspace=True), {}, line
     try:
         for row in reader:
-            rows[line], line = (
-                [cell.strip() for cell in row],
-                start + reader.line_num,
-            )  # a quoted cell may hold line breaks
+            rows[line] = [field.strip() for field in row]
+            line = start + reader.line_num  # a quoted field may hold line breaks
     except csv.Error as error:
         raise UserError(f"{path}: line {line}: cannot be read as CSV: {error}; {form}") from error
     rows = {line: row for line, row in rows.items() if any(row)}
@@ -76,21 +74,21 @@ def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame
         raise UserError(f"{path}: two columns are called {twice!r}; {form}")
     for line, row in rows.items():
         if len(row) != len(heading) and any(row[len(heading) :] or [True]):
-            raise UserError(f"{path}: line {line} has {len(row)} cells, the heading has {len(heading)}; {form}")
+            raise UserError(f"{path}: line {line} has {len(row)} fields, the heading has {len(heading)}; {form}")
     missing = [name for name in required if name not in heading]
     if missing:
         raise UserError(f"{path}: no column {', '.join(missing)}, it begins with {','.join(heading)[:80]!r}; {form}")
     if not rows:
         raise UserError(f"{path}: no row; {form}")
-    cells = [row[: len(heading)] for row in rows.values()]
-    return pd.DataFrame(cells, index=list(rows), columns=heading).loc[:, [name for name in heading if name]]
+    fields = [row[: len(heading)] for row in rows.values()]
+    return pd.DataFrame(fields, index=list(rows), columns=heading).loc[:, [name for name in heading if name]]
 
 
 def binary_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
-    """The pair's columns as 0.0 and 1.0; a missing protected value is NaN. Raises `UserError` for any other text.
+    """Return the pair's columns as 0.0 and 1.0; a missing protected value is NaN.
 
-    Accepted are 0 and 1 in any way to write these numbers (programs write 1.0, 1.00 or 1.000e+00), False and True, and what
-    programs write for a missing value (`MISSING`).
+    Accepts 0 and 1 in any notation (1.0, 1.00, 1.000e+00), False and True, and the usual signs of a missing value
+    (`MISSING`). Raises `UserError` for any other text.
     """
     columns = {}
     for name in pair.attributes:
@@ -105,11 +103,13 @@ def binary_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
 def find_images(path: Path, table: pd.DataFrame) -> list[str]:
     """Return the path of each image, relative to the file's folder, as the disk spells it (`disk_names`).
 
-    Raises `UserError` if an image is not there, not below that folder, or listed twice: by links or other spellings, too.
+    Raises `UserError` if an image is missing, not below that folder, or listed twice, even by a link or another
+    spelling.
     """
     table = table.assign(image=disk_names(path.parent, table["image"]))
     stray = pd.Series([bool(name) and not is_inside(name) for name in table["image"]], table.index)
-    what = f"the image's path leads out of {path.parent}, the folder of the table: move the table to a folder above its images"
+    what = f"the image's path leads out of {path.parent}, the folder of the table: "
+    what += "move the table to a folder above its images"
     _refuse(path, table, stray, f"{what}; it stands", show="image")
     first = first_names(path.parent, list(table["image"]))
     absent = pd.Series([place is None for place in first], table.index)
@@ -123,12 +123,12 @@ def find_images(path: Path, table: pd.DataFrame) -> list[str]:
 
 
 def disk_names(folder: Path, names: Iterable[str]) -> list[str]:
-    """Return names of files as paths below `folder`, unchanged if they already are or can't be.
+    """Return file names as paths below `folder`; a name that is no such path, or is one already, stays as it is.
 
-    An absolute path, or one with `..`, that ends below it is made relative. A name without a file is taken for the one file whose name differs only in
-    how Unicode writes its letters: macOS takes accents apart (NFD), tables keep them together (NFC).
+    An absolute path, or one with `..`, that leads below `folder` is made relative. A name without a file is replaced by
+    that of the one file that differs only in Unicode's form: macOS writes accents apart (NFD), tables together (NFC).
     """
-    listing = lru_cache(_plain_names)  # of this call: a folder may change before the next
+    listing = lru_cache(_plain_names)  # for this call only, because a folder may change before the next
     return [_disk_name(folder, _below(folder, name), listing) for name in names]
 
 
@@ -156,7 +156,7 @@ def _disk_name(folder: Path, name: str, listing: Callable[[Path], dict[str, list
 
 
 def _plain_names(folder: Path) -> dict[str, list[str]]:
-    """The names in a folder by their NFC form."""
+    """Return the names in a folder by their NFC form."""
     names: dict[str, list[str]] = {}
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         names.setdefault(unicodedata.normalize("NFC", name), []).append(name)
@@ -164,7 +164,7 @@ def _plain_names(folder: Path) -> dict[str, list[str]]:
 
 
 def _check_copies(path: Path, table: pd.DataFrame) -> None:
-    """Refuse files of two splits with one content; say how many of one split have the content of another."""
+    """Raise `UserError` for files of two splits with equal content; print the number of copies within a split."""
     groups = copies([path.parent / name for name in table["image"]])
     split, straddling = table["split"].tolist(), []
     for group in groups:
@@ -177,7 +177,7 @@ def _check_copies(path: Path, table: pd.DataFrame) -> None:
 
 
 def _hint(folder: Path, name: str) -> str:
-    """Say what is found instead of a file that a table names."""
+    """Return a hint on what stands in place of a missing file."""
     path = folder / name
     if os.path.islink(path):
         return f"; the first is a link to {os.readlink(path)}, where there is no file"
@@ -190,7 +190,7 @@ def _hint(folder: Path, name: str) -> str:
 
 
 def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, show: str, hint: str = "") -> None:
-    """Raise `UserError` with the first lines that are wrong and what they hold in the column `show`."""
+    """Raise `UserError` if rows are wrong, with their first lines and content of the column `show`."""
     lines = table.index[wrong]
     if len(lines):
         shown = ", ".join(f"{n} ({table[show][n][:80] or 'empty'})" for n in lines[:5])
@@ -199,7 +199,7 @@ def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, show: 
 
 
 def _refuse_pairs(path: Path, table: pd.DataFrame, pairs: list[tuple[int, int]], what: str, remedy: str) -> None:
-    """Raise `UserError` with the lines of the first pairs of rows that go wrong together."""
+    """Raise `UserError` if there are pairs of rows that clash, with the lines of the first ones."""
     if pairs:
         raise UserError(f"{path}: {len(pairs)} images {what}: {_pairs(table, pairs)}; {remedy}")
 

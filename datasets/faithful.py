@@ -1,4 +1,4 @@
-"""How faithful generated images are to their prompts, as `stable_diffusion.faithfulness` noted it, and those to leave out."""
+"""Selection of generated images by their faithfulness to the prompt (`stable_diffusion.faithfulness`)."""
 
 from pathlib import Path
 
@@ -18,9 +18,10 @@ def is_listing(root: Path) -> bool:
 
 
 def read_scores(path: Path, columns: tuple[str, ...], remedy: str) -> pd.DataFrame:
-    """The rows of a file of scores, indexed by image; `columns` are float64 from 0 to 1, all others text.
+    """Read a file of scores, indexed by image; `columns` are float64 from 0 to 1, all others text.
 
-    Raises `UserError`, ending in the remedy, for a file, a column or a number that is not there or can't be right.
+    Raises `UserError`, which ends with `remedy`, if the file or a column is missing, or a score is no number from 0
+    to 1.
     """
     table = read_lines(path, ("image", *columns), remedy)
     for name in columns:
@@ -37,10 +38,10 @@ def read_scores(path: Path, columns: tuple[str, ...], remedy: str) -> pd.DataFra
 
 
 def faithful_files(folder: Path, files: dict[str, list[Path]], minimum: float) -> dict[str, list[Path]]:
-    """Of the images of each group those that score `minimum` or more.
+    """Return the images of each group with a score of at least `minimum`.
 
-    `folder` holds the groups and their scores, or is a CSV file of images with a column faithfulness. Raises `UserError`
-    where an image has no score, or has changed since it was scored.
+    `folder` has the groups and their scores, or is a CSV file of images with a column faithfulness. Raises `UserError`
+    if an image has no score, or has changed since it was scored.
     """
     listed, remedy = is_listing(folder), f"`python -m stable_diffusion.faithfulness --images {folder}` makes it"
     if listed:
@@ -58,15 +59,15 @@ def faithful_files(folder: Path, files: dict[str, list[Path]], minimum: float) -
 
 
 def check_unchanged(folder: Path, noted: pd.Series, paths: list[Path], remedy: str) -> None:
-    """Raise `UserError` where an image is no longer the one that was scored."""
+    """Raise `UserError` if an image has changed since it was scored."""
     names = [path.relative_to(folder).as_posix() for path in paths]
     changed = noted[names].to_numpy() != np.array(short_digests(paths), dtype=object)
     if changed.any():
         raise UserError(
-            f"{folder / FILE} is of other images: {changed.sum()} have changed, the first {names[changed.argmax()]}; {remedy}"
+            f"{folder / FILE}: {changed.sum()} images have changed since, first {names[changed.argmax()]}; {remedy}"
         )
 
 
 def short_digests(paths: list[Path]) -> list[str]:
-    """What tells an image's content from another's: 12 digits of its SHA-256."""
+    """Return 12 digits of the SHA-256 of each image."""
     return [digest[:12] for digest in digests(paths)]

@@ -1,4 +1,4 @@
-"""Images decoded once into a memory-mapped file, and labelled sets of them."""
+"""Images, decoded once into a memory-mapped file, and labelled sets of them."""
 
 import hashlib
 import json
@@ -22,16 +22,19 @@ from utils.files import whole
 from utils.progress import progress
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # left, top, right and bottom of a box, as fractions of an image's width and height
-GPU_RESERVE = 8 * 2**30  # bytes of a GPU's memory that images leave for the network
+GPU_RESERVE = 8 * 2**30  # bytes of a GPU's memory reserved for the network
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Labelled images: `pixels[rows[i]]` is image i, with `target[i]` 0 or 1 and the protected value `protected[i]`.
+    """A set of n labelled images; image i is `pixels[rows[i]]`.
 
-    `pixels` is uint8 of shape (N, height, width, 3), memory-mapped and shared by several sets, or a tensor on a GPU;
-    `rows`, `target` and `protected` are int64 of shape (n,); `names` are n file names. `groups` names all
-    groups there can be, target_protected; the protected value is 0 or 1 in four of them, 0 to 3 in eight.
+    pixels : uint8 (N, height, width, 3), memory-mapped and shared by several sets, or a tensor on a GPU
+    rows : int64 (n,)
+    target : int64 (n,), 0 or 1
+    protected : int64 (n,), 0 or 1 with four groups, 0 to 3 with eight; -1 if the label is missing
+    names : n file names
+    groups : all possible groups, as target_protected
     """
 
     pixels: np.ndarray | torch.Tensor
@@ -45,23 +48,21 @@ class LabelledImages:
         return len(self.rows)
 
     def subset(self, indices: np.ndarray) -> "LabelledImages":
-        """The set of the images at `indices`, in that order."""
-        names = tuple(self.names[i] for i in indices)
-        return LabelledImages(
-            self.pixels, self.rows[indices], self.target[indices], self.protected[indices], names, self.groups
-        )
+        """Return the set of the images at `indices`, in that order."""
+        parts = {name: getattr(self, name)[indices] for name in ("rows", "target", "protected")}
+        return replace(self, **parts, names=tuple(self.names[i] for i in indices))
 
     def group_counts(self) -> dict[str, int]:
-        """The number of images in each group, without those of an unknown protected value."""
+        """Return the number of images in each group; images without a protected label are not counted."""
         labels = {group: group_labels(group) for group in self.groups}
         return {group: int(np.sum((self.target == t) & (self.protected == p))) for group, (t, p) in labels.items()}
 
     def take(self, indices: np.ndarray) -> list[tuple[torch.Tensor, np.ndarray]]:
-        """The pixels of the images at `indices` as one block: uint8 (n, height, width, 3), and their places 0 ... n - 1."""
+        """Return the images at `indices` as one block, uint8 (n, height, width, 3), and their places 0 to n - 1."""
         return [(self._block(self.rows[indices]), np.arange(len(indices)))]
 
     def on(self, device: torch.device) -> "LabelledImages":
-        """The same set with its pixels on a GPU that has room for them; else this set."""
+        """Return the set with its pixels on a GPU, if `device` is one with enough memory; else this set."""
         if device.type != "cuda" or isinstance(self.pixels, torch.Tensor):
             return self
         if torch.cuda.mem_get_info(device)[0] < 2 * self.pixels.nbytes + GPU_RESERVE:
@@ -76,7 +77,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class MixedSet:
-    """Sets whose images may differ in size, such as real and synthetic ones, as one set to train on."""
+    """A training set of several parts, such as real and synthetic images, which may differ in size."""
 
     parts: tuple[LabelledImages, ...]
 
@@ -85,11 +86,11 @@ class MixedSet:
 
     @property
     def target(self) -> np.ndarray:
-        """The targets of all parts, one after another."""
+        """The targets of all parts, in order: int64 (n,)."""
         return np.concatenate([part.target for part in self.parts])
 
     def take(self, indices: np.ndarray) -> list[tuple[torch.Tensor, np.ndarray]]:
-        """As `LabelledImages.take`, a block for each part that holds any of the images."""
+        """Return the images at `indices` as `LabelledImages.take` does, in a block for each part."""
         blocks, start = [], 0
         for part in self.parts:
             places = np.flatnonzero((indices >= start) & (indices < start + len(part)))
@@ -101,7 +102,7 @@ class MixedSet:
 
 
 def upload(pixels: np.ndarray, device: torch.device, chunk: int = 4096) -> torch.Tensor:
-    """An array, possibly memory-mapped, as a tensor on a device, copied `chunk` rows at a time."""
+    """Copy an array, which may be memory-mapped, to a device, `chunk` rows at a time."""
     result = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
     for start in range(0, len(pixels), chunk):
         result[start : start + chunk] = torch.from_numpy(np.array(pixels[start : start + chunk]))
@@ -111,12 +112,14 @@ def upload(pixels: np.ndarray, device: torch.device, chunk: int = 4096) -> torch
 def decode_images(
     paths: list[Path], cache: Path, size: int | None = None, box: tuple[float, ...] = WHOLE
 ) -> np.ndarray:
-    """The images as uint8 RGB of shape (N, height, width, 3), memory-mapped from a file in `cache`.
+    """Decode images once into a file in `cache` and return them: uint8 (N, height, width, 3), memory-mapped.
 
-    Its name is made from what it depends on (paths, sizes, times of change, the version of the reading), so it is used
-    again as long as none of that changes. It is written under another name and then renamed. Of every image the part
-    in `box` is kept (fractions of its width and height), and with `size` resized to that many pixels a side (bilinear, aspect
-    not kept). Raises `ImageError` for all images that cannot be read, `UserError` for one of another size than the first.
+    size : resize to so many pixels a side (bilinear, without keeping the aspect ratio); None: keep the size
+    box : the part of every image to keep, as fractions of its width and height
+
+    The file's name is a digest of paths, file sizes, times of change and the version of the reading, so a change makes
+    a new file. Raises `ImageError` if images cannot be read (for all of them at once), and `UserError` if their sizes
+    differ.
     """
     target = cache_file(paths, cache, size, box)
     try:
@@ -129,9 +132,9 @@ def decode_images(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide what Pillow warns of: damaged notes beside a picture, and large pictures, which `read_image` refuses.
+    """Hide Pillow's warnings on damaged metadata and on large pictures, which `read_image` refuses.
 
-    Around the threads that read, for it must not be entered by several.
+    It must enclose the threads that read, because several threads must not enter it.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -140,7 +143,7 @@ def quiet() -> Iterator[None]:
 
 
 def cache_file(paths: list[Path], cache: Path, size: int | None = None, box: tuple[float, ...] = WHOLE) -> Path:
-    """The file that holds these images once they are decoded. Raises `UserError` where one is missing."""
+    """Return the path of the file for these decoded images. Raises `UserError` if an image is missing."""
     try:
         stats = [path.stat() for path in paths]
     except OSError as error:
@@ -153,30 +156,23 @@ def cache_file(paths: list[Path], cache: Path, size: int | None = None, box: tup
 def time_reading(
     paths: list[Path], size: int | None = None, box: tuple[float, ...] = WHOLE, number: int = 32
 ) -> tuple[np.ndarray, float]:
-    """A few of the images, evenly spread, as `decode_images` reads them: uint8 (n, height, width, 3); and seconds an image."""
+    """Read `number` images, evenly spread: uint8 (n, height, width, 3); also return the seconds for one."""
     chosen, start = _spread(paths, number), time.perf_counter()
     return read_images(chosen, size, box), (time.perf_counter() - start) / len(chosen)
 
 
 def read_images(paths: list[Path], size: int | None = None, box: tuple[float, ...] = WHOLE) -> np.ndarray:
-    """The images as `decode_images` reads them, without a cache. Raises `UserError` as it does."""
+    """Read images as `decode_images` does, with its errors, but without a cache."""
     with quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        images = list(pool.map(lambda path: _read(path, size, box), paths))
+        images = together(pool.map(caught(lambda path: _read(path, size, box)), paths))
     for path, image in zip(paths, images, strict=True):
         _check_shape(path, image, paths[0], images[0])
     return np.stack(images)
 
 
 def check_some(paths: list[Path], size: int | None = None, box: tuple[float, ...] = WHOLE, number: int = 32) -> None:
-    """Read a few of the images, evenly spread, as `decode_images` will read all, and raise as it does.
-
-    So a dry run finds a fault that most of them share, before hours are spent on something else.
-    """
-    chosen = _spread(paths, number)
-    with quiet():
-        images = together(map(caught(lambda path: _read(path, size, box)), chosen))
-    for path, image in zip(chosen, images, strict=True):
-        _check_shape(path, image, chosen[0], images[0])
+    """Read `number` images, evenly spread, so that a dry run finds common faults; raises as `decode_images` does."""
+    read_images(_spread(paths, number), size, box)
 
 
 def _spread(paths: list[Path], number: int) -> list[Path]:
@@ -198,7 +194,7 @@ def _write_pixels(paths: list[Path], target: Path, size: int | None, box: tuple[
 
     with whole(target, shared=True) as partial:
         pixels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
-        # all the room at once: a mapped file that meets a full disk kills the process
+        # allocate everything now, because a mapped file on a full disk would kill the process
         if hasattr(os, "posix_fallocate"):
             with open(partial, "r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
@@ -215,7 +211,7 @@ def _check_shape(path: Path, image: np.ndarray, first_path: Path, first: np.ndar
 
 
 def read_part(path: Path, box: tuple[float, ...]) -> Image.Image:
-    """The part of an image in `box`, fractions of its width and height. Raises `UserError` where that holds no pixel."""
+    """Read the part of an image in `box`, fractions of its width and height. Raises `UserError` if it has no pixel."""
     image = read_image(path)
     if box == WHOLE:
         return image
@@ -231,12 +227,12 @@ def _read(path: Path, size: int | None, box: tuple[float, ...]) -> np.ndarray:
 
 
 def in_fingerprint(number: int) -> np.ndarray:
-    """The places of the images, of so many, whose pixels are in a fingerprint: int64."""
+    """Return the indices of the images whose pixels enter the fingerprint of `number` images: int64."""
     return np.arange(0, number, max(1, number // 64))
 
 
 def fingerprint(faces: LabelledImages) -> str:
-    """A short name for the content of a set: of all names and labels and of some of the pixels."""
+    """Return a short text that identifies a set: a digest of all names and labels, and of the pixels of some images."""
     digest = hashlib.sha256(os.fsencode("\n".join(faces.names)))
     digest.update(np.stack([faces.target, faces.protected]).tobytes())
     [(some, _)] = faces.take(in_fingerprint(len(faces)))

@@ -1,7 +1,7 @@
-"""Attribute pairs: one target, one protected attribute or several, and the groups they make.
+"""Attribute pairs, of a target and one or several protected attributes, and their groups.
 
-A group is written target_protected: `1_0` is target present, protected attribute absent; with two protected
-attributes `1_01` is target present, the first absent, the second present.
+A group is written target_protected. In `1_0` the target is present and the protected attribute absent; in `1_01` the
+target is present, the first protected attribute absent and the second present.
 """
 
 import difflib
@@ -13,7 +13,7 @@ from utils.errors import UserError
 
 
 def groups_of(protected: int) -> tuple[str, ...]:
-    """The groups of a target and that many protected attributes, target first: 0_0, 0_1, 1_0, 1_1 for one."""
+    """Return the groups of a target and `protected` protected attributes: 0_0, 0_1, 1_0, 1_1 for one."""
     values = ["".join(bits) for bits in itertools.product("01", repeat=protected)]
     return tuple(f"{target}_{value}" for target in "01" for value in values)
 
@@ -22,19 +22,19 @@ GROUPS = groups_of(1)
 
 
 def group_labels(group: str) -> tuple[int, int]:
-    """Return a group's target (0 or 1) and protected value: 0 or 1, or for several attributes the number that their bits write."""
+    """Return a group's target, 0 or 1, and protected value: 0 or 1, or the binary number of several attributes."""
     target, protected = group.split("_")
     return int(target), int(protected, 2)
 
 
 def group_values(group: str) -> tuple[int, ...]:
-    """The value, 0 or 1, of the target and of each protected attribute in a group."""
+    """Return the value, 0 or 1, of the target and of each protected attribute in a group."""
     return tuple(int(bit) for bit in group.replace("_", ""))
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A target and one or several protected attributes, as the label file spells them."""
+    """A target and its protected attributes, as the label file spells them."""
 
     target: str
     protected: tuple[str, ...]
@@ -56,10 +56,10 @@ class Pair:
 
 
 def parse_pair(text: str, attributes: Iterable[str]) -> Pair:
-    """The pair that `text` names: `Smiling_Male`, `BlondHair_Male` and `Blond_Hair_Male` alike.
+    """Return the pair that `text` names, such as `Smiling_Male`; `BlondHair_Male` and `Blond_Hair_Male` mean the same.
 
-    Several protected attributes follow one another: `Smiling_MaleYoung` or `Smiling_Male_Young`. Raises
-    `UserError`, with the nearest attribute names, if it names none, or if two attributes are spelled alike.
+    Several protected attributes follow one another: `Smiling_MaleYoung` or `Smiling_Male_Young`. Raises `UserError` if
+    the text names no pair (with the nearest attributes), or if two attributes differ only in capitals or underscores.
     """
     attributes = list(attributes)
     known = {plain_name(name): name for name in attributes}
@@ -89,12 +89,12 @@ def parse_pair(text: str, attributes: Iterable[str]) -> Pair:
 
 
 def same_pair(a: str, b: str) -> bool:
-    """Whether two spellings of a pair's name mean the same pair."""
+    """Return whether two spellings mean the same pair."""
     return plain_name(a) == plain_name(b)
 
 
 def _segments(text: str, known: dict[str, str]) -> list[tuple[str, ...]]:
-    """Every way to read `text` as known names, one after another."""
+    """Return every way to read `text` as a sequence of known names."""
     if not text:
         return [()]
     heads = [name for name in known if text.startswith(name)]
@@ -102,5 +102,5 @@ def _segments(text: str, known: dict[str, str]) -> list[tuple[str, ...]]:
 
 
 def plain_name(name: str) -> str:
-    """A name without what its spellings differ in: underscores and capitals."""
+    """Return a name without underscores and capitals."""
     return name.replace("_", "").lower()

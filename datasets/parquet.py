@@ -1,6 +1,6 @@
-"""CelebA and FairFace as the hub has them: parquet files with the images as bytes in a column.
+"""CelebA and FairFace from the hub: parquet files with the images as bytes in a column.
 
-What is wrong with files, columns or labels is said before images are unpacked (`datasets.shards`).
+Faults of files, columns or labels raise an error before any image is unpacked (`datasets.shards`).
 """
 
 import json
@@ -16,16 +16,16 @@ from datasets.shards import BYTES, Shard, find_shards, image_names, opened, sort
 from datasets.splits import LARGEST, NAMES, Splits
 from utils.errors import UserError
 
-PAIRS = celeba.PAIRS  # of FairFace, name them with --pairs
+PAIRS = celeba.PAIRS  # for FairFace give --pairs
 AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
 AGE_LIMITS = (3, 10, 20, 30, 40, 50, 60, 70)
 RACES = ("East Asian", "Indian", "Black", "White", "Middle Eastern", "Latino_Hispanic", "Southeast Asian")
-BINARY = (("0", "1"), ("-1", "1"), ("no", "yes"), ("false", "true"))  # other names of False and True
+BINARY = (("0", "1"), ("-1", "1"), ("no", "yes"), ("false", "true"))  # other names for False and True
 FAIRFACE_CLASSES = {"age": AGES, "gender": ("Male", "Female"), "race": RACES}
 
 
 class Kind(NamedTuple):
-    """A data set: the columns that tell it from others, the splits in its files' names, how to get it."""
+    """A data set: the columns that identify it, the splits in its file names, and the command that downloads it."""
 
     columns: tuple[str, ...]
     splits: tuple[str, ...]
@@ -46,10 +46,10 @@ _COMMANDS = f"{CELEBA.download}, or {FAIRFACE.download}"
 
 
 def read(path: Path, target_sensitive: str, *, age_limit: int = 40) -> Splits:
-    """The official splits in the order of the files' rows, CelebA's or FairFace's as the columns tell.
+    """Read the official splits of CelebA or FairFace, which their columns tell apart, in the order of the rows.
 
     FairFace's validation files are the test split, as in the papers that use it; every tenth training image is val. Its
-    attributes are Female, each race, and Young: an age below `age_limit`, which must begin one of its age groups.
+    attributes are Female, each race, and Young, an age below `age_limit`, which must be the start of an age group.
     """
     shards = find_shards(path, _COMMANDS)
     kind = kind_of(shards)
@@ -68,7 +68,10 @@ def read(path: Path, target_sensitive: str, *, age_limit: int = 40) -> Splits:
 
 
 def kind_of(shards: list[Shard]) -> Kind:
-    """Which data set it is. Raises `UserError` where a file has other columns than those of either, or than the first."""
+    """Return the data set of the files.
+
+    Raises `UserError` if a file has the columns of neither, or not those of the first.
+    """
     for shard in shards:
         kinds = [kind for kind in (CELEBA, FAIRFACE) if {BYTES, *kind.columns} <= set(shard.columns)]
         if not kinds:
@@ -85,8 +88,8 @@ def kind_of(shards: list[Shard]) -> Kind:
 def read_labels(shard: Shard, kind: Kind, age_limit: int) -> pd.DataFrame:
     """Return the 0/1 attributes of each row. Raises `UserError` if a label is missing or unknown.
 
-    CelebA's attributes are the columns of booleans and of whole numbers that are mostly -1, 0 or 1 (others number people
-    or places); in each all must be, and not both -1 and 0.
+    CelebA's attributes are columns of booleans, or of whole numbers that are mostly -1, 0 or 1; other columns number
+    people or places. All values of an attribute must be 0 and 1, or -1 and 1.
     """
     with opened(shard.path, _COMMANDS) as file:
         schema, columns = file.schema_arrow, list(FAIRFACE_CLASSES)

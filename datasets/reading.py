@@ -1,4 +1,4 @@
-"""The one way an image file is read, for training, synthetic sets, judge, contact sheets and generators alike."""
+"""Reading of image files, the same for training, synthetic sets, judge, contact sheets and generators."""
 
 import contextlib
 import io
@@ -13,11 +13,11 @@ from PIL import Image, ImageOps
 
 from utils.errors import UserError
 
-VERSION = 2  # of what comes out of a file; raise it with every change, so that no image decoded before is used again
-ORIENTED = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # texts of a PNG that may note its orientation
+VERSION = 2  # of the reading; raise it with every change of results, so that older decoded images are not used
+ORIENTED = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # texts in a PNG that may give its orientation
 MAX_PROFILE = 2**26  # bytes of a colour profile
-NAMED = 12  # images that a message names
-NOT_IMAGES = (  # what is often taken for an image: at which byte which bytes tell it, what it is and what to do
+NAMED = 12  # images named in a message
+NOT_IMAGES = (  # files that are often taken for images: position, bytes there, description, remedy
     (0, b"version https://git-lfs", "it is a pointer of git-lfs", "get the files with `git lfs pull`"),
     (4, b"ftyphe", "it is HEIC, which Pillow doesn't read", "convert it to JPEG"),
     (4, b"ftypmif", "it is HEIF, which Pillow doesn't read", "convert it to JPEG"),
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class ImageError(UserError):
-    """Images that can't be read, each with its path, the reason and the remedy. The message names up to a dozen."""
+    """Unreadable images, each with path, reason and remedy. The message names up to a dozen."""
 
     def __init__(self, *faults: tuple[Path, str, str]):
         self.faults = faults
@@ -40,7 +40,7 @@ class ImageError(UserError):
 
 
 def caught(read: Callable[..., T]) -> Callable[..., T | ImageError]:
-    """Return `read` with an `ImageError` that it raises as its result, for `together`."""
+    """Return a function that calls `read` and returns an `ImageError` instead of raising it, for `together`."""
 
     def attempt(*arguments) -> T | ImageError:
         try:
@@ -52,7 +52,7 @@ def caught(read: Callable[..., T]) -> Callable[..., T | ImageError]:
 
 
 def together(results: Iterable[T | ImageError]) -> list[T]:
-    """Return the results of many readings. Raises one `ImageError` for all that failed, after the last."""
+    """Return the results of many readings. Raises one `ImageError` for all failures, after the last reading."""
     results = list(results)
     faults = [fault for error in results if isinstance(error, ImageError) for fault in error.faults]
     if faults:
@@ -61,12 +61,12 @@ def together(results: Iterable[T | ImageError]) -> list[T]:
 
 
 def read_image(path: Path) -> Image.Image:
-    """The picture in a file as a person sees it: upright and in 8-bit RGB; of several frames or pages the first.
+    """Read an image as a viewer shows it, upright and in 8-bit RGB; of several frames or pages the first.
 
-    The orientation noted in EXIF is applied, colours with an ICC profile are converted to sRGB (a profile that can't
-    be used is ignored), what is transparent shows white, and 16-bit grey is scaled to 8 bits. Raises `ImageError` for a
-    file that can't be read whole, has more pixels than Pillow takes for harmless (89 million), or whose numbers (32
-    bits, fractions) don't say what is black and what is white.
+    The EXIF orientation is applied, colours with an ICC profile are converted to sRGB (an unusable profile is ignored),
+    transparent pixels become white, and 16-bit grey is scaled to 8 bits. Raises `ImageError` if a file can't be read
+    whole, has more pixels than Pillow allows (89 million), or has numbers (32 bits, fractions) without a defined black
+    and white.
     """
     try:
         return _picture(path, path)
@@ -74,7 +74,7 @@ def read_image(path: Path) -> Image.Image:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(path, "is too large") from error
-    except Exception as error:  # each format has its own set of exceptions for a broken file
+    except Exception as error:  # each format raises its own exceptions for a broken file
         with contextlib.suppress(Exception):
             source, profile = _essential_png(path)
             return _picture(path, source, **profile)
@@ -91,10 +91,10 @@ def _picture(path: Path, source: Path | io.BytesIO, **info: bytes) -> Image.Imag
 
 
 def _essential_png(path: Path) -> tuple[io.BytesIO, dict[str, bytes]]:
-    """Return a PNG file with nothing but the chunks that make the picture, and its colour profile as Pillow's info.
+    """Return a PNG file with only the chunks of its picture, and its colour profile as Pillow's info.
 
-    Pillow refuses files for what stands in other chunks: megabytes of text (the workflow of an image generator), a colour
-    profile above a megabyte, a wrong checksum. Viewers show these. Raises an exception if the file is cut off or no PNG.
+    Pillow refuses files for other chunks: megabytes of text (the workflow of an image generator), a colour profile
+    above a megabyte, a wrong checksum. Viewers show them. Raises an exception if the file is cut off or no PNG.
     """
     content, place, kind = path.read_bytes(), 8, b""
     kept, profile = [content[:8]], {}
@@ -106,7 +106,7 @@ def _essential_png(path: Path) -> tuple[io.BytesIO, dict[str, bytes]]:
         if len(chunk) < 12 + length:
             raise ValueError("the file is cut off")
         if kind[:1].isupper() or kind in (b"tRNS", b"eXIf") or chunk[8:].startswith(ORIENTED):
-            kept.append(chunk)  # a capital marks what a reader must not skip
+            kept.append(chunk)  # a capital marks a chunk that readers must not skip
         if kind == b"iCCP":
             with contextlib.suppress(zlib.error):
                 packed = chunk[8:-4].partition(b"\0")[2][1:]
@@ -119,7 +119,7 @@ def _too_large(path: Path, what: str) -> ImageError:
 
 
 def _fault(path: Path, error: Exception) -> tuple[str, str]:
-    """The reason why a file can't be read as an image, and the remedy."""
+    """Return the reason why a file can't be read as an image, and the remedy."""
     with contextlib.suppress(OSError), open(path, "rb") as file:
         start = file.read(32).lstrip()
         if not start:
@@ -133,7 +133,7 @@ def _fault(path: Path, error: Exception) -> tuple[str, str]:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         ImageOps.exif_transpose(image, in_place=True)
-    except Exception:  # EXIF that can't be parsed notes no orientation; viewers too show such an image as it is
+    except Exception:  # with EXIF that can't be parsed, viewers too show the image as it is
         return image
     return image
 
@@ -158,14 +158,14 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _grey_of_16_bits(image: Image.Image) -> Image.Image:
-    """Pillow would cut off what is above 255."""
-    tags = getattr(image, "tag_v2", {})  # of a TIFF, which may hold 12 bits, or white as 0
+    """Scale 16-bit grey to 8 bits, where Pillow would cut off values above 255."""
+    tags = getattr(image, "tag_v2", {})  # of a TIFF, which may have 12 bits, or white as 0
     white = 4095 if tags.get(258) == (12,) else 65535
     values = np.asarray(image).astype(np.uint32)
     grey = np.minimum((values * 255 + white // 2) // white, 255).astype(np.uint8)
     if tags.get(262) == 0:
         grey = 255 - grey
-    if "transparency" in image.info:  # of a PNG: the one value that shows nothing
+    if "transparency" in image.info:  # of a PNG: the one transparent value
         grey[values == image.info["transparency"]] = 255
     return Image.fromarray(grey)
 
@@ -180,5 +180,5 @@ def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         if ImageCms.getProfileDescription(source).startswith("sRGB IEC61966"):
             return image
         return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
-    except (OSError, ValueError, ImageCms.PyCMSError):  # damaged, or of another colour space than the pixels
+    except (OSError, ValueError, ImageCms.PyCMSError):  # a damaged profile, or one of another colour space
         return image

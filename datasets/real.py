@@ -1,4 +1,4 @@
-"""The real images of a run, from any of the known data sets: which pair, where the images lie, what each split holds."""
+"""The real images of a run, from any known data set: the pair, the lists of train, val and test, and the pixels."""
 
 import inspect
 from dataclasses import replace
@@ -16,23 +16,26 @@ from datasets.reading import caught, together
 from datasets.splits import ALL, LARGEST, Splits, check_splits
 from utils.errors import UserError
 
-# One file a data set, with a function `read(path, target_sensitive)`, and one line here. A keyword argument of the
-# function, such as UTKFace's `age_limit`, takes the value of train.py's flag of that name. A constant `PAIRS` in the file
-# names the pairs that the paper's tables are made of on it; without one, results/table.sh asks for --pairs.
+# A data set is a file with a function `read(path, target_sensitive)`, and an entry here. A keyword argument of the
+# function, such as UTKFace's `age_limit`, takes the value of train.py's flag of that name. A constant `PAIRS` in the
+# file names the pairs of the paper's tables; without one, results/table.sh asks for --pairs.
 DATASETS = {"celeba": celeba, "utkface": utkface, "csv": custom, "parquet": parquet, "toy": toy}
 
 
 def read_real(dataset: str, path: Path, target_sensitive: str, **flags) -> Splits:
-    """The lists of a data set. Raises `UserError` for whatever is wrong with them."""
+    """Read the lists of a data set; `flags` are the keyword arguments that its reader may take.
+
+    Raises `UserError` if they have a fault.
+    """
     read = DATASETS[dataset].read
     asked = [p.name for p in inspect.signature(read).parameters.values() if p.kind is p.KEYWORD_ONLY]
     return read(path, target_sensitive, **{name: flags[name] for name in asked if name in flags})
 
 
 def read_lists(settings) -> Splits:
-    """What train.py's settings ask for, the train split being what is trained on.
+    """Return the lists of a run of train.py; the train split is the biased training list.
 
-    Raises `UserError` where a list is wrong, a group cannot be filled or evaluated, or an image is missing.
+    Raises `UserError` if a list has a fault, a group cannot be filled or evaluated, or an image is missing.
     """
     flags = {**vars(settings)}
     found = read_real(flags.pop("dataset"), flags.pop("real_data_path"), flags.pop("target_sensitive"), **flags)
@@ -46,7 +49,10 @@ def read_lists(settings) -> Splits:
 
 
 def load_faces(lists: Splits, settings) -> dict[str, LabelledImages]:
-    """The images of each split, on the GPU where it has room. Val and test are resized once, to what is evaluated."""
+    """Load the images of each split, on the GPU if it has room.
+
+    Val and test are resized once, to the network's size.
+    """
     sizes = split_sizes(lists, settings)
 
     def load(split: str) -> LabelledImages:
@@ -58,7 +64,7 @@ def load_faces(lists: Splits, settings) -> dict[str, LabelledImages]:
 
 
 def fingerprints(lists: Splits, settings) -> dict[str, str]:
-    """The fingerprint of each split as `load_faces` would give it, from the few images that are in it."""
+    """Return the fingerprint of each split by reading only the images that it depends on."""
     sizes, found = split_sizes(lists, settings), {}
     for split, table in lists.tables.items():
         places, rows = in_fingerprint(len(table)), np.zeros(len(table), np.int64)
@@ -69,14 +75,14 @@ def fingerprints(lists: Splits, settings) -> dict[str, str]:
 
 
 def split_sizes(lists: Splits, settings) -> dict[str, int | None]:
-    """The pixels a side to which each split is resized on reading, None where it stays as it is."""
+    """Return the pixels a side to which each split is resized on reading; None: it keeps its size."""
     return dict.fromkeys(lists.tables, settings.decode_size or settings.image_size) | {"train": settings.decode_size}
 
 
 def training_list(train: pd.DataFrame, pair: Pair, size: int | str, bias_degree: str) -> pd.DataFrame:
-    """The rows of `train` to train on: the biased list of `size` images, of the largest size, or all as they are.
+    """Return the biased training list of `size` images (`LARGEST`: as many as possible; `ALL`: all rows, as they are).
 
-    Raises `UserError` if a group cannot be filled, its protected labels are missing, or all images have one target value.
+    Raises `UserError` if a group cannot be filled, protected labels are missing, or all images have one target value.
     """
     if size == ALL:
         if train[pair.target].nunique() < 2:
@@ -86,8 +92,8 @@ def training_list(train: pd.DataFrame, pair: Pair, size: int | str, bias_degree:
         return train
     if train[list(pair.protected)].isna().any(axis=None):
         raise UserError(
-            "--number-train-data-real makes a biased list, which takes protected labels in train; leave it out to train "
-            "on all images as they are"
+            "--number-train-data-real makes a biased list, which takes protected labels in train; leave it out to "
+            "train on all images as they are"
         )
     if size == LARGEST:
         counts = group_names(train, pair.target, pair.protected).value_counts()
@@ -104,15 +110,15 @@ def real_faces(
     *,
     box: tuple[float, ...] = WHOLE,
 ) -> LabelledImages:
-    """The images that an attribute table lists, in its order, with the labels of a pair.
+    """Return the images of an attribute table, in its order, with the labels of a pair.
 
-    Decoded as `datasets.images.decode_images` does with that size and box.
+    `decode_size` and `box` are the size and box of `datasets.images.decode_images`.
     """
     return labelled(decode_images([folder / name for name in table.index], cache, decode_size, box), table, pair)
 
 
 def labelled(pixels: np.ndarray, table: pd.DataFrame, pair: Pair) -> LabelledImages:
-    """Images (n, height, width, 3) with the labels of a pair in their table of n rows; the protected value -1 if it is unknown."""
+    """Return images, uint8 (n, height, width, 3), with the labels of a pair from their table of n rows."""
     target = table[pair.target].gt(0).to_numpy(np.int64)
     protected = np.zeros(len(table), np.int64)
     for name in pair.protected:
@@ -122,12 +128,12 @@ def labelled(pixels: np.ndarray, table: pd.DataFrame, pair: Pair) -> LabelledIma
 
 
 def check_evaluation_splits(splits: dict[str, pd.DataFrame], pair: Pair) -> None:
-    """Raise `UserError` where a group has no image in val or test, naming it: its accuracy would be undefined."""
+    """Raise `UserError` if a group has no image in val or test, because its accuracy would be undefined."""
     for split in ("val", "test"):
         present = set(group_names(splits[split], pair.target, pair.protected)) if len(splits[split]) else set()
         empty = [group for group in pair.groups if group not in present]
         if empty:
             raise UserError(
-                f"the {split} split has no image of group {', '.join(empty)} ({pair.name}, target_protected); its accuracy "
-                "is undefined: choose another pair or add images to the data"
+                f"the {split} split has no image of group {', '.join(empty)} ({pair.name}, target_protected); its "
+                "accuracy is undefined: choose another pair or add images to the data"
             )

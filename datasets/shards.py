@@ -1,7 +1,7 @@
-"""Parquet files as the hub names them, and the images in them.
+"""The hub's parquet files and the images in them.
 
-A data set is a folder of files train-00000-of-00019.parquet, or, as the hub converts others, of folders train with files
-0000.parquet. The images are unpacked once, their bytes as they are, into a folder `images` beside them.
+A data set is a folder of files train-00000-of-00019.parquet or, if the hub has converted it, of folders train with
+files 0000.parquet. The images are unpacked once, with unchanged bytes, into a folder `images` beside them.
 """
 
 import hashlib
@@ -24,10 +24,12 @@ SIGNATURES = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp"}
 
 
 class Shard(NamedTuple):
-    """A parquet file: its columns (a column in another: `image.bytes`), and the folder that its images go into.
+    """A parquet file.
 
-    `number` is its place in its split of `count` files (0: its name doesn't say how many). The hub's conversion of a
-    large data set is `partial`.
+    columns : a column within another is written `image.bytes`
+    folder : where its images are unpacked
+    number, count : its number within its split, and the number of files in it (0: not in the name)
+    partial : the hub converted only the first gigabytes of the data set
     """
 
     path: Path
@@ -41,7 +43,10 @@ class Shard(NamedTuple):
 
 
 def find_shards(root: Path, remedy: str) -> list[Shard]:
-    """The parquet files of a folder, or of the one data set below it that has any. Raises `UserError`, with the remedy."""
+    """Return the parquet files of a folder, or of the one data set below it.
+
+    Raises `UserError`, with `remedy`, if there is none, more than one data set, or a file with an unknown name.
+    """
     if any(CONVERTED.fullmatch(_place(file)) for file in root.glob("*.parquet")):
         root = root.parent  # one split's folder
     found = [file for pattern in ("", "*/", "*/*/") for file in root.glob(f"{pattern}*.parquet")]
@@ -61,7 +66,7 @@ def find_shards(root: Path, remedy: str) -> list[Shard]:
 
 
 def sort_shards(shards: list[Shard], splits: tuple[str, ...], remedy: str) -> dict[str, list[Shard]]:
-    """The files of each of the `splits`, in order; prints what the hub's conversion may lack.
+    """Return the files of each of the `splits`, in order; print what the hub's conversion may lack.
 
     Raises `UserError` unless each file is there once.
     """
@@ -102,9 +107,9 @@ def _tell_converted(folder: Path, parts: dict[str, list[Shard]], remedy: str) ->
 
 
 def unpack(shards: list[Shard], remedy: str) -> Path:
-    """Write each file's images, unless they are there, and return the folder of all; a stopped run is gone on with.
+    """Unpack the images of each file, unless they are there, and return the folder of all; resumes a stopped unpacking.
 
-    Raises `UserError` if the disk is too small, the folder can't be written, or a row holds no image.
+    Raises `UserError` if the disk is too small, the folder can't be written, or a row has no image.
     """
     folder = shards[0].folder.parent
     if all(shard.folder.is_dir() for shard in shards):
@@ -134,8 +139,8 @@ def _check_writable(folder: Path) -> None:
         if error.errno in NO_SPACE:
             raise
         raise UserError(
-            f"{folder}: images can't be unpacked there ({error.strerror}); link the parquet files into a folder of your own "
-            f"and name that one: cp -rs {shlex.quote(str(folder.parent.resolve()))} DIR"
+            f"{folder}: images can't be unpacked there ({error.strerror}); link the parquet files into a folder of "
+            f"your own and name that one: cp -rs {shlex.quote(str(folder.parent.resolve()))} DIR"
         ) from error
 
 
@@ -150,7 +155,10 @@ def _write_images(shard: Path, folder: Path, remedy: str) -> None:
 
 
 def image_names(shard: Shard) -> list[str]:
-    """The names of a file's unpacked images, in the order of its rows. Raises `UserError` where some are missing."""
+    """Return the names of a file's unpacked images, in the order of its rows.
+
+    Raises `UserError` if some are missing.
+    """
     names = sorted(path.name for path in shard.folder.iterdir() if path.stem.isdecimal())
     if [int(name.partition(".")[0]) for name in names] != list(range(shard.rows)):
         raise UserError(
@@ -162,7 +170,7 @@ def image_names(shard: Shard) -> list[str]:
 
 @contextmanager
 def opened(path: Path, remedy: str):
-    """A parquet file, open; what pyarrow finds wrong with it becomes a `UserError`."""
+    """Open a parquet file. Raises `UserError` if pyarrow can't read it."""
     import pyarrow.parquet
 
     try:
@@ -186,7 +194,7 @@ def _named(file: Path) -> re.Match | None:
 
 
 def _folder(file: Path) -> Path:
-    """The folder of a data set, to which the file belongs."""
+    """Return the folder of the data set of a file."""
     return file.parent.parent if CONVERTED.fullmatch(_place(file)) else file.parent
 
 
@@ -194,7 +202,7 @@ def _shard(path: Path, remedy: str) -> Shard:
     said = _named(path).groupdict()
     with opened(path, remedy) as file:
         columns = tuple(file.schema.column(i).path for i in range(len(file.schema)))
-        with open(path, "rb") as raw:  # the footer tells a file from another of its name
+        with open(path, "rb") as raw:  # the footer distinguishes files of the same name
             raw.seek(-file.metadata.serialized_size - 8, 2)
             digest = hashlib.sha256(raw.read()).hexdigest()[:8]
         rows = file.metadata.num_rows
@@ -205,7 +213,7 @@ def _shard(path: Path, remedy: str) -> Shard:
 
 
 def _contents(path: Path, remedy: str) -> Iterator[bytes | None]:
-    """The bytes of each row's image, a few in memory at a time."""
+    """Yield the bytes of each row's image, with few rows in memory at a time."""
     with opened(path, remedy) as file:
         for batch in file.iter_batches(batch_size=64, columns=[BYTES]):
             for image in batch.column(0).to_pylist():

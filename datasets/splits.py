@@ -1,4 +1,4 @@
-"""What every data set is read into."""
+"""The form into which every data set is read."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +15,9 @@ ALL, LARGEST = "all", "largest"  # sizes of a training list: all images as they 
 class Splits(NamedTuple):
     """The lists of a data set.
 
-    `tables` holds a table for each of train, val and test, indexed by file name relative to `folder`, with a column for
-    each attribute, -1/1 or 0/1, and NaN for a protected value that is missing in train. `default_size` is the number of
-    training images where none is asked for, or `ALL` or `LARGEST`.
+    tables : one each for train, val and test, indexed by file name relative to `folder`; attribute columns of -1 and 1,
+        or 0 and 1, with NaN for a missing protected label in train
+    default_size : number of training images if no flag gives it, or `ALL` or `LARGEST`
     """
 
     pair: Pair
@@ -27,10 +27,12 @@ class Splits(NamedTuple):
 
 
 def check_splits(found: Splits, name: str) -> None:
-    """Raise `UserError` unless a reader gave what `Splits` says; `name` is that of the data set."""
+    """Raise `UserError` if a reader's result is no valid `Splits`; `name` is the data set's."""
     fault = _fault(found)
     if fault:
-        raise UserError(f"--dataset {name}: {fault}; its file in datasets/ must read it as datasets/splits.py says")
+        raise UserError(
+            f"--dataset {name}: {fault}; its reader in datasets/ must return what datasets/splits.py describes"
+        )
 
 
 def _fault(found: Splits) -> str:

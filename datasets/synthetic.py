@@ -1,7 +1,7 @@
-"""Synthetic images, from the folders that generation writes: <root>/<pair>/<prompt type>/<group>/."""
+"""Synthetic images, from generation's folders <root>/<pair>/<prompt type>/<group>/ or from a CSV file."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -25,12 +25,12 @@ SUFFIXES = frozenset(ext for ext, fmt in Image.registered_extensions().items() i
 
 @dataclass(frozen=True)
 class SyntheticSets:
-    """The synthetic images that a method works with: where they are drawn from, how many of each group, and by which seed.
+    """The synthetic images of a method, drawn from a pool by a seed.
 
-    `balanced_sizes` and `biased_sizes` name the groups of the two sets; `held_out_size` images of each group, none of
-    them in the balanced set, judge a fine-tuned model (0 where none is left). The two sets are drawn independently of
-    each other, so they overlap. `left_out` counts, for each group, the images that are not faithful enough to be in the
-    pool; None where none was asked to be.
+    balanced_sizes, biased_sizes : images of each group in the two sets, which are drawn independently and so overlap
+    held_out_size : images of each group, outside the balanced set, on which fine-tuned models are compared; 0 if none
+        is left
+    left_out : images of each group that are not faithful enough for the pool; None without --min-faithfulness
     """
 
     pool: LabelledImages
@@ -42,19 +42,19 @@ class SyntheticSets:
 
     @cached_property
     def balanced(self) -> LabelledImages:
-        """S2 of the paper: the same number of images of each group."""
+        """The balanced set, S2 of the paper: equally many images of each group."""
         return draw_groups(self.pool, self.balanced_sizes, self._draws("balanced"))
 
     @cached_property
     def biased(self) -> LabelledImages:
-        """S1 of the paper: images biased as the real ones are. A method has them if `bias_degree` is one of its options."""
+        """The biased set, S1 of the paper, for methods with an option `bias_degree`."""
         if not self.biased_sizes:
             raise ValueError("no biased synthetic images: give the method a keyword argument bias_degree: BiasDegree")
         return draw_groups(self.pool, self.biased_sizes, self._draws("biased"))
 
     @cached_property
     def held_out(self) -> LabelledImages | None:
-        """The same number of images of each group, none of the balanced set; None where none is left."""
+        """Equally many images of each group outside the balanced set; None if none is left."""
         if not self.held_out_size:
             return None
         used = np.isin(self.pool.rows, self.balanced.rows)
@@ -62,40 +62,40 @@ class SyntheticSets:
         return draw_groups(rest, dict.fromkeys(self.balanced_sizes, self.held_out_size), self._draws("held out"))
 
     def of_seed(self, seed: int) -> "SyntheticSets":
-        """The same, drawn by another seed."""
+        """Return the sets drawn by another seed."""
         return replace(self, seed=seed)
 
     def _draws(self, name: str) -> np.random.Generator:
         return np.random.default_rng(derived_seed(self.seed, f"draw {name}"))
 
 
+@dataclass(eq=False)
 class SyntheticImages:
-    """The synthetic images of a run, of any prompt type; how many to draw for the biased set and to hold out."""
+    """The synthetic images of a run, of any prompt type.
 
-    def __init__(
-        self,
-        root: Path,
-        pair: Pair,
-        *,
-        number_imbalanced: int,
-        number_held_out: int,
-        cache: Path,
-        decode_size: int | None = None,
-        min_faithfulness: float | None = None,
-        tested: Sequence[Path] = (),
-        device: torch.device,
-    ):
-        self.root, self.pair, self.cache, self.decode_size, self.device = root, pair, cache, decode_size, device
-        self.number_imbalanced, self.number_held_out, self._pools = number_imbalanced, number_held_out, {}
-        self.min_faithfulness, self.tested = min_faithfulness, tested
+    number_imbalanced : images in a biased set
+    number_held_out : images of each group to hold out, or fewer if fewer are left
+    tested : test images, of which no synthetic image may be a copy
+    """
+
+    root: Path
+    pair: Pair
+    number_imbalanced: int
+    number_held_out: int
+    cache: Path
+    device: torch.device
+    decode_size: int | None = None
+    min_faithfulness: float | None = None
+    tested: Sequence[Path] = ()
+    _pools: dict[str, LabelledImages] = field(default_factory=dict)
 
     def sets(
         self, prompt_type: str, balanced: dict[str, int], bias_degree: str | None, *, must_hold_out: bool
     ) -> SyntheticSets:
-        """The sets of a method; without a bias degree it draws no biased one.
+        """Return the sets of a method; without a bias degree there is no biased set.
 
-        Raises `UserError` where the folder of the prompt type is missing or a group has too few images, held-out ones
-        included if they are required.
+        Raises `UserError` if the prompt type has no folder, or a group has too few images (with `must_hold_out` for the
+        held-out ones, too).
         """
         biased = {}
         if bias_degree is not None:
@@ -106,13 +106,11 @@ class SyntheticImages:
         counts = pool.group_counts()
         left = min(counts[group] - size for group, size in balanced.items())
         held_out = min(left, self.number_held_out)
-        return SyntheticSets(pool, balanced, biased, held_out, left_out=self._left_out(prompt_type, counts))
-
-    def _left_out(self, prompt_type: str, kept: dict[str, int]) -> dict[str, int] | None:
-        if self.min_faithfulness is None:
-            return None
-        _, files = group_files(self.root, self.pair, prompt_type)
-        return {group: len(found) - kept[group] for group, found in files.items()}
+        left_out = None
+        if self.min_faithfulness is not None:
+            _, files = group_files(self.root, self.pair, prompt_type)
+            left_out = {group: len(found) - counts[group] for group, found in files.items()}
+        return SyntheticSets(pool, balanced, biased, held_out, left_out=left_out)
 
     def _pool(self, prompt_type: str, needed: dict[str, int]) -> LabelledImages:
         if prompt_type not in self._pools:
@@ -132,20 +130,21 @@ def check_counts(
     *,
     min_faithfulness: float | None = None,
 ) -> None:
-    """Raise `UserError` where a group of the images in `folder` has fewer than needed."""
+    """Raise `UserError` if a group in `folder` has fewer images than needed."""
     short = [f"{group} has {counts[group]} of {needed[group]}" for group in needed if counts[group] < needed[group]]
     if short:
         faithful = "" if min_faithfulness is None else f"that --min-faithfulness {min_faithfulness:g} leaves "
         raise UserError(
-            f"too few synthetic images {faithful}in {folder} (groups target_protected): {', '.join(short)}; generate more "
-            f"(stable_diffusion/generation.sh --images-per-cell {max(needed.values())}"
-            f"{'' if prompt_type == 'contextual' else f' --prompt-type {prompt_type}'}) or lower the number that is too high: "
-            "--number-balanced-synthetic, --number-imbalanced-synthetic, --number-held-out-synthetic or a method's ratio"
+            f"too few synthetic images {faithful}in {folder} (groups target_protected): {', '.join(short)}; generate "
+            f"more (stable_diffusion/generation.sh --images-per-cell {max(needed.values())}"
+            f"{'' if prompt_type == 'contextual' else f' --prompt-type {prompt_type}'}) or lower the number that is "
+            "too high: --number-balanced-synthetic, --number-imbalanced-synthetic, --number-held-out-synthetic or a "
+            "method's ratio"
         )
 
 
 def group_files(root: Path, pair: Pair, prompt_type: str) -> tuple[Path, dict[str, list[Path]]]:
-    """The folder (or CSV file) that the images of a prompt type come from, and those of each group."""
+    """Return the folder (or CSV file) of a prompt type, and the images of each group in it."""
     if is_listing(root):
         return root, listed_files(root, pair)
     folder = pair_folder(root, pair.name) / prompt_type
@@ -163,13 +162,15 @@ def synthetic_pool(
     min_faithfulness: float | None = None,
     tested: Sequence[Path] = (),
 ) -> LabelledImages:
-    """All images of the groups, labelled by their folder, sorted by group and file name.
+    """Return all synthetic images of a prompt type, sorted by group and file name.
 
-    A `root` that is a CSV file lists other images in their place: columns image and the pair's 0/1 attributes.
+    root : folder that has a folder of each pair, or a CSV file with the columns image and the pair's 0/1 attributes
+    needed : images of each group that will be drawn
+    min_faithfulness : from 0 to 1; images with a lower score are left out
+    tested : test images
 
-    `needed` names the groups and says how many images of each will be drawn. With `min_faithfulness`, from 0 to 1, images
-    that score less are left out. Raises `UserError` if a folder is missing or holds fewer, an image has no score, or is the
-    copy of one that is `tested` on.
+    Raises `UserError` if a folder is missing or has too few images, if an image has no score, or if it is a copy of a
+    test image.
     """
     folder, files = group_files(root, pair, prompt_type)
     if min_faithfulness is not None and any(files.values()):
@@ -180,20 +181,14 @@ def synthetic_pool(
     _check_copies(folder, paths, tested)
     labels = np.array([group_labels(group) for group in needed for _ in files[group]], dtype=np.int64)
     names = tuple(f"{path.parent.name}/{path.name}" for path in paths)
-    return LabelledImages(
-        decode_images(paths, cache, decode_size),
-        np.arange(len(paths)),
-        labels[:, 0],
-        labels[:, 1],
-        names,
-        tuple(needed),
-    )
+    pixels = decode_images(paths, cache, decode_size)
+    return LabelledImages(pixels, np.arange(len(paths)), labels[:, 0], labels[:, 1], names, tuple(needed))
 
 
 def _check_copies(folder: Path, paths: list[Path], tested: Sequence[Path]) -> None:
-    """Refuse images that are copies of a tested one; print how many are copies of each other, or one image in two formats.
+    """Raise `UserError` for copies of test images; print the number of other copies, and of images in two formats.
 
-    Links count as copies; one image in two formats has one name, but for the suffix.
+    Links count as copies. Images in two formats have the same name except for the suffix.
     """
     files = [*tested, *paths]
     groups = [group for group in copies(files) if group[-1] >= len(tested)]
@@ -201,7 +196,7 @@ def _check_copies(folder: Path, paths: list[Path], tested: Sequence[Path]) -> No
     if leaks:
         raise UserError(
             f"{folder}: {len(leaks)} of its images are test images too, the first is {files[leaks[0][-1]]}, a copy of "
-            f"{files[leaks[0][0]]}; take them out: nothing may be trained on what it is tested on"
+            f"{files[leaks[0][0]]}; take them out: no model may be trained on its test images"
         )
     if groups:
         number, (first, other, *_) = sum(len(group) - 1 for group in groups), groups[0]
@@ -211,7 +206,7 @@ def _check_copies(folder: Path, paths: list[Path], tested: Sequence[Path]) -> No
 
 
 def listed_files(path: Path, pair: Pair) -> dict[str, list[Path]]:
-    """The images that a CSV file lists for each group, sorted. Raises `UserError` as `datasets.custom` does."""
+    """Return the images of each group in a CSV file, sorted. Raises `UserError` as `datasets.custom` does."""
     form = f"it needs the columns image and {', '.join(pair.attributes)}"
     table = read_lines(path, ("image", *pair.attributes), form)
     labels = binary_columns(path, table, pair)
@@ -223,7 +218,7 @@ def listed_files(path: Path, pair: Pair) -> dict[str, list[Path]]:
 
 
 def draw_groups(pool: LabelledImages, sizes: dict[str, int], generator: np.random.Generator) -> LabelledImages:
-    """`sizes[group]` images of each group, drawn without replacement."""
+    """Draw `sizes[group]` images of each group without replacement."""
     chosen = []
     for group, size in sizes.items():
         target, protected = group_labels(group)
@@ -233,18 +228,16 @@ def draw_groups(pool: LabelledImages, sizes: dict[str, int], generator: np.rando
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files of a folder, of any format Pillow reads, sorted by name; none where there is no folder."""
+    """Return the image files of a folder, of any format of Pillow, sorted by name; none if there is no folder."""
     if not folder.is_dir():
         return []
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
 
 
 def pair_folder(root: Path, pair: str) -> Path:
-    """The folder of a pair, however its name is spelled (`BlondHair_Male` or `Blond_Hair_Male`).
+    """Return the folder of a pair in any spelling (`BlondHair_Male` or `Blond_Hair_Male`).
 
-    Raises `UserError` if there is none, or more than one.
+    Raises `UserError` unless there is exactly one.
     """
     folders = sorted(f for f in root.iterdir() if f.is_dir() and same_pair(f.name, pair)) if root.is_dir() else []
     if len(folders) > 1:

@@ -1,12 +1,26 @@
-"""Captions of toy faces, in many wordings, for training a text-to-image model on them."""
+"""Captions of toy faces in many wordings, to train a text-to-image model on them."""
 
-SMILING = ("smiling", "smiling", "happily smiling", "cheerful smiling")
-NOT_SMILING = ("serious", "serious", "not smiling", "unsmiling", "neutral")
-SMILE_DETAIL = ("with a smile", "with a broad smile", "with a bright smile", "a happy expression", "smiling warmly")
-NO_SMILE_DETAIL = ("with a neutral expression", "without a smile", "with closed serious lips", "a serious expression")
-MALE, FEMALE = ("man", "man", "male"), ("woman", "woman", "female")
-YOUNG = ("young", "young", "youthful")
-OLD = ("old", "aged", "elderly", "older", "senior")
+import numpy as np
+
+from datasets.toy_faces import Face
+
+WORDS = {  # field of a face: wordings if it is False, and if it is True
+    "smiling": (
+        ("serious", "serious", "not smiling", "unsmiling", "neutral"),
+        ("smiling", "smiling", "happily smiling", "cheerful smiling"),
+    ),
+    "male": (("woman", "woman", "female"), ("man", "man", "male")),
+    "young": (("old", "aged", "elderly", "older", "senior"), ("young", "young", "youthful")),
+    "hat": (("without a hat", "bareheaded"), ("wearing a hat", "a hat")),
+    "mustache": (("clean-shaven", "without a mustache"), ("a mustache", "with a mustache")),
+    "lipstick": (("without lipstick", "natural lips"), ("red lipstick", "wearing lipstick")),
+    "wavy": (("straight ", "smooth "), ("wavy ", "curly ")),
+}
+SMILE_DETAIL = (  # the same for a smile beside the word for it
+    ("with a neutral expression", "without a smile", "with closed serious lips", "a serious expression"),
+    ("with a smile", "with a broad smile", "with a bright smile", "a happy expression", "smiling warmly"),
+)
+GLASSES = ("eyeglasses", "wearing eyeglasses", "wearing glasses")
 HAIR_WORDS = {
     "black": ("black hair", "dark black hair", "jet-black hair"),
     "blond": ("blond hair", "blonde hair", "golden blond hair"),
@@ -19,8 +33,8 @@ POSES = {
     "right": ("head turned slightly to the right", "looking to the right", "face turned right"),
     "front": ("facing the camera", "looking straight ahead", "head facing forward"),
 }
-# Words for what the drawings do not show. Carrying them, the captions teach a model that they mean
-# nothing here, so that prompts written for a real generator can be used with it as they are.
+# Words for what the drawings do not show. The captions have them so that a model learns to ignore them, and prompts for
+# a real generator work with it unchanged.
 UNSHOWN = (
     "oval face", "round face", "heart-shaped face", "square face", "long face", "high cheekbones", "full cheeks",
     "freckles", "dimples", "rosy cheeks", "clear skin", "sun-tanned skin", "pale skin", "a small scar", "a mole on the cheek",
@@ -34,56 +48,51 @@ UNSHOWN = (
 )  # fmt: skip
 
 
-def describe(face, rng) -> str:
-    """A caption of a `datasets.toy.Face`: who it shows, then some of its details in a random order.
+def describe(face: Face, rng: np.random.Generator) -> str:
+    """Return a caption of a face: who it shows, then some details in a random order.
 
-    Smile and sex are always named, age in half of the captions, every other detail now and then.
-    The wording and the choice come from `rng`.
+    Every caption names smile and sex, half of them age, and other details now and then. `rng` draws details and
+    wording.
     """
 
     def pick(words):
         return str(words[rng.integers(len(words))])
 
-    mood = pick(SMILING if face.smiling else NOT_SMILING)
-    person = pick(MALE if face.male else FEMALE)
-    age = pick(YOUNG if face.young else OLD)
-    details = []
-    if rng.random() < 0.5:
-        details.append(
-            f"with {'no ' if not face.eyeglasses else ''}eyeglasses" if rng.random() < 0.3 else _glasses(face, pick)
-        )
-    if face.hat or rng.random() < 0.15:
-        details.append(pick(("wearing a hat", "a hat")) if face.hat else pick(("without a hat", "bareheaded")))
-    if face.mustache or rng.random() < 0.1:
-        details.append(
-            pick(("a mustache", "with a mustache")) if face.mustache else pick(("clean-shaven", "without a mustache"))
-        )
-    if rng.random() < 0.5:
-        details.append(
-            pick(("red lipstick", "wearing lipstick")) if face.lipstick else pick(("without lipstick", "natural lips"))
-        )
-    if rng.random() < 0.7:
-        texture = pick(("wavy ", "curly ")) if face.wavy else pick(("straight ", "smooth "))
-        details.append((texture if rng.random() < 0.7 else "") + pick(HAIR_WORDS[face.hair]))
-    if rng.random() < 0.6:
-        details.append(pick(POSES["left" if face.yaw < -0.35 else "right" if face.yaw > 0.35 else "front"]))
-    if rng.random() < 0.3:
-        details.append(pick(SMILE_DETAIL if face.smiling else NO_SMILE_DETAIL))
-    details += [pick(UNSHOWN) for _ in range(rng.integers(0, 4))]
-    rng.shuffle(details)
+    def word(field):
+        return pick(WORDS[field][getattr(face, field)])
 
+    mood, person, age = word("smiling"), word("male"), word("young")
+    details = _details(face, pick, word, rng)
+    rng.shuffle(details)
     start = pick(("portrait face photo of a", "portrait face photo of a", "Portrait face photo of a", "a photo of a"))
     form = rng.integers(6)
-    if form == 0:  # the mood after the person
-        ending = pick(SMILE_DETAIL if face.smiling else NO_SMILE_DETAIL)
-        subject = f"{age + ' ' if rng.random() < 0.5 else ''}{person} {ending}"
-    elif form < 4:
-        subject = f"{mood} {age + ' ' if rng.random() < 0.5 else ''}{person}"
+    ending = f" {pick(SMILE_DETAIL[face.smiling])}" if form == 0 else ""
+    age = f"{age} " if rng.random() < 0.5 else ""
+    if form == 0:
+        subject = f"{age}{person}{ending}"
     else:
-        subject = f"{age + ' ' if rng.random() < 0.5 else ''}{mood} {person}"
+        subject = f"{mood} {age}{person}" if form < 4 else f"{age}{mood} {person}"
     article = "n" if subject[0] in "aeiou" else ""
     return ", ".join([f"{start}{article} {subject}", *details])
 
 
-def _glasses(face, pick):
-    return pick(("eyeglasses", "wearing eyeglasses", "wearing glasses")) if face.eyeglasses else "without eyeglasses"
+def _details(face: Face, pick, word, rng: np.random.Generator) -> list[str]:
+    details = []
+    if rng.random() < 0.5:
+        if rng.random() < 0.3:
+            details.append("with eyeglasses" if face.eyeglasses else "with no eyeglasses")
+        else:
+            details.append(pick(GLASSES) if face.eyeglasses else "without eyeglasses")
+    for field, chance in (("hat", 0.15), ("mustache", 0.1)):
+        if getattr(face, field) or rng.random() < chance:
+            details.append(word(field))
+    if rng.random() < 0.5:
+        details.append(word("lipstick"))
+    if rng.random() < 0.7:
+        texture = word("wavy")
+        details.append((texture if rng.random() < 0.7 else "") + pick(HAIR_WORDS[face.hair]))
+    if rng.random() < 0.6:
+        details.append(pick(POSES["left" if face.yaw < -0.35 else "right" if face.yaw > 0.35 else "front"]))
+    if rng.random() < 0.3:
+        details.append(pick(SMILE_DETAIL[face.smiling]))
+    return details + [pick(UNSHOWN) for _ in range(rng.integers(0, 4))]

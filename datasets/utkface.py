@@ -1,6 +1,6 @@
-"""UTKFace: attributes from the file names, and a split of our own, because the paper publishes none.
+"""UTKFace: attributes from the file names, and our own splits, because the paper publishes none.
 
-A name is age_gender_race_date.jpg.chip.jpg, with gender 1 for female and race 0 for White.
+A name is age_gender_race_date.jpg.chip.jpg; gender 1 is female, race 0 is White.
 """
 
 import re
@@ -18,26 +18,25 @@ PAIRS = ("Female_White",)
 NAME = re.compile(
     r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d{17}\.(jpe?g|png)(\.chip\.(jpe?g|png))?", re.IGNORECASE
 )
-PLACES = ("UTKFace", "", "utkface_aligned_cropped/UTKFace")  # of the archives' images; the last is Kaggle's
-PARTS = (("",), ("part1", "part2", "part3"), ("crop_part1",))  # in these: aligned, in the wild, an older selection
-TEST_FRACTION, VAL_FRACTION = 0.2, 0.1  # of the smallest group, from every group
+PLACES = ("UTKFace", "", "utkface_aligned_cropped/UTKFace")  # folders of the archives; the last is Kaggle's
+PARTS = (("",), ("part1", "part2", "part3"), ("crop_part1",))  # below them: aligned, in the wild, an older selection
+TEST_FRACTION, VAL_FRACTION = 0.2, 0.1  # of the smallest group's size, taken from every group
 SHOWN = 10  # names in a message
 
 
 def read(path: Path, target_sensitive: str, *, age_limit: int = 40) -> Splits:
-    """Our own splits; the biased training list is as large as possible. `age_limit`: years at which Young ends."""
+    """Read our own splits, with the largest possible biased training list; Young is an age below `age_limit` years."""
     folder, table = read_utkface(path, age_limit)
     pair = parse_pair(target_sensitive, table.columns)
     return Splits(pair, folder, split_balanced(table, pair), LARGEST)
 
 
 def read_utkface(root: Path, age_limit: int) -> tuple[Path, pd.DataFrame]:
-    """The folder of the images, and a table indexed by file name with the 0/1 columns Female, White and Young.
+    """Return the folder of the images, and a table indexed by file name with the 0/1 columns Female, White and Young.
 
-    The images lie in the folder or in its folders part1, part2, part3 or crop_part1; a file name is then relative to
-    it. Young is an age below `age_limit` years. Names that don't parse are left out and listed; of files with the same
-    bytes the first by name is kept, so that none straddles a split. The rows are in the order of the contents'
-    SHA-256, which depends on no file system and no attribute. Raises `UserError` where no image is found.
+    Files whose name doesn't parse are left out, with a message. Of files with equal bytes the first by name is kept, so
+    that no image is in two splits. The rows are in the order of the contents' SHA-256, which depends neither on the
+    file system nor on attributes. Raises `UserError` if there is no image.
     """
     folder, files = find_images(root)
     matches = {name: NAME.fullmatch(name.rpartition("/")[2]) for name in files}
@@ -45,7 +44,7 @@ def read_utkface(root: Path, age_limit: int) -> tuple[Path, pd.DataFrame]:
     unclear = [name for name, match in matches.items() if not match]
     if unclear:
         more = ", ..." if len(unclear) > SHOWN else ""
-        print(f"UTKFace: {len(unclear)} files left out, their names don't parse: {', '.join(unclear[:SHOWN])}{more}")
+        print(f"UTKFace: {len(unclear)} files left out, whose names don't parse: {', '.join(unclear[:SHOWN])}{more}")
     table = pd.DataFrame([matches[name].groupdict() for name in names], index=names).astype(int)
     table["digest"] = digests([folder / name for name in names])
     repeated = table["digest"].duplicated()
@@ -62,10 +61,10 @@ def read_utkface(root: Path, age_limit: int) -> tuple[Path, pd.DataFrame]:
 
 
 def find_images(root: Path) -> tuple[Path, list[str]]:
-    """The first folder of UTKFace's archives that holds images, and their names relative to it, sorted.
+    """Return the first folder of UTKFace's archives with images, and their names relative to it, sorted.
 
-    Aligned images and those in the wild are never mixed; what is left out for that reason is printed. Raises
-    `UserError` where no image's name parses.
+    Aligned images and images in the wild are never mixed; other folders are left out, with a message. Raises
+    `UserError` if no name parses.
     """
     found = {}
     for parts in PARTS:
@@ -95,18 +94,18 @@ def _images(folder: Path) -> list[str]:
 
 
 def split_balanced(table: pd.DataFrame, pair: Pair) -> dict[str, pd.DataFrame]:
-    """Train, val and test: val and test hold as many images of each group, train the rest.
+    """Split a table into train, val and test; val and test have equally many images of each group, train has the rest.
 
-    Test takes the first fifth of the smallest group's number from every group, val the next tenth, in the order
-    of the table. Raises `UserError` where the smallest group is too small for that.
+    Test takes from every group a fifth of the smallest group's size, val the next tenth, in the order of the table.
+    Raises `UserError` if the smallest group is too small.
     """
     groups = group_names(table, pair.target, pair.protected)
     counts = groups.value_counts().reindex(pair.groups, fill_value=0)
     n_test, n_val = int(counts.min() * TEST_FRACTION), int(counts.min() * VAL_FRACTION)
     if n_val < 1:
         raise UserError(
-            f"UTKFace cannot be split for {pair.name}: group {counts.idxmin()} (target_protected) has {counts.min()} images "
-            "and 10 are needed; choose another pair or --age-limit"
+            f"UTKFace cannot be split for {pair.name}: group {counts.idxmin()} (target_protected) has {counts.min()} "
+            "images and 10 are needed; choose another pair or --age-limit"
         )
     place = groups.groupby(groups).cumcount()
     return {

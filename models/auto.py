@@ -10,14 +10,14 @@ from models.after import best_threshold, between, move_threshold
 from models.batches import evaluate, predict
 from models.choice import choose
 from models.classifier import linear_head
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.weights import load_state
 
 STEPS = (0.25, 0.5, 0.75, 1.0)  # from the biased model to the fine-tuned one
 BIASED = "erm"
 
 
-def take_best(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, threshold: str = "0.5") -> Outcome:
+def take_best(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, threshold: str = "0.5") -> TrainedModel:
     """Return the best of the results that `run.made_from` names, of shorter steps towards them, and of the biased model.
 
     `models.choice` says which is best. Neither the test set nor a protected label of a real image decides. The table `choice`
@@ -39,7 +39,7 @@ def take_best(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, th
     print(f"seed {run.seed}: {label} chosen" + (f", {step:g} of the way to it" if step < 1 else ""), flush=True)
     model, curve = run.recorded(label)
     model = with_threshold(run, stepped(run, model, step), synthetic, threshold)
-    return Outcome(model, curve, {"choice": table}, synthetic.held_out)
+    return TrainedModel(model, curve, {"choice": table}, synthetic.held_out)
 
 
 def chosen_of(tables: dict[str, pd.DataFrame]) -> dict:
@@ -50,11 +50,11 @@ def chosen_of(tables: dict[str, pd.DataFrame]) -> dict:
     return {"chosen": {"candidate": row["candidate"], "step": float(row["step"])}}
 
 
-def changed(run: Run, synthetic: SyntheticSets | None, *, step: float, threshold: str) -> Outcome:
+def changed(run: Run, synthetic: SyntheticSets | None, *, step: float = 1.0, threshold: str) -> TrainedModel:
     """Return the result that `run.made_from` names, at a shorter step from the biased model or with another threshold."""
     model, curve = run.recorded(run.made_from[0])
     model = with_threshold(run, stepped(run, model, step), synthetic, threshold)
-    return Outcome(model, curve, {}, synthetic and synthetic.held_out)
+    return TrainedModel(model, curve, {}, synthetic and synthetic.held_out)
 
 
 def with_threshold(run: Run, model: nn.Module, synthetic: SyntheticSets | None, threshold: str) -> nn.Module:

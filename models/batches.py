@@ -1,4 +1,4 @@
-"""Batches for training, predictions, and where they are computed."""
+"""Batches for training, predictions, and the device and precision that compute them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,27 +17,36 @@ from utils.metrics import fairness_metrics, positive
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how the network runs."""
+    """Where and how the network runs.
+
+    amp : bfloat16 autocast instead of fp32
+    image_size : pixels a side
+    compile : compile the network for training
+    crop_scale : smallest and largest fraction of a training image in its random crop
+    keep_last_batch : train on an epoch's last batch even if it is short
+    """
 
     device: torch.device
-    amp: bool  # bfloat16 autocast in place of fp32
+    amp: bool
     image_size: int
     batch_size: int
-    compile: bool = False  # the network, for training
-    crop_scale: tuple[float, float] = (
-        0.08,
-        1.0,
-    )  # smallest and largest fraction of a training image in its random crop
-    keep_last_batch: bool = False  # train on an epoch's last batch also where it is short
+    compile: bool = False
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    keep_last_batch: bool = False
 
 
 def of_mean_gradients(compute: Compute) -> Compute:
-    """Leave out an epoch's last short batch: in a mean of gradients it would weigh as much as a whole one."""
+    """Leave out a short last batch, which would weigh as much as a full one in a mean of gradients."""
     return replace(compute, keep_last_batch=False)
 
 
 class Batch(NamedTuple):
-    """Inputs float (n, 3, size, size), 0/1 targets float (n,), both on the device, and their places in the set, (n,)."""
+    """A batch on the device.
+
+    inputs : float32 (n, 3, size, size), from -1 to 1
+    targets : float32 (n,), 0 or 1
+    indices : int64 (n,), indices of the images in their set
+    """
 
     inputs: torch.Tensor
     targets: torch.Tensor
@@ -51,11 +60,10 @@ def train_batches(
     *,
     sampling: np.ndarray | None = None,
 ) -> Iterator[Batch]:
-    """One epoch of shuffled, randomly cropped and mirrored batches on the device.
+    """Yield one epoch of shuffled, randomly cropped and mirrored batches on the device.
 
-    A last short batch is left out, as the authors do, unless it is the only one or `compute.keep_last_batch` says
-    otherwise. With `sampling`, positive weights of shape (n,), an epoch is as many draws with replacement as there
-    are images, each image by its weight.
+    A short last batch is left out, as in the authors' code, unless it is the only one or `compute.keep_last_batch` is
+    set. With `sampling`, positive weights float64 (n,), an epoch draws n images with replacement, each by its weight.
     """
     if sampling is None:
         order = torch.randperm(len(data), generator=generator).numpy()
@@ -75,21 +83,21 @@ def train_batches(
 
 
 def number_of_batches(images: int, compute: Compute) -> int:
-    """The batches of an epoch of so many images: see `train_batches`."""
+    """Return the number of batches in an epoch of `images` images (see `train_batches`)."""
     whole, rest = divmod(images, compute.batch_size)
     return whole + (rest > 0 and (compute.keep_last_batch or whole == 0))
 
 
 def inference_batch(compute: Compute) -> int:
-    """Images at once without gradients: as fit a processor's cache, which is a third faster there, or fill a GPU."""
+    """Return the inference batch size: 128 on a CPU (fits the cache, a third faster), 512 on a GPU."""
     return 512 if compute.device.type == "cuda" else 128
 
 
 @torch.inference_mode()
 def predict(model: nn.Module, data: LabelledImages, compute: Compute, batch_size: int | None = None) -> np.ndarray:
-    """The logit of every image, float32 (n,), under the test transform, `batch_size` at once (by default what is fast).
+    """Return the logit of every image under the test transform, float32 (n,); `batch_size` defaults to a fast one.
 
-    Raises `UserError` if any is not a finite number: it would count as a negative answer.
+    Raises `UserError` if a logit is not finite: it would count as a negative answer.
     """
     model.eval()
     batch_size = batch_size or inference_batch(compute)
@@ -108,26 +116,26 @@ def predict(model: nn.Module, data: LabelledImages, compute: Compute, batch_size
 
 
 def evaluate(model: nn.Module, data: LabelledImages, compute: Compute) -> dict:
-    """The fairness metrics of a model on a set; which images are positive says `utils.metrics.positive`."""
+    """Return the fairness metrics of a model on a set (`utils.metrics.fairness_metrics`)."""
     return fairness_metrics(data.target, data.protected, positive(predict(model, data, compute)), data.groups)
 
 
 @contextmanager
 def lone_images_named() -> Iterator[None]:
-    """Raise `UserError` in place of batch norm's `ValueError` for a batch that is one image with one pixel left of it."""
+    """Raise `UserError` with the remedy where batch norm raises `ValueError` because a batch holds a single value."""
     try:
         yield
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
         raise UserError(
-            "a training batch holds a single image, too little for batch norm: give more images, another --batch-size, or "
-            "leave out --keep-last-batch"
+            "a training batch holds a single image, too little for batch norm: give more images, another --batch-size, "
+            "or leave out --keep-last-batch"
         ) from error
 
 
 def _in_places(blocks: list[tuple[torch.Tensor, np.ndarray]]) -> torch.Tensor:
-    """The images of all blocks, each at its place in the batch."""
+    """Return the images of all blocks, each at its place in the batch."""
     if len(blocks) == 1:
         return blocks[0][0]
     images, places = torch.cat([images for images, _ in blocks]), np.concatenate([places for _, places in blocks])

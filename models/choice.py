@@ -1,12 +1,16 @@
-"""Choosing among trained models by what a user has without protected labels on real data."""
+"""The choice among trained models without protected labels of real data."""
+
+from collections.abc import Sequence
+
+from utils.records import Record
 
 
 def choose(val_accuracy: list[float], held_out_odds: list[float], tolerance: float = 0.01) -> int:
-    """The place of the candidate to take.
+    """Return the index of the candidate to take.
 
-    Among the candidates whose accuracy on real validation images is at most `tolerance` below the best one's, the one
-    of the lowest equalized odds on held-out balanced synthetic images; ties go to the higher accuracy, then to the
-    first. Both lists hold fractions, one for each candidate. Raises `ValueError` where they are empty or differ in length.
+    It has the lowest equalized odds difference on held-out balanced synthetic images, among all whose accuracy on real
+    validation images is at most `tolerance` below the best. Ties go to the higher accuracy, then to the first
+    candidate. Both lists hold a fraction for each candidate. Raises `ValueError` if they are empty or differ in length.
     """
     if not val_accuracy or len(val_accuracy) != len(held_out_odds):
         raise ValueError(f"{len(val_accuracy)} accuracies and {len(held_out_odds)} equalized odds to choose from")
@@ -15,7 +19,7 @@ def choose(val_accuracy: list[float], held_out_odds: list[float], tolerance: flo
     return min(good, key=lambda i: (held_out_odds[i], -val_accuracy[i], i))
 
 
-def best_of(records: list[dict]) -> int:
-    """Return the place of the record that `choose` takes, by its `val_metrics` and `held_out_metrics`."""
-    accuracy = [record["val_metrics"]["accuracy"] for record in records]
-    return choose(accuracy, [record["held_out_metrics"]["equalized_odds"] for record in records])
+def best_of(records: Sequence[Record]) -> int:
+    """Return the index of the record that `choose` takes, by its `val_metrics` and `held_out_metrics`."""
+    odds = [record.held_out_metrics.equalized_odds for record in records]
+    return choose([record.val_metrics.accuracy for record in records], odds)

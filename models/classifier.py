@@ -1,4 +1,4 @@
-"""The networks, each with one logit, and where their weights come from."""
+"""The networks, each with one logit, and their initial weights."""
 
 import importlib
 from pathlib import Path
@@ -11,24 +11,26 @@ from models.weights import check_kept, load_backbone, read_tensors
 from utils.errors import UserError
 from utils.machine import NOT_FETCHED, why_not_fetched
 
-# Networks of one's own: one file of models/, and its name here; others are torchvision's or timm's. A file has
-# `build(width)`, which gives the network with one logit, `HEAD`, how the names of its last layer's tensors begin, and
-# `PUBLISHED`, torchvision's ImageNet weights or None. It is imported when it is used: torchvision takes seconds to load.
+# Networks with a file of their own in models/; all others come from torchvision or timm. Such a file has
+# `build(width)`, which returns the network with one logit; `HEAD`, the prefix of its last layer's tensors; and
+# `PUBLISHED`, torchvision's ImageNet weights or None. It is imported when it is used, because torchvision takes seconds
+# to load.
 NETWORKS = ("resnet18",)
-# Weights of this repository to start from: their name, file, and the width of ResNet-18 that they are of.
+# Initial weights in this repository: name, file, and width of ResNet-18.
 START = {"toy": (Path(__file__).parent / "start" / "toy.safetensors", 0.25)}
 
 
 def new_classifier(
     weights: str, seed: int, width: float = 1, network: str = "resnet18", image_size: int = 224
 ) -> nn.Module:
-    """A network with one logit, its last layer drawn by `seed`.
+    """Return a network with one logit and a last layer drawn by `seed`.
 
-    `weights` is "imagenet" (the published ones, downloaded once), "toy" (those of models/start/, for toy faces), "none" (all
-    layers drawn by `seed`) or a file of weights of the same width, in any of the forms of `models.weights`, of which the last
-    layer is left out. `width` is the fraction of the channels that every layer has, in ResNet-18 to the nearest multiple of 8;
-    the paper's is 1. `image_size`, pixels a side, matters to a network that is built for one size, as a ViT is.
-    Raises `UserError` where the weights cannot be had or do not fit.
+    weights : "imagenet" (published, downloaded once), "toy" (models/start/, for toy faces), "none" (all layers drawn by
+        `seed`), or a file of weights of the same width in any form of `models.weights`, whose last layer is ignored
+    width : fraction of the channels in every layer, in ResNet-18 rounded to a multiple of 8; the paper's is 1
+    image_size : pixels a side, for networks that are built for one size, such as a ViT
+
+    Raises `UserError` if the weights cannot be loaded or do not fit.
     """
     if weights == "imagenet" and width != 1:
         raise UserError(f"--width {width:g}: the ImageNet weights are of width 1; give --weights none or a file")
@@ -47,10 +49,10 @@ def new_classifier(
 
 
 def outline(network: str, width: float, image_size: int) -> nn.Module:
-    """The network without values, on the meta device, to see what tensors it has.
+    """Return the network without values, on the meta device, to look at its tensors.
 
-    Raises `UserError` if there is no such network, its weights can't be kept in a file, or it doesn't make a logit of an image
-    of that size.
+    Raises `UserError` if there is no such network, if its weights can't be written to a file, or if it returns no
+    single logit for an image of that size.
     """
     with torch.device("meta" if network == "resnet18" else "cpu"):  # some networks can't be built without values
         model = _build(network, width, image_size)
@@ -63,14 +65,17 @@ def outline(network: str, width: float, image_size: int) -> nn.Module:
 
 
 def head_names(model: nn.Module, network: str) -> tuple[str, ...]:
-    """How the names of the last layer's tensors begin."""
+    """Return the prefixes of the last layer's tensors."""
     return (_file_of(network).HEAD,) if network in NETWORKS else head_of(model)
 
 
 def linear_head(model: nn.Module, network: str) -> nn.Linear:
-    """The last layer of a network. Raises `UserError` unless it is one alone, linear with one output and a bias."""
+    """Return the last layer of a network.
+
+    Raises `UserError` unless there is one, linear, with one output and a bias.
+    """
     names = [name.rstrip(".") for name in head_names(model, network)]
-    if len(names) > 1:  # their outputs are combined: one fitted alone would be another network
+    if len(names) > 1:  # the network combines their outputs, so one can't be fitted alone
         raise UserError(
             f"--network {network}: has {len(names)} last layers, {' and '.join(names)}; last-layer takes one"
         )

@@ -1,52 +1,43 @@
-"""Everything around the methods of an experiment: what it reads and refuses, which seeds it runs, and what it records."""
+"""An experiment: methods and seeds on one data set.
 
-import shlex
-import sys
-import time
+Checks everything first, then trains and records what is missing.
+"""
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import torch
+from torch import nn
 
-from datasets.images import LabelledImages, check_some, fingerprint
+from datasets.images import check_some, fingerprint
 from datasets.real import fingerprints, labelled, load_faces, read_lists
 from datasets.synthetic import SyntheticImages, SyntheticSets
-from models.auto import changed, chosen_of, take_best
-from models.batches import evaluate, predict
+from models.candidates import made_from, with_auto, with_candidates
 from models.classifier import head_names, linear_head, new_classifier, outline
 from models.methods import of_network
-from models.options import Method, count_of, counted, made_from, parse_method, with_auto, with_candidates
-from models.ranking import batches_used
+from models.options import Method, count_of, counted, parse_method
 from models.recorded import adopt_best, check_output, method_settings
-from models.run import Outcome, Run
+from models.result import train_and_record
+from models.run import Run
 from models.selection import check_top_k
 from models.settings import Settings
 from models.tensorboard import check_tensorboard
-from models.training import batch_norms, memory_named
-from models.weights import as_safetensors, content_of
+from models.training import batch_norms
+from models.weights import content_of
 from utils.arguments import be_deterministic
-from utils.checkpoint import Unfinished
+from utils.environment import environment
 from utils.errors import UserError
 from utils.files import locked
 from utils.machine import check_compile
-from utils.metrics import fairness_metrics, positive
-from utils.records import (
-    ROOT,
-    check_settings,
-    environment,
-    read_record,
-    record_folder,
-    write_record,
-)
+from utils.records import read_record, record_folder
+from utils.same_settings import check_settings
 
 
 class Experiment:
-    """The methods and seeds that the settings ask for, on their data.
+    """The methods and seeds of some settings, on their data; `known` holds all methods by name.
 
-    To make one reads the lists and checks methods, files, weights and what is recorded in the output already, and raises
-    `UserError` for what is wrong; `load` decodes the images. `known` are the methods there are, by name.
+    The constructor reads the lists and checks methods, files, weights and the records in the output. It raises
+    `UserError` for any fault in them. `load` then decodes the images.
     """
 
     def __init__(self, settings: Settings, known: dict[str, Callable]):
@@ -54,74 +45,49 @@ class Experiment:
             be_deterministic()
         if settings.tensorboard:
             check_tensorboard()
-        self.settings, self.device = settings, settings.compute.device
+        self.settings, self.device, self.sets = settings, settings.compute.device, {}
         network = outline(settings.network, settings.width, settings.image_size)
-        if settings.batch_norm != "follow" and not batch_norms(network):
-            raise UserError(
-                f"--batch-norm {settings.batch_norm}: {settings.network} has no batch norm; leave the flag out"
-            )
-        if settings.ranking_patience and settings.ranking_batches != "auto":
-            raise UserError(
-                f"--ranking-patience {settings.ranking_patience} says when --ranking-batches auto stops: add that, or leave it out"
-            )
+        check_flags(settings, network)
+        self.tensors = sum(1 for _ in network.parameters())
         self.known = known
         if settings.network != "resnet18":
             self.known = of_network(known, network, head_names(network, settings.network))
-        self.tensors = sum(1 for _ in network.parameters())
         self.flags = {name.replace("_", "-"): value for name, value in vars(settings).items()}
         self.flags["has-batch-norm"] = bool(batch_norms(network))
         self.flags["top-k"] = count_of(settings.top_k, self.tensors)
-        texts = [counted(text, self.tensors) for text in ("erm", *settings.methods)]
-        asked = [parse_method(text, self.known, self.flags) for text in texts]
-        if settings.settings == "auto":
-            asked = [with_auto(method, self.known, self.flags) for method in asked]
-        self.methods = with_candidates(asked, self.known, self.flags, self.tensors)
-        if any(method.name == "last-layer" for method in self.methods):
-            linear_head(network, settings.network)  # refuses a network whose head can't be fitted alone
-        self.lists, self.sets = read_lists(settings), {}
-        pair, table = self.lists.pair, self.lists.tables["train"]
-        self.train_labels = labelled(np.empty((0, 1, 1, 3), np.uint8), table, pair)
-        start = new_classifier(
-            settings.weights, settings.seeds[0], settings.width, settings.network, settings.image_size
-        )
-        named = settings.weights != "none"
-        self.of_erm = settings.of_pre_training() | {
-            **({"weights_content": content_of(start, head_names(start, settings.network))} if named else {}),
-            "target": pair.target,
-            "protected": list(pair.protected),
-            "number_train_data_real": len(table),
-        }
-        self.environment = environment(self.device)  # now: files and packages may change while it trains
-        ks = {method.options["top-k"] for method in self.methods if "top-k" in method.options} - {"auto"}
-        for k in ks:
-            check_top_k(k, self.tensors)
-        if settings.compile:  # last: it takes seconds
+        self.methods = self._asked_methods(network)
+        self.lists = read_lists(settings)
+        no_pixels = np.empty((0, 1, 1, 3), np.uint8)
+        self.train_labels = labelled(no_pixels, self.lists.tables["train"], self.lists.pair)
+        self.of_erm = self._erm_settings()
+        self.environment = environment(self.device)  # now, because files and packages may change during training
+        self._check_top_k()
+        if settings.compile:  # last, because it takes seconds
             check_compile(self.device)
-        if ks and settings.top_k is None and settings.network != "resnet18":
-            k = self.flags["top-k"]
-            print(f"{settings.network}: --top-k {k} of {self.tensors} tensors, the paper's fraction", flush=True)
-        if any(settings.output.glob("*/*seed_*/*")):  # a record or a training that has begun
+        if any(settings.output.glob("*/*seed_*/*")):  # a record, or a training that has begun
             self.of_erm["data"] = fingerprints(self.lists, settings)
         self._check_output(drawn=False)
 
     def describe(self) -> str:
-        """What a dry run says, after a look at some of the images."""
+        """Return the first line of a dry run, after reading some of the images."""
         lists, settings = self.lists, self.settings
-        check_some(
-            [lists.folder / name for name in lists.tables["train"].index], settings.decode_size, settings.real_crop
-        )
+        paths = [lists.folder / name for name in lists.tables["train"].index]
+        check_some(paths, settings.decode_size, settings.real_crop)
         counts = ", ".join(f"{len(table)} {split}" for split, table in lists.tables.items())
         labels = ", ".join(method.label for method in self.methods)
         seeds = list(settings.seeds)
         return f"{lists.pair.name}: {counts} images; {labels}; seeds {seeds}; on {self.device}, {settings.precision}"
 
     def load(self) -> None:
-        """Decode the images, and draw for each method. Raises `UserError` where a file is no image or a group has too few."""
-        settings, pair = self.settings, self.lists.pair
+        """Decode the images and prepare the synthetic sets of each method.
+
+        Raises `UserError` if a file is no image, a group has too few images, or a record was made with other images.
+        """
+        settings = self.settings
         self.real = load_faces(self.lists, settings)
         self.images = SyntheticImages(
             settings.synthetic_data_root,
-            pair,
+            self.lists.pair,
             number_imbalanced=settings.number_imbalanced_synthetic,
             number_held_out=settings.number_held_out_synthetic,
             cache=settings.cache_folder,
@@ -135,9 +101,9 @@ class Experiment:
         self._check_output(drawn=True)
 
     def runs(self) -> Iterator[Run]:
-        """A run of each seed that no other process is at; then, when that is done, of what another one left over.
+        """Yield one run for each seed: free seeds first, then those that another process held and may have left.
 
-        So the same command started once on each GPU spreads the seeds over them.
+        The same command, started once on each GPU, so spreads its seeds over them.
         """
         others = []
         for seed in self.settings.seeds:
@@ -152,40 +118,56 @@ class Experiment:
                 yield self._run(seed)
 
     def record(self, method: Method, run: Run) -> None:
-        """Train a method and write its record, unless it is there. Raises `UserError` where it was made otherwise."""
+        """Train a method and write its record, unless there is one.
+
+        Raises `UserError` if the record was made with other settings.
+        """
         folder, asked = record_folder(self.settings.output, method.folder, run.seed), self._settings(method)
-        found = read_record(folder, "settings")
-        if found:
-            check_settings(found["settings"], asked, folder)
-            if method.name == "erm" and "weights_content" not in found["settings"]:
-                self.of_erm.pop("weights_content", None)  # of an older version: no record says what was not noted then
+        if found := read_record(folder, "settings"):
+            check_settings(found.settings, asked, folder)
+            if method.name == "erm" and "weights_content" not in found.settings:
+                self.of_erm.pop("weights_content", None)  # an older record lacks it, so the methods beside it do too
             print(f"{folder} is recorded already")
         elif method.copies:
             adopt_best(self.settings.output, self._made_from(method), method, run.seed, asked)
         else:
-            run.method = method.folder
-            run.unfinished = Unfinished(folder, asked, self.settings.checkpoint_seconds, self.environment)
-            start = time.perf_counter()
             run.settings = method.applied(self.settings)
             run.made_from = tuple(other.label for other in self._made_from(method))
-            outcome = train_method(method, run, self.sets[method.label])
-            seconds = {"train": round(run.unfinished.spent + time.perf_counter() - start, 2)}
-            content, predictions = self._judged(outcome, seconds)
-            content |= batches_used(outcome.tables) | chosen_of(outcome.tables)
-            begun = {key: value for key, value in run.unfinished.begun.items() if content.get(key) != value}
-            content |= {"begun": begun} if begun and run.unfinished.spent else {}
-            content["protected_labels"] = method.protected_labels(self.settings.select_by)
-            content = {"method": method.label, "seed": run.seed, **content, "settings": asked}
-            tables = {"curve": pd.DataFrame(outcome.curve), **predictions, **outcome.tables}
-            weights = as_safetensors(outcome.model)
-            write_record(folder, content, tables, lambda path: path.write_bytes(weights))
-            run.unfinished.remove()
+            train_and_record(method, run, self.sets[method.label], folder, asked, self.environment)
+
+    def _asked_methods(self, network: nn.Module) -> list[Method]:
+        texts = [counted(text, self.tensors) for text in ("erm", *self.settings.methods)]
+        asked = [parse_method(text, self.known, self.flags) for text in texts]
+        if self.settings.settings == "auto":
+            asked = [with_auto(method, self.known, self.flags) for method in asked]
+        if any(method.name == "last-layer" for method in asked):
+            linear_head(network, self.settings.network)  # raises if the head can't be fitted alone
+        return with_candidates(asked, self.known, self.flags, self.tensors)
+
+    def _erm_settings(self) -> dict:
+        """Return the settings of the biased model for its record, without the fingerprint of its data."""
+        settings, pair = self.settings, self.lists.pair
+        network = settings.network
+        start = new_classifier(settings.weights, settings.seeds[0], settings.width, network, settings.image_size)
+        kept = settings.of_pre_training()
+        if settings.weights != "none":
+            kept["weights_content"] = content_of(start, head_names(start, network))
+        kept |= {"target": pair.target, "protected": list(pair.protected)}
+        return kept | {"number_train_data_real": len(self.train_labels)}
+
+    def _check_top_k(self) -> None:
+        ks = {method.options["top-k"] for method in self.methods if "top-k" in method.options} - {"auto"}
+        for k in ks:
+            check_top_k(k, self.tensors)
+        if ks and self.settings.top_k is None and self.settings.network != "resnet18":
+            k, network = self.flags["top-k"], self.settings.network
+            print(f"{network}: --top-k {k} of {self.tensors} tensors, the paper's fraction", flush=True)
 
     def _made_from(self, method: Method) -> list[Method]:
         return made_from(method, self.known, self.flags, self.tensors)
 
     def _sets(self, method: Method) -> SyntheticSets | None:
-        """The synthetic images of a method, the flag's number of each group unless it says otherwise; None where it has none."""
+        """Return the synthetic images of a method; None if it needs none."""
         if not method.needs_synthetic:
             return None
         options = method.options
@@ -194,35 +176,13 @@ class Experiment:
         return self.images.sets(options["prompt-type"], sizes, options.get("bias-degree"), must_hold_out=must_hold_out)
 
     def _settings(self, method: Method) -> dict:
-        """All that a method's result depends on, for its record; before `load` less what synthetic images tell."""
+        """Return a method's settings for its record; before `load` without those of synthetic images."""
         sets = self.sets.get(method.label)
         return method_settings(method, self.settings, self.of_erm, self.train_labels, sets)
 
     def _check_output(self, *, drawn: bool) -> None:
-        """Raise `UserError` if the output holds what was made with other settings."""
         asked = {method.folder: self._settings(method) for method in self.methods}
         check_output(self.settings.output, asked, self.of_erm, self.settings.seeds, drawn=drawn)
-
-    def _judged(self, outcome: Outcome, seconds: dict) -> tuple[dict, dict[str, pd.DataFrame]]:
-        """The metrics of a model and where they come from, and tables of its logit of each test and val image."""
-        compute, start = self.settings.compute, time.perf_counter()
-        faces = {split: self.real[split] for split in ("test", "val")}
-        logits = {split: predict(outcome.model, data, compute) for split, data in faces.items()}
-        metrics = {
-            split: fairness_metrics(data.target, data.protected, positive(logits[split]), data.groups)
-            for split, data in faces.items()
-        }
-        judged = {"metrics": metrics["test"], "val_metrics": metrics["val"]}
-        if outcome.held_out:
-            judged["held_out_metrics"] = evaluate(outcome.model, outcome.held_out, compute)
-        content = {
-            **judged,
-            "seconds": {**seconds, "test": round(time.perf_counter() - start, 2)},
-            "command": shlex.join(["python", "train.py", *sys.argv[1:]]).replace(f"{ROOT}/", ""),
-            **self.environment,
-            "threads": torch.get_num_threads(),  # a training that goes on takes those it began with
-        }
-        return content, {f"{split}_predictions": _predictions(faces[split], logits[split]) for split in faces}
 
     def _run(self, seed: int) -> Run:
         erm = record_folder(self.settings.output, "erm", seed)
@@ -232,26 +192,11 @@ class Experiment:
         return self.settings.output / f".seed_{seed}.lock"
 
 
-def train_method(method: Method, run: Run, sets: SyntheticSets | None) -> Outcome:
-    """Train a method, which gets what its parameters ask for. Raises `UserError` where the memory does not suffice."""
-    needs = {"synthetic": sets.of_seed(run.seed)} if method.needs_synthetic else {}
-    if method.fine_tunes:
-        needs["biased_model"] = run.biased_model()
-    own = run.settings.fine_tune_batch_size if method.fine_tunes else None
-    with memory_named(run.settings.batch_size, f"seed {run.seed} {method.label}", fine_tune=own):
-        threshold = method.options["threshold"]
-        if method.chooses:
-            outcome = take_best(run, **needs, threshold=threshold)
-        elif method.changes:
-            outcome = changed(run, needs.get("synthetic"), step=method.options.get("step", 1.0), threshold=threshold)
-        else:
-            outcome = method.train(run, **needs, **method.keywords)
-    if not isinstance(outcome, Outcome):
-        raise TypeError(
-            f"method {method.name} gave a {type(outcome).__name__}, not what run.pre_train or run.fine_tune gives"
+def check_flags(settings: Settings, network: nn.Module) -> None:
+    """Raise `UserError` if a flag contradicts another one or the network."""
+    if settings.batch_norm != "follow" and not batch_norms(network):
+        raise UserError(f"--batch-norm {settings.batch_norm}: {settings.network} has no batch norm; leave the flag out")
+    if settings.ranking_patience and settings.ranking_batches != "auto":
+        raise UserError(
+            f"--ranking-patience {settings.ranking_patience} needs --ranking-batches auto: add that, or leave it out"
         )
-    return outcome
-
-
-def _predictions(faces: LabelledImages, logits: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame({"name": faces.names, "target": faces.target, "protected": faces.protected, "logit": logits})

@@ -1,9 +1,9 @@
-"""Facts that a method declares besides its parameters: its work, its images, the labels it takes.
+"""Facts that a method declares besides its parameters: its work, its images, and its use of protected labels.
 
     @says(work=..., protected_labels=...)
-    def mine(run: Run, ...) -> Outcome: ...
+    def mine(run: Run, ...) -> TrainedModel: ...
 
-A method that says nothing is estimated as one training, and counts as taking no protected labels.
+A method without declared facts is estimated as one training, and counts as one without protected labels.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,16 +15,16 @@ from models.labels import none
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts of a method; `options` below is its options as keyword arguments.
+    """The facts of a method; its `options` below are a dict of its keyword arguments.
 
-    work : (sizes, compute, options) -> `models.work.Work` of one seed, without the ranking and the judging of the result.
-        None: estimated as one fine-tuning or one training from the start; the estimate then prints a note.
-    group_sizes : (labelled training images) -> images of each group in its balanced set. None: the flag or `ratio` says it.
-    protected_labels : (options) -> what it takes protected labels of real images for, by split (`models.labels`).
-    tuned : whether it is one call of `run.fine_tune`; it then has the options `models.options.TUNED`.
-    chosen_from : names of the methods from whose results it takes the best; its function is `models.auto.take_best`.
-    recorded : more settings for its records. If a method's computation changes, add a setting here, so that older
-        records no longer match.
+    work : (sizes, compute, options) -> `models.work.Work` of one seed, without ranking and testing. None: estimated as
+        one fine-tuning or one training from scratch, with a note
+    group_sizes : (labelled training images) -> images of each group in its balanced set. None: by the flag or `ratio`
+    protected_labels : (options) -> uses of protected labels of real images, by split (`models.labels`)
+    tuned : True if it is one call of `run.fine_tune`; it then has the options `models.options.TUNED`
+    chosen_from : names of the methods of whose results it takes the best; its function calls `models.auto.take_best`
+    recorded : further settings for its records. If a method's computation changes, add a setting here, so that older
+        records no longer match
     """
 
     work: Callable | None = None
@@ -46,5 +46,5 @@ def says(**facts) -> Callable[[Callable], Callable]:
 
 
 def facts_of(train: Callable) -> Facts:
-    """Return what a method says of itself."""
+    """Return the facts of a method."""
     return getattr(train, "facts", Facts())

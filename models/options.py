@@ -1,13 +1,14 @@
-"""Options of a method: its keyword arguments, read from text by their types.
+"""Methods and their options as users write them: NAME or NAME:OPTION=VALUE,OPTION=VALUE.
 
-A method is written NAME or NAME:OPTION=VALUE,OPTION=VALUE: `aim-fair:top-k=50`, `random-mask:share=0.4,draw=2`.
+The options of a method are its keyword arguments. Their types read the text: `aim-fair:top-k=50`,
+`random-mask:share=0.4,draw=2`.
 """
 
 import argparse
 import difflib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
@@ -21,11 +22,11 @@ from utils.errors import UserError
 from utils.records import folder_name
 
 PAPER_TOP_K, PAPER_TENSORS = 55, 62  # of ResNet-18
-AUTO_TOP_K = (40, 45, 50, 55, 60)  # the values of the paper's figure, among which top-k=auto chooses
+AUTO_TOP_K = (40, 45, 50, 55, 60)  # candidates of top-k=auto: the values in the paper's figure
 
 
 def top_k(text: str) -> int | str:
-    """A number of tensors, their fraction such as "89%", or "auto"."""
+    """Return a number of tensors, a percentage of them such as "89%" (as text), or "auto"."""
     if text.endswith("%"):
         positive_fraction(text[:-1], whole=100)
         return text
@@ -33,7 +34,7 @@ def top_k(text: str) -> int | str:
 
 
 def ranking_batches(text: str) -> int | str:
-    """A number of batches, 1 or more, or "auto"."""
+    """Return a number of batches, 1 or more, or "auto"."""
     if text == "auto":
         return text
     try:
@@ -43,29 +44,29 @@ def ranking_batches(text: str) -> int | str:
 
 
 def count_of(k: int | str | None, tensors: int) -> int | str:
-    """What a `top_k` means for a network of so many tensors: a number, or "auto"; None is the paper's fraction."""
+    """Return a `top_k` as a number for a network of `tensors` tensors, or "auto"; None is the paper's fraction."""
     if k is None:
         return round(PAPER_TOP_K * tensors / PAPER_TENSORS)
     return round(float(k[:-1]) * tensors / 100) if isinstance(k, str) and k.endswith("%") else k
 
 
 def counted(text: str, tensors: int) -> str:
-    """A method with its top-k as a number, where it is a fraction: "aim-fair:top-k=89%" is "aim-fair:top-k=55" of 62."""
+    """Replace a percentage in a method's text: "aim-fair:top-k=89%" becomes "aim-fair:top-k=55" for 62 tensors."""
     return re.sub(r"(?<=[:,]top-k=)\d+(?:\.\d+)?%", lambda found: str(count_of(found[0], tensors)), text)
 
 
 def auto_top_k(tensors: int) -> list[int]:
-    """`AUTO_TOP_K`, or the same fractions of another network's tensors."""
+    """Return `AUTO_TOP_K`, or the same fractions of another network's tensors."""
     return list(dict.fromkeys(max(1, round(k * tensors / PAPER_TENSORS)) for k in AUTO_TOP_K))
 
 
 def bias_degree(text: str) -> str:
-    """A bias degree as `datasets.bias.parse_bias_degree` takes it, kept as text."""
+    """Check a bias degree (`datasets.bias.parse_bias_degree`) and return it as text."""
     parse_bias_degree(text)
     return text
 
 
-# Types to write beside a method's keyword arguments. Plain int, float and str do too.
+# Types for a method's keyword arguments. Plain int, float and str work too.
 Count = Annotated[int, positive_int]
 Positive = Annotated[float, positive_float]
 NotNegative = Annotated[float, non_negative_float]
@@ -75,77 +76,82 @@ BiasDegree = Annotated[str, bias_degree]
 Protocol = Literal["aligned", "published"]
 
 
-# Options of every method that is one call of `run.fine_tune`: the flag's value for this method alone, and who chooses them.
+# Options of every method that is one call of `run.fine_tune`: flags of train.py for this method alone, and who sets them.
 TUNED = {
     "lr": (NotNegative | None, None),
     "batch-norm": (Literal["follow", "hold", "real"] | None, None),
     "select-by": (Literal["accuracy", "worst-group", "mean"] | None, None),
     "settings": (Literal["paper", "auto"], "paper"),
 }
-# Options that change a trained model without a step of training (`models.after`). A step is for methods that fine-tune.
+# Options that change a trained model without training (`models.after`). STEP is for methods that start from the biased model.
 STEP = {"step": (PositiveFraction, 1.0)}
 THRESHOLD = {"threshold": (Literal["0.5", "val", "held-out"], "0.5")}
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method with all its options; `label` names it with those that are not the default.
+    """A method with the values of all its options.
 
-    `train` is its function. What it needs, its parameters say: `biased_model` a copy of the seed's biased model to
-    fine-tune, `synthetic` a `datasets.synthetic.SyntheticSets`.
+    train : the function; its parameters `biased_model` and `synthetic` tell what it needs
+    label : the name with the options that differ from their defaults
     """
 
     name: str
     train: Callable
-    options: dict
+    options: dict[str, object]
     label: str
 
     @property
     def folder(self) -> str:
-        """The name of its folder."""
+        """The name of the method's folder."""
         return folder_name(self.label)
 
     @property
     def fine_tunes(self) -> bool:
-        """Whether it starts from the biased model."""
-        return "biased_model" in inspect.signature(self.train).parameters
+        """True if the method starts from the biased model."""
+        return "biased_model" in self._parameters
 
     @property
     def needs_synthetic(self) -> bool:
-        """Whether it draws synthetic images."""
-        return "synthetic" in inspect.signature(self.train).parameters or self.options["threshold"] == "held-out"
+        """True if the method draws synthetic images."""
+        return "synthetic" in self._parameters or self.options["threshold"] == "held-out"
 
     @property
     def chooses(self) -> bool:
-        """Whether it takes the best of other methods' results."""
+        """True if the method takes the best of other methods' results."""
         return bool(facts_of(self.train).chosen_from) or self.options.get("settings") == "auto"
 
     @property
-    def trains(self) -> bool:
-        """Whether it trains; otherwise it takes over, or changes, what other methods have trained."""
-        return not (self.chooses or self.changes or self.options.get("top-k") == "auto")
-
-    @property
     def changes(self) -> bool:
-        """Whether it changes one other method's result."""
+        """True if the method changes one other method's result."""
         other = self.options.get("step", 1.0) != 1 or self.options["threshold"] != "0.5"
         return other and not self.chooses
 
     @property
     def copies(self) -> bool:
-        """Whether it takes over the best of its values of k as it is."""
-        return not (self.trains or self.chooses or self.changes)
+        """True if the method copies the best result of several values of k."""
+        return self.options.get("top-k") == "auto" and not (self.chooses or self.changes)
 
     @property
-    def keywords(self) -> dict:
-        """The options that its function takes, as keyword arguments."""
-        own = inspect.signature(self.train).parameters
-        return {_underscored(key): value for key, value in self.options.items() if _underscored(key) in own}
+    def trains(self) -> bool:
+        """True if the method trains, and does not work with other methods' results."""
+        return not (self.chooses or self.changes or self.copies)
+
+    @property
+    def keywords(self) -> dict[str, object]:
+        """The options that are keyword arguments of the function."""
+        return {
+            _underscored(key): value for key, value in self.options.items() if _underscored(key) in self._parameters
+        }
+
+    @property
+    def _parameters(self) -> Mapping[str, inspect.Parameter]:
+        return inspect.signature(self.train).parameters
 
     def balanced_sizes(self, train: LabelledImages, number: int) -> dict[str, int]:
-        """The synthetic images of each group that it trains on: `number`, unless it says otherwise.
+        """Return the synthetic images of each group to train on: `number`, unless the method decides otherwise.
 
-        Raises `UserError` where its ratio to the real images of `train` leaves none.
+        Raises `UserError` if its ratio to the real images `train` leaves none.
         """
         if self.options.get("ratio") is not None:
             number = round(self.options["ratio"] * len(train) / len(train.groups))
@@ -154,38 +160,38 @@ class Method:
         sizes = facts_of(self.train).group_sizes
         return sizes(train) if sizes else dict.fromkeys(train.groups, number)
 
-    def recorded(self) -> dict:
-        """The options for a record, less those that older records lack and that are as they were then.
+    def recorded(self) -> dict[str, object]:
+        """Return the options for a record, with the method's further settings (`models.facts`).
 
-        And what the method adds to them (`models.facts`).
+        An option that older records lack is left out at its default, so that they still match.
         """
         defaults = {key: value for key, (_, value) in options_of(self.train).items()}
         later = {key for key in defaults if key in LATER and self.options[key] == defaults[key]}
-        later |= {"lr", "batch-norm"}  # they are among the settings of fine-tuning, as `applied`
+        later |= {"lr", "batch-norm"}  # a record has them among the settings of fine-tuning
         kept = {_underscored(key): value for key, value in self.options.items() if key not in later}
         return kept | facts_of(self.train).recorded
 
     def applied(self, settings):
-        """Return train.py's settings with this method's own learning rate, batch norm and choice of the epoch."""
+        """Return train.py's settings with the method's own learning rate, batch norm and choice of the epoch."""
         names = {"lr": "fine_tune_lr", "batch-norm": "batch_norm", "select-by": "select_by"}
         own = {flag: self.options[name] for name, flag in names.items() if self.options.get(name) is not None}
         return replace(settings, **own) if own else settings
 
     def protected_labels(self, select_by: str) -> dict[str, str]:
-        """What it takes protected labels of real images for, by split, with that --select-by: see `models.labels`."""
+        """Return the uses of protected labels of real images, by split, under --select-by (`models.labels`)."""
         return labels_taken(facts_of(self.train).protected_labels, self.recorded(), select_by)
 
 
 LATER = ("protocol", "first-lr", "first-weight-decay", *TUNED, *STEP, *THRESHOLD)
-FLAG = inspect.Parameter.empty  # the default of an option that the flag of the same name gives
+FLAG = inspect.Parameter.empty  # default of an option that takes the value of the flag of its name
 
 
 def options_of(train: Callable) -> dict[str, tuple[object, object]]:
-    """The options of a method: name to type and default (`FLAG`: what the flag of that name says).
+    """Return type and default of each option of a method; the default `FLAG` is the value of the flag of that name.
 
-    They are the keyword-only arguments of its function. A method that draws synthetic images also has `prompt-type`, the
-    folder they come from, and `ratio`, their number to that of real ones, unless its `group_sizes` says how many it draws.
-    Raises `UserError` for an option without a type.
+    The options are the keyword-only arguments of its function. A method with synthetic images also has `prompt-type`,
+    their folder, and `ratio`, their number to that of real images, unless its `group_sizes` decides how many it draws.
+    Raises `UserError` if an option has no type.
     """
     types = get_type_hints(train, include_extras=True)
     keywords = [p for p in inspect.signature(train).parameters.values() if p.kind is p.KEYWORD_ONLY]
@@ -205,14 +211,15 @@ def options_of(train: Callable) -> dict[str, tuple[object, object]]:
 
 
 def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
-    """The method that `text` names among the `known`; options it leaves out are its defaults, or come from `flags`.
+    """Return the method that `text` names among the `known`; missing options take their defaults, or come from `flags`.
 
-    Raises `UserError`, with the nearest names, for an unknown name, option or value, and for an option that is given twice.
+    Raises `UserError` for an unknown name (with the nearest ones), option or value, and for an option that is given
+    twice.
     """
     name, _, rest = text.partition(":")
     if name not in known:
         family = re.match("(update|freeze)-block-", name)
-        near = [other for other in known if family and other.startswith(family[0])]  # the network's blocks, all of them
+        near = [other for other in known if family and other.startswith(family[0])]  # all blocks of the network
         near = near or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         said, near = ("did you mean", near) if near else ("there are", list(known))
         raise UserError(f"--methods {text}: no method {name}; {said} {', '.join(near)}")
@@ -241,7 +248,10 @@ def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
 
 
 def read_option(kind, text: str):
-    """The value of a type that a text stands for. Raises `ValueError` or argparse's own error for any other text."""
+    """Read a value of type `kind` from a text.
+
+    Raises `ValueError` or argparse's own error if the text stands for none.
+    """
     if get_origin(kind) is Annotated:
         return kind.__metadata__[0](text)
     if get_origin(kind) is Literal:
@@ -253,63 +263,6 @@ def read_option(kind, text: str):
         return read_option(Literal["true", "false"], text.lower()) == "true"
     inner = [part for part in get_args(kind) if part is not NoneType]
     return read_option(inner[0], text) if inner else kind(text)
-
-
-def with_candidates(
-    methods: list[Method], known: dict[str, Callable], flags: dict, tensors: int = PAPER_TENSORS
-) -> list[Method]:
-    """Return the methods, each after those that it is made from (`made_from`); each once, in order."""
-    found = {}
-    for method in methods:
-        for other in with_candidates(made_from(method, known, flags, tensors), known, flags, tensors):
-            found.setdefault(other.label, other)
-        found.setdefault(method.label, method)
-    return list(found.values())
-
-
-def made_from(method: Method, known: dict[str, Callable], flags: dict, tensors: int = PAPER_TENSORS) -> list[Method]:
-    """Return the methods whose results a method takes over, chooses among or changes; none if it trains.
-
-    "top-k=auto" chooses among the values of `auto_top_k`, "settings=auto" among those of `models.auto.settings_to_try`.
-    """
-    if method.trains:
-        return []
-    _, _, rest = method.label.partition(":")
-    given = dict(part.split("=", 1) for part in rest.split(",") if part)
-    if method.chooses:
-        kept = {key: value for key, value in given.items() if key not in (*TUNED, *THRESHOLD)}
-        names = facts_of(method.train).chosen_from or (method.name,)
-        return [_with(name, kept | more, known, flags) for name in names for more in settings_to_try(flags)]
-    if method.changes:
-        kept = {key: value for key, value in given.items() if key not in (*STEP, *THRESHOLD)}
-        return [_with(method.name, kept, known, flags)]
-    kept = {key: value for key, value in given.items() if key != "top-k"}
-    return [_with(method.name, {"top-k": k, **kept}, known, flags) for k in auto_top_k(tensors)]
-
-
-def with_auto(method: Method, known: dict[str, Callable], flags: dict) -> Method:
-    """Return the method with "settings=auto", if it has that option and sets none of those which are chosen then."""
-    _, _, rest = method.label.partition(":")
-    given = dict(part.split("=", 1) for part in rest.split(",") if part)
-    if not facts_of(method.train).tuned or given.keys() & {*TUNED, *STEP}:
-        return method
-    return _with(method.name, given | {"settings": "auto"}, known, flags)
-
-
-def settings_to_try(flags: dict) -> list[dict]:
-    """Return the options of fine-tuning that "settings=auto" tries: three, of which the first is what the flags say.
-
-    With the paper's learning rate, 0.06, the others are 0.01 with batch norm's statistics held, if the network has any, and
-    0.002. results/records/settings_rule has what they were chosen by.
-    """
-    lr = flags["fine-tune-lr"]
-    hold = {"batch-norm": "hold"} if flags["has-batch-norm"] else {}
-    return [{}, {"lr": f"{lr / 6:g}", **hold}, {"lr": f"{lr / 30:g}"}]
-
-
-def _with(name: str, given: dict, known: dict[str, Callable], flags: dict) -> Method:
-    text = ",".join(f"{key}={value}" for key, value in given.items())
-    return parse_method(f"{name}:{text}" if text else name, known, flags)
 
 
 def _underscored(name: str) -> str:

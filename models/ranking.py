@@ -1,4 +1,4 @@
-"""The ranking while the batches come in, and the batch after which its mask has settled: `--ranking-batches auto`."""
+"""The ranking batch by batch, and an early end once its mask no longer changes: `--ranking-batches auto`."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,20 +8,18 @@ import torch
 from models.selection import GradientSum, gaps, sensitivity_table, smallest_k
 
 SETS = ("real", "biased", "balanced")
-PATIENCE = 20  # batches without a change after which a mask counts as settled: results/records/ranking_stop/README.md
+PATIENCE = 20  # batches without a change after which a mask is final: results/records/ranking_stop/README.md
 
 
 class RunningRanking:
-    """The sensitivity tables after the first batch of each set, after the second, and so on; iterate as often as you like.
+    """The sensitivity tables after the first batch of each set, the second, and so on; can be iterated repeatedly.
 
-    `sums` holds a `GradientSum` for each of `SETS`, on `device`. They go in lockstep; one whose set is at its end keeps its
-    mean, which is then whole, and the others go on. So the last table is the full ranking's. Every table is made once, when it
-    is first asked for, and kept: methods that choose differently (k, measure) stop at different tables, and what one of them gets
-    does not depend on who came before. Gradients are not kept, but for the sums that may have to go on.
+    `sums` holds a `GradientSum` for each of `SETS`, on `device`. A set without further batches keeps its mean while the
+    others continue, so the last table is the full ranking's. Each table is made once and kept: methods stop at
+    different tables, and the result of a method must not depend on the methods before it.
 
-    Each set has a stream of dropout's draws of its own, which begins as torch's global one is when this is made.
-
-    Raises `ValueError`, on iterating, where a set has no batch.
+    Each set has its own stream of dropout's draws, which starts at torch's global state at construction.
+    Iterating raises `ValueError` if a set has no batch.
     """
 
     def __init__(self, sums: dict[str, GradientSum], device: torch.device):
@@ -35,10 +33,10 @@ class RunningRanking:
             place += 1
 
     def _go_on(self) -> bool:
-        """Add a batch of each set that has one left, and the table after it; False where none has."""
+        """Add the next batch of each set and the resulting table; return False if no set has a batch left."""
         added = [self._add(name) for name in self._sums]
         if not any(added):
-            self._sums = {}  # nothing can be added any more: let the memory go
+            self._sums = {}  # no longer needed: free the memory
             return False
         table = sensitivity_table(*(self._sums[name].mean() for name in SETS))
         self._tables.append(with_batches(table, {name: self._sums[name].count for name in SETS}))
@@ -52,10 +50,10 @@ class RunningRanking:
 
 
 def until_settled(tables: Iterable[pd.DataFrame], top_k: int, measure: str, patience: int) -> tuple[pd.DataFrame, bool]:
-    """The first of a `RunningRanking`'s tables whose mask is that of each of the `patience` tables before it, and True.
+    """Return the first table of a `RunningRanking` whose mask equals those of the `patience` tables before, and True.
 
-    The mask is what `models.selection.choose_tensors` picks; an empty one is no mask. Without such a table, the last one and
-    False. Raises `ValueError` where there is no table.
+    If there is none, return the last table and False. An empty mask never counts as equal. Raises `ValueError` if there
+    is no table.
     """
     table, before, same = None, set(), 0
     for table in tables:
@@ -70,19 +68,19 @@ def until_settled(tables: Iterable[pd.DataFrame], top_k: int, measure: str, pati
 
 
 def mask_of(table: pd.DataFrame, top_k: int, measure: str = "absolute") -> set[str]:
-    """What `models.selection.choose_tensors` picks from a table, or nothing where that raises `UserError` for an empty mask."""
+    """Return the names that `choose_tensors` would choose; an empty set if it would raise `UserError`."""
     return {name for name, k in smallest_k(*gaps(table, measure)).items() if k <= top_k}
 
 
 def with_batches(table: pd.DataFrame, batches: dict[str, int]) -> pd.DataFrame:
-    """A sensitivity table with a column for each set that says how many of its batches were used: real_batches, ..."""
+    """Return a sensitivity table with the number of batches used of each set in columns: real_batches, ..."""
     return table.assign(**{f"{name}_batches": count for name, count in batches.items()})
 
 
 def batches_used(tables: dict[str, pd.DataFrame]) -> dict[str, dict[str, int]]:
-    """For the record of a method with these tables: how many batches of each set its ranking used, as `with_batches` noted.
+    """Return the record's entry on the batches that a ranking used, from a method's tables (`with_batches`).
 
-    Empty for a method without a ranking, and for one that took every batch because nothing else was asked for.
+    It is empty for a method without a ranking, and if --ranking-batches was not given.
     """
     table = tables.get("sensitivity")
     if table is None or f"{SETS[0]}_batches" not in table:
@@ -91,7 +89,7 @@ def batches_used(tables: dict[str, pd.DataFrame]) -> dict[str, dict[str, int]]:
 
 
 def _random_state(device: torch.device) -> list[torch.Tensor]:
-    """The states of the generators that dropout draws from: the CPU's, and that of another device."""
+    """Return the states of the generators of dropout: the CPU's, and the device's if it is another."""
     return [torch.get_rng_state(), *([] if device.type == "cpu" else [_module(device).get_rng_state(*_place(device))])]
 
 
@@ -106,4 +104,4 @@ def _module(device: torch.device):
 
 
 def _place(device: torch.device) -> tuple:
-    return () if device.type == "mps" else (device,)  # torch.mps knows one device alone
+    return () if device.type == "mps" else (device,)  # torch.mps has a single device

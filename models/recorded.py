@@ -1,4 +1,4 @@
-"""What a record keeps of how it was made, whether the records in an output fit what is asked for now, and the choice among them."""
+"""The settings in a record, the check of an output's records against them, and the choice among records."""
 
 from pathlib import Path
 
@@ -6,23 +6,25 @@ import pandas as pd
 
 from datasets.images import LabelledImages, fingerprint
 from datasets.synthetic import SyntheticSets
-from models.choice import choose
+from models.choice import best_of
 from models.facts import facts_of
 from models.options import Method
 from models.settings import Settings
 from utils.checkpoint import check_unfinished
 from utils.errors import UserError
-from utils.records import adopt_record, check_once, check_settings, of_biased_model, read_record, record_folder
+from utils.records import adopt_record, check_once, read_record, record_folder
+from utils.same_settings import check_settings, of_biased_model
 
-NEED_SYNTHETIC = ("synthetic_data", "unfaithful_left_out", "held_out_synthetic")  # known once those images are there
+NEED_SYNTHETIC = ("synthetic_data", "unfaithful_left_out", "held_out_synthetic")  # known once synthetic images are read
 
 
 def method_settings(
     method: Method, settings: Settings, of_erm: dict, train: LabelledImages, sets: SyntheticSets | None
 ) -> dict:
-    """All that a method's result depends on, for its record, from ERM's settings `of_erm`.
+    """Return all settings that a method's result depends on; `of_erm` are those of the biased model.
 
-    `train` needs no pixels. Without `sets`, the method's synthetic images, what is in `NEED_SYNTHETIC` is left out.
+    Of `train` only the labels are used. Without `sets`, the settings in `NEED_SYNTHETIC` are left out. Raises `UserError`
+    if an option of the method has the name of a setting.
     """
     options, settings = method.recorded(), method.applied(settings)
     if not method.needs_synthetic:
@@ -50,11 +52,12 @@ def method_settings(
 
 
 def check_output(output: Path, asked: dict[str, dict], of_erm: dict, seeds: tuple[int, ...], *, drawn: bool) -> None:
-    """Raise `UserError` if something in `output` was made, or begun, with other settings than are asked for, or is there twice.
+    """Raise `UserError` if a record or unfinished training in `output` has other settings, or a record is there twice.
 
-    `asked` holds the settings of each method by its folder. Records of all seeds count, since the tables average them, and
-    those of other methods, which must have begun with the same biased model `of_erm`. `drawn`: `asked` also has what is in
-    `NEED_SYNTHETIC`.
+    asked : the settings of each method by its folder
+    of_erm : settings of the biased model, which records of other methods must share
+    seeds : seeds whose unfinished trainings are checked; records of all seeds are, because the tables average them
+    drawn : `asked` has the settings in `NEED_SYNTHETIC`
     """
     besides = () if drawn else NEED_SYNTHETIC
     folders = [path.parent for path in output.glob("*/seed_*/metrics.json")]
@@ -62,7 +65,7 @@ def check_output(output: Path, asked: dict[str, dict], of_erm: dict, seeds: tupl
     records = {folder: read_record(folder, "settings") for folder in folders}
     check_once(records)
     for folder, record in records.items():
-        found = record["settings"]
+        found = record.settings
         if folder.parent.name in asked:
             check_settings(found, asked[folder.parent.name], folder, besides)
         else:
@@ -73,14 +76,15 @@ def check_output(output: Path, asked: dict[str, dict], of_erm: dict, seeds: tupl
 
 
 def adopt_best(output: Path, choices: list[Method], method: Method, seed: int, settings: dict) -> None:
-    """Record as `method` the best of the recorded `choices`, chosen without the test set: see `models.choice`."""
+    """Copy the best record of the `choices` as that of `method`; the test set plays no part (`models.choice`)."""
     folders = [record_folder(output, choice.folder, seed) for choice in choices]
     found = [read_record(folder, "val_metrics.accuracy", "held_out_metrics.equalized_odds") for folder in folders]
-    accuracy = [record["val_metrics"]["accuracy"] for record in found]
-    odds = [record["held_out_metrics"]["equalized_odds"] for record in found]
-    best = choose(accuracy, odds)
-    ks = [choice.options["top-k"] for choice in choices]
-    table = pd.DataFrame({"top_k": ks, "val_accuracy": accuracy, "held_out_equalized_odds": odds})
-    content = {**found[best], "method": method.label, "settings": settings, "chosen_top_k": ks[best]}
-    adopt_record(folders[best], record_folder(output, method.folder, seed), content, {"top_k": table})
+    best, ks = best_of(found), [choice.options["top-k"] for choice in choices]
+    columns = {
+        "top_k": ks,
+        "val_accuracy": [record.val_metrics.accuracy for record in found],
+        "held_out_equalized_odds": [record.held_out_metrics.equalized_odds for record in found],
+    }
+    content = {**found[best].content, "method": method.label, "settings": settings, "chosen_top_k": ks[best]}
+    adopt_record(folders[best], record_folder(output, method.folder, seed), content, {"top_k": pd.DataFrame(columns)})
     print(f"seed {seed}: top-k {ks[best]} chosen")

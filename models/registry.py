@@ -1,6 +1,6 @@
-"""Networks by the registries of torchvision and timm, with one logit in place of their classes.
+"""Networks of torchvision and timm by name, with one logit instead of their classes.
 
-torchvision and timm are imported when they are used: they take seconds to load.
+torchvision and timm are imported when they are used, because they take seconds to load.
 """
 
 import difflib
@@ -14,30 +14,30 @@ from torch import nn
 from utils.errors import UserError
 from utils.machine import optional_package
 
-TIMM = "timm:"  # before a name of timm's
-HUB_PAGE = re.compile(r"(?:timm:)?(?:hf[-_]hub:)?timm/")  # how names begin on timm's pages of the hub
-# Their auxiliary heads are training's, and give outputs that nothing here looks at. Their weights were made with inputs from
-# -1 to 1, as here: `transform_input` would rescale them once more, from ImageNet's statistics.
+TIMM = "timm:"  # prefix of timm's networks
+HUB_PAGE = re.compile(r"(?:timm:)?(?:hf[-_]hub:)?timm/")  # prefix of a name on timm's pages of the hub
+# Options of GoogLeNet and Inception. Nothing here uses the outputs of their auxiliary heads. Their weights expect
+# inputs from -1 to 1, as they are here; `transform_input` would rescale them a second time, from ImageNet's statistics.
 INCEPTIONS = {"aux_logits": False, "transform_input": False, "init_weights": True}
-# How the names of timm's networks begin that rescale their inputs themselves, from their configuration's mean and deviation.
+# Prefixes of timm's networks that rescale their inputs themselves, by the mean and deviation of their configuration.
 RESCALING = ("timm:csatv2", "timm:gemma4_vit")
 
 
 def network_name(text: str) -> str:
-    """A network's name as it is recorded: that of timm's page on the hub, "hf_hub:timm/NAME" or "timm/NAME", is timm:NAME."""
+    """Return a network's name for records; "hf_hub:timm/NAME" and "timm/NAME", of timm's hub page, become timm:NAME."""
     return f"{TIMM}{text[found.end() :]}" if (found := HUB_PAGE.match(text)) else text
 
 
 def of_inputs(name: str) -> dict:
-    """What a record notes of a network that older versions fed with inputs of another range than it was made for."""
+    """Return a setting that marks records of networks to which older versions gave inputs of a wrong range."""
     made_otherwise = name in ("googlenet", "inception_v3") or name.startswith(RESCALING)
     return {"inputs": "scaled once"} if made_otherwise else {}
 
 
 def build_registered(name: str, image_size: int) -> nn.Module:
-    """The network of that name for images of so many pixels a side, untrained, with one logit.
+    """Return an untrained network with one logit for images of `image_size` pixels a side.
 
-    Raises `UserError` for an unknown name, with the nearest, and for a size that the network can't have.
+    Raises `UserError` if the name is unknown (with the nearest ones), or if the network does not support the size.
     """
     try:
         return _of_timm(name, image_size) if name.startswith(TIMM) else _of_torchvision(name, image_size)
@@ -48,7 +48,7 @@ def build_registered(name: str, image_size: int) -> nn.Module:
 
 
 def head_of(model: nn.Module) -> tuple[str, ...]:
-    """How the names of the last layer's tensors begin: timm says it; else the last linear layer or convolution."""
+    """Return the prefixes of the last layer's tensors: from timm, else of the last linear layer or convolution."""
     if names := getattr(model, "pretrained_cfg", {}).get("classifier"):
         return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
     layers = [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
@@ -56,10 +56,10 @@ def head_of(model: nn.Module) -> tuple[str, ...]:
 
 
 def published_state(name: str, image_size: int) -> dict:
-    """The default ImageNet weights of a network, as the registry gives them; downloaded once.
+    """Return the default ImageNet weights of a network, downloaded once.
 
-    The positions of a ViT are interpolated to `image_size`. Raises `UserError` where there are none, and OSError or
-    RuntimeError where they are out of reach.
+    A ViT's positions are interpolated to `image_size`. Raises `UserError` if there are none, and OSError or
+    RuntimeError if the download fails.
     """
     if name.startswith(TIMM):
         import timm
@@ -78,7 +78,7 @@ def published_state(name: str, image_size: int) -> dict:
 
 
 def published_url(name: str) -> str:
-    """Where those weights are; timm has no one address."""
+    """Return the address of the published weights; "them" for timm, which has no single address."""
     if name.startswith(TIMM):
         return "them"
     from torchvision.models import get_model_weights
@@ -87,24 +87,24 @@ def published_url(name: str) -> str:
 
 
 def no_weights(name: str) -> UserError:
-    """The error for a network without published weights."""
+    """Return the error for a network without published weights."""
     return UserError(f"--weights imagenet: there are none for {name}; give --weights none or a file")
 
 
 def check_size(model: nn.Module, name: str, image_size: int) -> None:
-    """Raise `UserError` unless a network on the meta device makes one logit of images of so many pixels a side."""
+    """Raise `UserError` unless a network on the meta device returns one logit for an image of this size."""
     try:
         shape = tuple(model.train()(torch.empty(2, 3, image_size, image_size, device="meta")).shape)
     except (ValueError, AssertionError, RuntimeError) as error:
         raise _wrong_size(name, image_size, error) from error
     if shape != (2, 1):
-        raise UserError(f"--network {name}: gives an output of shape {shape} for two images, not a logit each")
+        raise UserError(f"--network {name}: returns shape {shape} for two images, expected (2, 1): one logit for each")
 
 
 def _of_torchvision(name: str, image_size: int) -> nn.Module:
     from torchvision import models
 
-    known = models.list_models(module=models)  # the classification networks
+    known = models.list_models(module=models)  # classification networks only
     if name not in known:
         raise unknown(name, known)
     options = {}
@@ -132,7 +132,7 @@ def _with_one_logit(model: nn.Module) -> nn.Module:
     setattr(parent, name, new)
     later = list(parent.named_children())
     for after, module in later[[key for key, _ in later].index(name) :]:
-        if isinstance(module, nn.ReLU):  # SqueezeNet's: a logit that can't be negative would call every image positive
+        if isinstance(module, nn.ReLU):  # SqueezeNet's: without negative logits every image would count as positive
             setattr(parent, after, nn.Identity())
     return model
 
@@ -145,7 +145,7 @@ def _of_timm(name: str, image_size: int) -> nn.Module:
         raise unknown(name, [f"{TIMM}{other}" for other in timm.list_models()])
     try:
         found = timm.get_pretrained_cfg(short)
-    except RuntimeError as error:  # of this name timm knows the part before the dot, but no such weights
+    except RuntimeError as error:  # timm knows the part before the dot, but no such weights
         tags = timm.list_pretrained(f"{short.partition('.')[0]}.*") or [short.partition(".")[0]]
         raise unknown(name, [f"{TIMM}{tag}" for tag in tags], f"none in timm {timm.__version__}") from error
     model = timm.create_model(short, num_classes=1, **_timm_options(timm, name, image_size))
@@ -155,7 +155,7 @@ def _of_timm(name: str, image_size: int) -> nn.Module:
 
 
 def _with_statistics(mean: tuple, std: tuple, model: nn.Module, inputs: tuple[torch.Tensor]) -> torch.Tensor:
-    """Inputs from -1 to 1 as a network wants them that was made for those of this mean and deviation; both of 0 to 1."""
+    """Rescale inputs from -1 to 1 for a network that expects this mean and deviation (both for values from 0 to 1)."""
     [pixels] = inputs
     mean, std = (
         torch.tensor(values, dtype=pixels.dtype, device=pixels.device)[:, None, None] for values in (mean, std)
@@ -169,7 +169,7 @@ def _timm_options(timm, name: str, image_size: int) -> dict:
 
 
 def unknown(name: str, known: list[str], why: str = "there is none") -> UserError:
-    """The error for a network that isn't there, with the nearest names."""
+    """Return the error for an unknown network, with the nearest names."""
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     said = f"did you mean {', '.join(near)}" if near else "name a classification network of torchvision"
     more = "" if name.startswith(TIMM) else f"; write {TIMM}NAME for one of timm"
@@ -178,13 +178,12 @@ def unknown(name: str, known: list[str], why: str = "there is none") -> UserErro
 
 def _wrong_size(name: str, image_size: int, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:150] or type(error).__name__
-    return UserError(
-        f"--network {name}: takes no images of --image-size {image_size} ({reason}); pass another, such as {_own_size(name)}"
-    )
+    other = f"pass another, such as {_own_size(name)}"
+    return UserError(f"--network {name}: does not support --image-size {image_size} ({reason}); {other}")
 
 
 def _own_size(name: str) -> int:
-    """The pixels a side that a network was made for; of torchvision's, what all of them take."""
+    """Return the pixels a side that a network was made for; for torchvision a size that all its networks support."""
     if not name.startswith(TIMM):
         return 224
     import timm

@@ -4,17 +4,17 @@ from torch import nn
 from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.models.resnet import BasicBlock, ResNet
 
-HEAD = "fc."  # how the names of the last layer's tensors begin
+HEAD = "fc."  # prefix of the last layer's tensors
 PUBLISHED = ResNet18_Weights.IMAGENET1K_V1
 
 
 def build(width: float) -> nn.Module:
-    """The network with one logit; `width` is the fraction of the channels that every layer has."""
+    """Return the network with one logit; `width` is the fraction of the channels in every layer."""
     return resnet18(num_classes=1) if width == 1 else NarrowResNet18(width)
 
 
 class NarrowResNet18(ResNet):
-    """ResNet-18 with a fraction of the channels in every layer: the same 62 tensors and blocks, each smaller."""
+    """ResNet-18 with a fraction of the channels in every layer: the same 62 tensors and blocks, but smaller."""
 
     def __init__(self, width: float):
         self.width = width
@@ -29,5 +29,5 @@ class NarrowResNet18(ResNet):
         return super()._make_layer(block, self._narrow(planes), blocks, **options)
 
     def _narrow(self, channels: int) -> int:
-        # torch's channels-last convolutions on a CPU write past their memory with some numbers that 8 doesn't divide
+        # with some numbers that 8 doesn't divide, torch's channels-last convolutions on a CPU write past their memory
         return max(8, 8 * round(self.width * channels / 8))

@@ -1,4 +1,4 @@
-"""What the methods of one seed share: the data, the biased model, the gradients at its weights, and how to train."""
+"""One seed of an experiment, shared by all its methods: data, biased model, gradients at its weights, and training."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -10,34 +10,31 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torch.optim.swa_utils import update_bn
 
 from datasets.images import LabelledImages, MixedSet
 from datasets.synthetic import SyntheticSets
+from models.averaging import estimate_statistics
 from models.batches import Batch, Compute, number_of_batches, of_mean_gradients
 from models.classifier import new_classifier
 from models.ranking import PATIENCE, SETS, RunningRanking, until_settled, with_batches
 from models.selection import Gradients, GradientSum, mean_gradients, sensitivity_table
 from models.settings import Settings
 from models.tensorboard import curve_log
-from models.training import (
-    STATISTICS_BATCHES,
-    Objective,
-    RateFractions,
-    Schedule,
-    fit,
-    lone_images_named,
-    mean_loss,
-    train_batches,
-)
+from models.training import Objective, RateFractions, Schedule, fit, lone_images_named, mean_loss, train_batches
 from models.weights import load_tensors
 from utils.checkpoint import Unfinished
 from utils.records import folder_name, record_folder, rerun
 from utils.seeds import derived_seed, torch_generator
 
 
-class Outcome(NamedTuple):
-    """A trained model, its curve as `models.training.fit` returns it, more tables for the record, and held-out images."""
+class TrainedModel(NamedTuple):
+    """The result of a method.
+
+    model : the module to test and to save
+    curve : one row for each epoch, as `models.training.fit` returns them
+    tables : further tables for the record, by name; each becomes a CSV file
+    held_out : synthetic images for `held_out_metrics` of the record, by which `--top-k auto` chooses
+    """
 
     model: nn.Module
     curve: list[dict]
@@ -47,30 +44,40 @@ class Outcome(NamedTuple):
 
 @dataclass(eq=False)
 class Run:
-    """One seed of an experiment. `real` holds the sets train, val and test."""
+    """One seed of an experiment.
+
+    real : the images of the splits train, val and test
+    biased_weights : file of the biased model; it exists once the method erm is recorded
+    method : folder of the method that is being trained
+    made_from : labels of the methods, recorded already, whose results that method copies, changes or chooses among
+    unfinished : checkpoints of its trainings; None: no checkpoints are kept
+    """
 
     settings: Settings
     real: dict[str, LabelledImages]
     seed: int
-    biased_weights: Path  # of the method erm, there once that has been recorded
-    method: str = ""  # the folder of the one that is trained
-    made_from: tuple[str, ...] = ()  # labels of the methods, recorded already, whose results it takes over or changes
-    unfinished: Unfinished | None = None  # where trainings keep their checkpoints
+    biased_weights: Path
+    method: str = ""
+    made_from: tuple[str, ...] = ()
+    unfinished: Unfinished | None = None
     _gradients: dict = field(default_factory=dict)
     _rankings: dict = field(default_factory=dict)
 
     def new_network(self, seed: int | None = None) -> nn.Module:
-        """A network on the device with the weights where training starts, its last layer drawn by the seed."""
+        """Return a network on the device with the weights from which training starts; `seed` draws its last layer."""
         return self._on_device(self._network(self.settings.weights, self.seed if seed is None else seed))
 
     def biased_model(self) -> nn.Module:
-        """A fresh copy of the seed's biased model, on the device. Raises `UserError` where its file is damaged."""
+        """Return a fresh copy of the seed's biased model, on the device. Raises `UserError` if its file is damaged."""
         model = self._network("none", self.seed)
         load_tensors(model, self.biased_weights, rerun(self.biased_weights.parent))
         return self._on_device(model)
 
     def recorded(self, label: str) -> tuple[nn.Module, list[dict]]:
-        """Return a recorded method's model of this seed, on the device, and its curve. Raises UserError if a file is damaged."""
+        """Return a recorded method's model of this seed, on the device, and its curve.
+
+        Raises `UserError` if the file of its weights is damaged.
+        """
         folder = record_folder(self.biased_weights.parents[2], folder_name(label), self.seed)
         model = self._network("none", self.seed)
         load_tensors(model, folder / "model.safetensors", rerun(folder))
@@ -85,16 +92,17 @@ class Run:
         objective: Objective = mean_loss,
         sampling: np.ndarray | None = None,
         **changes,
-    ) -> Outcome:
-        """Train from the start as the biased model is trained: same schedule, less the `changes`, and same draws.
+    ) -> TrainedModel:
+        """Train from scratch, or from `network`, with the biased model's schedule and random streams.
 
-        `label` names the training in the progress bar and its checkpoint; `objective` and `sampling` are those of
-        `models.training.fit`.
+        label : names the training in the progress bar and its checkpoint
+        objective, sampling : see `models.training.Variant`
+        changes : fields of the schedule (`models.training.Schedule`) with other values
         """
         network = self.new_network() if network is None else network
         schedule = replace(self.settings.pre_training, **changes)
         options = {"objective": objective, "sampling": sampling}
-        return Outcome(network, self._fit(network, data, schedule, "pre-train", label, **options))
+        return TrainedModel(network, self._fit(network, data, schedule, "pre-train", label, **options))
 
     def fine_tune(
         self,
@@ -103,14 +111,17 @@ class Run:
         *,
         only: list[str],
         label: str,
-        tables: dict | None = None,
+        tables: dict[str, pd.DataFrame] | None = None,
         rate_fractions: RateFractions | None = None,
         **changes,
-    ) -> Outcome:
-        """Train the tensors of the biased model whose names are in `only`, on balanced synthetic images.
+    ) -> TrainedModel:
+        """Fine-tune the biased model on balanced synthetic images.
 
-        `label` names the training in the progress bar and its checkpoint; `tables` are written beside the record;
-        `rate_fractions` is that of `models.training.fit`; `changes` are of the schedule (`models.training.Schedule`).
+        only : names of the tensors that may change
+        label : names the training in the progress bar and its checkpoint
+        tables : further tables for the record
+        rate_fractions : see `models.training.Variant`
+        changes : fields of the schedule (`models.training.Schedule`) with other values
         """
         schedule = replace(self.settings.fine_tuning, **changes)
         batch_norm = self.settings.batch_norm
@@ -120,14 +131,14 @@ class Run:
         if self.settings.fine_tune_batch_size:
             options["compute"] = replace(self.settings.compute, batch_size=self.settings.fine_tune_batch_size)
         curve = self._fit(model, synthetic.balanced, schedule, "fine-tune", label, **options)
-        return Outcome(model, curve, tables or {}, synthetic.held_out)
+        return TrainedModel(model, curve, tables or {}, synthetic.held_out)
 
     def rank(self, synthetic: SyntheticSets, top_k: int, measure: str = "absolute") -> pd.DataFrame:
-        """Return the `models.selection.sensitivity_table` of the three mean gradients at the biased weights.
+        """Return the table of domain gaps, bias gaps and ranks of all tensors (`models.selection.sensitivity_table`).
 
-        They are the mean gradients over all batches unless `--ranking-batches` says otherwise: over the first ones, or, with
-        "auto", until what `top_k` and `measure` choose has settled. Then columns say how many batches were used
-        (`models.ranking.with_batches`).
+        It compares three mean gradients at the biased weights: over all batches of the three sets, or over fewer with
+        --ranking-batches. With "auto" the batches end when the choice by `top_k` and `measure` no longer changes. If
+        the flag is given, columns of the table tell how many batches were used (`models.ranking.with_batches`).
         """
         asked = self.settings.ranking_batches
         if asked == "auto":
@@ -140,7 +151,6 @@ class Run:
         return with_batches(table, {name: min(asked, count) for name, count in counts.items()})
 
     def _settled_ranking(self, synthetic: SyntheticSets, top_k: int, measure: str) -> pd.DataFrame:
-        """Return the ranking after the batch from which on its choice has settled, and say so."""
         patience = self.settings.ranking_patience or PATIENCE
         with lone_images_named():
             table, settled = until_settled(self.running_ranking(synthetic), top_k, measure, patience)
@@ -150,16 +160,16 @@ class Run:
         return table
 
     def three_gradients(self, synthetic: SyntheticSets) -> tuple[Gradients, Gradients, Gradients]:
-        """The mean gradients at the biased weights on real, on biased synthetic and on balanced synthetic images."""
+        """Return the mean gradients at the biased weights on real, biased synthetic and balanced synthetic images."""
         real, biased, balanced = (self._mean_gradients(name, data) for name, data in self._sets(synthetic).items())
         return real, biased, balanced
 
     def running_ranking(self, synthetic: SyntheticSets) -> RunningRanking:
-        """The ranking batch by batch, the same one for all methods that share the three sets."""
+        """Return the ranking batch by batch; methods that share the three sets share one."""
         sets = self._sets(synthetic)
         key = tuple(_key(name, data) for name, data in sets.items())
         if key not in self._rankings:
-            compute, model = self._ranking_compute(), self.biased_model()
+            compute, model = of_mean_gradients(self.settings.compute), self.biased_model()
             batches = {name: self._ranking_batches(name, data) for name, data in sets.items()}
             sums = {name: GradientSum(model, found, amp=compute.amp) for name, found in batches.items()}
             self._seed_dropout()
@@ -167,14 +177,14 @@ class Run:
         return self._rankings[key]
 
     def _real_statistics(self, model: nn.Module) -> None:
-        """Batch norm's running statistics become means over real training images; the same images every time."""
-        batches = train_batches(self.real["train"], self.settings.compute, torch_generator(self.seed, "statistics"))
-        update_bn((batch.inputs for batch in islice(batches, STATISTICS_BATCHES)), model)
+        """Set batch norm's running statistics to means over real training images, the same images at each call."""
+        own = torch_generator(self.seed, "statistics")
+        estimate_statistics(model, self.real["train"], self.settings.compute, own)
 
     def _fit(
         self,
         model: nn.Module,
-        data,
+        data: LabelledImages | MixedSet,
         schedule: Schedule,
         stream: str,
         label: str,
@@ -184,45 +194,34 @@ class Run:
     ) -> list[dict]:
         label = f"seed {self.seed} {label}"
         checkpoint = self.unfinished and self.unfinished.checkpoint(label)
-        # methods may share a label, and one may train twice under one: checkpoints are told apart already
-        curve = f"{self.method}/{checkpoint.path.stem if checkpoint else label}"
-        with curve_log(self.settings.tensorboard, curve) as log:
-            return fit(
-                model,
-                data,
-                self.real["val"],
-                schedule,
-                compute or self.settings.compute,
-                generator=torch_generator(self.seed, stream),
-                log=log,
-                label=label,
-                checkpoint=checkpoint,
-                **options,
-            )
+        # methods may share a label, and one may train twice under it; the checkpoint's name differs
+        name = f"{self.method}/{checkpoint.path.stem if checkpoint else label}"
+        compute, generator = compute or self.settings.compute, torch_generator(self.seed, stream)
+        options |= {"generator": generator, "label": label, "checkpoint": checkpoint}
+        with curve_log(self.settings.tensorboard, name) as log:
+            return fit(model, data, self.real["val"], schedule, compute, log=log, **options)
 
     def _mean_gradients(self, name: str, data: LabelledImages) -> Gradients:
-        """Under the training transform, once for each set: several methods ask for the same."""
+        """Return the mean gradient on a set under the training transform, computed once for all methods."""
         key, asked = _key(name, data), self.settings.ranking_batches
         if key not in self._gradients:
-            most = asked if isinstance(asked, int) else None  # whoever asks for whole means gets them, with "auto" too
+            most = asked if isinstance(asked, int) else None  # "auto" stops in `rank` alone; here all batches count
             batches, model = islice(self._ranking_batches(name, data), most), self.biased_model()
             self._seed_dropout()
             with lone_images_named():
-                self._gradients[key] = mean_gradients(model, batches, amp=self._ranking_compute().amp)
+                self._gradients[key] = mean_gradients(model, batches, amp=self.settings.compute.amp)
         return self._gradients[key]
 
     def _ranking_batches(self, name: str, data: LabelledImages) -> Iterator[Batch]:
-        """Under the training transform, by a stream of the set's own: the first ones are the same, however many are taken."""
-        return train_batches(data, self._ranking_compute(), torch_generator(self.seed, f"gradient {name}"))
-
-    def _ranking_compute(self) -> Compute:
-        return of_mean_gradients(self.settings.compute)
+        """Yield a set's batches by a random stream of its own, so that fewer batches are the first of more."""
+        compute = of_mean_gradients(self.settings.compute)
+        return train_batches(data, compute, torch_generator(self.seed, f"gradient {name}"))
 
     def _seed_dropout(self) -> None:
-        torch.manual_seed(derived_seed(self.seed, "gradient"))  # dropout's draws, the same for all sets
+        torch.manual_seed(derived_seed(self.seed, "gradient"))  # the same draws for all sets
 
     def _sets(self, synthetic: SyntheticSets) -> dict[str, LabelledImages]:
-        """The three sets of the ranking, by the names of `models.ranking.SETS`."""
+        """Return the three sets of the ranking by the names in `models.ranking.SETS`."""
         return dict(zip(SETS, (self.real["train"], synthetic.biased, synthetic.balanced), strict=True))
 
     def _network(self, weights: str, seed: int) -> nn.Module:
@@ -233,5 +232,4 @@ class Run:
 
 
 def _key(name: str, data: LabelledImages) -> tuple:
-    """What tells the sets apart that gradients are taken on."""
     return name, id(data.pixels), data.rows.tobytes()

@@ -1,6 +1,6 @@
-"""Which parameter tensors to fine-tune: sensitive to bias, insensitive to the domain (paper, section 3.3).
+"""Selection of the parameter tensors to fine-tune: sensitive to bias, insensitive to the domain (paper, section 3.3).
 
-Nothing here knows of faces: the functions take any module with one logit, and any batches.
+The functions take any module with one logit and any batches, not only faces.
 """
 
 import copy
@@ -18,25 +18,16 @@ MEASURES = {"absolute": ("domain_gap", "bias_gap"), "cosine": ("domain_cosine_ga
 
 
 def mean_gradients(model: nn.Module, batches: Iterable[Sequence[torch.Tensor]], *, amp: bool = False) -> Gradients:
-    """The gradient of the loss with respect to every parameter, averaged over batches.
+    """Return the gradient of the loss for every parameter, averaged over batches, with its sign.
 
-    Works on a fresh copy of `model` in train mode (batch statistics in batch norm), so `model` is left
-    as it is. The gradients keep their sign.
+    A copy of `model` in train mode computes it (batch norm takes the statistics of each batch); `model` does not
+    change.
 
-    Parameters
-    ----------
-    model : any module with one logit an input, float of shape (n, 1)
-    batches : inputs and targets (what follows them is not looked at), the targets 0/1 of shape (n,), on the model's device
+    model : any module with one logit, float (n, 1)
+    batches : inputs and 0/1 targets (n,), on the model's device; further parts of a batch are ignored
     amp : compute in bfloat16 where autocast allows
 
-    Returns
-    -------
-    dict from parameter name to a float32 tensor of the parameter's shape.
-
-    Raises
-    ------
-    ValueError
-        If there is no batch.
+    Returns a float32 tensor of the parameter's shape for each parameter name. Raises `ValueError` if there is no batch.
     """
     total = GradientSum(model, batches, amp=amp)
     while total.add():
@@ -45,7 +36,7 @@ def mean_gradients(model: nn.Module, batches: Iterable[Sequence[torch.Tensor]], 
 
 
 class GradientSum:
-    """What `mean_gradients` does, a batch at a time: `count` is how many have been added so far."""
+    """The computation of `mean_gradients` one batch at a time; `count` is the number of batches so far."""
 
     def __init__(self, model: nn.Module, batches: Iterable[Sequence[torch.Tensor]], *, amp: bool = False):
         self.model, self.amp, self.count = copy.deepcopy(model).train(), amp, 0
@@ -55,7 +46,7 @@ class GradientSum:
             parameter.grad = None
 
     def add(self) -> bool:
-        """Add the gradient of the next batch; False, and nothing is added, where there is none."""
+        """Add the gradient of the next batch and return True; return False if there is none."""
         batch = next(self._batches, None)
         if batch is None:
             return False
@@ -67,7 +58,7 @@ class GradientSum:
         return True
 
     def mean(self) -> Gradients:
-        """The mean gradient of the batches added so far. Raises `ValueError` where there is none."""
+        """Return the mean gradient over the batches so far. Raises `ValueError` if there is none."""
         if not self.count:
             raise ValueError("no batch to take gradients from")
         parameters = dict(self.model.named_parameters())
@@ -76,12 +67,15 @@ class GradientSum:
 
 
 def sensitivity_table(real: Gradients, biased: Gradients, balanced: Gradients) -> pd.DataFrame:
-    """How each parameter tensor reacts to domain and to bias (paper, section 3.3).
+    """Return the sensitivity of each parameter tensor to domain and bias (paper, section 3.3).
 
-    The mean gradients on real, biased synthetic and balanced synthetic images, from the same weights, give
-    domain_gap = mean |real - biased| and bias_gap = mean |biased - balanced|. Returns a row for each tensor, in the
-    network's order: name, size, domain_gap, domain_rank (1: least sensitive), bias_gap, bias_rank (1: most
-    sensitive), and, for the comparison of the paper's Table 4, the two gaps as 1 - cosine similarity.
+    The arguments are mean gradients at the same weights on real, biased synthetic and balanced synthetic images. A row
+    for each tensor, in the network's order, has the columns
+
+    name, size : size is the number of parameters
+    domain_gap, domain_rank : mean |real - biased|; rank 1 is the least sensitive
+    bias_gap, bias_rank : mean |biased - balanced|; rank 1 is the most sensitive
+    domain_cosine_gap, bias_cosine_gap : the gaps as 1 - cosine similarity, as in the paper's Table 4
     """
     domain_gap, bias_gap = mean_absolute_gap(real, biased), mean_absolute_gap(biased, balanced)
     domain_rank, bias_rank = ranks(domain_gap), ranks({name: -gap for name, gap in bias_gap.items()})
@@ -99,7 +93,7 @@ def sensitivity_table(real: Gradients, biased: Gradients, balanced: Gradients) -
 
 
 def choose_tensors(sensitivity: pd.DataFrame, top_k: int, measure: str = "absolute") -> list[str]:
-    """The tensors to fine-tune, from a `sensitivity_table`, by the "absolute" gaps or those by "cosine".
+    """Return the names of the tensors to fine-tune, from a `sensitivity_table`; `measure` is "absolute" or "cosine".
 
     Raises `UserError` as `select_parameters` does.
     """
@@ -107,10 +101,10 @@ def choose_tensors(sensitivity: pd.DataFrame, top_k: int, measure: str = "absolu
 
 
 def tied_at(sensitivity: pd.DataFrame, top_k: int, measure: str = "absolute") -> list[bool]:
-    """Say of each tensor of a `sensitivity_table` whether the table's order alone put it among a ranking's `top_k` or not.
+    """Return for each tensor of a `sensitivity_table` whether only the table's order decides if it is in the `top_k`.
 
-    That is so if tensors with exactly its gap are on both sides: in a residual block the bias of the last norm and that of
-    the shortcut's norm are added to each other, so their gradients are identical.
+    This happens if tensors with exactly equal gaps stand on both sides of the limit. In a residual block the bias of
+    the last norm and of the shortcut's norm are added to each other, so their gradients are identical.
     """
     domain, bias = gaps(sensitivity, measure)
     tied = set()
@@ -122,40 +116,36 @@ def tied_at(sensitivity: pd.DataFrame, top_k: int, measure: str = "absolute") ->
 
 
 def with_choice(sensitivity: pd.DataFrame, chosen: list[str], top_k: int, measure: str = "absolute") -> pd.DataFrame:
-    """Return a `sensitivity_table` with two more columns for the record: `chosen`, and `tied` (see `tied_at`)."""
+    """Return a `sensitivity_table` with the columns `chosen` and `tied` (see `tied_at`), for the record."""
     return sensitivity.assign(chosen=sensitivity["name"].isin(chosen), tied=tied_at(sensitivity, top_k, measure))
 
 
 def gaps(sensitivity: pd.DataFrame, measure: str = "absolute") -> tuple[dict[str, float], dict[str, float]]:
-    """The gaps to the domain and to the bias of each tensor of a `sensitivity_table`, by name; `measure`: of `MEASURES`."""
+    """Return the domain gap and the bias gap of each tensor, from a `sensitivity_table`; `measure` is in `MEASURES`."""
     domain, bias = (dict(zip(sensitivity["name"], sensitivity[key], strict=True)) for key in MEASURES[measure])
     return domain, bias
 
 
 def mean_absolute_gap(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> dict[str, float]:
-    """mean |a - b| of each tensor: with gradients on real and synthetic data, the sensitivity to the domain.
-
-    Raises `ValueError` where the two hold different names or shapes.
-    """
+    """Return mean |a - b| for each tensor. Raises `ValueError` if the names or shapes differ."""
     _check_same_shapes(a, b)
     return {name: (a[name] - b[name]).abs().mean().item() for name in a}
 
 
 def cosine_gap(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> dict[str, float]:
-    """1 - cos(a, b) of each tensor, from 0 (same direction) to 2: the paper's Table 4 has it in place of the absolute gap.
+    """Return 1 - cos(a, b) for each tensor, from 0 (same direction) to 2; 1 if either is zero throughout.
 
-    A tensor that is zero throughout in one of the two counts as at right angles (1). Raises `ValueError` as
-    `mean_absolute_gap` does.
+    Raises `ValueError` if the names or shapes differ.
     """
     _check_same_shapes(a, b)
     return {name: 1 - F.cosine_similarity(a[name].flatten(), b[name].flatten(), dim=0).item() for name in a}
 
 
 def select_parameters(domain_gap: dict[str, float], bias_gap: dict[str, float], top_k: int) -> list[str]:
-    """The names both among the `top_k` smallest domain gaps and the `top_k` largest bias gaps.
+    """Return the names among both the `top_k` smallest domain gaps and the `top_k` largest bias gaps.
 
-    In the order of `domain_gap`, by which ties are settled too. Raises `UserError` where `top_k` is not
-    between 1 and the number of names, or leaves nothing: then it says which value would.
+    The names keep the order of `domain_gap`, which also settles ties. Raises `UserError` if `top_k` is not between 1
+    and the number of names, or if no name is left: the message gives the smallest value that leaves one.
     """
     if domain_gap.keys() != bias_gap.keys():
         raise ValueError("the two gaps hold different names")
@@ -169,7 +159,7 @@ def select_parameters(domain_gap: dict[str, float], bias_gap: dict[str, float], 
 
 
 def smallest_k(domain_gap: dict[str, float], bias_gap: dict[str, float]) -> dict[str, int]:
-    """The smallest k with which each name is chosen by `select_parameters`: the worse of its two ranks."""
+    """Return for each name the smallest k with which `select_parameters` chooses it: the worse of its two ranks."""
     by_domain, by_bias = ranks(domain_gap), ranks({name: -gap for name, gap in bias_gap.items()})
     return {name: max(by_domain[name], by_bias[name]) for name in domain_gap}
 
@@ -181,7 +171,7 @@ def check_top_k(top_k: int, count: int) -> None:
 
 
 def ranks(values: dict[str, float]) -> dict[str, int]:
-    """The rank of each name by value, 1 for the smallest; equal values rank in the order of the dict."""
+    """Return the rank of each name by value, 1 for the smallest; equal values rank in the order of the dict."""
     order = sorted(values, key=values.__getitem__)
     return {name: place for place, name in enumerate(order, start=1)}
 

@@ -1,7 +1,7 @@
-"""Everything that train.py can be told, and what a record keeps of it."""
+"""The flags of train.py, and the settings that a record keeps of them."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from datasets.images import WHOLE
@@ -23,195 +23,158 @@ from utils.arguments import (
 from utils.errors import UserError
 from utils.settings import flag
 
-SELECT_BY = {
-    "accuracy": ACCURACY,
-    "worst-group": WORST_GROUP,
-    "mean": LATE_MEAN,
-}  # --select-by, and the column of the curve it means
+SELECT_BY = {"accuracy": ACCURACY, "worst-group": WORST_GROUP, "mean": LATE_MEAN}  # --select-by: column of the curve
 PAPER_CROP_SCALE = (0.08, 1.0)
-DATA, TRAINING, MACHINE = "data", "training", "machine and output"
+_data, _training, _machine = (partial(flag, group=name) for name in ("data", "training", "machine and output"))
 
 
 @dataclass(frozen=True)
 class Settings:
     """The flags of train.py; the defaults are the paper's."""
 
-    real_data_path: Path = flag(
+    real_data_path: Path = _data(
         None,
-        "folder of the real data, csv: the file; docs/data.md says where to get them",
-        group=DATA,
+        "folder of the real data, for csv the file; docs/data.md tells where to get them",
         type=Path,
         required=True,
     )
-    dataset: str = flag(
+    dataset: str = _data(
         "celeba",
-        "toy faces are read from CelebA's layout, csv are your own, parquet is CelebA or FairFace from the hub",
-        group=DATA,
+        "toy: toy faces in CelebA's layout; csv: your own images; parquet: CelebA or FairFace from the hub",
         choices=tuple(DATASETS),
     )
-    age_limit: int = flag(40, "years at which UTKFace's and FairFace's Young ends", group=DATA, type=positive_int)
-    decode_size: int | None = flag(
-        None, "pixels a side to which all images are resized on reading", group=DATA, type=pixels
-    )
-    real_crop: tuple[float, float, float, float] = flag(
+    age_limit: int = _data(40, "Young is an age below so many years, for UTKFace and FairFace", type=positive_int)
+    decode_size: int | None = _data(None, "resize all images to so many pixels a side on reading", type=pixels)
+    real_crop: tuple[float, float, float, float] = _data(
         WHOLE,
-        "left, top, right and bottom, as fractions of width and height, of the part of every real image that is used; for "
-        "synthetic images that show less around the face (default: 0 0 1 1, the whole)",
-        group=DATA,
+        "use only this box of every real image, as fractions of its width and height; for synthetic images that show "
+        "less around the face (default: 0 0 1 1, all of it)",
         nargs=4,
         type=fraction,
         metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"),
     )
-    synthetic_data_root: Path = flag(
-        Path("results/runs/synthetic"),
-        "folder of generated images, or a CSV file of other unbiased images",
-        group=DATA,
-        type=Path,
+    synthetic_data_root: Path = _data(
+        Path("results/runs/synthetic"), "folder of generated images, or a CSV file of other unbiased images", type=Path
     )
-    target_sensitive: str = flag("Smiling_Male", "the pair", group=DATA, metavar="TARGET_PROTECTED")
-    prompt_type: str = flag("contextual", "folder of the synthetic images", group=DATA)
-    bias_degree: str = flag("1/9", "minority to majority in the biased sets", group=DATA)
-    number_train_data_real: int | None = flag(
+    target_sensitive: str = _data("Smiling_Male", "the pair", metavar="TARGET_PROTECTED")
+    prompt_type: str = _data("contextual", "folder of the synthetic images")
+    bias_degree: str = _data("1/9", "minority to majority in the biased sets")
+    number_train_data_real: int | None = _data(
         None,
         "biased real images (default: 20000; utkface, fairface: as many as possible; csv: all, as they are)",
-        group=DATA,
         type=positive_int,
     )
-    number_balanced_synthetic: int = flag(5000, "of each group", group=DATA, type=positive_int)
-    number_imbalanced_synthetic: int = flag(20000, "in all", group=DATA, type=positive_int)
-    number_held_out_synthetic: int = flag(
+    number_balanced_synthetic: int = _data(5000, "images of each group", type=positive_int)
+    number_imbalanced_synthetic: int = _data(20000, "images of all groups together", type=positive_int)
+    number_held_out_synthetic: int = _data(
         500,
-        "of each group, as far as the balanced set leaves that many; they judge fine-tuned models without the test set",
-        group=DATA,
+        "images of each group, or fewer if the balanced set leaves fewer; fine-tuned models are compared on them "
+        "without the test set",
         type=positive_int,
     )
-    min_faithfulness: float | None = flag(
+    min_faithfulness: float | None = _data(
         None,
-        "leave out synthetic images that score less, 0 to 1, by python -m stable_diffusion.faithfulness (default: none, "
-        "as in the paper)",
-        group=DATA,
+        "leave out synthetic images with a lower score, 0 to 1, by python -m stable_diffusion.faithfulness (default: "
+        "keep all, as in the paper)",
         type=fraction,
         metavar="P",
     )
-    methods: tuple[str, ...] = flag(
-        ("aim-fair",), "see above; erm always runs (default: aim-fair)", group=TRAINING, nargs="+", metavar="METHOD"
+    methods: tuple[str, ...] = _training(
+        ("aim-fair",), "see above; erm always runs (default: aim-fair)", nargs="+", metavar="METHOD"
     )
-    settings: str = flag(
+    settings: str = _training(
         "paper",
-        "of fine-tuning: paper, as the flags say; or auto: the best of three, and of the biased model, by accuracy on real val and "
-        "equalized odds on held-out synthetic images (docs/new_pair.md)",
-        group=TRAINING,
+        "settings of fine-tuning: paper, as the flags say; auto: the best of three, and of the biased model, by accuracy on real val "
+        "and equalized odds difference on held-out synthetic images (docs/new_pair.md)",
         choices=("paper", "auto"),
     )
-    seeds: tuple[int, ...] = flag(
-        tuple(range(100, 1001, 100)), "default: 100, 200, ... 1000", group=TRAINING, nargs="+", type=seed_number
+    seeds: tuple[int, ...] = _training(
+        tuple(range(100, 1001, 100)), "default: 100, 200, ... 1000", nargs="+", type=seed_number
     )
-    weights: str = flag(
+    weights: str = _training(
         "imagenet",
-        "where training starts; toy: a quarter of ResNet-18's width for toy faces, see models/start/README.md",
-        group=TRAINING,
+        "initial weights; toy: a quarter of ResNet-18's width for toy faces, see models/start/README.md",
         metavar="imagenet|toy|none|FILE",
     )
-    network: str = flag(
+    network: str = _training(
         "resnet18",
         "resnet18 is the paper's; any classification network of torchvision, timm:NAME, or your own",
-        group=TRAINING,
         type=network_name,
         metavar="NAME",
     )
-    width: float = flag(
-        1, "fraction of the network's channels in every layer; the paper's is 1", group=TRAINING, type=network_width
+    width: float = _training(
+        1, "fraction of the network's channels in every layer; the paper's is 1", type=network_width
     )
-    pre_train_epochs: int = flag(15, "default: 15", group=TRAINING, type=positive_int)
-    pre_train_lr: float = flag(0.01, "default: 0.01", group=TRAINING, type=non_negative_float)
-    fine_tune_epochs: int = flag(10, "default: 10", group=TRAINING, type=positive_int)
-    fine_tune_lr: float = flag(0.06, "default: 0.06", group=TRAINING, type=non_negative_float)
-    batch_size: int = flag(128, "default: 128", group=TRAINING, type=positive_int)
-    fine_tune_batch_size: int | None = flag(
-        None, "of fine-tuning alone (default: --batch-size, as in the paper)", group=TRAINING, type=positive_int
+    pre_train_epochs: int = _training(15, "default: 15", type=positive_int)
+    pre_train_lr: float = _training(0.01, "default: 0.01", type=non_negative_float)
+    fine_tune_epochs: int = _training(10, "default: 10", type=positive_int)
+    fine_tune_lr: float = _training(0.06, "default: 0.06", type=non_negative_float)
+    batch_size: int = _training(128, "default: 128", type=positive_int)
+    fine_tune_batch_size: int | None = _training(
+        None, "batch size of fine-tuning (default: --batch-size, as in the paper)", type=positive_int
     )
-    batch_norm: str = flag(
+    batch_norm: str = _training(
         "follow",
-        "running statistics of batch norm in fine-tuning: follow the synthetic images, as in the paper; hold, as "
-        "pre-training left them; or real, estimated anew on real training images after every epoch",
-        group=TRAINING,
+        "running statistics of batch norm in fine-tuning. follow: they follow the synthetic images, as in the paper; "
+        "hold: they stay as pre-training left them; real: they are estimated on real images after every epoch",
         choices=BATCH_NORM,
     )
-    keep_last_batch: bool = flag(
-        False,
-        "train on an epoch's last short batch, which the paper leaves out",
-        group=TRAINING,
-        action="store_true",
+    keep_last_batch: bool = _training(False, "train on an epoch's short last batch, which the paper leaves out")
+    weight_decay: float = _training(1e-4, "default: 1e-4", type=non_negative_float)
+    milestones: tuple[int, ...] = _training(
+        (10,), "epochs after which the learning rate falls tenfold (default: 10)", nargs="+", type=positive_int
     )
-    weight_decay: float = flag(1e-4, "default: 1e-4", group=TRAINING, type=non_negative_float)
-    milestones: tuple[int, ...] = flag((10,), "epochs: lr x 0.1", group=TRAINING, nargs="+", type=positive_int)
-    image_size: int = flag(224, "pixels a side", group=TRAINING, type=pixels)
-    crop_scale: tuple[float, float] = flag(
+    image_size: int = _training(224, "pixels a side of the network's input (default: 224)", type=pixels)
+    crop_scale: tuple[float, float] = _training(
         PAPER_CROP_SCALE,
-        "fraction of a training image in its random crop; for small images from scratch try 0.6 1 (default: 0.08 1, the "
-        "paper's)",
-        group=TRAINING,
+        "fraction of a training image in its random crop; try 0.6 1 for small images and training from scratch "
+        "(default: 0.08 1, the paper's)",
         nargs=2,
         type=positive_float,
         metavar=("MIN", "MAX"),
     )
-    select_by: str = flag(
+    select_by: str = _training(
         "accuracy",
-        "whose weights are kept: of the epoch of the best accuracy on val, as in the paper; of the best worst-group there, which needs "
-        "protected labels; or the mean of the weights of the later half of the epochs",
-        group=TRAINING,
+        "choose the epoch on val by accuracy, as in the paper, or by worst-group, which needs protected labels of val; mean: keep "
+        "the mean of the weights after each epoch of the second half",
         choices=tuple(SELECT_BY),
     )
-    top_k: int | str | None = flag(
+    top_k: int | str | None = _training(
         None,
-        f"tensors kept by each of the two rankings, or their fraction, as in 89%% (default: {PAPER_TOP_K} of "
-        f"{PAPER_TENSORS}, or that fraction of another network's); or auto: the best of {', '.join(map(str, AUTO_TOP_K))}, or "
-        "those fractions, chosen by accuracy on real val and equalized odds on held-out synthetic images",
-        group=TRAINING,
+        f"tensors that each of the two rankings keeps, or their fraction, such as 89%% (default: {PAPER_TOP_K} of "
+        f"{PAPER_TENSORS}, or that fraction of another network's); auto: best of {', '.join(map(str, AUTO_TOP_K))}, "
+        "or of those fractions, by accuracy on real val and equalized odds difference on held-out synthetic images",
         type=top_k,
     )
-    ranking_batches: int | str | None = flag(
+    ranking_batches: int | str | None = _training(
         None,
-        "batches of each set that the ranking of the tensors takes at most; or auto: until the tensors it chooses have stayed "
-        "the same for --ranking-patience batches (default: all, as in the paper)",
-        group=TRAINING,
+        "rank the tensors by at most N batches of each set; auto: by as many as needed until the chosen tensors have "
+        "not changed for --ranking-patience batches (default: all, as in the paper)",
         type=ranking_batches,
         metavar="auto|N",
     )
-    ranking_patience: int | None = flag(
-        None, f"with --ranking-batches auto (default: {PATIENCE})", group=TRAINING, type=positive_int, metavar="N"
+    ranking_patience: int | None = _training(
+        None, f"batches, with --ranking-batches auto (default: {PATIENCE})", type=positive_int, metavar="N"
     )
-    device: str = flag("auto", "auto, cpu, cuda, cuda:1, ...", group=MACHINE)
-    precision: str = flag("fp32", "fp32 is the paper's", group=MACHINE, choices=("fp32", "bf16"))
-    compile: bool = flag(False, "compile the network for training", group=MACHINE, action="store_true")
-    deterministic: bool = flag(
-        False, "the same result each time on a GPU too, but slower", group=MACHINE, action="store_true"
+    device: str = _machine("auto", "auto, cpu, cuda, cuda:1, ...")
+    precision: str = _machine("fp32", "fp32 is the paper's", choices=("fp32", "bf16"))
+    compile: bool = _machine(False, "compile the network for training")
+    deterministic: bool = _machine(False, "repeat results exactly on a GPU too, but run slower")
+    dry_run: bool = _machine(False, "check data and settings, estimate time, disk and memory, and train nothing")
+    no_estimate: bool = _machine(False, "with --dry-run: don't estimate the cost")
+    cost_rows: Path | None = _machine(
+        None, "with --dry-run: append the estimate to this file instead of printing it", type=Path
     )
-    dry_run: bool = flag(
-        False,
-        "check data and settings, estimate time, disk and memory, train nothing",
-        group=MACHINE,
-        action="store_true",
+    output: Path = _machine(Path("results/runs/train"), "folder for the records", type=Path)
+    checkpoint_seconds: float = _machine(
+        60, "seconds between two checkpoints of a training, the most that a kill costs", type=non_negative_float
     )
-    no_estimate: bool = flag(False, "with --dry-run: don't estimate the cost", group=MACHINE, action="store_true")
-    cost_rows: Path | None = flag(
-        None, "with --dry-run: append the estimate to this file in place of printing it", group=MACHINE, type=Path
-    )
-    output: Path = flag(Path("results/runs/train"), "folder for the records", group=MACHINE, type=Path)
-    checkpoint_seconds: float = flag(
-        60,
-        "seconds between two checkpoints of a training: at most what a kill costs",
-        group=MACHINE,
-        type=non_negative_float,
-    )
-    tensorboard: Path | None = flag(
-        None, "folder for the curves as TensorBoard reads them, while they are trained", group=MACHINE, type=Path
-    )
-    cache: Path | None = flag(None, "folder for decoded images (default: <output>/cache)", group=MACHINE, type=Path)
+    tensorboard: Path | None = _machine(None, "folder for TensorBoard's curves, written during training", type=Path)
+    cache: Path | None = _machine(None, "folder for decoded images (default: <output>/cache)", type=Path)
 
     @cached_property
     def compute(self) -> Compute:
-        """Where and how the network runs. Raises `UserError` for an impossible device or crop."""
+        """Device, precision and image size. Raises `UserError` if the device or a crop is impossible."""
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             raise UserError(
@@ -219,39 +182,37 @@ class Settings:
             )
         left, top, right, bottom = self.real_crop
         if left >= right or top >= bottom:
-            raise UserError(
-                f"--real-crop {left:g} {top:g} {right:g} {bottom:g}: expected LEFT below RIGHT and TOP below BOTTOM, from 0 to 1"
-            )
+            box = f"{left:g} {top:g} {right:g} {bottom:g}"
+            raise UserError(f"--real-crop {box}: expected LEFT below RIGHT and TOP below BOTTOM, from 0 to 1")
         return Compute(
             choose_device(self.device),
             self.precision == "bf16",
             self.image_size,
             self.batch_size,
             self.compile,
-            crop_scale=self.crop_scale,
-            keep_last_batch=self.keep_last_batch,
+            self.crop_scale,
+            self.keep_last_batch,
         )
 
     @property
     def pre_training(self) -> Schedule:
-        """How the biased model is trained: of epochs that tie the later one is kept."""
+        """The schedule of the biased model; of tied epochs the later one is kept."""
         return self._schedule(self.pre_train_epochs, self.pre_train_lr, later_wins_ties=True)
 
     @property
     def fine_tuning(self) -> Schedule:
-        """How it is fine-tuned: of epochs that tie the earlier one is kept."""
+        """The schedule of fine-tuning; of tied epochs the earlier one is kept."""
         return self._schedule(self.fine_tune_epochs, self.fine_tune_lr, later_wins_ties=False)
 
     @property
     def cache_folder(self) -> Path:
-        """Where decoded images lie."""
+        """The folder of decoded images."""
         return self.cache or self.output / "cache"
 
-    def of_pre_training(self) -> dict:
-        """What a training from the start depends on besides its data, for its record.
+    def of_pre_training(self) -> dict[str, object]:
+        """Return the recorded settings of training from scratch, besides its data.
 
-        Settings that were added later are left out at the value that older records were made with, so those still
-        match.
+        A setting that older records lack is left out at the value that they were made with, so that they still match.
         """
         keys = ("dataset", "bias_degree", "weights", "width", "weight_decay", "batch_size", "image_size", "precision")
         kept = {key: getattr(self, key) for key in keys}
@@ -265,8 +226,8 @@ class Settings:
         }
         return kept | of_inputs(self.network) | _changed(later)
 
-    def of_fine_tuning(self) -> dict:
-        """What fine-tuning depends on besides that and its data."""
+    def of_fine_tuning(self) -> dict[str, object]:
+        """Return the recorded settings of fine-tuning, besides those of the biased model and the data."""
         kept = {"epochs": self.fine_tune_epochs, "lr": self.fine_tune_lr}
         later = {
             "batch_norm": (self.batch_norm, "follow"),
@@ -274,8 +235,8 @@ class Settings:
         }
         return kept | _changed(later)
 
-    def of_ranking(self) -> dict:
-        """What the ranking of the tensors depends on besides that: nothing where every batch is taken."""
+    def of_ranking(self) -> dict[str, object]:
+        """Return the recorded settings of the ranking; none if it takes every batch."""
         if self.ranking_batches != "auto":
             return _changed({"ranking_batches": (self.ranking_batches, None)})
         return {"ranking_batches": "auto", "ranking_patience": self.ranking_patience or PATIENCE}
@@ -285,6 +246,6 @@ class Settings:
         return Schedule(epochs, lr, self.weight_decay, self.milestones, **options)
 
 
-def _changed(settings: dict[str, tuple]) -> dict:
-    """Of settings and what each always was before it could be chosen: those that differ."""
+def _changed(settings: dict[str, tuple]) -> dict[str, object]:
+    """Return the settings whose value (first) differs from that of older records (second)."""
     return {key: value for key, (value, before) in settings.items() if value != before}

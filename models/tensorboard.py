@@ -1,4 +1,4 @@
-"""The curves of a training for TensorBoard, as it goes on."""
+"""Curves for TensorBoard, written during training."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,10 +14,10 @@ def check_tensorboard() -> None:
 
 @contextmanager
 def curve_log(folder: Path | None, name: str) -> Iterator[Callable[[dict], None]]:
-    """A function that writes a row of a curve (`models.training.fit`) to event files in `folder`/`name`; no folder, no files.
+    """Yield a function that writes a row of a curve (`models.training.fit`) to event files in `folder`/`name`.
 
-    A training that goes on, or is done again, takes the place of the epochs that are there from its first one on: a kill
-    may have lost the checkpoint of an epoch that was written.
+    Without a folder it writes nothing. A resumed training replaces the epochs in the files from its first one on,
+    because a kill may have lost the checkpoint of an epoch that was written.
     """
     if folder is None:
         yield lambda row: None

@@ -1,11 +1,11 @@
-"""Train the weights in models/start/, from which the toy runs start as the paper's start from ImageNet.
+"""Train the initial weights of toy runs in models/start/, which take the place of the paper's ImageNet weights.
 
     python -m models.train_start --output models/start/toy.safetensors
 
-A narrow ResNet-18 learns to tell four things of drawn faces that no attribute decides: how far the head is turned and tilted,
-how dark the skin is, and how far the mouth is open. It sees none of the ten attributes that can be a target or a protected
-attribute (`datasets.toy.ATTRIBUTES`), and the faces are none of those of a run (another seed). Deterministic on one kind of
-processor with one number of threads.
+A narrow ResNet-18 learns to predict four properties of drawn faces: how far the head is turned and tilted, how dark the
+skin is, and how far the mouth is open. They are independent of the ten attributes that can be a target or a protected
+attribute (`datasets.toy_faces.ATTRIBUTES`). The faces are of another seed than those of a run. The result repeats
+exactly on one kind of processor with one number of threads.
 """
 
 import argparse
@@ -18,7 +18,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from datasets.augment import crop_and_resize, random_boxes, random_flips, resize_whole
-from datasets.toy import draw_face, sample_face
+from datasets.toy_drawing import draw_face
+from datasets.toy_faces import sample_face
 from models.classifier import head_names, new_classifier
 from models.weights import COUNTER
 from utils.arguments import positive_float, positive_int
@@ -27,14 +28,17 @@ from utils.files import whole
 from utils.progress import progress
 from utils.seeds import torch_generator
 
-FACTORS = ("yaw", "roll", "skin", "mouth_open")  # fields of `datasets.toy.Face`
-MIRRORED = torch.tensor([-1.0, -1.0, 1.0, 1.0])  # what becomes of each in the mirror
+FACTORS = ("yaw", "roll", "skin", "mouth_open")  # fields of `datasets.toy_faces.Face`
+MIRRORED = torch.tensor([-1.0, -1.0, 1.0, 1.0])  # factor of each in a mirrored image
 CROP_SCALE = (0.6, 1.0)
 BATCH, LR, MOMENTUM, WEIGHT_DECAY = 128, 0.1, 0.9, 5e-4
 
 
 def drawn_faces(seed: int, number: int) -> tuple[np.ndarray, torch.Tensor]:
-    """Faces of a seed, uint8 (number, 64, 64, 3), and their factors, float32 (number, 4), each of mean 0 and variance 1."""
+    """Draw faces, uint8 (number, 64, 64, 3), and return them with their factors, float32 (number, 4).
+
+    Each factor has mean 0 and variance 1.
+    """
     pixels, factors = [], []
     for index in progress(range(number), desc="toy faces", total=number, unit="image"):
         rng = np.random.default_rng([seed, index])
@@ -48,7 +52,7 @@ def drawn_faces(seed: int, number: int) -> tuple[np.ndarray, torch.Tensor]:
 def train_start(
     pixels: np.ndarray, factors: torch.Tensor, *, width: float, size: int, epochs: int, seed: int
 ) -> nn.Module:
-    """A ResNet-18 of that `width` with an output for each factor, trained on random crops, mirrored, `size` pixels a side."""
+    """Train a ResNet-18 with an output for each factor, on random and mirrored crops of `size` pixels a side."""
     model = new_classifier("none", seed, width)
     model.fc = nn.Linear(model.fc.in_features, factors.shape[1])
     model = model.to(memory_format=torch.channels_last).train()
@@ -75,14 +79,14 @@ def train_start(
 
 @torch.inference_mode()
 def explained(model: nn.Module, pixels: np.ndarray, factors: torch.Tensor, size: int) -> dict[str, float]:
-    """The fraction of each factor's variance that the network tells, 1 at best, on whole images."""
+    """Return the explained fraction of each factor's variance on whole images; 1 is best."""
     found = torch.cat([model(resize_whole(block, size)) for block in torch.from_numpy(pixels).split(BATCH)])
     left = (found - factors).square().mean(0) / factors.var(0, unbiased=False)
     return dict(zip(FACTORS, (1 - left).tolist(), strict=True))
 
 
 def save_start(model: nn.Module, path: Path) -> None:
-    """Write all but the last layer, in half precision, whole or not at all."""
+    """Write all tensors except the last layer, in half precision."""
     left_out = head_names(model, "resnet18")
     kept = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(left_out)}
     kept = {name: tensor.half().contiguous() for name, tensor in kept.items() if not name.endswith(COUNTER)}
@@ -91,17 +95,17 @@ def save_start(model: nn.Module, path: Path) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write, in half precision")
-    parser.add_argument("--faces", type=positive_int, default=12000, help="to learn from (default: 12000)")
-    parser.add_argument("--test-faces", type=positive_int, default=1000, help="others, to report on (default: 1000)")
+    parser.add_argument("--faces", type=positive_int, default=12000, help="faces to learn from (default: 12000)")
+    parser.add_argument("--test-faces", type=positive_int, default=1000, help="faces to report on (default: 1000)")
     parser.add_argument("--epochs", type=positive_int, default=12, help="default: 12")
     parser.add_argument(
         "--width", type=positive_float, default=0.25, help="fraction of ResNet-18's channels (default: 0.25)"
     )
     parser.add_argument("--image-size", type=positive_int, default=48, help="pixels a side (default: 48)")
-    parser.add_argument("--seed", type=int, default=2000, help="of the faces and of the start (default: 2000)")
+    parser.add_argument("--seed", type=int, default=2000, help="seed of the faces and of training (default: 2000)")
     args = parser.parse_args()
     if args.faces < BATCH:
         raise UserError(f"--faces {args.faces}: give at least one batch, {BATCH}")

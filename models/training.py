@@ -1,40 +1,39 @@
-"""Training: the loss, the schedule, and one loop that every method shares."""
+"""Training: loss, schedule, and the one loop of all methods."""
 
 import copy
 import difflib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import update_bn
 
 from datasets.images import LabelledImages, MixedSet
+from models.averaging import add_to_mean, estimate_statistics
 from models.batches import Batch, Compute, evaluate, lone_images_named, number_of_batches, train_batches
 from models.weights import load_state
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 from utils.progress import progress
 
-# What chooses the epoch whose weights are kept: a column of the curve.
+# Columns of the curve that can choose the epoch whose weights are kept.
 ACCURACY, WORST_GROUP, LAST_EPOCH = "val_accuracy", "val_worst_group_accuracy", "epoch"
-LATE_MEAN = "mean"  # no column: the mean of the weights of the epochs of the second half
-STATISTICS_BATCHES = 20  # that batch norm's statistics are estimated on
-BATCH_NORM = ("follow", "hold", "real")  # what its running statistics do in fine-tuning
+LATE_MEAN = "mean"  # no column: the mean of the weights after each epoch of the second half
+BATCH_NORM = ("follow", "hold", "real")  # what fine-tuning does with batch norm's running statistics
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """SGD with momentum; the learning rate falls tenfold at each milestone. And which epoch's weights are kept.
+    """SGD with momentum, a tenfold lower learning rate after each milestone, and the choice of the epoch to keep.
 
-    `select_by` names the column of the curve whose largest value decides: `ACCURACY` and `WORST_GROUP` on val, or
-    `LAST_EPOCH`. Of epochs that tie the later one is kept with `later_wins_ties`, else the earlier. With `LATE_MEAN` no epoch is
-    chosen: the weights are the mean of those after each epoch of the second half (stochastic weight averaging, Izmailov et al.,
-    UAI 2018, arXiv 1803.05407), and batch norm's statistics, unless held, are estimated anew for them.
+    milestones : epochs
+    later_wins_ties : which of two equally good epochs is kept
+    select_by : column of the curve whose largest value chooses the epoch: `ACCURACY` or `WORST_GROUP` on val,
+        `LAST_EPOCH`. `LATE_MEAN` is none: it keeps the mean of the weights after each epoch of the second half, and estimates
+        batch norm's statistics anew for it, unless they are held
     """
 
     epochs: int
@@ -46,15 +45,35 @@ class Schedule:
     select_by: str = ACCURACY
 
 
-# What to minimise: from the logits, float32 (n, outputs), and their batch to a scalar.
+# The loss to minimise: logits, float32 (n, outputs), and their batch -> scalar.
 Objective = Callable[[torch.Tensor, Batch], torch.Tensor]
-# From the model and the number of the epoch that begins, from 1, to each trained tensor's fraction of the learning rate.
+# Model and number of the next epoch, from 1 -> fraction of the learning rate for each trained tensor.
 RateFractions = Callable[[nn.Module, int], dict[str, float]]
 
 
 def mean_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Binary cross-entropy, averaged over the batch: what the paper trains with."""
+    """Return the mean binary cross-entropy of a batch, the paper's loss."""
     return F.binary_cross_entropy_with_logits(logits[:, 0], batch.targets)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The ways in which a method's training may differ from plain training of all tensors.
+
+    trainable : names of the tensors that change (None: all); the others get neither gradient nor weight decay
+    objective : the loss; one that learns is an nn.Module whose buffers are its state
+    sampling : float64 (n,), see `models.batches.train_batches`
+    hold_statistics : batch norm normalises by its running statistics and keeps them; else they follow the batches
+    rate_fractions : called before every epoch; must return the same for the same weights and epoch
+    before_val : may change the model after every epoch, before it is evaluated
+    """
+
+    trainable: list[str] | None = None
+    objective: Objective = mean_loss
+    sampling: np.ndarray | None = None
+    hold_statistics: bool = False
+    rate_fractions: RateFractions | None = None
+    before_val: Callable[[nn.Module], None] | None = None
 
 
 def fit(
@@ -65,69 +84,40 @@ def fit(
     compute: Compute,
     *,
     generator: torch.Generator,
-    trainable: list[str] | None = None,
-    objective: Objective = mean_loss,
-    sampling: np.ndarray | None = None,
-    rate_fractions: RateFractions | None = None,
-    hold_statistics: bool = False,
-    before_val: Callable[[nn.Module], None] | None = None,
-    log: Callable[[dict], None] | None = None,
     label: str,
     checkpoint: Checkpoint | None = None,
+    log: Callable[[dict], None] | None = None,
+    **changes,
 ) -> list[dict]:
-    """Train in place, then put back the weights of the epoch that does best on `val`, as the schedule says.
+    """Train `model` in place, load the weights of its best epoch on `val`, and return the curve.
 
-    Only the parameters named in `trainable` move (all by default); the others get neither gradient nor weight decay. Batch
-    norm's running statistics keep moving all the same; with `hold_statistics` its layers work as they do in a test.
-    `objective` is what is minimised; `sampling` is that of `train_batches`; `rate_fractions` is asked before every epoch, and
-    must answer the same for the same weights and epoch. `before_val` may change the model after every epoch, before it is
-    judged; `log` gets each epoch's row. Returns a row for each epoch: epoch, lr, loss, val_accuracy,
-    val_worst_group_accuracy and val_equalized_odds (for the record, unless selected by), and best.
-
-    A `checkpoint` is kept after every epoch. Training continues from it with the result of an unbroken run. An
-    objective that learns has its tensors in `state()` and takes them back in `restore(state)`.
-
-    Raises `UserError` where `trainable` is empty or names what is no tensor, the loss or an answer to `val` is no longer finite, or a batch of
-    one image is too small for batch norm.
+    The curve has a row for each epoch: epoch, lr, loss, val_accuracy, val_worst_group_accuracy, val_equalized_odds,
+    best. After every epoch `checkpoint` stores the state, from which training resumes with the result of an unbroken
+    run, and `log` gets the row. `changes` are fields of `Variant`. Raises `UserError` if `trainable` is empty or has an
+    unknown name, if the loss or a logit is not finite, or if a batch of one image is too small for batch norm.
     """
-    _let_move(model, trainable, label)
-    training = _Training(model, schedule, objective, generator, rate_fractions=rate_fractions)
+    training = _Training(model, schedule, Variant(**changes), compute, generator, label)
     training.restore(checkpoint.load() if checkpoint else None)
-    network = torch.compile(model) if compute.compile else model  # the same parameters
     steps, done = number_of_batches(len(data), compute), len(training.curve)
     bar = progress(desc=label, total=steps * schedule.epochs, initial=steps * done, unit="batch")
     with lone_images_named(), checkpoint or nullcontext(), bar:
         for epoch in range(done + 1, schedule.epochs + 1):
-            lr = training.begin_epoch(epoch)
-            torch.manual_seed(generator.initial_seed() + epoch)  # for dropout, so that an epoch can be run alone
-            batches = train_batches(data, compute, generator, sampling=sampling)
-            network.train()
-            if hold_statistics:
-                _hold_statistics(network)
-            loss = train_epoch(network, batches, training.optimizer, objective, compute=compute, bar=bar)
-            if not np.isfinite(loss):
-                raise UserError(f"{label}: the loss is {loss} in epoch {epoch}; lower the learning rate (now {lr})")
-            if before_val:
-                before_val(model)
-            try:
-                training.end_epoch({"epoch": epoch, "lr": lr, "loss": loss}, evaluate(model, val, compute))
-            except UserError as error:  # the last step went too far: no loss tells
-                raise UserError(f"{label}: after epoch {epoch} {error} (now {lr})") from error
+            row = training.run_epoch(epoch, data, val, bar)
             if log:
-                log(training.curve[-1])
+                log(row)
             if checkpoint:
                 checkpoint.keep(training.state())
-            bar.set_postfix(epoch=epoch, loss=f"{loss:.4f}", val=f"{training.curve[-1]['val_accuracy']:.4f}")
+            bar.set_postfix(epoch=epoch, loss=f"{row['loss']:.4f}", val=f"{row['val_accuracy']:.4f}")
     load_state(model, training.best_state)
-    if schedule.select_by == LATE_MEAN and not hold_statistics:
-        _statistics_of(model, data, compute, generator, before_val)
+    if schedule.select_by == LATE_MEAN:
+        training.fit_statistics(data)
     model.requires_grad_(True)
     return [{**row, "best": place == training.best} for place, row in enumerate(training.curve)]
 
 
 @contextmanager
 def memory_named(batch_size: int, what: str = "training", *, fine_tune: int | None = None) -> Iterator[None]:
-    """Raise `UserError` with the remedy where the memory does not suffice; `fine_tune` is fine-tuning's own batch size."""
+    """Raise `UserError` with the remedy if the GPU's memory is too small; `fine_tune` is fine-tuning's batch size."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -137,7 +127,7 @@ def memory_named(batch_size: int, what: str = "training", *, fine_tune: int | No
         ) from error
 
 
-def _let_move(model: nn.Module, trainable: list[str] | None, label: str) -> None:
+def _freeze_all_but(model: nn.Module, trainable: list[str] | None, label: str) -> None:
     names = [name for name, _ in model.named_parameters()]
     unknown = [name for name in trainable or () if name not in names]
     if unknown or trainable == []:
@@ -149,87 +139,96 @@ def _let_move(model: nn.Module, trainable: list[str] | None, label: str) -> None
 
 
 def batch_norms(model: nn.Module) -> list[nn.Module]:
-    """The layers of batch norm."""
+    """Return the layers of batch norm."""
     return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
-def _hold_statistics(model: nn.Module) -> None:
-    """Batch norm normalises by its running statistics and leaves them as they are."""
-    for layer in batch_norms(model):
-        layer.eval()
-
-
-def _statistics_of(model: nn.Module, data, compute: Compute, generator: torch.Generator, before_val) -> None:
-    """Estimate batch norm's statistics for mean weights: by `before_val` if there is one, else on images of an epoch."""
-    if before_val:
-        before_val(model)
-    elif batch_norms(model):
-        torch.manual_seed(generator.initial_seed())
-        own = torch.Generator().manual_seed(generator.initial_seed())
-        update_bn((batch.inputs for batch in islice(train_batches(data, compute, own), STATISTICS_BATCHES)), model)
-
-
 class _Training:
-    """All that changes in a training, and so all that a checkpoint holds.
+    """The changing state of one training, as a checkpoint stores it.
 
-    `curve` has a row for each epoch, `best` is the place in it of the epoch to keep, with the weights `best_state`.
+    curve : a row for each epoch so far
+    best, best_state : index in the curve of the epoch to keep, and its weights
     """
 
-    def __init__(self, model, schedule: Schedule, objective, generator: torch.Generator, *, rate_fractions):
+    def __init__(self, model: nn.Module, schedule: Schedule, variant: Variant, compute: Compute, generator, label: str):
+        _freeze_all_but(model, variant.trainable, label)
         moving = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-        groups = [{"params": [parameter]} for parameter in moving.values()] if rate_fractions else moving.values()
+        apart = [{"params": [parameter]} for parameter in moving.values()]  # each with a learning rate of its own
         options = {"lr": schedule.lr, "momentum": schedule.momentum, "weight_decay": schedule.weight_decay}
-        self.model, self.schedule, self.objective, self.generator = model, schedule, objective, generator
-        self.names, self.rate_fractions = list(moving), rate_fractions
-        fused = next(model.parameters()).device.type == "cuda"  # on a CPU it is no faster
-        self.optimizer = torch.optim.SGD(groups, **options, fused=fused)
+        options["fused"] = next(model.parameters()).device.type == "cuda"  # no faster on a CPU
+        if isinstance(variant.objective, nn.Module):
+            variant.objective.to(compute.device)
+        self.model, self.schedule, self.variant, self.compute = model, schedule, variant, compute
+        self.generator, self.label, self.names = generator, label, list(moving)
+        self.network = torch.compile(model) if compute.compile else model  # shares its parameters
+        self.optimizer = torch.optim.SGD(apart if variant.rate_fractions else moving.values(), **options)
         self.decay = torch.optim.lr_scheduler.MultiStepLR(self.optimizer, schedule.milestones, gamma=0.1)
         self.curve, self.best, self.best_state = [], -1, None
 
+    def run_epoch(self, epoch: int, data: LabelledImages | MixedSet, val: LabelledImages, bar) -> dict:
+        """Train for one epoch, evaluate on `val`, and return the epoch's row of the curve."""
+        variant, lr = self.variant, self.begin_epoch(epoch)
+        torch.manual_seed(self.generator.initial_seed() + epoch)  # dropout's draws, which depend on the epoch alone
+        self.network.train()
+        for layer in batch_norms(self.network) if variant.hold_statistics else ():
+            layer.eval()
+        batches = train_batches(data, self.compute, self.generator, sampling=variant.sampling)
+        try:
+            loss = train_epoch(self.network, batches, self.optimizer, variant.objective, compute=self.compute, bar=bar)
+            if not np.isfinite(loss):
+                raise UserError(f"the loss is {loss}; lower the learning rate")
+            if variant.before_val:
+                variant.before_val(self.model)
+            self.end_epoch({"epoch": epoch, "lr": lr, "loss": loss}, evaluate(self.model, val, self.compute))
+        except UserError as error:
+            raise UserError(f"{self.label}: in epoch {epoch} {error} (now {lr})") from error
+        return self.curve[-1]
+
     def begin_epoch(self, epoch: int) -> float:
-        """Give each tensor its fraction of the schedule's learning rate, if they have fractions; returns that rate."""
+        """Set each tensor's learning rate, if they have fractions, and return the schedule's."""
         lr = self.decay.get_last_lr()[0]
-        if self.rate_fractions:
-            fractions = self.rate_fractions(self.model, epoch)
+        if self.variant.rate_fractions:
+            fractions = self.variant.rate_fractions(self.model, epoch)
             for name, group in zip(self.names, self.optimizer.param_groups, strict=True):
                 group["lr"] = lr * fractions[name]
         return lr
 
     def end_epoch(self, row: dict, val_metrics: dict) -> None:
-        """Lower the learning rate where due, add the epoch's row, and keep its weights if it is the best."""
+        """Step the schedule, add the epoch's row to the curve, and keep the weights if they are the best so far."""
         for group, lr in zip(self.optimizer.param_groups, self.decay.get_last_lr(), strict=True):
-            group["lr"] = lr  # whole again: the decay multiplies what it finds
+            group["lr"] = lr  # without the fraction, because the decay multiplies the rate that it finds
         self.decay.step()
         row |= {f"val_{key}": val_metrics[key] for key in ("accuracy", "worst_group_accuracy", "equalized_odds")}
         key = self.schedule.select_by
         if key == LATE_MEAN:
             self.curve.append(row)
-            self._add_to_mean(row["epoch"] - self.schedule.epochs // 2)
+            state, count = copy.deepcopy(self.model.state_dict()), row["epoch"] - self.schedule.epochs // 2
+            self.best, self.best_state = len(self.curve) - 1, add_to_mean(self.best_state, state, count)
             return
         gain = row[key] - (self.curve[self.best][key] if self.curve else -1.0)
         self.curve.append(row)
         if gain > 0 or (gain == 0 and self.schedule.later_wins_ties):
             self.best, self.best_state = len(self.curve) - 1, copy.deepcopy(self.model.state_dict())
 
-    def _add_to_mean(self, count: int) -> None:
-        """Make the weights to keep the mean of those of the last `count` epochs; nothing is averaged yet up to 1."""
-        state = copy.deepcopy(self.model.state_dict())
-        if count > 1:
-            for name, mean in self.best_state.items():
-                if mean.is_floating_point():
-                    state[name] = torch.lerp(mean.to(state[name].device), state[name], 1 / count)
-        self.best, self.best_state = len(self.curve) - 1, state
+    def fit_statistics(self, data: LabelledImages | MixedSet) -> None:
+        """Estimate batch norm's statistics for weights that no epoch had, as the variant does after an epoch."""
+        if self.variant.before_val:
+            self.variant.before_val(self.model)
+        elif batch_norms(self.model) and not self.variant.hold_statistics:
+            own = torch.Generator().manual_seed(self.generator.initial_seed())
+            estimate_statistics(self.model, data, self.compute, own)
 
     def state(self) -> dict:
-        """Copies, on the CPU."""
+        """Return a copy of the state, on the CPU."""
+        objective = self.variant.objective
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "decay")}
-        parts["objective"] = self.objective.state() if hasattr(self.objective, "state") else {}
+        parts["objective"] = objective.state_dict() if isinstance(objective, nn.Module) else {}
         parts["generator"] = self.generator.get_state()
         parts["threads"] = torch.get_num_threads()
         return _on_cpu(parts | {"curve": list(self.curve), "best": self.best, "best_state": self.best_state})
 
     def restore(self, found: dict | None) -> None:
-        """Continue from a `state`, if there is one."""
+        """Load a state, if there is one; also sets torch's number of threads, on which rounding depends."""
         if not found:
             return
         if found.get("threads", torch.get_num_threads()) != torch.get_num_threads():
@@ -239,13 +238,13 @@ class _Training:
         for name in ("optimizer", "decay"):
             getattr(self, name).load_state_dict(found[name])
         if found["objective"]:
-            self.objective.restore(found["objective"])
+            self.variant.objective.load_state_dict(found["objective"])
         self.generator.set_state(found["generator"])
         self.curve, self.best, self.best_state = found["curve"], found["best"], found["best_state"]
 
 
 def train_epoch(model, batches, optimizer, objective: Objective, *, compute: Compute, bar) -> float:
-    """Take a step on every batch; returns the mean loss of an image."""
+    """Take a step on every batch and return the mean loss of an image."""
     total, count = torch.zeros((), device=compute.device), 0
     for batch in batches:
         with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.amp):
@@ -254,14 +253,13 @@ def train_epoch(model, batches, optimizer, objective: Objective, *, compute: Com
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        total += loss.detach() * len(batch.targets)  # stays on the device: no synchronisation in the loop
+        total += loss.detach() * len(batch.targets)  # stays on the device, so that the loop never waits for it
         count += len(batch.targets)
         bar.update()
     return total.item() / count
 
 
 def _on_cpu(state):
-    """Copies of the tensors in nested dicts and lists."""
     if isinstance(state, torch.Tensor):
         return state.detach().to("cpu", copy=True)
     if isinstance(state, dict):

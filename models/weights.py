@@ -1,4 +1,4 @@
-"""Weights of a network in the forms in which people keep them: read without executing anything, matched by name and shape."""
+"""Weights of a network from files of any common form, read without running code and matched by name and shape."""
 
 import hashlib
 import zipfile
@@ -17,17 +17,17 @@ from utils.errors import UserError
 from utils.machine import one_line
 
 State = Mapping[str, torch.Tensor]
-COUNTER = ".num_batches_tracked"  # of batch norm: absent in torchvision's published files, and never used with a fixed momentum
-USUAL = ("", "state_dict", "model", "model_state_dict")  # where a checkpoint keeps its network
+COUNTER = ".num_batches_tracked"  # of batch norm: missing in torchvision's files, and unused with a fixed momentum
+USUAL = ("", "state_dict", "model", "model_state_dict")  # usual keys of a network in a checkpoint
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-DEPTH = 3  # dicts inside dicts that are searched
+DEPTH = 3  # levels of nested dicts that are searched
 SAVE_ALONE = "torch.save(model.state_dict(), 'weights.pth')"
 
 
 def read_tensors(path: Path) -> Mapping:
-    """The content of a .safetensors file or of one that torch.save wrote; nothing in it is executed.
+    """Return the content of a file by safetensors or torch.save, without running any code in it.
 
-    Raises `UserError` where the file is missing, cut off, no such file at all, or holds more than tensors.
+    Raises `UserError` if the file is missing, cut off, of another form, or holds more than tensors.
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
@@ -35,7 +35,7 @@ def read_tensors(path: Path) -> Mapping:
     content = path.read_bytes()
     try:
         if path.suffix == ".safetensors" or content[8:10] == b'{"':
-            return load_safetensors(content)  # its own reader takes no path that isn't UTF-8
+            return load_safetensors(content)  # safetensors' own reader fails for a path that isn't UTF-8
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader has its own set of exceptions for a broken file
         raise UserError(f"--weights {path}: {why_unreadable(path, content, error)}") from error
@@ -45,14 +45,15 @@ def read_tensors(path: Path) -> Mapping:
 
 
 def load_backbone(model: nn.Module, content: Mapping, origin: str, head: str | tuple[str, ...] = "fc.") -> None:
-    """Put the tensors of `content` into `model`, all but the last layer, whose names begin with (one of) `head`.
+    """Load all tensors of `content` except the last layer, whose names begin with `head`, into `model`.
 
-    `content` is a state dict, or holds one in a dict of dicts (a checkpoint of Lightning, timm or torchvision's
-    scripts). Its names may have a prefix (`module.`, `model.`, `backbone.`, ...) or be the numbers of an nn.Sequential
-    of the network's children. Batch norm's counters may be missing; layers that the network does not have, such as
-    another head, are left out. Where several state dicts fit, one under a usual name (`USUAL`) is taken, then the first in
-    the file. A line says what was taken, unless it is obvious. Raises `UserError`, with what the
-    first lacks, where none fits.
+    `content` is a state dict, or has one in nested dicts, like a checkpoint of Lightning, timm or torchvision's
+    scripts. Its names may have a prefix (`module.`, `model.`, `backbone.`, ...) or be the numbers of an nn.Sequential
+    of the network's children. Batch norm's counters may be missing. Layers that the network lacks, such as another
+    head, are ignored.
+
+    If several state dicts fit, one under a usual name (`USUAL`) is taken, else the first; this is printed. Raises
+    `UserError` with the first one's fault if none fits.
     """
     own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(head)}
     needed = [name for name in own if not name.endswith(COUNTER)]
@@ -82,9 +83,9 @@ def load_backbone(model: nn.Module, content: Mapping, origin: str, head: str | t
 
 
 def content_of(model: nn.Module, head: tuple[str, ...]) -> str:
-    """Twelve hex digits that tell where training starts, by the values of all tensors but the last layer's and counters.
+    """Return twelve hex digits that identify initial weights, from all tensors except the last layer and counters.
 
-    The same for the same weights, whatever file they came in.
+    It does not depend on the file that held the weights.
     """
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
@@ -94,10 +95,10 @@ def content_of(model: nn.Module, head: tuple[str, ...]) -> str:
 
 
 def load_state(model: nn.Module, state: State, *, strict: bool = True) -> None:
-    """Put tensors into a model by their names, as `load_state_dict` does, whose errors it raises.
+    """Load tensors into a model as `load_state_dict` does, with its errors.
 
-    Some modules note a version beside their tensors and refuse a state without it (MNASNet). Neither a file of tensors nor
-    a checkpoint keeps that, so it is the model's own: the names and shapes are checked all the same.
+    Some modules, such as MNASNet, refuse a state without their version number, which files of tensors do not have. It
+    is taken from the model; names and shapes are still checked.
     """
     named = OrderedDict(state)
     named._metadata = model.state_dict()._metadata
@@ -105,25 +106,25 @@ def load_state(model: nn.Module, state: State, *, strict: bool = True) -> None:
 
 
 def as_safetensors(model: nn.Module) -> bytes:
-    """The content of a .safetensors file of all tensors of a model; one that has two names in the model is there twice."""
+    """Return the content of a .safetensors file with all tensors of a model; one with two names is there twice."""
     state = model.state_dict()
     return save_safetensors({name: t.clone(memory_format=torch.contiguous_format).cpu() for name, t in state.items()})
 
 
 def check_kept(model: nn.Module, asked: str) -> None:
-    """Raise `UserError`, beginning with what was `asked`, unless a model's state can be written and read back into it."""
+    """Raise `UserError`, which begins with `asked`, unless a model's state can be written to a file and read back."""
     try:
         load_state(model, load_safetensors(as_safetensors(model)))
-    except Exception as error:  # a module may keep anything in its state, and refuse it in any way
+    except Exception as error:  # a module may have anything in its state, and refuse it in any way
         raise UserError(
-            f"{asked}: its weights can't be kept in a file ({one_line(error)}): records need that; name another network"
+            f"{asked}: its weights can't be kept in a file ({one_line(error)}), as records need; name another network"
         ) from error
 
 
 def load_tensors(model: nn.Module, path: Path, remedy: str) -> None:
-    """Put the tensors of a .safetensors file, all of them, into a model on the CPU.
+    """Load all tensors of a .safetensors file into a model on the CPU.
 
-    Raises `UserError`, ending in the remedy, where the file is missing, damaged or of another model.
+    Raises `UserError`, which ends with `remedy`, if the file is missing, damaged or of another model.
     """
     try:
         load_state(model, load_safetensors(path.read_bytes()))
@@ -134,12 +135,11 @@ def load_tensors(model: nn.Module, path: Path, remedy: str) -> None:
 
 @cache
 def _say_once(text: str) -> None:
-    """Every network of a run starts from the same file, so once is enough."""
-    print(text, flush=True)
+    print(text, flush=True)  # every network of a run starts from the same file
 
 
 def _state_dicts(content: Mapping, place: str = "", depth: int = DEPTH) -> Iterator[tuple[str, State]]:
-    """Every dict in `content` that holds tensors, with its place ("" for the whole)."""
+    """Yield every dict in `content` that holds tensors, with its place ("" for the whole)."""
     tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
     if tensors:
         yield place, tensors
@@ -149,7 +149,7 @@ def _state_dicts(content: Mapping, place: str = "", depth: int = DEPTH) -> Itera
 
 
 def _renamed(state: State, needed: list[str], children: list[str]) -> Iterator[tuple[str, State]]:
-    """The tensors under each prefix that could be the network's, renamed to the network's own names."""
+    """Yield each prefix that may stand before the network's names, and the tensors under it by their own names."""
     first = needed[0]
     for key in state:
         if key == first or key.endswith(f".{first}"):
@@ -169,13 +169,13 @@ def _renamed(state: State, needed: list[str], children: list[str]) -> Iterator[t
 
 
 def _misfit(named: State, own: State, needed: list[str], children: list[str]) -> str:
-    """What is wrong with a state dict for a network; "" where nothing is."""
+    """Return the fault of a state dict for a network; "" if there is none."""
     for name in needed:
         if name not in named:
             return f"{name} is missing"
         if named[name].shape != own[name].shape:
             return f"{name} is {tuple(named[name].shape)} there and {tuple(own[name].shape)} here"
-        if own[name].is_floating_point() and (fault := _unusable(named[name])):  # others are tables of places
+        if own[name].is_floating_point() and (fault := _unusable(named[name])):  # others are tables of indices
             return f"{name} is {fault}"
     blocks = {name.split(".")[0] for name in own}
     more = [n for n in named if n not in own and n.split(".")[0] in blocks & set(children) and not n.endswith(COUNTER)]
@@ -183,21 +183,16 @@ def _misfit(named: State, own: State, needed: list[str], children: list[str]) ->
 
 
 def _unusable(tensor: torch.Tensor) -> str:
-    """Why a tensor can't be a weight of training; "" where it can."""
-    if tensor.dtype not in FLOATS or tensor.layout != torch.strided or tensor.is_meta:
-        kind = (
-            "without values"
-            if tensor.is_meta
-            else str(tensor.dtype if tensor.layout == torch.strided else tensor.layout)
-        )
+    """Return why a tensor can't be an initial weight; "" if it can."""
+    if tensor.is_meta:
+        return "without values; save it as float32"
+    if tensor.dtype not in FLOATS or tensor.layout != torch.strided:
+        kind = str(tensor.dtype if tensor.layout == torch.strided else tensor.layout)
         return f"{kind.removeprefix('torch.')}; save it as float32"
     if not torch.isfinite(tensor).all():
         return "not finite; take an earlier checkpoint"
-    return (
-        "one value throughout"
-        if tensor.dim() > 1 and tensor.numel() > 1 and (tensor == tensor.flatten()[0]).all()
-        else ""
-    )
+    constant = tensor.dim() > 1 and tensor.numel() > 1 and (tensor == tensor.flatten()[0]).all()
+    return "one value throughout" if constant else ""
 
 
 def _describe(place: str, prefix: str) -> str:
@@ -205,7 +200,7 @@ def _describe(place: str, prefix: str) -> str:
 
 
 def why_unreadable(path: Path, content: bytes, error: Exception) -> str:
-    """What is wrong with a file of weights that a safe reader refuses, and the remedy; `content` may be its beginning."""
+    """Return fault and remedy of a file of weights that a safe reader refuses; `content` may be only its start."""
     if content.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the file itself; run git lfs pull there"
     if content.lstrip()[:1] == b"<":
@@ -215,8 +210,8 @@ def why_unreadable(path: Path, content: bytes, error: Exception) -> str:
     if zipfile.is_zipfile(path) or content[:1] == b"\x80":
         if "weights_only" in str(error) or "Unsupported" in str(error):
             return (
-                "holds Python objects beside tensors, which are not read because reading them runs code; where you trust "
-                f"the file, load it and save the tensors alone: {SAVE_ALONE}"
+                "holds Python objects beside tensors, which are not read because reading them runs code; if you trust "
+                f"the file, load it and save only the tensors: {SAVE_ALONE}"
             )
         return f"is damaged ({str(error).strip().splitlines()[0][:100]}); download or save it again"
     return "is neither safetensors nor written by torch.save, or is cut off; download or save it again"

@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,23 +38,25 @@ class Prompts:
         return groups_of(len(self.protected))
 
     def own_words(self, group: str) -> dict[str, list[str]]:
-        """For each attribute the words that state its value in a group."""
-        values = zip((self.target, *self.protected), group_values(group), strict=True)
-        return {name: self.words[name][str(value)] for name, value in values}
+        """Return for each attribute the words that state its value in a group."""
+        return self._words(group_values(group))
 
     def opposite_words(self, group: str) -> dict[str, list[str]]:
-        """For each attribute the words that state the other value."""
-        values = zip((self.target, *self.protected), group_values(group), strict=True)
-        return {name: self.words[name][str(1 - value)] for name, value in values}
+        """Return for each attribute the words that state the other value."""
+        return self._words([1 - value for value in group_values(group)])
+
+    def _words(self, values: Iterable[int]) -> dict[str, list[str]]:
+        names = (self.target, *self.protected)
+        return {name: self.words[name][str(value)] for name, value in zip(names, values, strict=True)}
 
 
 def shipped_files() -> list[Path]:
-    """The prompt files of this folder."""
+    """Return the prompt files of this folder."""
     return [path for path in sorted(FOLDER.glob("*.json")) if "_" in path.stem]
 
 
 def find_prompt_file(pair: str) -> Path:
-    """The shipped file of a pair, however its name is spelled; `UserError` with the nearest names otherwise."""
+    """Return the shipped file of a pair, however its name is spelled. Raises `UserError` if there is none."""
     shipped = {path.stem: path for path in shipped_files()}
     for name, path in shipped.items():
         if same_pair(name, pair):
@@ -65,8 +68,11 @@ def find_prompt_file(pair: str) -> Path:
     )
 
 
-def read_prompts(path: Path) -> Prompts:
-    """Read a prompt file. Raises `UserError` where it is not JSON or a part is missing or of another kind."""
+def read_prompts(path: Path, pair: str | None = None) -> Prompts:
+    """Read a prompt file, of `pair` if that is given.
+
+    Raises `UserError` if it is not JSON, if a part is missing or of another kind, or if it is of another pair.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
         prompts = Prompts(**{key: content[key] for key in Prompts.__dataclass_fields__})
@@ -91,11 +97,13 @@ def read_prompts(path: Path) -> Prompts:
         raise UserError(f"{path}: {error} is missing; {_FORM}") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not a prompt file: {error}; {_FORM}") from error
+    if pair and not same_pair(prompts.pair, pair):
+        raise UserError(f"the prompt file {path} is for {prompts.pair}, not for {pair}; give another --prompts")
     return prompts
 
 
 def prompts_of_type(prompts: Prompts, prompt_type: str) -> dict[str, list[str]]:
-    """The prompts of each group; `contextual-25` means the first 25 of `contextual`.
+    """Return the prompts of each group; `contextual-25` means the first 25 of `contextual`.
 
     Raises `UserError` if the file has none of that type, or fewer, or if two groups share a prompt: their images would
     show the same under different labels.
@@ -120,7 +128,7 @@ def prompts_of_type(prompts: Prompts, prompt_type: str) -> dict[str, list[str]]:
     return groups
 
 
-def require_texts(value, where: str) -> None:
+def require_texts(value: object, name: str) -> None:
     """Raise `ValueError` unless `value` is a list of texts that are not empty."""
     if not (isinstance(value, list) and value and all(isinstance(text, str) and text.strip() for text in value)):
-        raise ValueError(f"{where} must be a list of texts that are not empty")
+        raise ValueError(f"{name} must be a list of texts that are not empty")

@@ -21,7 +21,7 @@ _EMPHASIS = re.compile(r"(\*{1,3}|_{1,3}|`)(?=\S)(.+?)(?<=\S)\1")
 
 
 def without_thoughts(text: str) -> str | None:
-    """What follows a model's thoughts; None where they don't end.
+    """Return what follows a model's thoughts; None if they don't end.
 
     The tag that opens them may be missing: many chat templates put it into the question.
     """
@@ -30,7 +30,7 @@ def without_thoughts(text: str) -> str | None:
 
 
 def captions(text: str, start: str) -> list[str]:
-    """The lines that begin with the words `start`, in order and without what models put around a caption.
+    """Return the lines that begin with the words `start`, in order and without what models put around a caption.
 
     That is quotes, emphasis, code fences, bullets, numbers and labels such as "Caption:". Typographic apostrophes and
     dashes become plain. A line with anything else before those words is not a caption.
@@ -40,7 +40,6 @@ def captions(text: str, start: str) -> list[str]:
 
 
 def _caption(line: str, start: str) -> str | None:
-    """The caption of one line, or None."""
     if len(line) > _LONGEST:
         return None
     if start not in line:
@@ -49,7 +48,7 @@ def _caption(line: str, start: str) -> str | None:
     if not found or not _BEFORE.fullmatch(before):
         return None
     text, mark = found + rest, _MARK.search(before)
-    if mark:  # the caption ends where the mark closes, unless only its beginning is emphasized
+    if mark:  # the caption ends with the closing mark, unless only its beginning is emphasized
         text, *after = re.split(rf"{re.escape(mark[0])}(?!\w)", text, maxsplit=1)
         text += after[0] if after and mark[0][0] in "*_" and after[0].startswith(",") else ""
     text = _WORD_COUNT.sub("", _EMPHASIS.sub(r"\2", text).rstrip(" \"'`*_}]"))

@@ -17,7 +17,7 @@ DEFAULT_MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
 
 @dataclass(frozen=True)
 class Decoding:
-    """How answers are drawn. Temperature 0 takes the likeliest word each time."""
+    """Settings of the drawing of answers. Temperature 0 takes the likeliest word each time."""
 
     temperature: float
     top_p: float
@@ -27,7 +27,7 @@ class Decoding:
 class LocalModel:
     """A chat model of transformers: a hub id, a local folder, or a GGUF file.
 
-    Raises `UserError` where it cannot be loaded or has no chat template.
+    Raises `UserError` if it cannot be loaded or has no chat template.
     """
 
     def __init__(self, model: str, device: torch.device, precision: str | None, sampling: Decoding):
@@ -54,7 +54,7 @@ class LocalModel:
 
     @torch.inference_mode()
     def answer(self, questions: list[str], openings: list[str], seed: int) -> list[tuple[int, Reply]]:
-        """(number, `Reply`) of each question, without special tokens; the same for the same questions and seed.
+        """Return the number and `Reply` of each question, without special tokens; the same for the same questions and seed.
 
         The model continues after the opening, as if it had written it, so that even a small model begins as told. It
         is asked not to think first.
@@ -81,11 +81,11 @@ class LocalModel:
         ]
 
     def sent(self, seed: int) -> dict:
-        """The sampling, for the prompt file."""
+        """Return the sampling, for the prompt file."""
         return {**vars(self.sampling), "seed": seed}
 
     def _chat(self, question: str) -> str:
-        """The question in the model's template, up to where the answer begins."""
+        """Return the question in the model's template, up to where the answer begins."""
         chat = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": question}],
             add_generation_prompt=True,

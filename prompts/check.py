@@ -40,28 +40,25 @@ def check_prompts(path: Path, limit: float = LIMIT) -> Prompts:
 
 
 def faults(prompts: Prompts, tokenizer: CLIPTokenizer, limit: float = LIMIT) -> list[tuple[str | None, str]]:
-    """What is wrong with a file's prompts: the prompt (None: the whole of a type) and the fault."""
+    """Return what is wrong with a file's prompts: the prompt (None: the whole of a type) and the fault."""
     found = []
     for prompt_type, groups in prompts.prompts.items():
         counts = Counter(text for group in prompts.groups for text in groups[group])
         found += [(text, f"{prompt_type}: {n} times: {text!r}") for text, n in counts.items() if n > 1]
         for group in prompts.groups:
             for number, text in enumerate(groups[group], start=1):
-                where = f"{prompt_type} {group} prompt {number} {text!r}"
-                found += [(text, f"{where}: {fault}") for fault in prompt_faults(prompts, group, text, tokenizer)]
+                place = f"{prompt_type} {group} prompt {number} {text!r}"
+                found += [(text, f"{place}: {fault}") for fault in prompt_faults(prompts, group, text, tokenizer)]
         table = word_frequencies(prompts, prompt_type)
         gaps = frequency_gaps(prompts, table)
-        found += [
-            (
-                None,
-                f"{prompt_type}: {word!r} is in {_range(table.loc[word])} of a group's prompts; the limit is {limit:.0%}",
+        for word, row in table.loc[gaps.index[gaps > limit + 1e-9]].iterrows():
+            spread = f"{row.min():.0%} ({row.idxmin()}) to {row.max():.0%} ({row.idxmax()})"
+            found.append(
+                (None, f"{prompt_type}: {word!r} is in {spread} of a group's prompts; the limit is {limit:.0%}")
             )
-            for word, gap in gaps.items()
-            if gap > limit + 1e-9
-        ]
         for group in prompts.groups:
-            fraction = _fraction(groups[group], lambda text: any(states(text, d) for d in prompts.group_details))
-            if fraction > GROUP_DETAIL_LIMIT:
+            detailed = [any(states(text, detail) for detail in prompts.group_details) for text in groups[group]]
+            if (fraction := sum(detailed) / len(detailed)) > GROUP_DETAIL_LIMIT:
                 found.append(
                     (None, f"{prompt_type} {group}: {fraction:.0%} of the prompts have a group detail; keep them few")
                 )
@@ -69,7 +66,7 @@ def faults(prompts: Prompts, tokenizer: CLIPTokenizer, limit: float = LIMIT) -> 
 
 
 def prompt_faults(prompts: Prompts, group: str, text: str, tokenizer: CLIPTokenizer) -> list[str]:
-    """What is wrong with one prompt of a group."""
+    """Return what is wrong with one prompt of a group."""
     found = []
     own_words, opposite_words = prompts.own_words(group), prompts.opposite_words(group)
     rest = _without(text, [word for words in own_words.values() for word in words])
@@ -79,22 +76,25 @@ def prompt_faults(prompts: Prompts, group: str, text: str, tokenizer: CLIPTokeni
             found.append(f"does not say {' or '.join(own)}")
         found += [f"denies {word}" for word in own if denies(text, word)]
         own_synonyms = {synonym for word in own for synonym in SYNONYMS.get(word, ())}
-        for word in dict.fromkeys(w for o in opposite for w in (o, *SYNONYMS.get(o, ()))):
-            if word not in own_synonyms and states(rest, word):
-                found.append(f"says {word}")
+        found += [f"says {word}" for word in opposites(opposite) if word not in own_synonyms and states(rest, word)]
     tokens = len(tokenizer(text).input_ids)
     if tokens > MAX_TOKENS:
         found.append(f"{tokens} tokens, more than {MAX_TOKENS}")
     return found
 
 
+def opposites(words: list[str]) -> list[str]:
+    """Return words and their synonyms, each once."""
+    return list(dict.fromkeys(each for word in words for each in (word, *SYNONYMS.get(word, ()))))
+
+
 def states(text: str, word: str) -> bool:
-    """Whether a text holds a word or phrase as whole words: "woman" does not state "man"."""
+    """Return whether a text holds a word or phrase as whole words: "woman" does not state "man"."""
     return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text, re.IGNORECASE) is not None
 
 
 def denies(text: str, word: str) -> bool:
-    """Whether a text negates a word: "not smiling", "without any eyeglasses", "non-smiling", "unsmiling"."""
+    """Return whether a text negates a word: "not smiling", "without any eyeglasses", "non-smiling", "unsmiling"."""
     negation = (
         r"(?<!\w)(?:(?:not|no|never|without|isn't|hardly|barely)\s+(?:(?:a|an|any|really|very)\s+)?|non-?|un-?|no-)"
     )
@@ -102,7 +102,7 @@ def denies(text: str, word: str) -> bool:
 
 
 def word_frequencies(prompts: Prompts, prompt_type: str) -> pd.DataFrame:
-    """The fraction of a group's prompts that hold a context word: a row each word, a column each group.
+    """Return the fraction of a group's prompts that hold a context word: a row each word, a column each group.
 
     The group's own words and words such as "of" and "the" don't count.
     """
@@ -116,22 +116,21 @@ def word_frequencies(prompts: Prompts, prompt_type: str) -> pd.DataFrame:
 
 
 def frequency_gaps(prompts: Prompts, table: pd.DataFrame) -> pd.Series:
-    """The largest difference between two groups of each word's frequency, largest first; group details are left out."""
+    """Return the largest difference between two groups of each word's frequency, largest first, without group details."""
     details = {word for detail in prompts.group_details for word in _words(detail)}
     gaps = table.max(axis=1) - table.min(axis=1)
     return gaps[~gaps.index.isin(details)].sort_values(ascending=False, kind="stable")
 
 
 def report(prompts: Prompts, path: Path, all_words: bool) -> str:
-    """The table of a file: for each type and group the number of prompts and their mean length, and the largest gaps."""
+    """Return the table of a file: for each type and group the number of prompts, their mean length and the largest gap."""
     lines = []
     for prompt_type, groups in prompts.prompts.items():
         table = word_frequencies(prompts, prompt_type)
         gaps = frequency_gaps(prompts, table)
         largest = f"{gaps.iloc[0]:.0%} ({gaps.index[0]})" if len(gaps) and gaps.iloc[0] > 0 else "0%"
-        counts = "  ".join(
-            f"{group} {len(groups[group])} x {_mean_length(groups[group]):.1f}" for group in prompts.groups
-        )
+        lengths = {group: [len(_words(text)) for text in groups[group]] for group in prompts.groups}
+        counts = "  ".join(f"{group} {len(found)} x {sum(found) / len(found):.1f}" for group, found in lengths.items())
         lines.append(f"{path.name}  {prompt_type}: {counts} words; largest difference {largest} of {len(gaps)} words")
         if all_words:
             lines.append(table.assign(difference=gaps).to_string(float_format="%.2f"))
@@ -139,7 +138,7 @@ def report(prompts: Prompts, path: Path, all_words: bool) -> str:
 
 
 def _without(text: str, phrases: list[str]) -> str:
-    """The text less the group's own phrases: "not smiling" does not state "smiling"."""
+    """Return the text less the group's own phrases: "not smiling" does not state "smiling"."""
     for phrase in sorted(phrases, key=len, reverse=True):
         text = re.sub(rf"(?<![\w-]){re.escape(phrase)}(?![\w-])", " ", text, flags=re.IGNORECASE)
     return text
@@ -149,18 +148,6 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9][a-z0-9'-]*", text.lower())
 
 
-def _mean_length(texts: list[str]) -> float:
-    return sum(len(_words(text)) for text in texts) / len(texts)
-
-
-def _fraction(texts, condition) -> float:
-    return sum(map(condition, texts)) / len(texts)
-
-
-def _range(row: pd.Series) -> str:
-    return f"{row.min():.0%} ({row.idxmin()}) to {row.max():.0%} ({row.idxmax()})"
-
-
 def _place(lines: list[str], text: str | None) -> str:
     quoted = {json.dumps(text), json.dumps(text, ensure_ascii=False)} if text else ()
     numbers = [str(n) for n, line in enumerate(lines, start=1) if any(q in line for q in quoted)]
@@ -168,7 +155,7 @@ def _place(lines: list[str], text: str | None) -> str:
 
 
 def main() -> None:
-    """The command line."""
+    """Check the files, or all shipped ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, help="prompt files (default: all in prompts/)")
     parser.add_argument(

@@ -1,8 +1,10 @@
-"""What surrounds the words of a group in its prompts: the same contexts in every group, and the sentences they make."""
+"""Contexts of prompts, the same in every group, and the sentences that they make with the words of a group."""
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from prompts import FOLDER, Prompts, require_texts
 from utils.errors import UserError
@@ -12,10 +14,18 @@ CONTEXTS = FOLDER / "contexts" / "faces.json"
 _TAGGED = re.compile(r"\[([^:\[\]]+):([^\[\]]*)\]")
 
 
-def read_contexts(path: Path) -> tuple[list[tuple[str, str, str]], dict[str, list[str]]]:
-    """The contexts of a file, each (age word, details, head pose), and the tags that an attribute leaves out.
+class Context(NamedTuple):
+    """One context of a prompt: the age word, the details (face, hair, accessories) and the head pose."""
 
-    Raises `UserError` where the file is not of that form.
+    age: str
+    details: list[str]
+    pose: str
+
+
+def read_contexts(path: Path) -> tuple[list[tuple[str, str, str]], dict[str, list[str]]]:
+    """Return the contexts of a file, each (age word, details with tags, head pose), and the tags an attribute leaves out.
+
+    Raises `UserError` if the file is not of that form.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -32,12 +42,10 @@ def read_contexts(path: Path) -> tuple[list[tuple[str, str, str]], dict[str, lis
     return contexts, content["left_out"]
 
 
-def neutral_contexts(
-    contexts: list[tuple[str, str, str]], left_out: set[str], ages: bool
-) -> list[tuple[str, list[str], str]]:
-    """The contexts without what would give the pair away, each (age word, details, pose).
+def neutral_contexts(contexts: list[tuple[str, str, str]], left_out: set[str], ages: bool) -> list[Context]:
+    """Return the contexts without what would give the pair away.
 
-    Parts tagged with a member of `left_out` are removed, and so is the age word where "age" is left out. With `ages`
+    Parts tagged with a member of `left_out` are removed, and so is the age word if "age" is left out. With `ages`
     the age words are 1-year-old, 3-year-old and so on to 99-year-old, as the paper has them for UTKFace.
     """
 
@@ -48,12 +56,12 @@ def neutral_contexts(
     for index, (age, details, pose) in enumerate(contexts):
         parts = [re.sub(r"\s+", " ", part).strip() for part in _TAGGED.sub(keep, details).split(",")]
         word = f"{2 * index % 100 + 1}-year-old" if ages else "" if "age" in left_out else age
-        neutral.append((word, [part for part in parts if part], pose))
+        neutral.append(Context(word, [part for part in parts if part], pose))
     return neutral
 
 
 def sentence(template: str, words: dict[str, str], age: str) -> str:
-    """The basic prompt: `template` with {attribute} and {age} filled in and its articles set right.
+    """Return the basic prompt: `template` with {attribute} and {age} filled in and its articles set right.
 
     Raises `UserError` for any other place.
     """
@@ -67,32 +75,41 @@ def sentence(template: str, words: dict[str, str], age: str) -> str:
 
 
 def group_words(own: dict[str, list[str]], number: int) -> dict[str, str]:
-    """The words of a group for its n-th prompt: where an attribute has several, they take turns."""
+    """Return the words of a group for its n-th prompt. If an attribute has several, they take turns."""
     return {name: alternatives[number % len(alternatives)] for name, alternatives in own.items()}
 
 
-def template_sentences(prompts: Prompts, template: str, contexts) -> dict[str, list[str]]:
-    """The basic prompt of each group with the details of each context after it."""
+def basic_prompt(prompts: Prompts, template: str, group: str, number: int, age: str) -> str:
+    """Return the basic prompt of a group for its n-th context, whose age word is `age`."""
+    return sentence(template, group_words(prompts.own_words(group), number), age)
+
+
+def with_pose(text: str, context: Context) -> str:
+    """Add the head pose of its context to a sentence."""
+    return ", ".join(filter(None, (text, context.pose)))
+
+
+def template_sentences(prompts: Prompts, template: str, contexts: list[Context]) -> dict[str, list[str]]:
+    """Return the basic prompt of each group with the details of each context after it."""
     return {
         group: [
-            ", ".join([sentence(template, group_words(prompts.own_words(group), i), age), *details])
-            for i, (age, details, _) in enumerate(contexts)
+            ", ".join([basic_prompt(prompts, template, group, i, context.age), *context.details])
+            for i, context in enumerate(contexts)
         ]
         for group in prompts.groups
     }
 
 
-def assemble(prompts: Prompts, template: str, contexts, sentences: dict[str, list[str]], origin) -> Prompts:
-    """The prompts of a pair: one plain prompt a group, and the sentences without and with head pose."""
+def assemble(
+    prompts: Prompts, template: str, contexts: list[Context], sentences: dict[str, list[str]], origin: str | dict
+) -> Prompts:
+    """Return the prompts of a pair: one plain prompt a group, and the sentences without and with head pose."""
     types = {
-        "plain": {c: [sentence(template, group_words(prompts.own_words(c), 0), "")] for c in prompts.groups},
+        "plain": {group: [basic_prompt(prompts, template, group, 0, "")] for group in prompts.groups},
         WITHOUT_POSE: sentences,
-        WITH_POSE: {
-            group: [", ".join(filter(None, (text, pose))) for text, (_, _, pose) in zip(texts, contexts, strict=True)]
-            for group, texts in sentences.items()
-        },
+        WITH_POSE: {group: list(map(with_pose, texts, contexts)) for group, texts in sentences.items()},
     }
-    return Prompts(**{**vars(prompts), "origin": origin, "prompts": types})
+    return replace(prompts, origin=origin, prompts=types)
 
 
 def _takes_an(word: str) -> bool:

@@ -1,4 +1,4 @@
-"""What chat servers send back: an answer, or an error in one of many forms."""
+"""Read what chat servers send back: an answer, or an error in one of many forms."""
 
 import json
 import re
@@ -16,8 +16,9 @@ _OUT_OF_RANGE = re.compile(
 
 
 class Reply(NamedTuple):
-    """What a model answered, thoughts included. `cut_off`: it was stopped at --max-new-tokens. `fault`: why the server
-    gave no answer to this question.
+    """A model's answer, thoughts included. `cut_off`: it was stopped at --max-new-tokens.
+
+    `fault`: the reason why the server gave no answer to this question.
     """
 
     text: str
@@ -26,8 +27,9 @@ class Reply(NamedTuple):
 
 
 def read_reply(body: str) -> Reply | None:
-    """The answer in a body: JSON, or the `data:` lines of a stream; None where there is none. Thoughts that a server
-    keeps apart from the answer come back as an unclosed `<think>` where there is no answer.
+    """Return the answer in a body: JSON, or the `data:` lines of a stream; None if it holds none.
+
+    Thoughts that a server keeps apart come back as an unclosed `<think>` if the answer is empty.
     """
     content = read_json(body)
     if not isinstance(content, dict) or not isinstance(content.get("choices"), list):
@@ -44,7 +46,7 @@ def read_reply(body: str) -> Reply | None:
 
 
 def read_json(body: str):
-    """The JSON value of a body, or the pieces of a stream as one answer; None where it is neither."""
+    """Return the JSON value of a body, or the pieces of a stream as one answer; None if it is neither."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -57,7 +59,7 @@ def read_json(body: str):
 
 
 def server_text(body: str, limit: int = TEXT_LIMIT) -> str:
-    """What a server says about an error, as one line of at most `limit` characters: JSON, HTML or text."""
+    """Return what a server says about an error, as one line of at most `limit` characters: JSON, HTML or text."""
     content = read_json(body)
     if content is None:
         title = re.search(r"<title[^>]*>(.*?)</title>", body, re.I | re.S)
@@ -68,7 +70,7 @@ def server_text(body: str, limit: int = TEXT_LIMIT) -> str:
 
 
 def error_code(body: str) -> int | None:
-    """The HTTP status that an error object names within a body, if any."""
+    """Return the HTTP status that an error object names within a body, if any."""
     content = read_json(body)
     error = content.get("error") if isinstance(content, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
@@ -76,7 +78,7 @@ def error_code(body: str) -> int | None:
 
 
 def named_parameter(body: str, names: list[str]) -> tuple[str | None, bool]:
-    """Which of these parameters an error is about (None: none of them), and whether its value is out of range."""
+    """Return the parameter that an error is about (None: none of them), and whether its value is out of range."""
     content = read_json(body)
     error = content.get("error") if isinstance(content, dict) else None
     text = f"{error.get('param') if isinstance(error, dict) else ''} {server_text(body, 10_000)}"
@@ -89,7 +91,7 @@ def named_parameter(body: str, names: list[str]) -> tuple[str | None, bool]:
 
 
 def _plain(content) -> str:
-    """The text of a message's content, which may be a list of parts."""
+    """Return the text of a message's content, which may be a list of parts."""
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
         return "".join(part for part in parts if isinstance(part, str))
@@ -97,7 +99,7 @@ def _plain(content) -> str:
 
 
 def _joined(pieces: list[dict]):
-    """The pieces of a stream as one answer; an error among them as it is; None without pieces."""
+    """Return the pieces of a stream as one answer; an error among them as it is; None without pieces."""
     errors = [piece for piece in pieces if piece.get("error")]
     if errors or not pieces:
         return errors[0] if errors else None
@@ -111,7 +113,7 @@ def _joined(pieces: list[dict]):
 
 
 def _message(value) -> str:
-    """The words of an error object, wherever its server puts them."""
+    """Return the words of an error object, wherever its server puts them."""
     if isinstance(value, list):
         return "; ".join(map(_message, value))
     if isinstance(value, str) and value.lstrip().startswith("{"):

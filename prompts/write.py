@@ -17,6 +17,8 @@ import json
 import re
 import shlex
 import sys
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from datasets.pairs import Pair, plain_name
@@ -29,51 +31,96 @@ from prompts.writer import INSTRUCTION, Writer
 from utils.arguments import PRECISIONS, choose_device, non_negative_float, positive_float, positive_int
 from utils.errors import UserError, command_line
 from utils.files import whole
+from utils.settings import flag, parse
+
+of_prompts, of_model, of_endpoint = (partial(flag, group=each) for each in ("prompts", "model", "endpoint"))
+
+
+def retry_count(text: str) -> int:
+    """Read a whole number from 0 to 100, as a type of argparse."""
+    if not 0 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 100")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class WritingSettings:
+    """The flags of this command."""
+
+    target_sensitive: str = of_prompts(None, "the pair", required=True, metavar="TARGET_PROTECTED")
+    target: str = of_prompts(None, "words for the target", required=True, metavar="PRESENT|ABSENT")
+    protected: tuple[str, ...] = of_prompts(
+        None, "for each protected one", required=True, nargs="+", metavar="PRESENT|ABSENT"
+    )
+    sentence: str | None = of_prompts(None, "basic prompt with a place {Name} for each attribute and {age}")
+    output: Path | None = of_prompts(None, "file to write (default: prompts/<pair>.json)", type=Path)
+    contexts: Path = of_prompts(CONTEXTS, "file of contexts", type=Path)
+    leave_out: tuple[str, ...] = of_prompts((), "more tags to leave out of the contexts", nargs="*", metavar="TAG")
+    ages: bool = of_prompts(False, "ages 1, 3, ..., 99 years in place of young and elderly", action="store_true")
+    count: int = of_prompts(50, "prompts a group (50)", type=positive_int)
+    limit: float = of_prompts(LIMIT, f"as in prompts.check ({LIMIT})", type=non_negative_float)
+    template: bool = of_model(False, "no model: words and context side by side", action="store_true")
+    model: str = of_model(
+        DEFAULT_MODEL, f"hub id, folder or .gguf file; at --base-url its name there ({DEFAULT_MODEL})"
+    )
+    attempts: int = of_model(5, "questions for one sentence (5)", type=positive_int)
+    batch_size: int = of_model(8, "questions side by side (8)", type=positive_int)
+    temperature: float = of_model(0.7, "0 takes the likeliest word each time (0.7)", type=non_negative_float)
+    top_p: float = of_model(0.9, "probability of the words to draw from (0.9)", type=non_negative_float)
+    max_new_tokens: int = of_model(90, "longest answer (90)", type=positive_int)
+    seed: int = of_model(0, "default: 0", type=int)
+    device: str = of_model("auto", "of a local model: auto, cpu, cuda, cuda:1, ...")
+    precision: str | None = of_model(None, "of a local model (default: fp16, on a CPU fp32)", choices=tuple(PRECISIONS))
+    base_url: str | None = of_endpoint(None, "OpenAI-compatible endpoint, such as http://localhost:8000", metavar="URL")
+    api_key_variable: str = of_endpoint("OPENAI_API_KEY", "environment variable (OPENAI_API_KEY)", metavar="NAME")
+    timeout: float = of_endpoint(60, "seconds for an HTTP answer (60)", type=positive_float)
+    retries: int = of_endpoint(4, "of an HTTP request that failed (4)", type=retry_count)
 
 
 def main() -> None:
-    """The command line."""
-    args = parse_args()
-    pair = name_pair(args.target_sensitive, len(args.protected))
-    words = {n: split_words(text) for n, text in zip(pair.attributes, [args.target, *args.protected], strict=True)}
-    output = args.output or FOLDER / f"{pair.name}.json"
+    """Write the prompt file of a pair."""
+    settings = parse(WritingSettings, __doc__)
+    pair = name_pair(settings.target_sensitive, len(settings.protected))
+    texts = (settings.target, *settings.protected)
+    words = {name: split_words(text) for name, text in zip(pair.attributes, texts, strict=True)}
+    output = settings.output or FOLDER / f"{pair.name}.json"
     if output.exists():
         raise UserError(f"{output} is there already; remove it or choose another --output")
-    contexts, left_out = read_contexts(args.contexts)
-    tags = set(args.leave_out).union(
-        *(tags for name, tags in left_out.items() if plain_name(name) in map(plain_name, pair.attributes))
-    )
-    contexts = neutral_contexts(contexts, tags, args.ages)[: args.count]
-    template = args.sentence or default_sentence(pair)
+    contexts, left_out = read_contexts(settings.contexts)
+    own = set(map(plain_name, pair.attributes))
+    tags = {tag for name, tags in left_out.items() if plain_name(name) in own for tag in tags}
+    contexts = neutral_contexts(contexts, tags.union(settings.leave_out), settings.ages)[: settings.count]
+    template = settings.sentence or default_sentence(pair)
 
     prompts = Prompts(pair.name, pair.target, list(pair.protected), "", words, [], {})
-    if args.template:
+    partial = output.with_suffix(".partial")
+    if settings.template:
         origin = f"Sentences put together by `{shlex.join(['python', '-m', 'prompts.write', *sys.argv[1:]])}`; contexts written by hand."
         sentences = template_sentences(prompts, template, contexts)
     else:
-        sampling = Decoding(args.temperature, args.top_p, args.max_new_tokens)
-        origin = describe_origin(args)
-        model = open_model(args, sampling)
-        options = {"seed": args.seed, "batch_size": args.batch_size, "partial": output.with_suffix(".partial")}
-        writer = Writer(prompts, template, contexts, model, **options, origin=origin)
-        sentences = writer.write(args.attempts, args.limit)
+        origin, model = describe_origin(settings), open_model(settings)
+        writer = Writer(prompts, template, contexts, model, settings.seed, settings.batch_size, partial, origin)
+        sentences = writer.write(settings.attempts, settings.limit)
         origin = writer.origin_of_all()
     prompts = assemble(prompts, template, contexts, sentences, origin)
-    save(prompts, output, args.limit)
-    output.with_suffix(".partial").unlink(missing_ok=True)
+    save(prompts, output, settings.limit)
+    partial.unlink(missing_ok=True)
     print(report(prompts, output, all_words=False))
     print(f"prompts: {output}")
 
 
 def save(prompts: Prompts, path: Path, limit: float) -> None:
-    """Write a prompt file after checking it, whole or not at all."""
+    """Write a prompt file, whole or not at all. Raises `UserError` if its check finds a fault."""
     with whole(path) as draft:
         draft.write_text(json.dumps(vars(prompts), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         check_prompts(draft, limit)
 
 
 def name_pair(text: str, n_protected: int) -> Pair:
-    """The attributes in TARGET_PROTECTED; several protected ones as Target_FirstSecond or Target_First_Second."""
+    """Return the attributes in TARGET_PROTECTED, several protected ones as Target_FirstSecond or Target_First_Second.
+
+    Raises `UserError` for another number of protected attributes.
+    """
     parts = text.split("_")
     if len(parts) > n_protected:
         return Pair("_".join(parts[:-n_protected]), tuple(parts[-n_protected:]))
@@ -84,7 +131,7 @@ def name_pair(text: str, n_protected: int) -> Pair:
 
 
 def split_words(text: str) -> dict[str, list[str]]:
-    """ "smiling|serious" as the words for 1 and for 0; commas part alternatives."""
+    """Split "smiling|serious" into the words for 1 and for 0, with commas between alternatives. Raises `UserError` if it can't."""
     sides = [[word.strip() for word in side.split(",")] for side in text.split("|")]
     if len(sides) != 2 or not all(word for side in sides for word in side):
         raise UserError(f"the words {text!r} must be PRESENT|ABSENT, such as 'smiling|serious'")
@@ -92,18 +139,17 @@ def split_words(text: str) -> dict[str, list[str]]:
 
 
 def default_sentence(pair: Pair) -> str:
-    """A basic prompt that most adjectives and phrases fit into."""
+    """Return a basic prompt that most adjectives and phrases fit into."""
     before = " ".join(f"{{{name}}}" for name in pair.protected)
     return f"Portrait face photo of a {{age}} {before} person, {{{pair.target}}}"
 
 
-def describe_origin(args) -> dict:
-    """Who writes the prompts, and how: for the file."""
+def describe_origin(settings: WritingSettings) -> dict:
+    """Return who writes the prompts, and how, for the file."""
+    here = "transformers, each answer begun for it as told"
     return {
-        "model": Path(args.model).name if Path(args.model).exists() else args.model,
-        "served_by": "an OpenAI-compatible endpoint"
-        if args.base_url
-        else "transformers, each answer begun for it as told",
+        "model": Path(settings.model).name if Path(settings.model).exists() else settings.model,
+        "served_by": "an OpenAI-compatible endpoint" if settings.base_url else here,
         "instruction": INSTRUCTION.read_text(encoding="utf-8"),
         "sampling": {},  # filled in with what was really sent
         "contexts": "written by hand, the same in every group; head pose added after the model's sentence",
@@ -111,56 +157,13 @@ def describe_origin(args) -> dict:
     }
 
 
-def open_model(args, sampling: Decoding):
-    """The model that the flags name."""
-    if args.base_url:
-        options = {"key_variable": args.api_key_variable, "timeout": args.timeout, "retries": args.retries}
-        return Endpoint(args.base_url, args.model, sampling, **options)
-    return LocalModel(args.model, choose_device(args.device), args.precision, sampling)
-
-
-def retry_count(text: str) -> int:
-    """An argparse type: an integer from 0 to 100."""
-    if not 0 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 100")
-    return int(text)
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target-sensitive", required=True, metavar="TARGET_PROTECTED")
-    parser.add_argument("--target", required=True, metavar="PRESENT|ABSENT", help="words for the target")
-    parser.add_argument(
-        "--protected", required=True, nargs="+", metavar="PRESENT|ABSENT", help="for each protected one"
-    )
-    parser.add_argument("--sentence", help="basic prompt with a place {Name} for each attribute and {age}")
-    parser.add_argument("--output", type=Path, help="file to write (default: prompts/<pair>.json)")
-    parser.add_argument("--contexts", type=Path, default=CONTEXTS, help="file of contexts")
-    parser.add_argument(
-        "--leave-out", nargs="*", default=[], metavar="TAG", help="more tags to leave out of the contexts"
-    )
-    parser.add_argument("--ages", action="store_true", help="ages 1, 3, ..., 99 years in place of young and elderly")
-    parser.add_argument("--count", type=positive_int, default=50, help="prompts a group")
-    parser.add_argument("--limit", type=non_negative_float, default=LIMIT, help="as in prompts.check")
-    model = parser.add_argument_group("model")
-    model.add_argument("--template", action="store_true", help="no model: words and context side by side")
-    model.add_argument(
-        "--model", default=DEFAULT_MODEL, help="hub id, folder or .gguf file; at --base-url its name there"
-    )
-    model.add_argument("--base-url", metavar="URL", help="OpenAI-compatible endpoint, such as http://localhost:8000")
-    model.add_argument("--api-key-variable", default="OPENAI_API_KEY", metavar="NAME", help="environment variable")
-    model.add_argument("--timeout", type=positive_float, default=60, help="seconds for an HTTP answer")
-    model.add_argument("--retries", type=retry_count, default=4, help="of an HTTP request that failed")
-    model.add_argument("--attempts", type=positive_int, default=5, help="questions for one sentence")
-    model.add_argument("--batch-size", type=positive_int, default=8, help="questions side by side")
-    model.add_argument("--temperature", type=non_negative_float, default=0.7)
-    model.add_argument("--top-p", type=non_negative_float, default=0.9)
-    model.add_argument("--max-new-tokens", type=positive_int, default=90)
-    model.add_argument("--seed", type=int, default=0)
-    model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    model.add_argument("--precision", choices=tuple(PRECISIONS), help="of a local model (default: fp16, on a CPU fp32)")
-    return parser.parse_args()
+def open_model(settings: WritingSettings) -> Endpoint | LocalModel:
+    """Return the model that the flags name. Raises `UserError` if it can't be loaded or asked."""
+    sampling = Decoding(settings.temperature, settings.top_p, settings.max_new_tokens)
+    if settings.base_url:
+        options = {"timeout": settings.timeout, "retries": settings.retries}
+        return Endpoint(settings.base_url, settings.model, sampling, key_variable=settings.api_key_variable, **options)
+    return LocalModel(settings.model, choose_device(settings.device), settings.precision, sampling)
 
 
 if __name__ == "__main__":

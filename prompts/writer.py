@@ -5,13 +5,18 @@ import os
 import re
 import sys
 from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from transformers import CLIPTokenizer
 
 from prompts import FOLDER, TOKENIZER, Prompts
 from prompts.answers import captions, without_thoughts
-from prompts.check import SYNONYMS, frequency_gaps, prompt_faults, states, word_frequencies
-from prompts.design import WITHOUT_POSE, group_words, sentence
+from prompts.backends import LocalModel
+from prompts.check import frequency_gaps, opposites, prompt_faults, states, word_frequencies
+from prompts.design import WITHOUT_POSE, Context, basic_prompt, with_pose
+from prompts.endpoint import Endpoint
+from prompts.replies import Reply
 from utils.errors import UserError
 from utils.files import write_whole
 from utils.progress import progress
@@ -21,23 +26,31 @@ INSTRUCTION = FOLDER / "instruction.txt"
 ANSWER = re.compile(r"[A-Za-z0-9 ,.;:'()-]+")
 
 
+@dataclass
 class Writer:
-    """Asks a model for the sentence of each group and context until all are good.
+    """A dialogue with a model, for the sentence of each group and context until all are good.
 
-    `partial` keeps every good sentence at once, with who wrote it. A later run reuses those that fit its own request,
-    whatever its model, seed or flags.
+    The file `partial` keeps every good sentence at once, with who wrote it. A later run reuses those that fit its own
+    request, whatever its model, seed or flags.
     """
 
-    def __init__(self, prompts, template, contexts, model, *, seed, batch_size, partial, origin):
-        self.prompts, self.contexts, self.model, self.seed = prompts, contexts, model, seed
-        self.batch_size, self.partial, self.origin, self.template = batch_size, partial, origin, template
+    prompts: Prompts
+    template: str
+    contexts: list[Context]
+    model: Endpoint | LocalModel
+    seed: int
+    batch_size: int
+    partial: Path
+    origin: dict
+
+    def __post_init__(self):
         self.tokenizer = CLIPTokenizer.from_pretrained(TOKENIZER)
         self.instruction = INSTRUCTION.read_text(encoding="utf-8")
         self.answers, self.sources, self.reasons = {}, {}, {}
         self._take_up()
 
     def write(self, attempts: int, limit: float) -> dict[str, list[str]]:
-        """The sentences of every group. Raises `UserError`, naming the missing ones, after the last attempt."""
+        """Return the sentences of every group. Raises `UserError`, naming the missing ones, after the last attempt."""
         places = [(group, i) for i in range(len(self.contexts)) for group in self.prompts.groups]
         for attempt in range(attempts):
             missing = [place for place in places if place not in self.answers]
@@ -61,9 +74,12 @@ class Writer:
                 f"are kept in {self.partial}; run it again with more --attempts or another --seed, or use --template:\n  "
                 + "\n  ".join(shown)
             )
+        return self._sentences()
+
+    def _sentences(self) -> dict[str, list[str]]:
         return {group: [self.answers[group, i] for i in range(len(self.contexts))] for group in self.prompts.groups}
 
-    def _ask(self, places, attempt: int) -> None:
+    def _ask(self, places: list[tuple[str, int]], attempt: int) -> None:
         with progress(desc=f"attempt {attempt + 1}", total=len(places), unit="sentence") as bar:
             for start in range(0, len(places), self.batch_size):
                 batch = places[start : start + self.batch_size]
@@ -74,7 +90,7 @@ class Writer:
                     bar.update()
                     bar.set_postfix(good=len(self.answers), refresh=False)
 
-    def _take(self, place: tuple[str, int], reply) -> None:
+    def _take(self, place: tuple[str, int], reply: Reply) -> None:
         """Keep a good answer, also on disk, or note what is wrong with it."""
         text, fault = ("", reply.fault) if reply.fault else self._accept(*place, reply.text)
         if fault:
@@ -87,24 +103,22 @@ class Writer:
         self._save()
 
     def origin_of_all(self) -> dict:
-        """The origin of most of the sentences, and under "others" of those that an earlier run wrote in another way."""
+        """Return the origin of most of the sentences, and under "others" that of those which an earlier run wrote otherwise."""
         counts = Counter(json.dumps(self.sources[place], sort_keys=True) for place in self.answers)
         (most, _), *others = counts.most_common()
         others = [{**json.loads(source), "sentences": count} for source, count in others]
         return {**self.origin, **json.loads(most), **({"others": others} if others else {})}
 
     def _question(self, group: str, number: int) -> str:
-        _, details, _ = self.contexts[number]
+        basic, details = self._basic(group, number), "; ".join(self.contexts[number].details)
         opposite = [word for words in self.prompts.opposite_words(group).values() for word in words]
-        forbidden = dict.fromkeys(w for o in opposite for w in (o, *SYNONYMS.get(o, ())))
-        basic = self._basic(group, number)
-        return self.instruction.format(sentence=basic, details="; ".join(details), forbidden=", ".join(forbidden))
+        return self.instruction.format(sentence=basic, details=details, forbidden=", ".join(opposites(opposite)))
 
     def _basic(self, group: str, number: int) -> str:
-        return sentence(self.template, group_words(self.prompts.own_words(group), number), self.contexts[number][0])
+        return basic_prompt(self.prompts, self.template, group, number, self.contexts[number].age)
 
     def _accept(self, group: str, number: int, reply: str) -> tuple[str, str]:
-        """The sentence in a reply, and what is wrong with it ("" where nothing is). The reply may be anything."""
+        """Return the sentence in a reply, and what is wrong with it ("" for nothing). The reply may be anything."""
         answer = without_thoughts(reply)
         if answer is None:
             return "", "thoughts without an answer: raise --max-new-tokens, or ask a model that does not think first"
@@ -116,28 +130,28 @@ class Writer:
         return found[best], faults[best]
 
     def _faults(self, group: str, number: int, text: str) -> str:
-        """What is wrong with a sentence that begins as told."""
+        """Return what is wrong with a sentence that begins as told."""
         if not ANSWER.fullmatch(text):
             return f"not one line of plain text: {text[:60]!r}"
-        _, details, pose = self.contexts[number]
-        left_out = [detail for detail in details if not states(text, re.sub(r"^an? ", "", detail))]
+        context = self.contexts[number]
+        left_out = [detail for detail in context.details if not states(text, re.sub(r"^an? ", "", detail))]
         if left_out:
             return f"leaves out {', '.join(left_out)}"
-        found = prompt_faults(self.prompts, group, ", ".join(filter(None, (text, pose))), self.tokenizer)
+        found = prompt_faults(self.prompts, group, with_pose(text, context), self.tokenizer)
         if text in self.answers.values():
             found.append("was given before")
         return "; ".join(found)
 
     def _unbalanced(self, limit: float) -> list[tuple[str, int]]:
-        """The answers to which the model added a word that is more frequent in their group than in another."""
-        sentences = {c: [self.answers[c, i] for i in range(len(self.contexts))] for c in self.prompts.groups}
-        prompts = Prompts(**{**vars(self.prompts), "prompts": {WITHOUT_POSE: sentences}})
+        """Return the answers to which the model added a word that is more frequent in their group than in another."""
+        sentences = self._sentences()
+        prompts = replace(self.prompts, prompts={WITHOUT_POSE: sentences})
         table = word_frequencies(prompts, WITHOUT_POSE)
         gaps = frequency_gaps(prompts, table)
         places = []
         for word in gaps.index[gaps > limit + 1e-9]:
             most = table.loc[word].idxmax()
-            given = [any(states(d, word) for d in details) for _, details, _ in self.contexts]
+            given = [any(states(detail, word) for detail in context.details) for context in self.contexts]
             places += [(most, i) for i, text in enumerate(sentences[most]) if states(text, word) and not given[i]]
         return list(dict.fromkeys(places))
 
@@ -166,7 +180,7 @@ class Writer:
         if self.answers:
             print(f"{len(self.answers)} sentences of {self.partial} are used again", file=sys.stderr)
 
-    def _belongs(self, group, number) -> bool:
+    def _belongs(self, group: object, number: object) -> bool:
         return group in self.prompts.groups and isinstance(number, int) and 0 <= number < len(self.contexts)
 
     def _save(self) -> None:

@@ -3,7 +3,7 @@
     python -m results.card --run results/runs/toy/train/Smiling_Male/aim-fair/seed_100
     python -m results.card --runs results/runs/toy/train/Smiling_Male                     for every run that has weights
 
-A README.md that is there and reads otherwise, because someone has edited it, is kept: --overwrite replaces it.
+A README.md that someone has edited is kept; --overwrite replaces it.
 """
 
 import argparse
@@ -11,23 +11,26 @@ import re
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from scipy.stats import binomtest
 
-from datasets.pairs import Pair, group_values
+from datasets.pairs import Pair
+from results.records import pair_of
 from results.remarks import ALIKE, blind_seeds, protected_labels
+from results.text import group_words
 from utils.errors import UserError, command_line
 from utils.files import encoded, write_whole
 from utils.metrics import hardly_learned
-from utils.records import read_record
+from utils.records import Metrics, Record, read_record
 
 NAME, WEIGHTS = "README.md", "model.safetensors"
 NEEDED = ("settings", "metrics.group_count")
 CELEBA = ("celeba-non-commercial-research", "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html")
 UTKFACE = ("utkface-non-commercial-research", "https://susanqq.github.io/UTKFace/")
 FAIRFACE = ("fairface-terms", "https://github.com/joojs/fairface")
+STATED_LATER = ("to-be-stated", None)
 NON_COMMERCIAL = "may be used for **non-commercial research only**, and so may weights that were trained on it"
-# what the weights were trained on: its name, the licence for the hub with its page (None: this code's), what to say of it
+# by data set: its name, the licence for the hub with its page (None: this code's), what the card says of its terms
 DATA = {
     "toy": (
         "toy faces drawn by code",
@@ -39,7 +42,7 @@ DATA = {
     "fairface": ("FairFace", FAIRFACE, "The terms of FairFace apply: read them on its page, and name it."),
     "csv": (
         "images of its maker's own",
-        ("to-be-stated", None),
+        STATED_LATER,
         "**To be stated by whoever publishes this**: the terms of the images bind the weights. Where they are CelebA's or "
         "UTKFace's, the weights are for non-commercial research only.",
     ),
@@ -47,39 +50,50 @@ DATA = {
 
 
 def main() -> None:
-    """The command line."""
-    args = parse_args()
-    if args.run:
-        print(write_card(args.run, args.overwrite))
-        return
-    folders = sorted(path.parent for path in args.runs.glob(f"*/seed_*/{WEIGHTS}"))
-    if not folders:
-        raise UserError(f"--runs {args.runs}: no */seed_*/{WEIGHTS} in it; give the --output of train.py")
-    kept = []
-    for folder in folders:
-        try:
-            write_card(folder, args.overwrite)
-        except Edited as error:
-            kept.append(str(error))
-    print("\n".join([f"model cards: {len(folders) - len(kept)} in {args.runs}/<method>/seed_<n>/{NAME}", *kept]))
+    """Read the command line and write the cards it names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--run", type=Path, metavar="DIR", help="<output>/<method>/seed_<n>: a card for this run")
+    where.add_argument(
+        "--runs", type=Path, metavar="DIR", help="the --output of train.py: a card for every run with weights"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace cards that someone has edited")
+    args = parser.parse_args()
+    print(write_card(args.run, args.overwrite) if args.run else write_cards(args.runs, args.overwrite))
 
 
 class Edited(UserError):
-    """There is a card already that reads otherwise."""
+    """A card is there already that reads otherwise."""
+
+
+def write_cards(runs: Path, overwrite: bool = False) -> str:
+    """Write the card of every run with weights; return a line about them, and one for each card that was kept as it was edited.
+
+    Raises UserError if no run has weights, or if a record is damaged.
+    """
+    folders = sorted(path.parent for path in runs.glob(f"*/seed_*/{WEIGHTS}"))
+    if not folders:
+        raise UserError(f"--runs {runs}: no */seed_*/{WEIGHTS} in it; give the --output of train.py")
+    kept = []
+    for folder in folders:
+        try:
+            write_card(folder, overwrite)
+        except Edited as error:
+            kept.append(str(error))
+    return "\n".join([f"model cards: {len(folders) - len(kept)} in {runs}/<method>/seed_<n>/{NAME}", *kept])
 
 
 def write_card(folder: Path, overwrite: bool = False) -> str:
-    """Write the card of the run in `folder`; returns a line about it.
+    """Write the card of the run in `folder`; return a line about it.
 
     The biased model of the same seed is named beside it if its record lies in the folder `erm` of the same --output.
 
-    Raises `Edited` if a card is there that reads otherwise, unless `overwrite`, and `UserError` if a record is missing
-    or damaged.
+    Raises Edited if a card is there that reads otherwise, unless `overwrite`, and UserError if a record is missing or damaged.
     """
     record = read_record(folder, *NEEDED)
     if record is None:
         raise UserError(f"--run {folder}: no metrics.json; give <output>/<method>/seed_<n> of train.py")
-    erm = None if record["method"] == "erm" else read_record(folder.parent.parent / "erm" / folder.name, *NEEDED)
+    erm = None if record.method == "erm" else read_record(folder.parent.parent / "erm" / folder.name, *NEEDED)
     path, card = folder / NAME, make_card(record, erm)
     if path.exists() and not overwrite:
         if path.read_bytes() != encoded(card):
@@ -89,74 +103,48 @@ def write_card(folder: Path, overwrite: bool = False) -> str:
     return f"model card: {path}"
 
 
-def make_card(record: dict, erm: dict | None = None) -> str:
+def make_card(record: Record, erm: Record | None = None) -> str:
     """Return the card of a record as Markdown with YAML front matter, beside that of the same seed's `erm`.
 
-    The same records give the same text. Raises `UserError` if the record lacks its pair or network. An `erm` that was tested on
-    other images is left out.
+    The same records give the same text. An `erm` that was tested on other images is left out. Raises UserError if the record
+    lacks its pair or image size.
     """
-    settings = record["settings"]
-    real = settings.get("biased_model", settings)
-    try:
-        pair = Pair(str(real["target"]), tuple(map(str, real["protected"])))
-        size, network = int(real["image_size"]), str(real.get("network", "resnet18"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"the record of {record['method']}, seed {record['seed']} has no {error} of its pair or network; run it again"
-        ) from error
-    name, licence, terms = DATA.get(
-        data_of(real, pair), (str(real.get("dataset")), ("to-be-stated", None), DATA["csv"][2])
+    real, metrics, pair = record.real_settings, record.metrics, pair_of(record)
+    if not isinstance(size := real.get("image_size"), int):
+        raise UserError(f"the record of {record.method}, seed {record.seed} has no image_size; run it again")
+    own = str(real.get("dataset")), STATED_LATER, DATA["csv"][2]
+    name, licence, terms = DATA.get(data_of(real, pair), own)
+    erm = erm if erm and erm.metrics.group_count == metrics.group_count else None
+    body = template().render(
+        record=record,
+        rows=result_rows({"ERM, the biased model": erm.metrics} if erm else {}, metrics, pair),
+        real=real,
+        labels="; ".join(protected_labels(record).values()),
+        alike=ALIKE if blind_seeds([record]) else "",
+        pair=pair,
+        data=name,
+        terms=terms,
+        size=size,
+        network=str(real.get("network", "resnet18")),
+        hardly=hardly_learned(metrics.accuracy, metrics.group_count).replace("ERM", "This model", 1),
     )
-    metrics = record["metrics"]
-    erm = erm if erm and erm["metrics"]["group_count"] == metrics["group_count"] else None
-    content = {
-        "record": record,
-        "rows": result_rows({"ERM, the biased model": erm["metrics"]} if erm else {}, metrics, pair),
-        "metrics": metrics,
-        "real": real,
-        "trainings": trainings(settings),
-        "balanced": settings.get("number_balanced_synthetic"),
-        "labels": "; ".join(protected_labels(record).values()),
-        "alike": ALIKE if blind_seeds([record]) else "",
-        "pair": pair,
-        "data": name,
-        "terms": terms,
-        "size": size,
-        "crop": [float(fraction) for fraction in real.get("real_crop", ())],
-        "network": network,
-        "narrow": real.get("width", 1) != 1,
-        "images": sum(metrics["group_count"].values()),
-        "hardly": hardly_learned(metrics["accuracy"], metrics["group_count"]).replace("ERM", "This model", 1),
-    }
-    body = template().render(content)
     return f"---\n{front_matter(record, pair, name, licence).to_yaml()}\n---\n\n{body}"
 
 
-def trainings(settings: dict) -> dict[str, dict]:
-    """The settings of the biased model and of what was done to it, by a title; of one training where there was one."""
-    if "biased_model" not in settings:
-        return {"Settings": settings}
-    own = {key: value for key, value in settings.items() if key != "biased_model"}
-    return {"Settings of the biased model": settings["biased_model"], "Settings of its fine-tuning": own}
-
-
-def front_matter(record: dict, pair: Pair, data: str, licence: tuple[str, str | None] | None) -> ModelCardData:
-    """What the hub shows and searches."""
-    metrics = record["metrics"]
-    shown = {
-        "accuracy": ("accuracy", metrics["accuracy"]),
-        "equalized_odds": ("equalized odds, larger gap", metrics["equalized_odds"]),
-        "worst_group_accuracy": ("worst-group accuracy", min(metrics["group_accuracy"].values())),
-    }
+def front_matter(record: Record, pair: Pair, data: str, licence: tuple[str, str | None] | None) -> ModelCardData:
+    """Return what the hub shows and searches."""
+    metrics = record.metrics
+    shown = (
+        ("accuracy", "accuracy", metrics.accuracy),
+        ("equalized_odds", "equalized odds, larger gap", metrics.equalized_odds),
+        ("worst_group_accuracy", "worst-group accuracy", metrics.worst_group),
+    )
     about = {
         "task_type": "image-classification",
         "dataset_type": re.sub(r"[^a-z0-9]+", "-", data.lower()).strip("-"),
         "dataset_name": data,
         "dataset_split": "test",
     }
-    results = [
-        EvalResult(metric_type=k, metric_name=n, metric_value=round(v, 4), **about) for k, (n, v) in shown.items()
-    ]
     own = {"license": "mit"}
     if licence:
         own = {"license": "other", "license_name": licence[0]} | ({"license_link": licence[1]} if licence[1] else {})
@@ -166,13 +154,13 @@ def front_matter(record: dict, pair: Pair, data: str, licence: tuple[str, str | 
         pipeline_tag="image-classification",
         tags=["fairness", "bias", "face-attributes", "aim-fair"],
         metrics=["accuracy"],
-        model_name=" ".join(f"{record['method']} {pair.name}, seed {record['seed']}".split()),
-        eval_results=results,
+        model_name=" ".join(f"{record.method} {pair.name}, seed {record.seed}".split()),
+        eval_results=[EvalResult(metric_type=k, metric_name=n, metric_value=round(v, 4), **about) for k, n, v in shown],
     )
 
 
 def data_of(real: dict, pair: Pair) -> str:
-    """The data set whose terms hold: of the hub's parquet files the pair tells which, as CelebA has no Female and no race."""
+    """Return the data set whose terms hold, from recorded settings. Of the hub's parquet files CelebA has no Female and no race."""
     if real.get("dataset") != "parquet":
         return str(real.get("dataset"))
     from datasets.parquet import RACES
@@ -181,23 +169,21 @@ def data_of(real: dict, pair: Pair) -> str:
     return "fairface" if known & set(pair.attributes) else "celeba"
 
 
-def result_rows(others: dict[str, dict], metrics: dict, pair: Pair) -> list[list[str]]:
+def result_rows(others: dict[str, Metrics], metrics: Metrics, pair: Pair) -> list[list[str]]:
     """Return the table of results as text, its heading first: the metrics of `others` by name, then those of the model.
 
-    A row for each group and for all images, then the worst group and the equalized odds difference; in percent.
+    It has a row for each group and for all images, then the worst group and the equalized odds difference; in percent.
     """
     columns = {**others, "this model" if others else "accuracy": metrics}
     rows = [["group", "is", "images", *columns]]
-    for group, count in metrics["group_count"].items():
-        words = [name if value else f"not {name}" for name, value in zip(pair.attributes, group_values(group))]
-        found = (with_interval(each["group_accuracy"][group], count) for each in columns.values())
-        rows.append([group, plain(", ".join(words)), f"{count:,}", *found])
-    images = sum(metrics["group_count"].values())
-    rows.append(["all", "", f"{images:,}", *(with_interval(each["accuracy"], images) for each in columns.values())])
-    worst = (min(each["group_accuracy"].values()) for each in columns.values())
-    rows.append(["worst group", "", "", *(f"{100 * value:.1f}" for value in worst)])
-    odds = (each["equalized_odds"] for each in columns.values())
-    return [*rows, ["equalized odds difference", "", "", *(f"{100 * value:.1f}" for value in odds)]]
+    for group, count in metrics.group_count.items():
+        found = (with_interval(each.group_accuracy[group], count) for each in columns.values())
+        rows.append([group, plain(group_words(pair)[group]), f"{count:,}", *found])
+    found = (with_interval(each.accuracy, metrics.images) for each in columns.values())
+    rows.append(["all", "", f"{metrics.images:,}", *found])
+    rows.append(["worst group", "", "", *(f"{100 * each.worst_group:.1f}" for each in columns.values())])
+    odds = (f"{100 * each.equalized_odds:.1f}" for each in columns.values())
+    return [*rows, ["equalized odds difference", "", "", *odds]]
 
 
 def with_interval(fraction: float, count: int) -> str:
@@ -206,35 +192,23 @@ def with_interval(fraction: float, count: int) -> str:
 
 
 def interval(fraction: float, count: int) -> tuple[float, float, float]:
-    """A fraction of `count` images and its 95 % interval, Wilson's (JASA 22, 209, 1927), all in percent."""
+    """Return a fraction of `count` images and its 95 % interval, Wilson's (JASA 22, 209, 1927), all in percent."""
     found = binomtest(round(fraction * count), count).proportion_ci(0.95, method="wilson")
     return 100 * fraction, 100 * found.low, 100 * found.high
 
 
-def plain(value) -> str:
+def plain(value: object) -> str:
     """Return a text on one line with Markdown's signs escaped."""
     return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(str(value).split()))
 
 
-def template():
-    """The template of the card; names go into it with Markdown's signs escaped."""
+def template() -> Template:
+    """Return the template of the card; names go into it with Markdown's signs escaped."""
     options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"), **options)
     environment.filters["plain"] = plain
     environment.filters["code"] = lambda value: " ".join(str(value).replace("`", "'").split())
     return environment.get_template("card.md.j2")
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--run", type=Path, metavar="DIR", help="<output>/<method>/seed_<n>: a card for this run")
-    where.add_argument(
-        "--runs", type=Path, metavar="DIR", help="the --output of train.py: a card for every run with weights"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace cards that someone has edited")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,10 @@
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+from PIL import Image
+
 from results.processes import together
 from utils.errors import UserError
 
@@ -15,8 +19,6 @@ def score(folder: Path, work: Path, judge_faces: int) -> None:
 
     The judge learns from `judge_faces` labelled toy faces; it and they lie in `work`, and are made once.
     """
-    import pandas as pd
-
     from datasets.faithful import FILE, SCORE, read_scores
     from datasets.pairs import GROUPS, group_values
 
@@ -52,8 +54,6 @@ def grey_levels(a: Path, b: Path) -> dict[str, float]:
     "mean" is over all pixels and channels, "largest" the largest difference, "worst image" the largest mean of an image. Raises
     `UserError` if the folders hold images of different names, or none.
     """
-    import numpy as np
-
     names = [sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.png")) for folder in (a, b)]
     if names[0] != names[1] or not names[0]:
         raise UserError(f"{a} and {b} hold images of different names, or none; remove both and start again")
@@ -62,10 +62,7 @@ def grey_levels(a: Path, b: Path) -> dict[str, float]:
     return {"mean": float(np.mean(means)), "largest": int(max(gap.max() for gap in gaps)), "worst image": max(means)}
 
 
-def _pixels(path: Path):
+def _pixels(path: Path) -> np.ndarray:
     """Return an image as int16 (height, width, 3), so that differences can be taken."""
-    import numpy as np
-    from PIL import Image
-
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"), np.int16)

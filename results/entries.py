@@ -4,22 +4,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from results.columns import Column, run_name
-from results.group_accuracies import (
-    LOWER_IS_BETTER,
-    METRICS,
-    GroupAccuracies,
-    group_accuracies,
-    pooled,
-    statistics,
-)
+from results.group_accuracies import LOWER_IS_BETTER, METRICS, GroupAccuracies, pooled, statistics
 from results.intervals import difference
-from results.remarks import may_be_best, remarks
+from results.records import RunSet
+from results.remarks import erm_warning, may_be_best, remarks
 from results.rows import row_runs
-from results.summary import erm_warning
 
 COMPARED = ("ACC", "WST", "EO")  # metrics whose difference to ERM is shown
-BY_SEED = {"WST": "WST by seed", "STD": "STD by seed"}  # what the paper takes of mean groups, taken of each seed
+BY_SEED = {"WST": "WST by seed", "STD": "STD by seed"}  # the paper takes them of mean groups; here also of each seed
 
 
 @dataclass(frozen=True)
@@ -30,7 +22,7 @@ class Entry:
         seeds' values. WST and STD are of the mean group accuracies, as in the paper, and have no standard deviation.
     change : metric to (difference to ERM, low, high); p : metric to the p-value of that difference.
     n, runs : seeds, and runs, of which a seed may have several; n_compared : seeds that ERM has too.
-    said : what `results.remarks` says of the runs, None if there are none; may_be_best : whether they may be marked.
+    said : what `results.remarks` says of the runs, None if there are none; may_be_best : True if they may be marked.
     """
 
     row: str
@@ -46,35 +38,27 @@ class Entry:
     may_be_best: bool = True
 
 
-def column_accuracies(column: Column) -> GroupAccuracies:
-    """The group accuracies of all runs of a column, in the order of its records."""
-    names = tuple(column.records[0]["metrics"]["group_accuracy"])
-    runs = [run_name(record["method"], record["seed"]) for record in column.records]
-    images = column.predictions
-    return group_accuracies(images["target"].to_numpy(), images["protected"].to_numpy(), images[runs].to_numpy(), names)
-
-
-def make_entries(rows: list[str], column: Column, accuracies: GroupAccuracies, paper: dict) -> list[Entry]:
-    """The entries of a table in one column, nothing marked yet."""
+def make_entries(rows: list[str], runs: RunSet, paper: dict[str, dict[str, float]] | None = None) -> list[Entry]:
+    """Return the rows of a table in one column, nothing marked yet; `paper` has the paper's metrics of each row."""
     entries = []
     for row in rows:
-        runs = places(row, column)
-        erm = places("erm", column) if row != "erm" else {}
-        found = difference(accuracies, runs, erm)
+        own = places(row, runs)
+        erm = places("erm", runs) if row != "erm" else {}
+        found = difference(runs.accuracies, own, erm)
         change = {key: tuple(100 * value for value in found[key][:3]) for key in COMPARED if key in found}
-        records = [column.records[place] for part in runs.values() for place in part]
+        records = [runs.records[place] for part in own.values() for place in part]
         entries.append(
             Entry(
                 row,
-                len(runs),
-                own_values(accuracies, runs),
-                paper.get(row, {}),
+                len(own),
+                own_values(runs.accuracies, own),
+                (paper or {}).get(row, {}),
                 change,
                 runs=len(records),
                 p={key: found[key].p for key in change},
-                n_compared=len(runs.keys() & erm.keys()),
+                n_compared=len(own.keys() & erm.keys()),
                 said=tuple(remarks(records)) if records else None,
-                may_be_best=may_be_best(records, list(column.runs("erm").values())),
+                may_be_best=may_be_best(records, runs.runs("erm").values()),
             )
         )
     return entries
@@ -96,14 +80,14 @@ def own_values(accuracies: GroupAccuracies, runs: dict[int, list[int]]) -> dict[
     return ours | {name: (100 * float(weights @ own[key]), spread(key)) for key, name in BY_SEED.items()}
 
 
-def places(row: str, column: Column) -> dict[int, list[int]]:
-    """For each seed of a row the places of its runs among the column's records."""
-    order = {(record["method"], record["seed"]): i for i, record in enumerate(column.records)}
-    return {seed: [order[r["method"], seed] for r in records] for seed, records in row_runs(row, column).items()}
+def places(row: str, runs: RunSet) -> dict[int, list[int]]:
+    """Return for each seed of a row the places of its runs among the records."""
+    order = {(record.method, record.seed): place for place, record in enumerate(runs.records)}
+    return {seed: [order[r.method, seed] for r in records] for seed, records in row_runs(row, runs).items()}
 
 
-def mark(entries: list[Entry], column: Column, accuracies: GroupAccuracies) -> list[Entry]:
-    """The entries with the best values marked, where the interval of the difference to the second best excludes 0.
+def mark(entries: list[Entry], runs: RunSet) -> list[Entry]:
+    """Return the entries with the best values marked, if the interval of the difference to the second best excludes 0.
 
     That of the second best alone is enough, however many rows there are: Gutmann and Maymin, Annals of Statistics 15,
     456 (1987). It guards each metric of a column by itself, not all of them together.
@@ -114,17 +98,17 @@ def mark(entries: list[Entry], column: Column, accuracies: GroupAccuracies) -> l
         ranked = [entry for entry in entries if entry.ours and entry.may_be_best]
         ranked.sort(key=lambda entry: -sign * entry.ours[metric][0])
         if len(ranked) > 1:
-            best, second = (places(entry.row, column) for entry in ranked[:2])
-            _, low, high, _ = difference(accuracies, best, second).get(metric, (0.0, 0.0, 0.0, 1.0))
+            best, second = (places(entry.row, runs) for entry in ranked[:2])
+            _, low, high, _ = difference(runs.accuracies, best, second).get(metric, (0.0, 0.0, 0.0, 1.0))
             # the sign matters: over the seeds that both have, the second may well be the better one
             if (low if sign > 0 else -high) > 0:
                 marked[ranked[0].row].add(metric)
     return [replace(entry, marked=frozenset(marked[entry.row])) for entry in entries]
 
 
-def warning(column: Column, entries: list[Entry]) -> str:
-    """What to say before a column whose ERM has hardly learned its task or is hardly biased; else ""."""
+def warning(runs: RunSet, entries: list[Entry]) -> str:
+    """Return what to say before a column whose ERM has hardly learned its task or is hardly biased; else ""."""
     shown = any(entry.row == "erm" and entry.ours for entry in entries)
     nothing = " This column shows that its rows run, and says nothing of the methods."
-    said = shown and erm_warning([record["metrics"] for record in column.runs("erm").values()], nothing)
+    said = shown and erm_warning(list(runs.runs("erm").values()), nothing)
     return f"**{said}**" if said else ""

@@ -1,6 +1,5 @@
 """The figures beside the tables: PNG and PDF, readable without colour, the same bytes for the same records."""
 
-import re
 from itertools import product
 from pathlib import Path
 
@@ -13,9 +12,10 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from results.columns import Column  # noqa: E402
+from results.records import RunSet  # noqa: E402
 from results.remarks import protected_labels  # noqa: E402
-from results.rows import read_paper, row_label  # noqa: E402
+from results.rows import methods_by_k, read_paper, row_label  # noqa: E402
+from results.text import mean_and_deviation  # noqa: E402
 
 STYLE = {
     "font.size": 9,
@@ -28,7 +28,7 @@ STYLE = {
 }
 NO_DATES = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
 DARK, LIGHT, GREY = "#0b4f6c", "#e08e45", "#8a8a8a"  # apart in lightness too
-# what a method is, by its record: marker, colour
+# the kinds of methods: marker, colour
 FAMILIES = {
     "ERM": ("s", "black"),
     "AIM-Fair": ("*", DARK),
@@ -39,13 +39,13 @@ FAMILIES = {
 }
 
 
-def write_figures(columns: dict[str, Column], output: Path) -> list[str]:
-    """Draw every figure that the records allow, for each column; returns the names of those written."""
+def write_figures(columns: dict[str, RunSet], output: Path) -> list[str]:
+    """Draw every figure that the records allow, for each column; return the names of those written."""
     written = []
     with plt.rc_context(STYLE):
-        for name, column in columns.items():
+        for name, runs in columns.items():
             for kind, draw in DRAWINGS.items():
-                figure = draw(column)
+                figure = draw(runs)
                 if figure is not None:
                     save(figure, output, f"{kind}_{name}")
                     written.append(f"{kind}_{name}")
@@ -59,32 +59,36 @@ def save(figure: Figure, output: Path, name: str) -> None:
     plt.close(figure)
 
 
-def accuracy_and_odds(column: Column) -> Figure | None:
-    """Accuracy against equalized odds of all methods, each a mean over seeds; up and to the left is better."""
-    if len(column.methods) < 3:
+def accuracy_and_odds(runs: RunSet) -> Figure | None:
+    """Draw accuracy against equalized odds of all methods, each a mean over seeds; up and to the left is better."""
+    if len(runs.methods) < 3:
         return None
     figure, axes = plt.subplots(figsize=(7, 4.2))
-    points = {m: (mean(column, m, "equalized_odds"), mean(column, m, "accuracy")) for m in column.methods}
+    points = {m: (mean(runs, m, "equalized_odds"), mean(runs, m, "accuracy")) for m in runs.methods}
     for label, (marker, color) in FAMILIES.items():
-        members = [point for method, point in points.items() if family(column, method) == label]
+        members = [point for method, point in points.items() if family(runs, method) == label]
         if not members:
             continue
         line = {"linewidths": 1.5} if marker == "x" else {"edgecolors": "black", "linewidths": 0.5}
         first = label in ("ERM", "AIM-Fair")  # what the others are compared with: larger, and on top
         size, order = (150, 4) if first else (70, 3)
         axes.scatter(*zip(*members), s=size, marker=marker, c=color, label=label, zorder=order, **line)
-    axes.set(xlabel="equalized odds, larger gap (%)", ylabel="accuracy (%)", title=column.name)
+    axes.set(xlabel="equalized odds, larger gap (%)", ylabel="accuracy (%)", title=runs.name)
     axes.grid(alpha=0.3)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    names = {m: row_label(m, protected_labels(next(iter(column.runs(m).values()))).values()) for m in points}
+    _legend_aside(axes)
+    names = {m: row_label(m, protected_labels(runs.first(m)).values()) for m in points}
     name_points(axes, [method for method in points if method not in ("erm", "aim-fair")], points, names)
     return figure
 
 
-def name_points(axes: plt.Axes, named: list[str], points: dict[str, tuple], names: dict | None = None) -> None:
-    """Write names at their points, or other `names`, where they cover no `points` and no name and stay within the axes.
+def _legend_aside(axes: plt.Axes) -> None:
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 
-    Right of them first, then of the others as many as possible left, below and above.
+
+def name_points(axes: plt.Axes, named: list[str], points: dict[str, tuple], names: dict | None = None) -> None:
+    """Write the names of `named` beside their `points`, or other `names`, unless they would cover a point, a name or an edge.
+
+    The right side is tried first for all, then for the rest the left, below and above.
     """
 
     def place(point):  # in 1/72 inch
@@ -111,110 +115,105 @@ def name_points(axes: plt.Axes, named: list[str], points: dict[str, tuple], name
             unnamed.remove(method)
 
 
-def family(column: Column, method: str) -> str:
-    """The one of `FAMILIES` that a method belongs to, by its name for ERM and AIM-Fair, by its settings for all others."""
-    name, _, options = method.partition(":")
-    if name in ("erm", "aim-fair"):
-        return {"erm": "ERM", "aim-fair": "AIM-Fair"}[name] + (", other options" if options else "")
-    settings = next(iter(column.runs(method).values()))["settings"]
-    if "biased_model" in settings:
+def family(runs: RunSet, method: str) -> str:
+    """Return the one of `FAMILIES` that a method belongs to, by its name for ERM and AIM-Fair, by its settings for all others."""
+    record = runs.first(method)
+    if record.label.name in ("erm", "aim-fair"):
+        name = {"erm": "ERM", "aim-fair": "AIM-Fair"}[record.label.name]
+        return name + (", other options" if record.label.options else "")
+    if "biased_model" in record.settings:
         return "fine-tuned on synthetic images"
-    return "with synthetic images" if "synthetic_data" in settings else "on real images alone"
+    return "with synthetic images" if "synthetic_data" in record.settings else "on real images alone"
 
 
-def groups(column: Column) -> Figure | None:
-    """The accuracy of each group before and after, with the sample standard deviation over seeds."""
-    if not column.runs("erm") or not column.runs("aim-fair"):
+def groups(runs: RunSet) -> Figure | None:
+    """Draw the accuracy of each group before and after, with the sample standard deviation over seeds."""
+    if not runs.runs("erm") or not runs.runs("aim-fair"):
         return None
     figure, axes = plt.subplots(figsize=(6, 3.4))
-    top = 100.0
-    names = list(column.records[0]["metrics"]["group_accuracy"])
-    for offset, method, label, color, hatch in (
-        (-0.2, "erm", "ERM", LIGHT, "//"),
-        (0.2, "aim-fair", "AIM-Fair", DARK, ""),
+    top, places = 100.0, np.arange(len(runs.groups))
+    for method, offset, look in (
+        ("erm", -0.2, {"label": "ERM", "color": LIGHT, "hatch": "//"}),
+        ("aim-fair", 0.2, {"label": "AIM-Fair", "color": DARK, "hatch": ""}),
     ):
-        values = 100 * np.array([list(r["metrics"]["group_accuracy"].values()) for r in column.runs(method).values()])
+        values = group_values(runs, method)
         spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
         top = max(top, (values.mean(axis=0) + (0 if spread is None else spread)).max() + 1)
-        place = np.arange(len(names)) + offset
-        style = {"capsize": 3, "label": label, "color": color, "hatch": hatch, "edgecolor": "black"}
-        axes.bar(place, values.mean(axis=0), 0.38, yerr=spread, **style)
-    axes.set_xticks(range(len(names)), names)
-    axes.set(xlabel="group, target_protected", ylabel="accuracy (%), ± sd of seeds", ylim=(0, top), title=column.name)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+        axes.bar(places + offset, values.mean(axis=0), 0.38, yerr=spread, capsize=3, edgecolor="black", **look)
+    axes.set_xticks(places, runs.groups)
+    axes.set(xlabel="group, target_protected", ylabel="accuracy (%), ± sd of seeds", ylim=(0, top), title=runs.name)
+    _legend_aside(axes)
     return figure
 
 
+def group_values(runs: RunSet, method: str) -> np.ndarray:
+    """Return a method's group accuracies, float (seeds, groups), percent."""
+    return 100 * np.array([list(r.metrics.group_accuracy.values()) for r in runs.runs(method).values()])
+
+
 def mean_ranks(ranks: pd.DataFrame) -> pd.DataFrame:
-    """Both ranks of each tensor and how often it was chosen, means over seeds, in the network's order."""
+    """Return both ranks of each tensor and how often it was chosen, means over seeds, in the network's order."""
     order = ranks["name"].drop_duplicates()
     return ranks.groupby("name")[["domain_rank", "bias_rank", "chosen"]].mean().loc[order]
 
 
-def rankings(column: Column) -> Figure | None:
-    """Both rankings of the tensors, averaged over seeds, in the network's order; shaded by how often each was chosen."""
-    ranks = column.sensitivity
-    if ranks.empty:
+def rankings(runs: RunSet) -> Figure | None:
+    """Draw both rankings of the tensors, averaged over seeds, in the network's order; shaded by how often each was chosen."""
+    if runs.sensitivity.empty:
         return None
-    average = mean_ranks(ranks)
-    order = average.index.tolist()
+    average = mean_ranks(runs.sensitivity)
+    names = [name.replace("layer", "L").replace("downsample", "down") for name in average.index]
     figure, axes = plt.subplots(figsize=(11, 4.6))
-    place = np.arange(len(order))
-    for x, fraction in zip(place, average["chosen"], strict=True):
+    places = np.arange(len(names))
+    for x, fraction in zip(places, average["chosen"], strict=True):
         axes.axvspan(x - 0.5, x + 0.5, color=str(1 - 0.22 * fraction), linewidth=0, zorder=0)
-    axes.plot(place, average["domain_rank"], "o-", color=DARK, markersize=4, label="domain (1: least sensitive)")
-    axes.plot(place, average["bias_rank"], "s--", color=LIGHT, markersize=4, label="bias (1: most sensitive)")
+    axes.plot(places, average["domain_rank"], "o-", color=DARK, markersize=4, label="domain (1: least sensitive)")
+    axes.plot(places, average["bias_rank"], "s--", color=LIGHT, markersize=4, label="bias (1: most sensitive)")
     axes.fill_between([], [], color=str(1 - 0.22), label="chosen in every seed (lighter: in some)")
-    axes.set_xticks(
-        place, [name.replace("layer", "L").replace("downsample", "down") for name in order], rotation=90, fontsize=6.5
-    )
-    axes.set(ylabel="mean rank over seeds", xlim=(-0.5, len(order) - 0.5), title=column.name)
+    axes.set_xticks(places, names, rotation=90, fontsize=6.5)
+    axes.set(ylabel="mean rank over seeds", xlim=(-0.5, len(names) - 0.5), title=runs.name)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3, frameon=False)
     return figure
 
 
-def k_sweep(column: Column) -> Figure | None:
-    """Equalized odds and accuracy over k, the number of tensors that each ranking keeps; the paper's dashed.
+def k_sweep(runs: RunSet) -> Figure | None:
+    """Draw equalized odds and accuracy over k, the number of tensors that each ranking keeps; the paper's dashed.
 
     Bars are the sample standard deviation over seeds.
     """
-    swept = {record_k(column, method): method for method in column.methods if sweeps_k(method)}
-    auto = swept.pop("auto", None)
+    swept, auto = methods_by_k(runs)
     if len(swept) < 3:
         return None
     figure, panels = plt.subplots(1, 2, figsize=(8.5, 3.4))
-    paper = read_paper()["table_k"]["Smiling_Male"] if column.name == "Smiling_Male" else {}
+    paper = read_paper()["table_k"]["Smiling_Male"] if runs.name == "Smiling_Male" else {}
     paper = {55 if row == "aim-fair" else int(row.rpartition("=")[2]): values for row, values in paper.items()}
     for axes, key, short in zip(panels, ("equalized_odds", "accuracy"), ("EO", "ACC"), strict=True):
-        ks = sorted(swept)
-        values = [[100 * r["metrics"][key] for r in column.runs(swept[k]).values()] for k in ks]
-        spread = [np.std(v, ddof=1) if len(v) > 1 else 0 for v in values]
-        style = {"fmt": "o-", "color": DARK, "capsize": 3, "label": "ours, ± sd of seeds"}
-        axes.errorbar(ks, [np.mean(v) for v in values], spread, **style)
+        values = [mean_and_deviation(metric_values(runs, method, key)) for method in swept.values()]
+        means, spread = zip(*((mean, deviation or 0) for mean, deviation in values))
+        axes.errorbar(list(swept), means, spread, fmt="o-", color=DARK, capsize=3, label="ours, ± sd of seeds")
         if auto:
             style = {"color": LIGHT, "linestyle": ":", "linewidth": 2, "label": "ours, k chosen by itself"}
-            axes.axhline(mean(column, auto, key), **style)
+            axes.axhline(mean(runs, auto, key), **style)
         if paper:
             style = {"color": GREY, "label": "paper, measured off its figure (CelebA, 224 pixels)"}
             axes.plot(sorted(paper), [paper[k][short] for k in sorted(paper)], "s--", **style)
-        axes.set(xlabel="k", ylabel=f"{short} (%)", xticks=ks)
+        axes.set(xlabel="k", ylabel=f"{short} (%)", xticks=list(swept))
         axes.grid(alpha=0.3)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.tight_layout()
     figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3, frameon=False)
-    figure.suptitle(column.name, y=1.12)
+    figure.suptitle(runs.name, y=1.12)
     return figure
 
 
-def curves(column: Column) -> Figure | None:
-    """Accuracy on real val in each epoch: pre-training, then fine-tuning; the band is the range over seeds."""
-    every = column.curves
-    parts = [(m, every[every["method"] == m]) for m in ("erm", "aim-fair")]
-    if any(part.empty for _, part in parts):
+def curves(runs: RunSet) -> Figure | None:
+    """Draw accuracy on real val in each epoch: pre-training, then fine-tuning; the band is the range over seeds."""
+    parts = [runs.curves[runs.curves["method"] == method] for method in ("erm", "aim-fair")]
+    if any(part.empty for part in parts):
         return None
     figure, panels = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
     titles = ("pre-training (ERM)", "fine-tuning (AIM-Fair)")
-    for axes, (_, part), color, title in zip(panels, parts, (LIGHT, DARK), titles, strict=True):
+    for axes, part, color, title in zip(panels, parts, (LIGHT, DARK), titles, strict=True):
         epochs = part.pivot(index="epoch", columns="seed", values="val_accuracy") * 100
         axes.fill_between(epochs.index, epochs.min(axis=1), epochs.max(axis=1), color=color, alpha=0.3, linewidth=0)
         axes.plot(epochs.index, epochs.mean(axis=1), "o-", color=color, markersize=4)
@@ -222,25 +221,19 @@ def curves(column: Column) -> Figure | None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("accuracy on real val (%),\nmean and range of seeds")
-    figure.suptitle(column.name)
+    figure.suptitle(runs.name)
     figure.tight_layout()
     return figure
 
 
-def mean(column: Column, method: str, key: str) -> float:
-    """The mean of a metric over a method's seeds, in percent."""
-    return 100 * float(np.mean([record["metrics"][key] for record in column.runs(method).values()]))
+def metric_values(runs: RunSet, method: str, key: str) -> list[float]:
+    """Return a metric, a field of `utils.records.Metrics`, of each of a method's seeds: fractions."""
+    return [getattr(record.metrics, key) for record in runs.runs(method).values()]
 
 
-def sweeps_k(method: str) -> bool:
-    """Whether a method is AIM-Fair with nothing changed but, at most, k."""
-    return re.fullmatch(r"aim-fair(:top-k=(\d+|auto))?", method) is not None
-
-
-def record_k(column: Column, method: str) -> int | str:
-    """The k that a method was run with; "auto" where it was chosen for each seed."""
-    k = next(iter(column.runs(method).values()))["settings"]["top_k"]
-    return "auto" if "auto" in (k, method.rpartition("=")[2]) else int(k)
+def mean(runs: RunSet, method: str, key: str) -> float:
+    """Return the mean of a metric over a method's seeds, in percent."""
+    return mean_and_deviation(metric_values(runs, method, key))[0]
 
 
 DRAWINGS = {

@@ -1,8 +1,7 @@
-"""More metrics of recorded runs, from their logits alone: nothing is trained again.
+"""More metrics of recorded runs, from their logits alone.
 
-Each at the usual threshold, where a probability of one half is positive, and at one chosen on val. That one maximizes
-balanced accuracy on val, so that a rare target is not given up for the frequent one. It needs neither the test set nor
-a protected label. AUROC and the calibration error do not depend on it.
+Each is taken at the usual threshold, a probability of one half, and at a threshold chosen on val. That one maximizes balanced accuracy
+on val, so that a rare target is not given up for the frequent one. It needs neither the test set nor a protected label.
 
 The metrics are fractions, by these names:
 
@@ -24,13 +23,12 @@ from fairlearn.metrics import demographic_parity_difference, equal_opportunity_d
 from scipy.special import expit
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from results.columns import LABELS
-from results.whole_csv import read_csv
+from results.records import LABELS, read_csv
 from utils.errors import UserError
 from utils.metrics import fairness_metrics, positive
-from utils.records import read_record, rerun
+from utils.records import Record, read_record, rerun
 
-OF_GROUPS = {  # that need an image of every group: our names for those of `fairness_metrics`
+OF_GROUPS = {  # our names for metrics of `fairness_metrics` that need an image of every group
     "WST": "worst_group_accuracy",
     "STD": "group_accuracy_std",
     "EO max": "equalized_odds",
@@ -40,11 +38,11 @@ BINS = 15
 
 
 def calibration_error(target, logits, bins: int = BINS) -> float:
-    """How far the confidence in the predicted class is from the fraction of right answers: a fraction.
+    """Return how far the confidence in the predicted class is from the fraction of right answers: a fraction.
 
-    The mean of |accuracy - confidence| over equal-width bins of confidence, ((m - 1) / bins, m / bins], weighted by
-    their images: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3. `target`, 0 or 1, and
-    `logits` are arrays (n,). The class is that of `utils.metrics.positive`.
+    It is the mean of |accuracy - confidence| over equal-width bins of confidence, ((m - 1) / bins, m / bins], weighted by
+    their images: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3. `target`, int 0 or 1, and
+    `logits`, float, are arrays (n,). The class is that of `utils.metrics.positive`.
     """
     probability = expit(np.asarray(logits, dtype=np.float64))
     confidence = np.maximum(probability, 1 - probability)
@@ -54,10 +52,10 @@ def calibration_error(target, logits, bins: int = BINS) -> float:
 
 
 def choose_threshold(target, logits) -> float:
-    """The logit from which images are positive that gives the best balanced accuracy on these images.
+    """Return the threshold on logits that gives the best balanced accuracy on these images, NaN if either class is missing.
 
-    Candidates are the middle between any two neighbouring logits, and 0, the usual threshold. Of equally good ones it
-    is the one nearest to 0. `target`, 0 or 1, and `logits` are arrays (n,). NaN where an image of either class is missing.
+    Candidates are the middle between any two neighbouring logits, and 0, the usual threshold. Of equally good ones the
+    nearest to 0 is taken. `target`, int 0 or 1, and `logits`, float, are arrays (n,).
     """
     target, logits = np.asarray(target), np.asarray(logits, dtype=np.float64)
     yes, no = np.sort(logits[target == 1]), np.sort(logits[target == 0])
@@ -72,11 +70,11 @@ def choose_threshold(target, logits) -> float:
 
 
 def scores(target, protected, logits, groups: tuple[str, ...], threshold: float = 0.0) -> dict[str, float]:
-    """The metrics that the head of this file names, of one run; NaN where one is undefined, as is AUROC of a single class.
+    """Return the metrics that the head of this file names, for one run. A metric is NaN if it is undefined.
 
     `target`, int 0 or 1, `protected`, int from 0, and `logits`, float, are arrays (n,). `groups` are the names of the
-    groups, as in `fairness_metrics`, which also says what is refused. Positive is a logit from `threshold` on; all is
-    undefined where that is NaN.
+    groups, as in `fairness_metrics`, which also says what raises. A logit of at least `threshold` is positive; with a NaN
+    threshold all metrics are NaN.
     """
     target, protected, logits = np.asarray(target), np.asarray(protected), np.asarray(logits, dtype=np.float64)
     count = len(groups) // 2
@@ -98,25 +96,24 @@ def scores(target, protected, logits, groups: tuple[str, ...], threshold: float 
     return result if np.isfinite(threshold) else dict.fromkeys(result, float("nan"))
 
 
-def all_scores(records: dict[Path, dict]) -> pd.DataFrame:
-    """The metrics of records, by folder: a row for each method, seed and metric.
+def all_scores(records: list[Record]) -> pd.DataFrame:
+    """Return the metrics of records: a row for each method, seed and metric.
 
-    Its columns are method, seed, metric, value and at_chosen_threshold; NaN where undefined, the last also where a
-    record has no val_predictions.csv, as those from before it was recorded. Raises `UserError` where a file is damaged.
+    Its columns are method, seed, metric, value and at_chosen_threshold. Both values are NaN if undefined, the last also if the
+    record has no val_predictions.csv, which older ones lack. Raises UserError if a file is damaged.
     """
     rows = []
-    for folder, record in records.items():
-        groups = tuple(record["metrics"]["group_accuracy"])
-        test = _read(folder / "test_predictions.csv", groups, record["metrics"].get("group_count"))
+    for record in records:
+        groups, folder = tuple(record.metrics.group_accuracy), record.folder
+        test = _read(folder / "test_predictions.csv", groups, record.metrics.group_count)
         usual = scores(*test, groups)
         threshold, path = float("nan"), folder / "val_predictions.csv"
         if path.exists():
-            key = "val_metrics.group_count"
-            target, _, logits = _read(path, groups, read_record(folder, key)["val_metrics"]["group_count"])
+            counts = read_record(folder, "val_metrics.group_count").val_metrics.group_count
+            target, _, logits = _read(path, groups, counts)
             threshold = choose_threshold(target, logits)
         chosen = scores(*test, groups, threshold)
-        place = (record["method"], record["seed"])
-        rows += [(*place, metric, value, chosen[metric]) for metric, value in usual.items()]
+        rows += [(record.method, record.seed, metric, value, chosen[metric]) for metric, value in usual.items()]
     return pd.DataFrame(rows, columns=["method", "seed", "metric", "value", "at_chosen_threshold"])
 
 
@@ -124,8 +121,8 @@ def _auroc(target: np.ndarray, logits: np.ndarray) -> float:
     return float(roc_auc_score(target, logits)) if len(np.unique(target)) == 2 else float("nan")
 
 
-def _read(path: Path, groups: tuple[str, ...], counts: dict | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Targets, protected values and logits of a record's file. Raises `UserError` where it does not fit the record."""
+def _read(path: Path, groups: tuple[str, ...], counts: dict[str, int] | None) -> tuple[np.ndarray, ...]:
+    """Return targets, protected values and logits of a record's file. Raises UserError if it does not fit the record."""
     remedy = rerun(path.parent)
     table = read_csv(path, [*LABELS, "logit"], remedy, rows=sum(counts.values()) if counts else None)
     if not np.isfinite(table["logit"]).all():

@@ -73,7 +73,7 @@ def without_bias(accuracies: GroupAccuracies, average: np.ndarray) -> dict[str, 
 def odds_bias_left(accuracies: GroupAccuracies, average: np.ndarray) -> float:
     """Return how much too high the EO of `without_bias` may still be, a fraction, in the mean of the seeds.
 
-    Noise adds most to EO where the true gaps are near zero. What it adds is estimated at the gaps as they look, so that
+    Noise adds most to EO if the true gaps are near zero. What it adds is estimated at the gaps as they look, so that
     part of it is left if they are smaller. Here it is taken at gaps `NEAR` standard errors smaller. This makes the interval
     aware of its bias, after Armstrong and Kolesár, Econometrica 86, 655 (2018).
     """

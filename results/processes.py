@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,6 +131,12 @@ def kill_once(there: Callable[[], bool], command: tuple | list, log: Path) -> No
     if process.returncode != -signal.SIGKILL:
         why = reason(log.read_text(errors="replace"), process.returncode)
         raise UserError(f"could not be killed: it ended before, with: {why}")
+
+
+def with_variables(variables: dict[str, str], without: Iterable[str] = ()) -> list[str]:
+    """Return the beginning of a command that runs with these environment variables, and without the others that are named."""
+    unset = (part for name in without for part in ("-u", name))
+    return ["env", *unset, *(f"{name}={value}" for name, value in variables.items())]
 
 
 def _child(command: tuple | list, log: Path) -> subprocess.Popen:

@@ -1,50 +1,62 @@
-"""What has to be said of runs beside their numbers, and whether they may be called the best: of every page the one place."""
+"""What pages say of runs beside their numbers, and which runs they may call the best."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from models.labels import counts_groups, epoch_as_published, labels_taken, none, trains_on_groups
-from utils.metrics import answers_alike
+from utils.metrics import answers_alike, hardly_biased, hardly_learned
+from utils.records import Label, Record
 
-# of methods in records that don't say it yet
+# of methods in records that do not say it yet
 OLDER = {"group-dro": trains_on_groups, "jtt": epoch_as_published, "repair": counts_groups}
 ALIKE = "answers alike whether the target is there or not"
 
 
-def protected_labels(record: dict) -> dict[str, str]:
-    """What a run took protected labels of real images for, by split; of an older record by its method's name and options."""
-    settings = record.get("settings", {})
-    select_by = settings.get("biased_model", settings).get("select_by", "accuracy")
-    return record.get("protected_labels", labels_of_name(record["method"], select_by))
+def protected_labels(record: Record) -> dict[str, str]:
+    """Return what a run took protected labels of real images for, by split; of an older record by its method's label."""
+    select_by = record.real_settings.get("select_by", "accuracy")
+    return record.content.get("protected_labels", labels_of_name(record.method, select_by))
 
 
 def labels_of_name(method: str, select_by: str = "accuracy") -> dict[str, str]:
-    """The same for one of this project's methods by its label."""
-    name, _, rest = method.partition(":")
-    options = dict(part.partition("=")[::2] for part in rest.split(","))
-    return labels_taken(OLDER.get(name, none), options, select_by)
+    """Return the same for one of this project's methods by its label."""
+    label = Label.of(method)
+    return labels_taken(OLDER.get(label.name, none), label.options, select_by)
 
 
-def blind_seeds(records: Iterable[dict]) -> list[int]:
-    """The seeds whose classifier answers alike whether the target is there or not, so that its odds say nothing."""
-    return [record["seed"] for record in records if answers_alike(record["metrics"]["group_accuracy"])]
+def blind_seeds(records: Iterable[Record]) -> list[int]:
+    """Return the seeds whose classifier answers alike with and without the target, so that its odds say nothing."""
+    return list(dict.fromkeys(r.seed for r in records if answers_alike(r.metrics.group_accuracy)))
 
 
-def remarks(records: list[dict]) -> list[str]:
-    """What is to be said of the runs of a row: nothing, or what goes on after the method's name."""
+def remarks(records: Sequence[Record]) -> list[str]:
+    """Return what pages say of a row's runs after the method's name, if anything."""
     said = list(dict.fromkeys(text for record in records for text in protected_labels(record).values()))
-    blind = list(dict.fromkeys(blind_seeds(records)))
-    if blind:
-        every = len(blind) == len({record["seed"] for record in records})
+    if blind := blind_seeds(records):
+        every = len(blind) == len({record.seed for record in records})
         said.append(ALIKE if every else f"seed {', '.join(map(str, blind))} {ALIKE}")
     return said
 
 
-def may_be_best(records: list[dict], erm: list[dict]) -> bool:
-    """Whether runs may be called the best beside ERM: they take protected labels of no split that ERM doesn't, and none is blind."""
+def may_be_best(records: Iterable[Record], erm: Iterable[Record]) -> bool:
+    """Return True if runs may be called the best: none is blind, and they take protected labels of no split that ERM does not."""
     taken, known = ({split for record in part for split in protected_labels(record)} for part in (records, erm))
     return taken <= known and not blind_seeds(records)
 
 
-def sentence(method: str, said: list[str]) -> str:
-    """Remarks on a method as a sentence."""
-    return f"{method}: {'; '.join(said)}." if said else ""
+def not_learned(erm: Sequence[Record]) -> str:
+    """Return a warning if ERM, in the mean over its seeds, has hardly learned its task; "" if it has, or without counts."""
+    if not erm or not erm[0].metrics.group_count:
+        return ""
+    return hardly_learned(float(np.mean([r.metrics.accuracy for r in erm])), erm[0].metrics.group_count)
+
+
+def erm_warning(erm: Sequence[Record], consequence: str = "") -> str:
+    """Return `not_learned` and its `consequence`, or a warning if ERM is hardly biased; "" if it is neither, or without counts."""
+    if learned := not_learned(erm):
+        return learned + consequence
+    if not erm or not (counts := erm[0].metrics.group_count):
+        return ""
+    groups = {name: float(np.mean([r.metrics.group_accuracy[name] for r in erm])) for name in counts}
+    return hardly_biased(float(np.mean([r.metrics.equalized_odds for r in erm])), groups, counts)

@@ -15,12 +15,12 @@ from utils.arguments import positive_int
 from utils.cost import cost_table, read_rows
 from utils.errors import UserError, command_line
 from utils.processes import run_child
-from utils.records import ROOT
+from utils.records import ROOT, Label
 
 TOY_SIZE = 1200  # biased real images
-# What isn't here is as in runner.sh, such as the start weights and the crops. Far fewer images than the paper's, so smaller
-# batches: it is the number of steps that a network needs, above all with a tenth of the real images. A group's toy faces
-# are enough for ratio 2 and those held out; draws depend on how many there are, so all tables make the same.
+# What is not here is as in runner.sh, such as the start weights and the crops. There are far fewer images than the paper's, so
+# batches are smaller: a network needs a number of steps, above all with a tenth of the real images. A group's toy faces
+# are enough for ratio 2 and those held out. Draws depend on how many there are, so all tables make the same.
 TOY = (
     f"--synthetic-data-root {ROOT}/results/runs/toy/synthetic_of_tables --scheduler dpmpp --steps 6 --batch-size 16 "
     "--number-balanced-synthetic 300 --number-imbalanced-synthetic 800 --number-held-out-synthetic 200 "
@@ -30,22 +30,23 @@ TOY_IMAGES, TOY_IMAGES_OF_PROMPT_TYPES = 800, 400  # to generate of each group
 
 
 def main() -> None:
-    """Run the tables that the command line names."""
-    names, args, flags = parse_args(sys.argv[1:])
-    options = {"real": args.real, "methods": args.methods, "flags": flags}
-    given = [args.dataset, args.output, args.pairs]
-    calls = [call for name in names for call in runner_calls(TABLES[name], *given, **options)]
-    if "--dry-run" in flags:
+    """Run the tables that the command line names and make the pages."""
+    calls, output = runner_calls(sys.argv[1:])
+    if "--dry-run" in calls[0]:
         print(dry_run(calls))
         return
     for call in calls:
         run(call)
-    records = args.output.resolve().parent
+    records = output.resolve().parent
     make_pages(records, records.with_name(f"{records.name}_made"))
 
 
-def parse_args(arguments: list[str]) -> tuple[list[str], argparse.Namespace, list[str]]:
-    """The tables' names, the flags listed here, and those for runner.sh. Raises `UserError` where a table isn't known."""
+def runner_calls(arguments: list[str]) -> tuple[list[list[str]], Path]:
+    """Return the arguments of runner.sh for each call that is asked for, and the folder of the records.
+
+    There is a call for each table, column and prompt type in the table's rows. Flags that are not listed here go on to runner.sh.
+    Raises UserError if a table is not known, or if nothing names a pair or the number that a fraction is taken of.
+    """
     parser = argparse.ArgumentParser(
         prog="results/table.sh",
         usage="bash results/table.sh N [N ...] [flags]",
@@ -64,55 +65,51 @@ def parse_args(arguments: list[str]) -> tuple[list[str], argparse.Namespace, lis
     parser.add_argument("--methods", nargs="+", metavar="METHOD", help="in place of the table's own")
     count = next((i for i, text in enumerate(arguments) if text.startswith("-")), len(arguments))
     args, flags = parser.parse_known_args(arguments[count:])
-    chosen = list(TABLES) if arguments[:count] == ["all"] else [f"table_{text}" for text in arguments[:count]]
-    unknown = [short(name) for name in chosen if name not in TABLES]
-    if unknown or not chosen:
-        known = ", ".join(map(short, TABLES))
-        raise UserError(
-            f"results/table.sh: {f'no table {unknown[0]}' if unknown else 'name a table before the flags'}: {known} or all"
-        )
-    args.pairs = " ".join(args.pairs or []).split()
-    args.output = args.output or ROOT / "results" / "runs" / "tables" / args.dataset
-    return chosen, args, flags
+    output, pairs = (
+        args.output or ROOT / "results" / "runs" / "tables" / args.dataset,
+        " ".join(args.pairs or []).split(),
+    )
+    real = args.real or (TOY_SIZE if args.dataset == "toy" else None)
+    calls = [
+        [*call_of(args.dataset, pair, fraction, output, methods, real), *flags]
+        for table in tables_of(arguments[:count])
+        for pair in pairs or own_pairs(table, args.dataset)
+        for fraction in table.fractions
+        for methods in by_prompt_type(args.methods or table.methods)
+    ]
+    return calls, output
 
 
-def runner_calls(
-    table: Table,
-    dataset: str,
-    output: Path,
-    pairs: list[str],
-    *,
-    real: int | None,
-    methods: list[str],
-    flags: list[str],
-) -> list[list[str]]:
-    """The arguments of runner.sh, once for each column of a table and each prompt type in its rows.
+def tables_of(names: list[str]) -> list[Table]:
+    """Return the tables that the command line names. Raises UserError if one is not known, or without a name."""
+    known = {short(name): table for name, table in TABLES.items()}
+    unknown = [name for name in names if name not in known] if names != ["all"] else []
+    if unknown or not names:
+        said = f"no table {unknown[0]}" if unknown else "name a table before the flags"
+        raise UserError(f"results/table.sh: {said}: {', '.join(known)} or all")
+    return list(known.values()) if names == ["all"] else [known[name] for name in names]
 
-    `real` is the number of real images, None where it is train.py's own. Raises `UserError` where nothing names a pair, or
-    the number that a fraction is taken of.
+
+def call_of(dataset: str, pair: str, fraction: str, output: Path, methods: list[str], real: int | None) -> list[str]:
+    """Return the arguments of runner.sh for methods of one prompt type, less the flags that were given.
+
+    `fraction` is a percentage of the `real` images, "" for all; `real` is None if train.py's own number is meant.
     """
-    calls = []
-    toy = dataset == "toy"
-    real = real or (TOY_SIZE if toy else None)
-    for pair in pairs or own_pairs(table, dataset):
-        for fraction in table.fractions:
-            number = int(fraction) * whole_size(dataset, real) // 100 if fraction else real
-            for prompt_type, own in by_prompt_type(methods or table.methods).items():
-                call = ["--dataset", dataset, "--target-sensitive", pair]
-                call += ["--output", str(output / (f"{pair}{FRACTION}{fraction}" if fraction else pair))]
-                if toy:
-                    call += ["--images-per-cell", str(TOY_IMAGES_OF_PROMPT_TYPES if prompt_type else TOY_IMAGES)]
-                call += ["--methods", *own]
-                call += ["--generation-prompt-type", prompt_type] if prompt_type else []
-                call += ["--number-train-data-real", str(number)] if number else []
-                calls.append([*call, *(TOY if toy else []), *flags])
-    return calls
+    toy, prompt_type = dataset == "toy", prompt_type_of(methods[0])
+    number = int(fraction) * whole_size(dataset, real) // 100 if fraction else real
+    call = ["--dataset", dataset, "--target-sensitive", pair]
+    call += ["--output", str(output / (f"{pair}{FRACTION}{fraction}" if fraction else pair))]
+    call += ["--images-per-cell", str(TOY_IMAGES_OF_PROMPT_TYPES if prompt_type else TOY_IMAGES)] if toy else []
+    call += ["--methods", *methods]
+    call += ["--generation-prompt-type", prompt_type] if prompt_type else []
+    call += ["--number-train-data-real", str(number)] if number else []
+    return [*call, *(TOY if toy else [])]
 
 
 def own_pairs(table: Table, dataset: str) -> list[str]:
-    """The pairs of the table's columns that the data set has; where it has none of them, its own.
+    """Return the pairs of the table's columns that the data set has; if it has none of them, its own.
 
-    Raises `UserError` where it has no pairs of its own.
+    Raises UserError if it has no pairs of its own.
     """
     known = getattr(DATASETS[dataset], "PAIRS", ())
     if not known:
@@ -121,23 +118,28 @@ def own_pairs(table: Table, dataset: str) -> list[str]:
 
 
 def whole_size(dataset: str, real: int | None) -> int:
-    """The number of real images that a fraction is taken of. Raises `UserError` where the paper has none for the data set."""
+    """Return the number of real images that a fraction is taken of. Raises UserError if the paper has none for the data set."""
     size = real or getattr(DATASETS[dataset], "PAPER_SIZE", None)
     if not size:
         raise UserError(f"--dataset {dataset}: say with --number-train-data-real of how many images to take a fraction")
     return size
 
 
-def by_prompt_type(methods: list[str]) -> dict[str, list[str]]:
-    """The methods by the prompt type that they name, whose images a run of their own generates; "" where they name none."""
+def prompt_type_of(method: str) -> str:
+    """Return the prompt type that a method names, "" without one."""
+    return Label.of(method).options.get("prompt-type", "")
+
+
+def by_prompt_type(methods: list[str]) -> list[list[str]]:
+    """Return the methods in a list for each prompt type that they name, whose images a call of its own generates."""
     found = {}
     for method in methods:
-        found.setdefault(method.partition("prompt-type=")[2].partition(",")[0], []).append(method)
-    return found
+        found.setdefault(prompt_type_of(method), []).append(method)
+    return list(found.values())
 
 
 def dry_run(calls: list[list[str]]) -> str:
-    """Check what the calls of runner.sh ask for; returns what they cost together, what several of them need once."""
+    """Check what the calls of runner.sh ask for; return what they cost together, counting once what several of them need."""
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows"
         rows.touch()
@@ -153,7 +155,7 @@ def run(call: list[str]) -> None:
 
 
 def short(name: str) -> str:
-    """How the command line calls a table: 3 for table_3."""
+    """Return a table's name on the command line: 3 for table_3."""
     return name.removeprefix("table_")
 
 

@@ -16,10 +16,12 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from results import studies
-from results.columns import PACKED, Column, pack_column, read_column, with_packed
-from results.studies import Arm, Place, Study
-from results.study_run import NOTES, diverged, measure, run
-from results.table_text import as_table
+from results.columns import pack_column, with_packed
+from results.records import PACKED, RunSet, read_run_set
+from results.studies import Place, Study
+from results.study_run import NOTES, diverged, measure, read_measured, run
+from results.study_tables import as_page, origin
+from results.text import as_table
 from utils.errors import UserError, command_line
 from utils.files import write_whole
 
@@ -44,7 +46,7 @@ def pack(study: Study, runs: Path, records: Path) -> None:
 
     Raises `UserError` if there are no runs, or if they do not belong to what is packed.
     """
-    measured = [arm.name for arm in arms_of(study, runs) if arm.measure and (runs / f"{arm.name}.json").exists()]
+    measured = [arm.name for arm in study.arms_in(runs) if arm.measure and (runs / f"{arm.name}.json").exists()]
     for arm in measured:
         write_whole(records / f"{arm}.json", (runs / f"{arm}.json").read_bytes())
     trained = sorted({path.parents[2] for path in runs.rglob("seed_*/metrics.json")})
@@ -52,7 +54,7 @@ def pack(study: Study, runs: Path, records: Path) -> None:
         target = records / folder.relative_to(runs)
         if any(target.glob("*/seed_*/metrics.json")):
             raise UserError(f"{target} holds records that are not packed; pack into other --records")
-        pack_column(with_packed(read_column(folder), target), target)
+        pack_column(with_packed(read_run_set(folder), target), target)
         pack_notes(folder, target)
         print(target)
     if not measured + trained:
@@ -61,7 +63,7 @@ def pack(study: Study, runs: Path, records: Path) -> None:
 
 def pack_notes(folder: Path, target: Path) -> None:
     """Add what diverged to the notes packed before, and take off what has a record by now."""
-    column, found = read_column(target), {}
+    column, found = read_run_set(target), {}
     for method, seeds in (*diverged(target).items(), *diverged(folder).items()):
         if left := {*found.get(method, ()), *seeds} - column.runs(method).keys():
             found[method] = sorted(left)
@@ -70,16 +72,11 @@ def pack_notes(folder: Path, target: Path) -> None:
         write_whole(target / NOTES, json.dumps(found) + "\n")
 
 
-def arms_of(study: Study, folder: Path) -> tuple[Arm, ...]:
-    """Return all arms of a study, those that follow from the records in `folder` included."""
-    return (*study.arms, *(study.then(folder) if study.then else ()))
-
-
-def columns(study: Study, records: Path) -> dict[str, Column]:
+def columns(study: Study, records: Path) -> dict[str, RunSet]:
     """Return the records of every arm that trained, by the arm's name."""
-    arms = dict.fromkeys(arm.name for arm in arms_of(study, records) if not arm.measure)
+    arms = dict.fromkeys(arm.name for arm in study.arms_in(records) if not arm.measure)
     return {
-        name: read_column(records / name)
+        name: read_run_set(records / name)
         for name in arms
         if (records / name / PACKED).exists() or any((records / name).glob("*/seed_*/metrics.json"))
     }
@@ -95,15 +92,16 @@ def write_pages(name: str, study: Study, records: Path, output: Path) -> None:
 
 def page(name: str, study: Study, records: Path) -> str:
     """Return a study's page in Markdown, made from the packed records alone."""
-    blocks = [f"# {study.title}"]
-    blocks += [part.strip() if isinstance(part, str) else "\n".join(part(records)) for part in study.body]
-    blocks += ["\n".join(lines) for lines in (commands(name, study, records), origin(study, records)) if lines]
-    return "\n\n".join(blocks) + "\n"
+    body = [part if isinstance(part, str) else part(records) for part in study.body]
+    arms = [arm.name for arm in study.arms_in(records) if arm.measure and (records / f"{arm.name}.json").exists()]
+    found = [record.content for column in columns(study, records).values() for record in column.records]
+    found += [read_measured(records / f"{arm}.json") for arm in arms]
+    return as_page([f"# {study.title}", *body, commands(name, study, records), origin(found)])
 
 
 def commands(name: str, study: Study, records: Path) -> list[str]:
     """Return the study's commands, and what each arm asks of train.py or runner.sh."""
-    arms = arms_of(study, records)
+    arms = study.arms_in(records)
     every = " ".join(flag for arm in arms for flag in (*study.common, *arm.flags))
     given = "".join(f" --{key} {STANDS_FOR[key]}" for key in ("data", "weights") if f"{{{key}}}" in every)
     call = f"python -m results.study {name}"
@@ -138,20 +136,6 @@ def wrapped(flags: tuple[str, ...], width: int = 120) -> list[str]:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
     return lines
-
-
-def origin(study: Study, records: Path) -> list[str]:
-    """Return a line each for the devices, versions and commits of all records; nothing without records."""
-    found = [record for column in columns(study, records).values() for record in column.records]
-    measured = [arm.name for arm in arms_of(study, records) if arm.measure and (records / f"{arm.name}.json").exists()]
-    found += [json.loads((records / f"{name}.json").read_text()) for name in measured]
-    lines = []
-    for title, key in (("Devices", "device"), ("Threads", "threads"), ("Commits", "commit")):
-        if values := sorted({str(record[key]) for record in found if record.get(key)}):
-            lines.append(f"- {title}: {', '.join(values)}")
-    if versions := sorted({record["versions"]["torch"] for record in found if "versions" in record}):
-        lines.append(f"- torch: {', '.join(versions)}")
-    return ["The records name:", "", *lines] if lines else []
 
 
 def main() -> None:

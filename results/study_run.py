@@ -11,12 +11,14 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from results.processes import Task, reason, run_at_once
 from results.studies import Arm, Place, Study
+from utils.environment import commit
 from utils.errors import UserError
 from utils.files import write_whole
-from utils.records import ROOT, commit, copy_record, record_folder
+from utils.records import ROOT, copy_record, record_folder
 
 FINISHED, FAILED, STOPPED = "finished", "failed", "stopped"
 DIVERGED, NOTES = "the loss is", "diverged.json"  # what train.py prints, and where that is noted
@@ -33,8 +35,8 @@ def run(
     done, failed = [], {}
 
     def left() -> list[Arm]:
-        arms = [*study.arms, *(study.then(place.output) if study.then else ())]
-        return [arm for arm in arms if arm not in done and (not only or any(fnmatch(arm.name, o) for o in only))]
+        arms = [arm for arm in study.arms_in(place.output) if arm not in done]
+        return [arm for arm in arms if not only or any(fnmatch(arm.name, pattern) for pattern in only)]
 
     while (arms := left()) and not failed:
         runner = Runner(name, study, place, more, failed)
@@ -49,7 +51,7 @@ def run(
 
 @dataclass(frozen=True)
 class Runner:
-    """Turns arms into processes, and notes how they end; `failed` maps an arm's name to what went wrong."""
+    """Processes of arms, with notes of how they end; `failed` maps an arm's name to what went wrong."""
 
     name: str
     study: Study
@@ -155,7 +157,7 @@ class Runner:
 
 def measure(study: Study, place: Place, name: str) -> None:
     """Call the function of one arm in this process, and write each finding to <arm>.rows as it comes."""
-    [arm] = [arm for arm in (*study.arms, *(study.then(place.output) if study.then else ())) if arm.name == name]
+    [arm] = [arm for arm in study.arms_in(place.output) if arm.name == name]
     place.work.mkdir(parents=True, exist_ok=True)
     path = place.output / f"{name}.rows"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +174,7 @@ def diverged(folder: Path) -> dict[str, list[int]]:
     return json.loads((folder / NOTES).read_text()) if (folder / NOTES).exists() else {}
 
 
-def read_measured(path: Path) -> dict:
+def read_measured(path: Path) -> dict[str, Any]:
     """Return the record of a measured arm. Raises `UserError` if it is damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

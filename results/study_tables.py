@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean, stdev
 
-from results.columns import Column, read_column
-from results.entries import Entry, column_accuracies, make_entries
+from results.entries import Entry, make_entries
+from results.records import RunSet, read_run_set
 from results.rows import row_label
 from results.study_run import read_measured
-from results.table_text import SHOWN, as_table, shown, shown_change
+from results.table_text import SHOWN
+from results.text import as_table, shown, shown_change
 
 COLUMNS, CHANGES = ("ACC", "WST", "WST by seed", "EO"), ("ACC", "EO")
 HEADINGS = ("n", *(SHOWN[key] for key in COLUMNS), *(f"{key} to ERM" for key in CHANGES))
@@ -18,13 +19,30 @@ worst group accuracy: *of means*, of the groups averaged over seeds; *mean of*, 
 other seeds and other test images; with one seed, for other images alone."""
 
 
+def as_page(blocks: list[str | list[str]]) -> str:
+    """Return texts and lists of lines as one page of Markdown, with a blank line between them; empty ones are left out."""
+    texts = ["\n".join(block) if isinstance(block, list) else block for block in blocks]
+    return "\n\n".join(text.strip() for text in texts if text.strip()) + "\n"
+
+
+def origin(records: list[dict]) -> list[str]:
+    """Return a line each for the devices, versions and commits of records; nothing without records."""
+    lines = []
+    for title, key in (("Devices", "device"), ("Threads", "threads"), ("Commits", "commit")):
+        if found := sorted({str(record[key]) for record in records if record.get(key)}):
+            lines.append(f"- {title}: {', '.join(found)}")
+    if versions := sorted({record["versions"]["torch"] for record in records if "versions" in record}):
+        lines.append(f"- torch: {', '.join(versions)}")
+    return ["The records name:", "", *lines] if lines else []
+
+
 def methods_table(*arms: str, digits: int = 1) -> Callable[[Path], list[str]]:
     """Return a function that shows every method of these arms, with its difference to ERM."""
 
     def table(records: Path) -> list[str]:
         rows = [("arm", "method", *HEADINGS)]
         for arm in arms:
-            entries = entries_of(read_column(records / arm))
+            entries = entries_of(read_run_set(records / arm))
             for method in sorted(entries, key="erm".__ne__):
                 rows.append((arm, row_label(method, entries[method].said), *numbers(entries[method], digits)))
         return as_table(rows if len(arms) > 1 else [row[1:] for row in rows])
@@ -32,9 +50,9 @@ def methods_table(*arms: str, digits: int = 1) -> Callable[[Path], list[str]]:
     return table
 
 
-def entries_of(column: Column) -> dict[str, Entry]:
+def entries_of(column: RunSet) -> dict[str, Entry]:
     """Return a column's table entries by method."""
-    entries = make_entries(column.methods, column, column_accuracies(column), {})
+    entries = make_entries(column.methods, column)
     return {entry.row: entry for entry in entries}
 
 
@@ -79,16 +97,19 @@ def as_cell(value: object) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def values(column: Column, method: str, metric: str) -> dict[int, float]:
-    """Return a metric of each seed in percent; `metric` is a key of the record's metrics, or "worst_group"."""
-    found = {seed: record["metrics"] for seed, record in column.runs(method).items()}
-    return {
-        seed: 100 * (min(m["group_accuracy"].values()) if metric == "worst_group" else m[metric])
-        for seed, m in found.items()
-    }
+def values(column: RunSet, method: str, metric: str) -> dict[int, float]:
+    """Return a metric of each seed in percent; `metric` is a field of `utils.records.Metrics`, or "worst_group"."""
+    return {seed: 100 * getattr(record.metrics, metric) for seed, record in column.runs(method).items()}
 
 
 def mean_and_spread(numbers: Iterable[float], digits: int = 2) -> str:
     """Return the mean and the sample standard deviation of numbers as text."""
     found = list(numbers)
     return shown((mean(found), stdev(found) if len(found) > 1 else None), digits)
+
+
+def metrics_of(column: RunSet, method: str) -> list[str]:
+    """Return accuracy, equalized odds difference and worst group of each seed, as means and spreads in percent."""
+    return [
+        mean_and_spread(values(column, method, key).values()) for key in ("accuracy", "equalized_odds", "worst_group")
+    ]

@@ -1,15 +1,15 @@
 """The paper's tables as text: Markdown, CSV and LaTeX."""
 
-import csv
-import io
 from itertools import compress
 
-from results.entries import Entry
+import pandas as pd
+
+from results.entries import COMPARED, Entry
 from results.group_accuracies import METRICS
 from results.intervals import LEVEL, holm
 from results.rows import PAGES, row_label
+from results.text import MISSING, as_table, shown, shown_change
 
-MISSING = "–"
 SHOWN = {  # metrics of an entry and their headings
     "ACC": "ACC",
     "WST": "WST of means",
@@ -40,7 +40,7 @@ def as_markdown(name: str, parts: dict[str, list[Entry]], warnings: dict[str, st
     lines = [f"# {name.replace('_', ' ').capitalize()}: {PAGES[name].title}"]
     lines += ["", PAGES[name].note] if PAGES[name].note else []
     for column, entries in parts.items():
-        compared = list(dict.fromkeys(key for entry in entries for key in entry.change)) or ["ACC", "WST", "EO"]
+        compared = list(dict.fromkeys(key for entry in entries for key in entry.change)) or COMPARED
         values = {(entry.row, key): (entry.n_compared, entry.p[key]) for entry in entries for key in entry.change}
         told, said = together(list(values.values()))
         stars = set(compress(values, told))
@@ -67,28 +67,18 @@ def together(found: list[tuple[int, float]]) -> tuple[list[bool], str]:
     return every, " ".join([said] * bool(counted) + [single] * (len(found) > len(counted)))
 
 
-def as_table(rows: list) -> list[str]:
-    """Return rows of cells, the first being the heading, as lines of Markdown."""
-    return ["| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
-
-
 def as_csv(parts: dict[str, list[Entry]]) -> str:
     """Return one line for each column, row and metric; percent, four decimals."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["column", "row", "n", "metric", "ours", "sd", "paper", "to_erm", "low", "high", "p", "marked"])
-
-    def number(value):
-        return "" if value is None else f"{value:.4f}"
-
+    rows = []
     for column, entries in parts.items():
         for entry in entries:
             for key in SHOWN:
-                own, spread = map(number, entry.ours.get(key, (None, None)))
-                change = map(number, (*entry.change.get(key, (None,) * 3), entry.p.get(key)))
+                numbers = *entry.ours.get(key, (None, None)), *entry.change.get(key, (None,) * 3), entry.p.get(key)
+                own, spread, *change = ("" if number is None else f"{number:.4f}" for number in numbers)
                 paper, marked = entry.paper.get(key, ""), int(key in entry.marked)
-                writer.writerow([column, entry.row, entry.n, key, own, spread, paper, *change, marked])
-    return buffer.getvalue()
+                rows.append((column, entry.row, entry.n, key, own, spread, paper, *change, marked))
+    heads = ["column", "row", "n", "metric", "ours", "sd", "paper", "to_erm", "low", "high", "p", "marked"]
+    return pd.DataFrame(rows, columns=heads).to_csv(index=False, lineterminator="\n")
 
 
 def as_latex(parts: dict[str, list[Entry]], warnings: dict[str, str]) -> str:
@@ -107,18 +97,6 @@ def as_latex(parts: dict[str, list[Entry]], warnings: dict[str, str]) -> str:
                 cells.append(_beside(value, entry.paper.get(key)))
             lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
-def shown(pair: tuple[float, float | None] | None, digits: int = 2) -> str:
-    """Return a value and its standard deviation as text; either may be missing."""
-    if pair is None:
-        return MISSING
-    return " ± ".join(f"{number:.{digits}f}" for number in pair if number is not None)
-
-
-def shown_change(triple: tuple[float, float, float] | None, digits: int = 2) -> str:
-    """Return a difference and its interval as text."""
-    return MISSING if triple is None else "{:+.{n}f} ({:+.{n}f} to {:+.{n}f})".format(*triple, n=digits)
 
 
 def _cells(entry: Entry, compared: list[str], stars: set[tuple[str, str]]) -> list[str]:

@@ -3,23 +3,23 @@
     python -m results.tables                          the committed records
     python -m results.tables --records results/runs/tables --output results/runs/tables_made
 
---records holds a folder for each data set, and that one for each column, as results/table.sh writes them. Seconds,
-without a GPU; the same records give the same bytes.
+--records holds a folder for each data set, and that one for each column, as results/table.sh writes them. It takes seconds,
+without a GPU. The same records give the same bytes.
 """
 
 import argparse
 from pathlib import Path
 
-from results.columns import Column, column_folders, read_column
-from results.entries import column_accuracies, make_entries, mark, warning
+from results.entries import make_entries, mark, warning
 from results.figures import write_figures
+from results.records import RunSet, read_run_set, run_set_folders
 from results.rows import FROM, PAGES, columns_of, expand_rows, read_paper
 from results.table_text import NOTE, as_csv, as_latex, as_markdown
 from utils.errors import UserError, command_line
 
 
 def main() -> None:
-    """The command line."""
+    """Read the command line and make the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=Path, default=Path("results/records/tables"))
     parser.add_argument("--output", type=Path, default=Path("results/pages"))
@@ -27,14 +27,14 @@ def main() -> None:
 
 
 def make_pages(records: Path, output: Path) -> None:
-    """Write the tables, figures and page of each data set in `records` into `output`. Raises `UserError` without one."""
-    datasets = [path for path in sorted(records.iterdir()) if column_folders(path)] if records.is_dir() else []
+    """Write the tables, figures and page of each data set in `records` into `output`. Raises UserError if there is none."""
+    datasets = [path for path in sorted(records.iterdir()) if run_set_folders(path)] if records.is_dir() else []
     if not datasets:
         raise UserError(
             f"--records {records}: no <dataset>/<column> folder with records; run bash results/table.sh 3 first"
         )
     for path in datasets:
-        columns = {folder.name: read_column(folder) for folder in column_folders(path)}
+        columns = {folder.name: read_run_set(folder) for folder in run_set_folders(path)}
         folder = output / path.name
         folder.mkdir(parents=True, exist_ok=True)
         tables = write_tables(columns, folder)
@@ -43,19 +43,16 @@ def make_pages(records: Path, output: Path) -> None:
         print(f"{folder}: {len(tables)} tables, {len(figures)} figures")
 
 
-def write_tables(columns: dict[str, Column], output: Path, names: tuple[str, ...] = tuple(PAGES)) -> list[str]:
-    """Write each table of which a row beyond ERM and AIM-Fair was run, as .md, .csv and .tex; returns their names."""
-    paper = read_paper()
-    accuracies = {name: column_accuracies(column) for name, column in columns.items()}
-    written = []
+def write_tables(columns: dict[str, RunSet], output: Path, names: tuple[str, ...] = tuple(PAGES)) -> list[str]:
+    """Write each table of which a row beyond ERM and AIM-Fair was run, as .md, .csv and .tex; return their names."""
+    paper, written = read_paper(), []
     for name in names:
         table, parts = PAGES[name], {}
         for key in columns_of(table, list(columns)):
-            column = columns[key]
-            rows = expand_rows(table, column)
-            entries = make_entries(rows, column, accuracies[key], paper.get(name, {}).get(key.partition(FROM)[0], {}))
+            runs, numbers = columns[key], paper.get(name, {}).get(key.partition(FROM)[0], {})
+            entries = make_entries(expand_rows(table, runs), runs, numbers)
             if any(entry.n and entry.row not in ("erm", "aim-fair") for entry in entries):
-                parts[key] = mark(entries, column, accuracies[key])
+                parts[key] = mark(entries, runs)
         if not parts:
             continue
         warnings = {key: warning(columns[key], entries) for key, entries in parts.items()}
@@ -66,22 +63,17 @@ def write_tables(columns: dict[str, Column], output: Path, names: tuple[str, ...
     return written
 
 
-def overview(dataset: str, columns: dict[str, Column], tables: list[str], figures: list[str]) -> str:
-    """The page that names the tables, the figures, and where the records come from."""
-    records = [record for column in columns.values() for record in column.records]
+def overview(dataset: str, columns: dict[str, RunSet], tables: list[str], figures: list[str]) -> str:
+    """Return the page that names the tables, the figures, and where the records come from."""
     lines = [f"# Tables and figures: {dataset}", "", NOTE, "", "## Tables", ""]
     lines += [f"- [{name}]({name}.md): {PAGES[name].title} ([CSV]({name}.csv), [LaTeX]({name}.tex))" for name in tables]
     lines += ["", "## Figures", "", *(f"![{name}]({name}.png)" for name in figures), "", "## Records", ""]
-    for name, column in columns.items():
-        seeds = sorted({record["seed"] for record in column.records})
-        counts = column.records[0]["metrics"]["group_count"]
-        shown = ", ".join(f"{group} {count}" for group, count in counts.items())
-        lines.append(
-            f"- {name}: {len(column.methods)} methods, seeds {', '.join(map(str, seeds))}; test images {shown}"
-        )
+    for name, runs in columns.items():
+        seeds, images = ", ".join(map(str, runs.seeds)), ", ".join(f"{g} {n}" for g, n in runs.group_count.items())
+        lines.append(f"- {name}: {len(runs.methods)} methods, seeds {seeds}; test images {images}")
     for key, title in (("device", "Devices"), ("commit", "Commits"), ("command", "Commands")):
-        values = sorted({str(record.get(key)) for record in records})
-        lines += ["", f"{title}:", "", *(f"- `{value}`" for value in values)]
+        values = {str(record.content.get(key)) for runs in columns.values() for record in runs.records}
+        lines += ["", f"{title}:", "", *(f"- `{value}`" for value in sorted(values))]
     return "\n".join(lines) + "\n"
 
 

@@ -28,7 +28,7 @@ def clip_scorer(
     had, if a text is longer than it reads, or if it reads both values of an attribute alike.
     """
     if template.count("{}") != 1:
-        raise UserError(f"--template {template}: must hold {{}} once, where the word goes")
+        raise UserError(f"--template {template}: must hold {{}} once, in place of the word")
     clip, tokenizer, processor = load_clip(model)
     clip = clip.to(device).eval()
     words = [prompts.words[name] for name in (prompts.target, *prompts.protected)]

@@ -10,8 +10,8 @@ classifier trained on labelled faces does:
 
 faithfulness.csv in the folder gets a line an image: for each attribute the probability of the value that its group asks
 for, and the smallest of them as `faithfulness`, which train.py --min-faithfulness reads. Started again, it scores what
-is new or has changed. It prints the fraction of each group that shows what it should (probability 0.5 or more), says
-where the groups differ more than by chance, which is a bias too, and draws the images that most clearly don't in
+is new or has changed. It prints the fraction of each group that shows what it should (probability 0.5 or more), warns
+if the groups differ more than by chance, which is a bias too, and draws the images that most clearly don't in
 faithfulness_worst.png.
 """
 
@@ -19,6 +19,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ import pandas as pd
 import torch
 
 from datasets.faithful import CONTENT, FILE, SCORE, SCORER, read_scores, short_digests
-from datasets.pairs import group_values, groups_of, same_pair
+from datasets.pairs import group_values, groups_of
 from datasets.synthetic import image_files
 from prompts import find_prompt_file, read_prompts
 from utils.arguments import choose_device, positive_float, positive_int, seed_number
@@ -39,7 +40,7 @@ CHUNK = 1000  # images between two writes of the file: what a kill costs
 CHANCE = 0.01
 DEFAULT_CLIP, TEMPLATE = "openai/clip-vit-large-patch14", "a photo, {}"
 SHEET = "faithfulness_worst.png"
-IMAGES, CLIP, JUDGE = "images", "CLIP", "a judge in place of CLIP"
+of_images, of_clip, of_judge = (partial(flag, group=each) for each in ("images", "CLIP", "a judge in place of CLIP"))
 Scorer = tuple[tuple[str, ...], Callable[[list[Path]], np.ndarray], str]  # attributes, probabilities, name
 
 
@@ -47,25 +48,19 @@ Scorer = tuple[tuple[str, ...], Callable[[list[Path]], np.ndarray], str]  # attr
 class ScoringSettings:
     """The flags of this command."""
 
-    images: Path = flag(None, "<outdir>/<pair>/<prompt type> of a generation", group=IMAGES, type=Path, required=True)
-    clip: str | None = flag(None, f"hub id, or folder in transformers' format (default: {DEFAULT_CLIP})", group=CLIP)
-    prompts: Path | None = flag(
-        None, "prompt file (default: prompts/<pair>.json)", group=CLIP, type=Path, metavar="FILE"
-    )
-    template: str = flag(TEMPLATE, "the text around a word of the prompt file ({})", group=CLIP)
-    data: Path | None = flag(
-        None, "labelled faces in CelebA's layout, to train and test the judge", group=JUDGE, type=Path
-    )
-    judge: Path | None = flag(
-        None, "file of the trained judge (.safetensors): used, or written", group=JUDGE, type=Path
-    )
-    epochs: int = flag(3, "default: 3", group=JUDGE, type=positive_int)
-    lr: float = flag(0.1, "default: 0.1", group=JUDGE, type=positive_float)
-    image_size: int = flag(64, "pixels a side", group=JUDGE, type=positive_int)
-    seed: int = flag(0, "default: 0", group=JUDGE, type=seed_number)
-    cache: Path = flag(Path("results/runs/judge_cache"), "folder for decoded images", group=JUDGE, type=Path)
-    device: str = flag("auto", "auto, cpu, cuda, cuda:1, ...", group=IMAGES)
-    precision: str = flag("fp32", "fp32 or bf16", group=IMAGES, choices=("fp32", "bf16"))
+    images: Path = of_images(None, "<outdir>/<pair>/<prompt type> of a generation", type=Path, required=True)
+    clip: str | None = of_clip(None, f"hub id, or folder in transformers' format (default: {DEFAULT_CLIP})")
+    prompts: Path | None = of_clip(None, "prompt file (default: prompts/<pair>.json)", type=Path, metavar="FILE")
+    template: str = of_clip(TEMPLATE, "the text around a word of the prompt file ({})")
+    data: Path | None = of_judge(None, "labelled faces in CelebA's layout, to train and test the judge", type=Path)
+    judge: Path | None = of_judge(None, "file of the trained judge (.safetensors): used, or written", type=Path)
+    epochs: int = of_judge(3, "default: 3", type=positive_int)
+    lr: float = of_judge(0.1, "default: 0.1", type=positive_float)
+    image_size: int = of_judge(64, "pixels a side", type=positive_int)
+    seed: int = of_judge(0, "default: 0", type=seed_number)
+    cache: Path = of_judge(Path("results/runs/judge_cache"), "folder for decoded images", type=Path)
+    device: str = of_images("auto", "auto, cpu, cuda, cuda:1, ...")
+    precision: str = of_images("fp32", "fp32 or bf16", choices=("fp32", "bf16"))
 
 
 def main() -> None:
@@ -96,9 +91,7 @@ def by_clip(settings: ScoringSettings, pair: str, device: torch.device) -> Score
     """Return zero-shot CLIP as a scorer, by the words of the pair's prompt file."""
     from stable_diffusion.clip import clip_scorer
 
-    prompts = read_prompts(settings.prompts or find_prompt_file(pair))
-    if not same_pair(prompts.pair, pair):
-        raise UserError(f"--prompts {settings.prompts} is for {prompts.pair}, the images are of {pair}")
+    prompts = read_prompts(settings.prompts or find_prompt_file(pair), pair)
     model = settings.clip or DEFAULT_CLIP
     score, name = clip_scorer(model, prompts, settings.template, device=device, amp=settings.precision == "bf16")
     return (prompts.target, *prompts.protected), score, name
@@ -106,17 +99,18 @@ def by_clip(settings: ScoringSettings, pair: str, device: torch.device) -> Score
 
 def by_judge(settings: ScoringSettings, pair: str, device: torch.device) -> Scorer:
     """Return the judge that --judge keeps, else one that learns from --data; with --data, print how well it does there."""
-    from stable_diffusion.judge import Judge, Labelled, kept_judge, save_judge, train_judge
+    from stable_diffusion.judge import Judge, Labelled, load_judge, train_judge
 
-    how = {"size": settings.image_size, "device": device, "amp": settings.precision == "bf16"}
-    data, judge = Labelled(settings.data, pair, settings.cache) if settings.data else None, None
-    if settings.judge:
-        judge = kept_judge(settings.judge, pair, data.attributes if data else (), **how)
-    if judge is None:
+    amp, size = settings.precision == "bf16", settings.image_size
+    data = Labelled(settings.data, pair, settings.cache) if settings.data else None
+    if data is None or (settings.judge and settings.judge.exists()):
+        judge = load_judge(settings.judge, pair, device, amp)
+    else:
         training = {"epochs": settings.epochs, "lr": settings.lr, "seed": settings.seed}
-        judge = Judge(train_judge(*data.read("train"), **training, **how), data.attributes, **how)
+        model = train_judge(*data.read("train"), size=size, device=device, amp=amp, **training)
+        judge = Judge(model, data.attributes, size, device, amp)
         if settings.judge:
-            save_judge(judge, settings.judge)
+            judge.save(settings.judge)
     if data:
         pixels, labels = data.read("test")
         right = pd.DataFrame(as_asked(judge.probabilities(pixels), labels), columns=list(judge.attributes))

@@ -15,12 +15,10 @@ group beside them. Started again, it continues where it stopped; a larger --imag
 """
 
 from dataclasses import replace
-from functools import partial
 
 import torch
 
-from datasets.pairs import same_pair
-from prompts import Prompts, prompts_of_type, read_prompts
+from prompts import prompts_of_type, read_prompts
 from prompts.check import check_prompts
 from stable_diffusion.images import ImageSet
 from stable_diffusion.loading.family import looks_distilled
@@ -43,7 +41,7 @@ def main() -> None:
     settings = parse(GenerationSettings, __doc__)
     check_flags(settings.dry_run, settings.no_estimate, settings.cost_rows)
     device = choose_device(settings.device)
-    prompts = read_pair(settings)  # 1. what to ask for
+    prompts = read_prompts(settings.prompt_file, settings.target_sensitive)  # 1. what to ask for
     texts = prompts_of_type(prompts, settings.prompt_type)
     folder = settings.outdir / prompts.pair / settings.prompt_type
     images = ImageSet(folder, plan(texts, settings.images_per_cell, settings.seed))  # 2. which image gets which
@@ -66,25 +64,14 @@ def main() -> None:
 
 
 def draw_missing(settings: GenerationSettings, images: ImageSet, recipe: Recipe, device: torch.device) -> Recipe:
-    """Step 4: load the generator, then draw and write what is missing, in batches; return the recipe with what it added."""
-    from stable_diffusion.drawing.produce import free_batch_size, produce  # diffusers takes seconds to load
+    """Load the generator, then draw and write what is missing, in batches; return the recipe with what the model added."""
+    from stable_diffusion.drawing.produce import produce  # diffusers takes seconds to load
     from stable_diffusion.generator import load
 
-    pipeline, recipe = load(settings, images, recipe, device)
-    free = partial(free_batch_size, pipeline, recipe.sampling, images.jobs[0], device)
+    pipeline, recipe, free = load(settings, images, recipe, device)
     manifest = images.begin(recipe, place(), settings.batch_size, free)
     produce(pipeline, images.jobs, manifest, recipe.sampling)
     return recipe
-
-
-def read_pair(settings: GenerationSettings) -> Prompts:
-    """Return the pair's prompts. Raises `UserError` if its file is missing, broken or of another pair."""
-    prompts = read_prompts(settings.prompt_file)
-    if not same_pair(prompts.pair, settings.target_sensitive):
-        raise UserError(
-            f"--prompts {settings.prompts} is for {prompts.pair}, --target-sensitive says {settings.target_sensitive}"
-        )
-    return prompts
 
 
 def check_machine(settings: GenerationSettings, images: ImageSet, device: torch.device) -> None:
@@ -113,21 +100,19 @@ def look_at(settings: GenerationSettings, images: ImageSet) -> Kind:
 def only_check(settings: GenerationSettings, images: ImageSet, recipe: Recipe, device: torch.device) -> None:
     """Check prompts and, if it is here, the model; print what the missing images will cost, from a few sampling steps."""
     check_prompts(settings.prompt_file)
-    row = Row(GENERATION, str(images.folder), len(images.missing()))
+    left = images.missing()
+    row = Row(GENERATION, str(images.folder), len(left))
     load_it = not settings.no_estimate or "weights" in images.noted  # other weights are refused
     if load_it and not images.complete(settings.model):
         if reason := not_here(settings.model):
             row = replace(row, seconds=None, note=f"{GENERATION}: not measured: {reason}")
         else:
             from stable_diffusion.drawing.cost import generation_row
-            from stable_diffusion.drawing.produce import free_batch_size
             from stable_diffusion.generator import load
 
-            pipeline, recipe = load(settings, images, recipe, device)
-            if row.images and not settings.no_estimate:
-                free = partial(free_batch_size, pipeline, recipe.sampling, images.jobs[0], device)
+            pipeline, recipe, free = load(settings, images, recipe, device)
+            if left and not settings.no_estimate:
                 size = images.batch_size(recipe, settings.batch_size, free)
-                left = images.missing()
                 row = generation_row(pipeline, left, size, recipe.sampling, device=device, key=row.key)
     if not settings.no_estimate:
         report([row], settings.cost_rows)

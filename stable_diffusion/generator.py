@@ -1,11 +1,14 @@
 """Load the generator that a recipe asks for, and complete the recipe with what only the loaded model knows."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
 
+from stable_diffusion.drawing.produce import free_batch_size
 from stable_diffusion.images import ImageSet
 from stable_diffusion.loading.family import PAPER_PIPELINE, defaults
 from stable_diffusion.loading.pipeline import check_size, load_pipeline, native_size
@@ -17,8 +20,8 @@ from utils.errors import UserError
 
 def load(
     settings: GenerationSettings, images: ImageSet, recipe: Recipe, device: torch.device
-) -> tuple[DiffusionPipeline, Recipe]:
-    """Return the pipeline on its device, and the whole recipe.
+) -> tuple[DiffusionPipeline, Recipe, Callable[[], int]]:
+    """Return the pipeline on its device, the whole recipe, and a function that finds the batch size that fits.
 
     Raises `UserError` if the model can't be loaded or can't draw such a size, or if `images` were begun with another
     model or schedule.
@@ -35,10 +38,10 @@ def load(
         vae_slicing=recipe.vae_slicing,
         vae_tiling=recipe.vae_tiling,
     )
-    recipe = learn(recipe, pipeline, settings.size).as_begun(images.noted)
+    recipe = learn(replace(recipe, model=settings.model), pipeline, settings.size).as_begun(images.noted)
     images.check(recipe)
     check_size(recipe.size, pipeline)
-    return pipeline, recipe
+    return pipeline, recipe, partial(free_batch_size, pipeline, recipe.sampling, images.jobs[0], device)
 
 
 def learn(recipe: Recipe, pipeline: DiffusionPipeline, size: int | None) -> Recipe:

@@ -5,21 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prompts import Prompts
+from stable_diffusion import manifest
 from stable_diffusion.drawing.contact_sheet import write_contact_sheets
 from stable_diffusion.drawing.flat import remove_flat
-from stable_diffusion.manifest import (
-    CPU_BATCH,
-    Manifest,
-    check_manifest,
-    check_running,
-    existing,
-    lock_of,
-    merge_parts,
-    noted_batch_size,
-    noted_settings,
-    notes_all,
-    renamed,
-)
+from stable_diffusion.loading.source import Noted, renamed
 from stable_diffusion.plan import Job
 from stable_diffusion.recipe import Recipe
 from utils.errors import UserError
@@ -34,22 +23,22 @@ class ImageSet:
         self.folder, self.jobs, self._start = folder, jobs, folder / ".start.lock"
 
     @property
-    def noted(self) -> dict:
+    def noted(self) -> Noted:
         """The settings with which the set was begun, as its manifest keeps them; empty if there is no image yet."""
-        return noted_settings(self.folder)
+        return manifest.noted_settings(self.folder)
 
     def missing(self) -> list[Job]:
         """Return the jobs whose image doesn't exist."""
-        there = existing(self.folder, (job.image for job in self.jobs))
+        there = manifest.existing(self.folder, (job.image for job in self.jobs))
         return [job for job in self.jobs if job.image not in there]
 
     def complete(self, model: str) -> bool:
-        """Whether every image exists, and the model need not be loaded to tell whether it drew them."""
+        """Return whether every image exists, and the model need not be loaded to tell whether it drew them."""
         return not self.missing() and not renamed(self.noted, model)
 
     def check(self, recipe: Recipe) -> None:
         """Raise `UserError`, showing both, if the folder holds images of another recipe, or of none that is known."""
-        check_manifest(self.folder, recipe.noted())
+        manifest.check_manifest(self.folder, recipe.noted())
 
     @contextmanager
     def claim(self, process: Place, save_size: int) -> Iterator[None]:
@@ -57,7 +46,7 @@ class ImageSet:
 
         Raises `UserError` if another process is at work there.
         """
-        with locked(lock_of(self.folder, process), wait=False) as alone:
+        with locked(manifest.lock_of(self.folder, process), wait=False) as alone:
             if not alone:
                 raise UserError(f"another process generates into {self.folder}; wait for it or choose another --outdir")
             if flat := remove_flat(self.jobs, self.folder, save_size):
@@ -66,18 +55,18 @@ class ImageSet:
 
     def batch_size(self, recipe: Recipe, asked: int | None, free: Callable[[], int]) -> int:
         """Return the batch size that is asked for, else that with which the set was begun, else `free()`."""
-        return asked or noted_batch_size(self.folder, recipe.noted()) or free()
+        return asked or manifest.noted_batch_size(self.folder, recipe.noted()) or free()
 
-    def begin(self, recipe: Recipe, process: Place, asked: int | None, free: Callable[[], int]) -> Manifest:
+    def begin(self, recipe: Recipe, process: Place, asked: int | None, free: Callable[[], int]) -> manifest.Manifest:
         """Open this process's manifest. All processes take the `batch_size` of the first.
 
         Raises `UserError` if another process that is at work in the folder has another recipe.
         """
         with locked(self._start, wait=True):
-            check_running(self.folder, recipe.noted(), process)
+            manifest.check_running(self.folder, recipe.noted(), process)
             size = self.batch_size(recipe, asked, free)
             jobs = self.jobs if process.count == 1 else []  # of several, `finish` adds what is missing
-            return Manifest(self.folder, recipe.noted(), size, jobs, process)
+            return manifest.Manifest(self.folder, recipe.noted(), size, jobs, process)
 
     def finish(self, recipe: Recipe, prompts: Prompts) -> None:
         """Write one manifest and a contact sheet of each group, once every image exists: the last process does this."""
@@ -85,8 +74,6 @@ class ImageSet:
             if left := len(self.missing()):
                 print(f"this process is done; {left} images are left to others, or to the next start")
                 return
-            if not notes_all(self.folder, self.jobs):
-                size = noted_batch_size(self.folder, recipe.noted()) or CPU_BATCH
-                merge_parts(self.folder, recipe.noted(), size, self.jobs)
+            manifest.merge_parts(self.folder, recipe.noted(), self.jobs)
             for path in write_contact_sheets(self.folder, prompts, recipe.save_size):
                 print(f"contact sheet: {path}")

@@ -7,7 +7,7 @@ test split: trust it on generated images no further than there. The command that
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,8 @@ from utils.files import whole
 from utils.progress import progress
 from utils.seeds import torch_generator
 
+BATCH = 256  # images at once, to judge them
+
 
 @dataclass(frozen=True)
 class Judge:
@@ -39,19 +41,29 @@ class Judge:
     device: torch.device
     amp: bool
 
-    @property
-    def outputs(self) -> int:
-        """The number of its logits."""
-        return self.model.fc.out_features
-
+    @torch.inference_mode()
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Return how probable each attribute is in images, uint8 (n, height, width, 3): float64 (n, attributes)."""
-        return probabilities(self.model, pixels, size=self.size, device=self.device, amp=self.amp)
+        parts = []
+        for rows in np.split(np.arange(len(pixels)), range(BATCH, len(pixels), BATCH)):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+                logits = self.model(_inputs(pixels, rows, None, self.size, self.device))
+            parts.append(logits.cpu().double().sigmoid())  # on the CPU: MPS has no float64
+        return torch.cat(parts).numpy()
 
     def scorer(self, cache: Path) -> tuple[Callable[[list[Path]], np.ndarray], str]:
         """Return `probabilities` as a function of image files, and a name that tells judges apart."""
-        digest = hashlib.sha256(save(_weights(self.model)) + f"{self.size} {self.amp}".encode()).hexdigest()[:12]
+        digest = hashlib.sha256(save(self._weights()) + f"{self.size} {self.amp}".encode()).hexdigest()[:12]
         return lambda paths: self.probabilities(decode_images(paths, cache)), f"judge {digest}"
+
+    def save(self, path: Path) -> None:
+        """Write the judge to a .safetensors file, whole or not at all."""
+        noted = {"attributes": ",".join(self.attributes), "image_size": str(self.size)}
+        with whole(path) as partial:
+            save_file(self._weights(), partial, noted)
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()}
 
 
 class Labelled:
@@ -75,11 +87,10 @@ class Labelled:
         return pixels, table[list(self.attributes)].gt(0).to_numpy(np.int64)
 
 
-def load_judge(path: Path, size: int, device: torch.device, amp: bool) -> Judge:
-    """Load a judge that was saved. `size` counts only if an older version wrote the file, which notes none.
-
-    Raises `UserError` for a file that is damaged.
-    """
+def load_judge(path: Path, pair: str, device: torch.device, amp: bool) -> Judge:
+    """Load the judge in the file of --judge. Raises `UserError` for a file that is missing, damaged or of another pair."""
+    if not path.exists():
+        raise UserError(f"--judge {path}: no such file; with --data DIR one is trained and saved there")
     remedy = "remove it to train a judge again, or give another --judge"
     try:
         with safe_open(path, framework="numpy") as file:
@@ -87,48 +98,30 @@ def load_judge(path: Path, size: int, device: torch.device, amp: bool) -> Judge:
             count = file.get_slice("fc.bias").get_shape()[0]
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())[:200]}); {remedy}") from error
+    if not {"attributes", "image_size"} <= noted.keys():
+        raise UserError(f"--judge {path}: it doesn't note its attributes and its size of images; {remedy}")
     model = resnet18(num_classes=count)
     load_tensors(model, path, remedy)
-    model = model.to(device, memory_format=torch.channels_last).eval()
-    attributes = tuple(filter(None, noted.get("attributes", "").split(",")))
-    return Judge(model, attributes, int(noted.get("image_size", size)), device, amp)
-
-
-def kept_judge(path: Path, pair: str, attributes: tuple[str, ...], *, size: int, device, amp: bool) -> Judge | None:
-    """Load the judge in the file of --judge; None if there is none yet, but data to train one.
-
-    `attributes` are those of the data, () without data. Raises `UserError` for a judge of other ones, and if there is
-    neither judge nor data.
-    """
-    if not path.exists():
-        if not attributes:
-            raise UserError(f"--judge {path}: no such file; with --data DIR one is trained and saved there")
-        return None
-    judge = load_judge(path, size, device, amp)
-    if not judge.attributes and not attributes:
-        raise UserError(f"--judge {path}: an older version wrote it, without its attributes; give --data DIR too")
-    judge = replace(judge, attributes=judge.attributes or attributes)  # the older ones have those of their pair
-    if plain_name("".join(judge.attributes)) != plain_name(pair) or judge.outputs != len(judge.attributes):
+    attributes = tuple(noted["attributes"].split(","))
+    if plain_name("".join(attributes)) != plain_name(pair) or count != len(attributes):
         raise UserError(
-            f"--judge {path}: it judges {', '.join(judge.attributes)}, the images are of {pair}; give another file"
+            f"--judge {path}: it judges {', '.join(attributes)}, the images are of {pair}; give another file"
         )
-    return judge
-
-
-def save_judge(judge: Judge, path: Path) -> None:
-    """Write a judge to a .safetensors file, whole or not at all."""
-    noted = {"attributes": ",".join(judge.attributes), "image_size": str(judge.size)}
-    with whole(path) as partial:
-        save_file(_weights(judge.model), partial, noted)
-
-
-def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    model = model.to(device, memory_format=torch.channels_last).eval()
+    return Judge(model, attributes, int(noted["image_size"]), device, amp)
 
 
 def train_judge(
-    pixels: np.ndarray, labels: np.ndarray, *, size: int, epochs: int, lr: float, device, amp: bool, seed: int
-):
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    *,
+    size: int,
+    epochs: int,
+    lr: float,
+    device: torch.device,
+    amp: bool,
+    seed: int,
+) -> nn.Module:
     """Train a ResNet-18 from scratch with a logit for each column of `labels`, on whole images, mirrored at random.
 
     `pixels` is uint8 (n, height, width, 3), `labels` 0/1 of shape (n, attributes).
@@ -154,18 +147,6 @@ def train_judge(
                 schedule.step()
                 bar.update()
     return model.eval()
-
-
-@torch.inference_mode()
-def probabilities(model: nn.Module, pixels: np.ndarray, *, size: int, device, amp: bool) -> np.ndarray:
-    """Return how probable each attribute is in images, uint8 (n, height, width, 3): float64 (n, attributes)."""
-    parts = []
-    for start in range(0, len(pixels), 256):
-        rows = np.arange(start, min(start + 256, len(pixels)))
-        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-            logits = model(_inputs(pixels, rows, None, size, device))
-        parts.append(logits.cpu().double().sigmoid())  # on the CPU: MPS has no float64
-    return torch.cat(parts).numpy()
 
 
 def _inputs(pixels, rows, flips, size, device):

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from stable_diffusion.loading.family import PAPER_BATCH
+from stable_diffusion.loading.source import Noted
 from stable_diffusion.plan import Job
 from utils.errors import UserError
 from utils.files import locked, write_whole
@@ -12,7 +14,6 @@ from utils.processes import ALONE, Place
 
 NAME = "manifest.jsonl"
 OTHER = "choose another --outdir (runner.sh: --synthetic-data-root)"
-CPU_BATCH = 15  # images at once without a GPU: the paper's
 PART = re.compile(r"manifest\.part-(\d+)-of-(\d+)\.jsonl")
 
 
@@ -28,7 +29,7 @@ class Manifest:
     is gone or that a crash cut off, and adds those images of `jobs` that were finished just before a crash.
     """
 
-    def __init__(self, folder: Path, settings: dict, batch_size: int, jobs: list[Job], process: Place = ALONE):
+    def __init__(self, folder: Path, settings: Noted, batch_size: int, jobs: list[Job], process: Place = ALONE):
         self.folder, self.batch_size, self.process = folder, batch_size, process
         self.path = folder / (NAME if process.count == 1 else f"manifest.part-{process.rank}-of-{process.count}.jsonl")
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,24 +41,21 @@ class Manifest:
             file.writelines(job.line + "\n" for job in jobs)
 
 
-def merge_parts(folder: Path, settings: dict, batch_size: int, jobs: list[Job]) -> None:
+def merge_parts(folder: Path, settings: Noted, jobs: list[Job]) -> None:
     """Put the parts of several processes and the finished images of `jobs` into `manifest.jsonl`, and remove the parts.
 
     Raises `UserError` if a part was made with other settings.
     """
-    check_manifest(folder, settings)
-    parts, noted = manifests(folder), {}
+    whole, parts, noted = folder / NAME, manifests(folder), {}
     for path in parts:
         noted |= _noted_images(path)
-    _write(folder / NAME, settings, batch_size, noted | _lines(jobs))
+    if parts == [whole] and noted.keys() >= {job.image for job in jobs}:
+        return
+    check_manifest(folder, settings)
+    _write(whole, settings, noted_batch_size(folder, settings) or PAPER_BATCH, noted | _lines(jobs))
     for path in parts:
-        if path.name != NAME:
+        if path != whole:
             path.unlink()
-
-
-def notes_all(folder: Path, jobs: list[Job]) -> bool:
-    """Whether there is one manifest with a line for every job."""
-    return manifests(folder) == [folder / NAME] and _noted_images(folder / NAME).keys() >= {job.image for job in jobs}
 
 
 def manifests(folder: Path) -> list[Path]:
@@ -65,10 +63,10 @@ def manifests(folder: Path) -> list[Path]:
     return [*folder.glob(NAME), *sorted(folder.glob("manifest.part-*.jsonl"))]
 
 
-def check_manifest(folder: Path, settings: dict) -> None:
+def check_manifest(folder: Path, settings: Noted) -> None:
     """Raise `UserError`, showing both, if the folder holds images of other settings, or if nothing says of which.
 
-    A set that notes its generator's `weights` is compared by them once `settings` has them, and never by its name.
+    A set that notes its generator's `weights` is compared by them, and never by its name.
     """
     if not any(folder.glob("*/*.png")):
         return
@@ -78,17 +76,7 @@ def check_manifest(folder: Path, settings: dict) -> None:
         _check_head(path, settings)
 
 
-def same_model(one: str, other: str) -> bool:
-    """Whether two spellings of --model are one hub id, or lead to one file or folder."""
-    return one == other or Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
-
-
-def renamed(noted: dict, model: str) -> bool:
-    """Whether a set, by the settings it notes, knows its generator's weights, and that under another name than `model`."""
-    return "weights" in noted and not same_model(str(noted.get("model")), model)
-
-
-def check_running(folder: Path, settings: dict, process: Place) -> None:
+def check_running(folder: Path, settings: Noted, process: Place) -> None:
     """Raise `UserError` if another process that generates into the folder now has other settings, images or not."""
     for path in manifests(folder):
         numbers = PART.fullmatch(path.name)
@@ -104,56 +92,50 @@ def lock_of(folder: Path, process: Place) -> Path:
     return folder / f".process-{process.rank}-of-{process.count}.lock"
 
 
-def _check_head(path: Path, settings: dict) -> None:
-    try:
-        found = dict(_head(path)["settings"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: the first line should hold the settings; {OTHER}") from error
+def _check_head(path: Path, settings: Noted) -> None:
+    found = _head(path).get("settings")
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: the first line should hold the settings; {OTHER}")
     changed = [key for key in {**found, **settings} if found.get(key) != settings.get(key)]
-    if "weights" not in found or "weights" not in settings:  # an older version did not note them, or not loaded yet
-        changed = [key for key in changed if key != "weights"]
-    noted = "weights" in found and "weights" not in changed
-    if "model" in changed and (noted or same_model(str(found.get("model")), str(settings.get("model")))):
-        changed.remove("model")
+    if "weights" in found and "weights" not in changed:
+        changed = [key for key in changed if key != "model"]  # the same generator under another name
     if changed:
-        there = ", ".join(f"{key} {found.get(key)!r}" for key in changed)
-        asked = ", ".join(f"{key} {settings.get(key)!r}" for key in changed)
+        there, asked = (", ".join(f"{key} {values.get(key)!r}" for key in changed) for values in (found, settings))
         raise UserError(f"{path.parent} was made with other settings: {there}; asked for: {asked}; {OTHER}")
 
 
-def noted_batch_size(folder: Path, settings: dict) -> int | None:
+def noted_batch_size(folder: Path, settings: Noted) -> int | None:
     """Return the batch size with which a set of these settings was begun and is to be finished; None if it has no images."""
-    for path in manifests(folder):
-        try:
-            head = _head(path)
-        except ValueError:
-            continue  # cut off before it held anything
-        size = head.get("batch_size") if isinstance(head, dict) and head.get("settings") == settings else None
-        if isinstance(size, int) and size > 0:
+    for head in map(_head, manifests(folder)):
+        size = head.get("batch_size")
+        if head.get("settings") == settings and isinstance(size, int) and size > 0:
             return size
     return None
 
 
-def noted_settings(folder: Path) -> dict:
+def noted_settings(folder: Path) -> Noted:
     """Return the settings with which a set was begun; empty if there are no images, or no line with settings."""
-    for path in manifests(folder) if any(folder.glob("*/*.png")) else ():
-        try:
-            return dict(_head(path)["settings"])
-        except (KeyError, TypeError, ValueError):
-            continue
+    for head in map(_head, manifests(folder) if any(folder.glob("*/*.png")) else ()):
+        if isinstance(head.get("settings"), dict):
+            return head["settings"]
     return {}
 
 
-def _head(path: Path):
+def _head(path: Path) -> dict:
+    """Return the first line's object; empty if it is damaged or cut off."""
     with open(path, encoding="utf-8") as file:
-        return json.loads(file.readline())
+        try:
+            head = json.loads(file.readline())
+        except ValueError:
+            return {}
+    return head if isinstance(head, dict) else {}
 
 
 def _lines(jobs: list[Job]) -> dict[str, str]:
     return {job.image: job.line for job in jobs}
 
 
-def _write(path: Path, settings: dict, batch_size: int, lines: dict[str, str]) -> None:
+def _write(path: Path, settings: Noted, batch_size: int, lines: dict[str, str]) -> None:
     """Write a manifest with the lines of those images that exist."""
     head, there = json.dumps({"settings": settings, "batch_size": batch_size}), existing(path.parent, lines)
     write_whole(path, "\n".join([head, *(line for image, line in lines.items() if image in there)]) + "\n")

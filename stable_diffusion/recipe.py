@@ -2,25 +2,35 @@
 
 import hashlib
 import json
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 
 from stable_diffusion.drawing.sampling import ALWAYS, Sampling, check_guidance_until
 from stable_diffusion.loading.family import FAST_SAMPLER, PAPER_PIPELINE, PAPER_SAMPLER, Defaults, defaults
 from stable_diffusion.loading.kind import Kind
-from stable_diffusion.manifest import renamed, same_model
+from stable_diffusion.loading.source import Noted, same_model
 from stable_diffusion.settings import GenerationSettings
 from utils.errors import UserError
 
 OWN = "own"  # the scheduler that a model comes with
 TRAINED_STEPS = 1000
 LEARNED = ("size", "prediction", "schedule", "weights")  # known once a model is loaded, unless the flags say them
+AS_ASKED = [
+    "model",
+    "save_size",
+    "seed",
+    "prediction",
+    "vae_slicing",
+    "vae_tiling",
+    "guidance_until",
+    "fuse_projections",
+]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the images of a set are drawn; the manifest keeps it, and only the same recipe continues the set.
+    """Settings with which the images of a set are drawn. The manifest keeps them; only the same recipe continues the set.
 
     `prompts` and `weights` are digests. `size` and `save_size` are pixels a side; `guidance_until` is a fraction of the
     steps. None in a field of `LEARNED`: only the loaded model knows it, or it is as usual.
@@ -51,20 +61,20 @@ class Recipe:
         """The part of the recipe that each call of the pipeline takes."""
         return Sampling(self.steps, self.guidance_scale, self.size, self.save_size, self.guidance_until)
 
-    def noted(self) -> dict:
+    def noted(self) -> Noted:
         """Return the settings as the manifest keeps them."""
-        optional = {field.name: field.default for field in fields(self) if field.default is not MISSING}
-        return {key: value for key, value in vars(self).items() if key not in optional or value != optional[key]}
+        # a field without a default has MISSING there, which no value is
+        return {entry.name: value for entry in fields(self) if (value := getattr(self, entry.name)) != entry.default}
 
-    def continuing(self, noted: dict) -> "Recipe":
+    def continuing(self, noted: Noted) -> "Recipe":
         """Return this recipe with what the settings of a begun set know of its model, so that it need not be loaded.
 
-        `weights` are left out for a model of another name: only loading it tells whether it is the same.
+        A model of another name is taken for the same one: only loading it tells its `weights`.
         """
-        known = [key for key in LEARNED if key in noted and not (key == "weights" and renamed(noted, self.model))]
-        return replace(self, **{key: noted[key] for key in known if getattr(self, key) is None}).as_begun(noted)
+        known = {key: noted[key] for key in LEARNED if key in noted and getattr(self, key) is None}
+        return replace(self, **known).as_begun(noted)
 
-    def as_begun(self, noted: dict) -> "Recipe":
+    def as_begun(self, noted: Noted) -> "Recipe":
         """Return this recipe with a begun set's name of the same generator, and without `weights` if it noted none."""
         if not noted:
             return self
@@ -95,16 +105,6 @@ def recipe_of(settings: GenerationSettings, texts: dict[str, list[str]], kind: K
         raise UserError(f"--guidance-scale {settings.guidance_scale:g}: a {kind.pipeline} takes none; leave it out")
     guidance_scale = own.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
     check_guidance_until(settings.guidance_until, kind.pipeline, guidance_scale)
-    same = (
-        "model",
-        "save_size",
-        "seed",
-        "prediction",
-        "vae_slicing",
-        "vae_tiling",
-        "guidance_until",
-        "fuse_projections",
-    )
     return Recipe(
         prompts=hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:12],
         scheduler=scheduler,
@@ -113,7 +113,7 @@ def recipe_of(settings: GenerationSettings, texts: dict[str, list[str]], kind: K
         size=settings.size or own.size,
         precision=settings.precision or ("fp32" if device.type == "cpu" else own.precision),
         **vars(kind),
-        **{name: getattr(settings, name) for name in same},
+        **{name: getattr(settings, name) for name in AS_ASKED},
     )
 
 

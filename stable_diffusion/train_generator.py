@@ -3,11 +3,10 @@
     python -m datasets.toy --output results/runs/captioned --train 40000 --val 0 --test 0 --seed 1000 --captions
     python -m stable_diffusion.train_generator --data results/runs/captioned --output results/runs/tiny
 
-The folder holds `captions.csv` with the columns image (a path in the folder) and caption. The result
-is a folder in diffusers' own format (CLIP-type text encoder and tokenizer, AutoencoderKL,
-UNet2DConditionModel, DDIM with Stable Diffusion's betas) that `python -m stable_diffusion.generate
---model` takes. `stable_diffusion/tiny/README.md` says how the one
-of this repository was trained.
+The folder holds `captions.csv` with the columns image (a path in the folder) and caption. The result is a folder in
+diffusers' own format (CLIP-type text encoder and tokenizer, AutoencoderKL, UNet2DConditionModel, DDIM with Stable
+Diffusion's betas) that `python -m stable_diffusion.generate --model` takes. `stable_diffusion/tiny/README.md` says how
+the one of this repository was trained.
 
 First the autoencoder learns to rebuild the images, then text encoder and UNet learn together to
 denoise its latents. `--autoencoder` starts from one trained before; with `--autoencoder-steps 0` it stays as it is.
@@ -17,6 +16,7 @@ import argparse
 import contextlib
 import copy
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,20 +59,18 @@ def read_captioned_folder(folder: Path, size: int) -> tuple[torch.Tensor, list[s
     return torch.from_numpy(pixels).permute(0, 3, 1, 2), rows["caption"].tolist()
 
 
-def train_autoencoder(vae, images, *, steps, batch_size, lr, device, amp, generator):
+def train_autoencoder(vae, images, *, steps, batch_size, lr, device, amp, generator) -> None:
     """Train with an L1 loss at three resolutions, so that shapes count more than noise; pull latents slightly to normal."""
-    vae.to(device).train()
-    optimizer, schedule = _optimizer(vae.parameters(), lr, steps)
-    bar = progress(range(steps), desc="autoencoder", unit="step")
-    for _ in bar:
+
+    def loss() -> torch.Tensor:
         pixels = _pixels(images[torch.randint(len(images), (batch_size,), generator=generator)], device)
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
             posterior = vae.encode(pixels).latent_dist
             rebuilt = vae.decode(posterior.sample()).sample
         gap = rebuilt.float() - pixels
-        loss = sum(F.avg_pool2d(gap, k).abs().mean() for k in (1, 2, 4)) + 1e-6 * posterior.kl().mean()
-        _step(loss, vae.parameters(), optimizer, schedule)
-        bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+        return sum(F.avg_pool2d(gap, k).abs().mean() for k in (1, 2, 4)) + 1e-6 * posterior.kl().mean()
+
+    _fit(vae.to(device).train(), loss, steps, lr, "autoencoder")
     vae.eval()
 
 
@@ -80,29 +78,24 @@ def train_autoencoder(vae, images, *, steps, batch_size, lr, device, amp, genera
 def encode_all(vae, images, *, device, amp, batch_size=256) -> torch.Tensor:
     """Return the mean latents of all images, fp32, scaled to unit standard deviation; set `scaling_factor`."""
     parts = []
-    for start in progress(range(0, len(images), batch_size), desc="encoding", unit="batch"):
+    for batch in progress(images.split(batch_size), desc="encoding", unit="batch"):
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-            parts.append(vae.encode(_pixels(images[start : start + batch_size], device)).latent_dist.mean.float().cpu())
+            parts.append(vae.encode(_pixels(batch, device)).latent_dist.mean.float().cpu())
     latents = torch.cat(parts)
     vae.register_to_config(scaling_factor=1 / latents.std().item())
     return latents * vae.config.scaling_factor
 
 
-def train_denoiser(
-    models, latents, token_ids, empty_ids, *, steps, batch_size, lr, device, amp, generator, on_checkpoint
-):
+def train_denoiser(models, latents, token_ids, empty_ids, *, steps, batch_size, lr, device, amp, generator, save):
     """Predict the velocity of noised latents from the caption, which one time in ten is left empty.
 
-    `models` is a ModuleDict of text encoder and UNet. Returns their exponential moving average;
-    `on_checkpoint(average)` is called ten times during training.
+    `models` is a ModuleDict of text encoder and UNet. Returns their exponential moving average; `save(average)` is
+    called ten times during training.
     """
     scheduler = DDIMScheduler(**SCHEDULER)
-    models.to(device).train()
-    average = AveragedModel(models, multi_avg_fn=get_ema_multi_avg_fn(0.999))
-    optimizer, schedule = _optimizer(models.parameters(), lr, steps)
-    bar = progress(range(steps), desc="denoiser", unit="step")
-    smoothed = None
-    for step in bar:
+    average = AveragedModel(models.to(device).train(), multi_avg_fn=get_ema_multi_avg_fn(0.999))
+
+    def loss() -> torch.Tensor:
         rows = torch.randint(len(latents), (batch_size,), generator=generator)
         ids = torch.where(torch.rand(batch_size, 1, generator=generator) < 0.1, empty_ids, token_ids[rows]).to(device)
         clean = latents[rows].to(device)
@@ -112,40 +105,44 @@ def train_denoiser(
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
             text = models["text_encoder"](ids)[0]
             predicted = models["unet"](noisy, times, encoder_hidden_states=text).sample
-        loss = F.mse_loss(predicted.float(), scheduler.get_velocity(clean, noise, times))
-        _step(loss, models.parameters(), optimizer, schedule)
+        return F.mse_loss(predicted.float(), scheduler.get_velocity(clean, noise, times))
+
+    def after(step: int) -> None:
         average.update_parameters(models)
-        smoothed = loss.item() if smoothed is None else 0.99 * smoothed + 0.01 * loss.item()
-        bar.set_postfix(mse=f"{smoothed:.4f}", refresh=False)
-        if (step + 1) % max(1, steps // 10) == 0:
-            on_checkpoint(average.module)
+        if step % max(1, steps // 10) == 0:
+            save(average.module)
+
+    _fit(models, loss, steps, lr, "denoiser", after)
     return average.module.eval()
 
 
-def _pixels(images, device):
+def _pixels(images, device) -> torch.Tensor:
     return images.to(device).float() / 127.5 - 1
 
 
-def _optimizer(parameters, lr, steps):
-    """Return AdamW, and a schedule that warms up over 200 steps and then falls along a cosine."""
-    optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.99), weight_decay=1e-3)
+def _fit(model, loss_of_batch, steps, lr, name, after=lambda step: None) -> None:
+    """Minimise a loss by AdamW, whose learning rate warms up over 200 steps and then falls along a cosine."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=1e-3)
     warm_up = min(200, steps // 10 + 1)
 
-    def factor(step):
+    def factor(step: int) -> float:
         return min((step + 1) / warm_up, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / max(1, steps))))
 
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    schedule, smoothed = torch.optim.lr_scheduler.LambdaLR(optimizer, factor), None
+    bar = progress(range(1, steps + 1), desc=name, unit="step")
+    for step in bar:
+        loss = loss_of_batch()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        smoothed = loss.item() if smoothed is None else 0.99 * smoothed + 0.01 * loss.item()
+        bar.set_postfix(loss=f"{smoothed:.4f}", refresh=False)
+        after(step)
 
 
-def _step(loss, parameters, optimizer, schedule):
-    optimizer.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(list(parameters), 1.0)
-    optimizer.step()
-    schedule.step()
-
-
-def save_pipeline(folder: Path, vae, models, tokenizer) -> None:
+def save_pipeline(folder: Path, vae, tokenizer, models) -> None:
     """Write the pipeline in half precision; the models in memory stay as they are."""
     pipeline = StableDiffusionPipeline(
         vae=copy.deepcopy(vae).half(),
@@ -161,7 +158,7 @@ def save_pipeline(folder: Path, vae, models, tokenizer) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Train the autoencoder, then text encoder and UNet."""
     args = parse_args()
     device = choose_device(args.device)
     amp = args.precision == "bf16"
@@ -175,30 +172,22 @@ def main() -> None:
     empty_ids = tokenizer([""], **encode).input_ids
 
     vae = AutoencoderKL.from_pretrained(args.autoencoder) if args.autoencoder else new_autoencoder(args.size)
-    settings = {"batch_size": args.autoencoder_batch_size, "lr": args.lr, "device": device, "amp": amp}
-    train_autoencoder(vae, images, steps=args.autoencoder_steps, generator=generator, **settings)
+    how = {"lr": args.lr, "device": device, "amp": amp, "generator": generator}
+    train_autoencoder(vae, images, steps=args.autoencoder_steps, batch_size=args.autoencoder_batch_size, **how)
     vae.save_pretrained(args.output / "autoencoder_fp32")
     latents = encode_all(vae, images, device=device, amp=amp)
 
     models = torch.nn.ModuleDict({"text_encoder": new_text_encoder(tokenizer, token_ids), "unet": new_unet(args.size)})
-    settings = {"steps": args.steps, "batch_size": args.batch_size, "lr": args.lr, "device": device, "amp": amp}
+    how |= {"steps": args.steps, "batch_size": args.batch_size}
+    save = partial(save_pipeline, args.output, vae, tokenizer)
     # On a CPU the fused attention's backward pass is slow in bf16: with plain products a step takes half the time.
     with sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext():
-        average = train_denoiser(
-            models,
-            latents,
-            token_ids,
-            empty_ids,
-            generator=generator,
-            on_checkpoint=lambda partial: save_pipeline(args.output, vae, partial, tokenizer),
-            **settings,
-        )
-    save_pipeline(args.output, vae, average, tokenizer)
+        save(train_denoiser(models, latents, token_ids, empty_ids, save=save, **how))
     print(f"wrote {args.output}")
 
 
 def parse_args() -> argparse.Namespace:
-    """The command line."""
+    """Read the flags."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with captions.csv")
     parser.add_argument("--output", type=Path, required=True, help="folder to write the pipeline to")

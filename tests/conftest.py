@@ -3,16 +3,23 @@
 import io
 import os
 import shutil
+import signal
 import sys
 import tarfile
 
 import pytest
-from support import SHARED
+from support import SHARED, STOPPING
 
 os.environ |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
 os.environ |= {"PIP_NO_INDEX": "1", "UV_OFFLINE": "1"}  # no test installs anything
 if sys.prefix != sys.base_prefix:
     os.environ["VIRTUAL_ENV"] = sys.prefix  # so that a runner that a test starts, in whatever folder, takes this one
+
+for (
+    number
+) in STOPPING:  # a background job, or one under nohup, ignores some of them, and so would all that the tests start
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_addoption(parser):

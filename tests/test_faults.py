@@ -6,10 +6,9 @@ import subprocess
 import numpy as np
 import pytest
 from PIL import Image
-from support import assert_one_line_error, run_here
-from support.small import SMALL
+from support import assert_one_line_error, run_here, small
+from support.generation import command
 
-import train as train_script
 from datasets.images import decode_images
 from stable_diffusion import generate
 
@@ -35,9 +34,7 @@ def small_disk(tmp_path):
 
 
 def train(toy, synthetic, disk, seconds=60):
-    paths = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", disk / "out"]
-    more = ["--width", 0.125, "--seeds", 100, "--checkpoint-seconds", seconds]
-    return run_here(train_script.main, *paths, *SMALL, *more)
+    return small.train(toy, synthetic, disk / "out", *small.TINY, "--checkpoint-seconds", seconds)
 
 
 @pytest.mark.parametrize(
@@ -51,12 +48,10 @@ def test_a_full_disk_is_one_line_and_with_room_the_run_goes_on(toy, synthetic, s
     (disk / "filling").unlink()
     done = train(toy, synthetic, disk)
     assert done.returncode == 0, done.stderr
-    assert len(list(disk.glob("out/*/seed_100/metrics.json"))) == 2
+    assert len(list(disk.glob("out/*/seed_1/metrics.json"))) == 2
 
 
 def test_a_full_disk_in_generation_keeps_whole_images(small_disk):
-    from test_generate import command
-
     disk, fill = small_disk
     fill(30)
     assert_one_line_error(run_here(generate.main, *command(disk)), "disk is full")

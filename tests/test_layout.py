@@ -100,7 +100,7 @@ def test_a_study_imports_no_study():
 
 def test_studies_stay_small():
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in STUDIES.rglob("*.py")}
-    assert sum(lines.values()) <= 2700 and max(lines.values()) <= 250
+    assert sum(lines.values()) <= 3110 and max(lines.values()) <= 250
 
 
 def test_every_study_is_cited():
@@ -119,10 +119,11 @@ def test_studies_are_read_without_torch():
     assert not subprocess.run([sys.executable, "-c", read], cwd=ROOT).returncode
 
 
-def test_generation_is_in_short_files_and_functions_that_take_values():
+@pytest.mark.parametrize("room", ["datasets", "models", "stable_diffusion"])
+def test_files_and_functions_are_short_and_functions_take_values(room):
     """A file has at most 250 lines, a function 40, and none takes the parsed command line."""
     broken = []
-    for path in (ROOT / "stable_diffusion").rglob("*.py"):
+    for path in (ROOT / room).rglob("*.py"):
         text = path.read_text()
         broken += [path.name] if len(text.splitlines()) > 250 else []
         for node in ast.walk(ast.parse(text)):

@@ -4,14 +4,12 @@ import contextlib
 
 import pytest
 import torch
-from support import run_here
 from support.scores import score
-from support.small import SMALL
+from support.small import TINY, trained
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import models.settings
-import train
 from stable_diffusion import faithfulness
 
 ATEN = torch.ops.aten
@@ -61,7 +59,4 @@ def test_a_judge_learns_and_scores(device, toy, made, tmp_path):
 
 @pytest.mark.slow
 def test_training_ranking_and_fine_tuning(device, toy, made, tmp_path):
-    data = ["--real-data-path", toy, "--synthetic-data-root", tmp_path / "made", "--output", tmp_path / "out"]
-    more = ["--seeds", 1, "--width", 0.125, "--number-imbalanced-synthetic", 8]
-    done = run_here(train.main, *data, *SMALL, *more)
-    assert done.returncode == 0, done.stderr
+    trained(toy, tmp_path / "made", tmp_path / "out", *TINY, "--number-imbalanced-synthetic", 8)

@@ -1,4 +1,4 @@
-"""The state of an unfinished training, from which it continues to exactly the result of an unbroken run."""
+"""Checkpoints of unfinished trainings. A training that resumes ends with the same result as an unbroken one."""
 
 import hashlib
 import io
@@ -14,18 +14,18 @@ from pathlib import Path
 import torch
 
 from utils.files import whole
-from utils.records import check_settings
+from utils.same_settings import check_settings
 
 DIGEST = hashlib.sha256().digest_size  # bytes before the state itself
 SETTINGS = "settings.json"  # beside the checkpoints
-SECONDS = 60.0  # between two writings: what a kill can cost
+SECONDS = 60.0  # between two writes: the most that a kill costs
 
 
 class Checkpoint:
-    """A file that holds the newest state it was given, at most `seconds` old, whole or not at all.
+    """A file with the newest training state, at most `seconds` old, written whole or not at all.
 
-    As a context manager it writes the newest state when a `KeyboardInterrupt` ends the block. `spent` are the seconds that
-    went into the state it has loaded, in earlier processes.
+    Used as a context manager it also writes the newest state if a `KeyboardInterrupt` ends the block. `spent` is the
+    time in seconds that earlier processes put into the loaded state.
     """
 
     def __init__(self, path: Path, seconds: float = SECONDS):
@@ -41,7 +41,7 @@ class Checkpoint:
             self.write()
 
     def load(self) -> dict | None:
-        """The state in the file, its tensors on the CPU; None where there is none or it is damaged (reported)."""
+        """Return the state in the file, on the CPU; None if there is no file, or a damaged one (with a message)."""
         if not self.path.exists():
             return None
         content = self.path.read_bytes()
@@ -53,13 +53,13 @@ class Checkpoint:
         return state
 
     def keep(self, state: dict) -> None:
-        """Take a state, which the caller no longer changes, and write it if the last write is long enough ago."""
+        """Keep a state, which the caller must not change later, and write it if the last write is `seconds` ago."""
         self._state = state | {"spent": self.spent + time.monotonic() - self._begun}
         if time.monotonic() - self._written >= self.seconds:
             self.write()
 
     def write(self) -> None:
-        """Write the newest state, if there is one, under another name, flushed, then rename it."""
+        """Write the newest state, if there is one."""
         if self._state is None:
             return
         buffer = io.BytesIO()
@@ -73,12 +73,12 @@ class Checkpoint:
 
 
 def check_unfinished(record: Path, settings: dict, besides: Iterable[str] = ()) -> bool:
-    """Whether trainings of this record have begun. Raises `UserError` if they began with other settings."""
+    """Return whether trainings of this record have begun. Raises `UserError` if they began with other settings."""
     folder = _folder(record)
     try:
         found = json.loads((folder / SETTINGS).read_text())
     except (OSError, ValueError):
-        return False  # not there, or cut off before there was any checkpoint
+        return False  # missing, or cut off before there was any checkpoint
     check_settings(found, settings, f"the unfinished run in {folder}, which may be removed,", besides)
     return True
 
@@ -88,9 +88,10 @@ def _folder(record: Path) -> Path:
 
 
 class Unfinished:
-    """The checkpoints of one record's trainings, in a hidden folder beside it.
+    """The checkpoints of one record's trainings, in a hidden folder beside the record.
 
-    `begun` is the `environment` (`utils.records.environment`) of the process that began them; empty where that was of an older version.
+    `begun` is the environment (`utils.environment.environment`) of the process that began the trainings; empty if an older
+    version began them.
     """
 
     def __init__(self, record: Path, settings: dict, seconds: float = SECONDS, environment: dict | None = None):
@@ -107,7 +108,7 @@ class Unfinished:
             self.begun = {}
 
     def checkpoint(self, stage: str) -> Checkpoint:
-        """The checkpoint of one training, by its name; of several trainings of one name, by their order."""
+        """Return the checkpoint of the training `stage`; several trainings of one name are told apart by order."""
         name = re.sub("[^a-z0-9]+", "-", stage.lower())
         self._uses[name] += 1
         number = f"-{self._uses[name]}" if self._uses[name] > 1 else ""
@@ -116,7 +117,7 @@ class Unfinished:
 
     @property
     def spent(self) -> float:
-        """The seconds that earlier processes put into what was loaded."""
+        """The seconds that earlier processes put into the loaded states."""
         return sum(checkpoint.spent for checkpoint in self._given)
 
     def remove(self) -> None:

@@ -1,6 +1,6 @@
-"""What a run will cost, stage by stage: the rows of an estimate, and the table that shows them.
+"""The estimated cost of a run: rows, one for each stage, and the table that shows them.
 
-python -m utils.cost ROWS        # the table of the rows that dry runs have written to a file
+python -m utils.cost ROWS        # prints the table of the rows that dry runs have written to the file ROWS
 """
 
 import json
@@ -17,17 +17,21 @@ if TYPE_CHECKING:
 
 GENERATION = "generation"
 ASSUMED = (
-    "estimated on this machine: a few steps of each stage timed, as if nothing else ran; what is recorded already costs "
-    "nothing, a training that was interrupted counts whole"
+    "estimated on this machine: a few steps of each stage timed, as if nothing else ran; what is recorded already "
+    "costs nothing, a training that was interrupted counts whole"
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One stage's fraction of the cost: `seconds` in all (None: not measured), of `seeds` seeds (0: shared by all seeds).
+    """The cost of one stage.
 
-    `key` says what is made: rows of one key cost once. `disk` and `memory` are bytes, memory the process's peak on a CPU,
-    else the GPU's; `note` stands below the table.
+    key : names what is made; rows of one key cost once
+    seconds : in all seeds together; None if not measured
+    seeds : number of seeds that pay for it; 0 if they share it
+    disk : bytes
+    memory : bytes, the peak of the process on a CPU, else of the GPU
+    note : printed below the table
     """
 
     stage: str
@@ -41,7 +45,7 @@ class Row:
 
 
 def cost_table(rows: Iterable[Row]) -> str:
-    """The table of an estimate: a line a stage, generation first, and their sum."""
+    """Return an estimate as a table: one line for each stage, generation first, and the sum."""
     rows = sorted(unique(rows), key=lambda row: row.stage != GENERATION)
     stages = list(dict.fromkeys(row.stage for row in rows))
     lines = [("stage", "images", "a seed", "in all", "disk", "memory")]
@@ -54,7 +58,7 @@ def cost_table(rows: Iterable[Row]) -> str:
 
 
 def unique(rows: Iterable[Row]) -> list[Row]:
-    """One row for each key, of several the one that takes longest."""
+    """Return one row for each key: the one that takes longest."""
     kept = {}
     for row in rows:
         if row.key not in kept or _known(row) > _known(kept[row.key]):
@@ -63,25 +67,25 @@ def unique(rows: Iterable[Row]) -> list[Row]:
 
 
 def add_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Append rows to a file, a line of JSON each."""
+    """Append rows to a file, one line of JSON for each."""
     with open(path, "a", encoding="utf-8") as file:
         file.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a file that `add_rows` wrote."""
+    """Read the rows that `add_rows` wrote."""
     return [Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def check_flags(dry_run: bool, no_estimate: bool, cost_rows: Path | None) -> None:
-    """Raise `UserError` for a flag of the estimate without a dry run: what was meant as a look would start hours of work."""
+    """Raise `UserError` if a flag of the estimate lacks --dry-run: the command would start hours of work."""
     given = "--no-estimate" if no_estimate else "--cost-rows" if cost_rows else None
     if given and not dry_run:
         raise UserError(f"{given} is for a dry run: add --dry-run, or leave it out")
 
 
 def report(rows: list[Row], path: Path | None) -> None:
-    """Print the table of an estimate, or leave its rows in a file to be shown with others."""
+    """Print the table of an estimate, or append its rows to the file `path`, to be shown with others later."""
     if path:
         add_rows(path, rows)
     else:
@@ -89,25 +93,29 @@ def report(rows: list[Row], path: Path | None) -> None:
 
 
 def peak_memory(device: "torch.device") -> int:
-    """Bytes: of the GPU's memory that torch took at most, else of this process."""
-    import resource  # Windows has none
+    """Return the peak memory in bytes: of torch on a GPU, else of this process."""
+    import torch  # takes a second to load, too long for printing a table
 
-    import torch  # takes a second to load, which a table of rows should not wait for
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident_memory()
 
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+def resident_memory(children: bool = False) -> int:
+    """Return the peak main memory of this process, or with `children` of its ended child processes, in bytes."""
+    import resource  # missing on Windows
+
+    who = resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF
+    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, whichever reads best."""
+    """Return a time as seconds, minutes or hours, whichever reads best."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def size(count: int) -> str:
-    """Bytes as MB or GB."""
+    """Return a number of bytes as MB or GB."""
     return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
 
 

@@ -1,4 +1,4 @@
-"""Errors that a user can fix, and how a command line reports them."""
+"""Errors that a user can fix, and their report on the command line."""
 
 import errno
 import signal
@@ -15,26 +15,26 @@ NO_SPACE = {
     errno.EDQUOT: FULL,
     errno.EFBIG: "a file is larger than the file system or ulimit -f allows",
 }
-SAME_REQUEST = 10.0  # seconds in which further signals to stop add nothing to the first
+SAME_REQUEST = 10.0  # seconds in which further signals to stop are ignored
 
 
 class UserError(ValueError):
-    """Something the user gave is wrong. The message says what, where, and how to fix it."""
+    """A fault in what the user gave. The message says what is wrong, where, and how to fix it."""
 
 
 def command_line(main: Callable[[], None]) -> None:
-    """Run a script's `main` and end the process as a user would expect.
+    """Run a script's `main` and end the process with one line instead of a traceback.
 
-    A `UserError`, a full disk and a file that can't be written or read become one line on standard error and exit
-    status 2. Ctrl-C, SIGTERM and SIGHUP (the terminal was closed) let `main` save what it has, as a `KeyboardInterrupt`,
-    and leave with one line and status 128 + the signal's number. If nobody reads the output any more, `main` goes on.
+    After a `UserError`, on a full disk, or if a file can't be written or read, the exit status is 2. Ctrl-C, SIGTERM
+    and SIGHUP (the terminal was closed) raise `KeyboardInterrupt` in `main`, which can save its state; the exit status
+    is 128 plus the signal's number. If nobody reads the output any more, `main` continues.
     """
     keep_streams()
     if find_spec("fcntl") is None:
         _leave("error: this needs Linux or macOS; on Windows run it in WSL, the Windows Subsystem for Linux", 2)
     _interrupt_on_signals()
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold bytes that are no text
     try:
         main()
         sys.stdout.flush()
@@ -56,10 +56,11 @@ def command_line(main: Callable[[], None]) -> None:
 
 
 def _interrupt_on_signals() -> None:
-    """Raise `KeyboardInterrupt` with the number of the signal, once for all that come together.
+    """Make signals to stop raise `KeyboardInterrupt` with the signal's number, once within `SAME_REQUEST`.
 
-    A second one would break off what the first one has begun to save: an impatient Ctrl-C, or a scheduler that signals
-    both runner.sh, which passes it on, and this process. A signal that is ignored, as under nohup, stays so.
+    A second signal would interrupt the saving that the first one began: an impatient Ctrl-C, or a scheduler that
+    signals both this process and runner.sh, which passes the signal on. A signal that is ignored, as under nohup, stays
+    ignored.
     """
     last = -SAME_REQUEST
 

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, locked by one process at a time, compared by content, named within their folder."""
+"""Files: writing them whole or not at all, locking, comparing by content, and names within a folder."""
 
 import hashlib
 import os
@@ -16,14 +16,14 @@ from utils.progress import progress
 
 @contextmanager
 def whole(path: Path, *, shared: bool = False) -> Iterator[Path]:
-    """A path beside `path` to write a file or folder to; it is renamed at the end, so readers never see a part.
+    """Yield a temporary path for a file or folder and rename it to `path` at the end: readers never see a part.
 
-    Where the block raises, what it wrote is removed. Give `shared` where several processes may write the same path.
+    If the block raises, the temporary path is removed. Pass `shared` if several processes may write the same path.
     """
     mark = f".{os.getpid()}" if shared else ""
     partial = path.with_name(f".{path.name}{mark}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove(partial)  # what a kill left
+    _remove(partial)  # left by a killed process
     try:
         yield partial
         os.replace(partial, path)
@@ -32,24 +32,24 @@ def whole(path: Path, *, shared: bool = False) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, whole or not at all; several processes may do so."""
+    """Write a file, whole or not at all; several processes may write the same one."""
     with whole(path, shared=True) as partial:
         partial.write_bytes(encoded(content) if isinstance(content, str) else content)
 
 
 def encoded(text: str) -> bytes:
-    r"""Return a text as UTF-8; what a file name that isn't UTF-8 brought into it is written as \udcff."""
+    r"""Return a text as UTF-8; bytes of a file name that are not UTF-8 are written as \udcff."""
     return text.encode(errors="backslashreplace")
 
 
 @contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold the lock on a file; yields whether it is held.
+    """Lock a file for the length of a block, and yield whether the lock is held.
 
-    With `wait` it waits for another holder, else it yields False. The system releases the lock when the process ends,
-    however it ends. On a file system without locks it always yields True.
+    If another process holds it: wait, or without `wait` yield False. The system releases the lock when the process ends
+    in any way. On a file system without locks this always yields True.
     """
-    import fcntl  # Windows has none: there `command_line` says so, and reading records works
+    import fcntl  # missing on Windows, where `command_line` prints an error; reading records works there
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
@@ -64,7 +64,7 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
 
 
 def digests(paths: list[Path]) -> list[str]:
-    """The SHA-256 of each file's content, in order. Raises `UserError` for a file that cannot be read."""
+    """Return the SHA-256 of each file's content, in order. Raises `UserError` if a file cannot be read."""
 
     def digest(path):
         try:
@@ -77,9 +77,9 @@ def digests(paths: list[Path]) -> list[str]:
 
 
 def copies(paths: list[Path]) -> list[list[int]]:
-    """Return the indices of files with the same content: a list of two or more for each such content, in order.
+    """Return the indices of files with equal content: a list of two or more for each content, in order.
 
-    Only files of equal size are read. Raises `UserError` for a file that cannot be read.
+    Only files of equal size are read. Raises `UserError` if a file cannot be read.
     """
     try:
         sizes = [path.stat().st_size for path in paths]
@@ -94,20 +94,20 @@ def copies(paths: list[Path]) -> list[list[int]]:
 
 
 def first_names(folder: Path, names: list[str]) -> list[int | None]:
-    """Return for each name, relative to `folder`, the index of the first name of the same file; None if there is no file.
+    """Return, for each name in `folder`, the index of the first name of the same file; None if there is no file.
 
-    Links to one file and two spellings of its path are the same file. Each folder is listed once, which is faster than
-    a look at each of 200,000 files.
+    Two links to one file, or two spellings of its path, are the same file. Each folder is listed once: faster than
+    asking for each of 200,000 files.
     """
     listed = {parent: _listed(folder / parent) for parent in {os.path.dirname(name) for name in names}}
     first: dict[tuple[int, int], int] = {}
     found: list[int | None] = []
     for index, name in enumerate(names):
-        # what is not listed may still be there: a link, or a case-insensitive disk
+        # a name that is not listed may still exist: as a link, or on a case-insensitive disk
         identity = listed[os.path.dirname(name)].get(os.path.basename(name)) or _identity(folder / name)
         place = first.setdefault(identity, index) if identity else None
         if place not in (None, index) and not os.path.samefile(folder / name, folder / names[place]):
-            place = index  # stacked file systems may list two files under one number
+            place = index  # stacked file systems may give two files one inode number
         found.append(place)
     return found
 
@@ -130,7 +130,7 @@ def _identity(file: Path) -> tuple[int, int] | None:
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative path stays below its folder, judged by its text alone."""
+    """Return whether a relative path stays below its folder, judged by its text alone."""
     path = PurePath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
 

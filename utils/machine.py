@@ -1,4 +1,4 @@
-"""What a machine may lack: a package that not everyone installs, a proxy that can be spoken to, a compiler."""
+"""Checks for what a machine may lack: an optional package, a usable proxy, a compiler."""
 
 import importlib
 from http.client import HTTPException
@@ -11,16 +11,16 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-# Raised while a file is fetched: by urllib and torch's own reader, by requests, and by httpx, which raises ImportError for a
-# SOCKS proxy and ValueError for any other unknown kind.
+# What downloads may raise: urllib, torch, requests, and httpx, which raises ImportError for a SOCKS proxy and
+# ValueError for any other unknown kind of proxy.
 NOT_FETCHED = (OSError, RuntimeError, ValueError, ImportError, HTTPException)
 
 
 def optional_package(module: str, package: str, *, asked: str, instead: str) -> ModuleType:
-    """Import a module of a package that not everyone installs.
+    """Import and return a module of an optional package.
 
-    `asked` is the flag that needs it, `instead` what to do without it; both go into the message. Raises `UserError` if the
-    package is missing, or is there and fails at import in any way: one built for another version raises what it likes.
+    `asked` is the flag that needs it, `instead` a way to do without it; both go into the message. Raises `UserError` if
+    the package is missing, or if its import fails with any exception.
     """
     try:
         return importlib.import_module(module)
@@ -34,14 +34,14 @@ def optional_package(module: str, package: str, *, asked: str, instead: str) -> 
 
 
 def why_not_fetched(error: Exception) -> str:
-    """Say in one line why a file could not be fetched, and what to do about a proxy that may be the cause."""
+    """Return one line on why a file could not be fetched, with the remedy for a proxy that may be the cause."""
     return one_line(error) + proxy_remedy()
 
 
 def proxy_remedy() -> str:
-    """Return what to do about the proxy that is set, since it may be the cause; "" if none is.
+    """Return the remedy for a proxy that is set; "" if none is.
 
-    The message does not repeat the address, which may hold a password.
+    The proxy's address is left out: it may hold a password.
     """
     proxies = {name: url.partition("://")[0].lower() for name, url in getproxies().items() if name != "no"}
     odd = {name: kind for name, kind in proxies.items() if kind not in ("http", "https")}
@@ -56,19 +56,19 @@ def proxy_remedy() -> str:
 
 
 def check_compile(device: "torch.device") -> None:
-    """Raise `UserError` unless torch can compile for `device`: tries it on a function of one operation, in seconds."""
+    """Raise `UserError` unless torch can compile for `device`, tried on one operation, which takes seconds."""
     import torch
 
     try:
         with torch.no_grad():
             torch.compile(torch.nn.functional.silu)(torch.ones(8, device=device))
-    except Exception as error:  # of the tracer, of the code generator, of the compiler that they call
+    except Exception as error:  # tracer, code generator and compiler each raise their own
         raise UserError(
-            f"--compile: torch can't compile for {device.type} here ({one_line(error)}); it needs a C++ compiler (g++), on a "
-            "GPU also triton and Python's headers (python3-dev): install them, or leave the flag out"
+            f"--compile: torch can't compile for {device.type} here ({one_line(error)}); it needs a C++ compiler (g++),"
+            " on a GPU also triton and Python's headers (python3-dev): install them, or leave the flag out"
         ) from error
 
 
 def one_line(error: Exception) -> str:
-    """The first line of an error's text, at most 200 characters, or its class if it has none."""
+    """Return the first line of an error's text, at most 200 characters, or its class if it has no text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

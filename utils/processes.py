@@ -1,4 +1,4 @@
-"""Which of several processes this one is, from the environment of `accelerate launch` and torchrun; and child processes."""
+"""The place of this process among several, as `accelerate launch` and torchrun set it; and child processes."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from utils.errors import UserError
 
 
 class Place(NamedTuple):
-    """This process among all: its number from 0, how many there are, and its number on its own machine."""
+    """The place of a process: its number from 0, the number of processes, and its number on its own machine."""
 
     rank: int = 0
     count: int = 1
@@ -19,10 +19,10 @@ ALONE = Place()
 
 
 def place() -> Place:
-    """From RANK, WORLD_SIZE and LOCAL_RANK; a single process where they are not set.
+    """Return the place from RANK, WORLD_SIZE and LOCAL_RANK; `ALONE` if they are not set.
 
-    The processes share a folder and never talk to each other, so one that dies holds up nobody. Raises `UserError`
-    where the variables make no sense.
+    The processes share a folder and send no messages, so one that dies stops no other. Raises `UserError` if the
+    variables are no numbers, or RANK is not below WORLD_SIZE.
     """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     texts = [os.environ.get(name, default) for name, default in zip(names, ("0", "1", "0"), strict=True)]
@@ -33,9 +33,9 @@ def place() -> Place:
 
 
 def run_child(command: list, **options) -> subprocess.CompletedProcess:
-    """Run a command as `subprocess.run` does; an interrupt of this process is passed on as SIGTERM.
+    """Run a command as `subprocess.run` does, but pass an interrupt of this process on as SIGTERM and wait.
 
-    The command is then waited for until it has saved, where `subprocess.run` would kill it after a quarter of a second.
+    `subprocess.run` would kill the command after a quarter of a second, before it has saved.
     """
     with subprocess.Popen([str(part) for part in command], **options) as process:
         try:

@@ -1,4 +1,4 @@
-"""Progress bars that behave on a terminal and stay short in a log file."""
+"""Progress bars for a terminal, short in a log file."""
 
 import sys
 
@@ -6,6 +6,6 @@ from tqdm import tqdm
 
 
 def progress(iterable=None, *, desc: str, total: int | None = None, unit: str = "it", initial: int = 0) -> tqdm:
-    """A tqdm bar; where standard error is no terminal it prints at most one line every ten seconds."""
+    """Return a tqdm bar; if standard error is no terminal, it prints at most one line every ten seconds."""
     interval = 0.1 if sys.stderr.isatty() else 10.0
     return tqdm(iterable, desc=desc, total=total, unit=unit, initial=initial, mininterval=interval, dynamic_ncols=True)

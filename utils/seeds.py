@@ -1,4 +1,4 @@
-"""Independent random streams, each derived from a seed and what it is for."""
+"""Independent random streams, each derived from a seed and its purpose."""
 
 import zlib
 
@@ -7,11 +7,11 @@ import torch
 
 
 def derived_seed(seed: int, *place: int | str) -> int:
-    """A 63-bit seed from a base seed and a place such as ("pre-train",) or (group, image): the same everywhere."""
+    """Return a 63-bit seed from a base seed and a purpose such as ("pre-train",), the same on all machines."""
     words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in place]
     return int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def torch_generator(seed: int, *place: int | str) -> torch.Generator:
-    """A CPU generator of its own for one place."""
+    """Return a CPU generator that starts at the derived seed."""
     return torch.Generator().manual_seed(derived_seed(seed, *place))

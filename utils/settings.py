@@ -1,21 +1,28 @@
-"""Settings that are flags: a frozen dataclass whose fields describe the flags of a command line."""
+"""Settings as flags: each field of a frozen dataclass describes one flag of a command line."""
 
 import argparse
 from dataclasses import field, fields
 
 
 def flag(default, help: str, *, group: str, **options):
-    """A field that is a flag: its default, its help text, the group it is listed under, and argparse's other options."""
+    """Return a dataclass field for a flag: its default, help text, group in --help, and further options of argparse.
+
+    A flag whose default is False takes no value: giving it sets it to True.
+    """
+    if default is False:
+        options["action"] = "store_true"
     return field(default=default, metadata={"help": help, "group": group, **options})
 
 
 def parse(settings: type, description: str, arguments: list[str] | None = None):
-    """An instance of a settings class from a command line (by default this process's); lists become tuples."""
+    """Return an instance of a settings class from a command line (this process's by default); lists become tuples."""
     required = "".join(
-        f"--{e.name.replace('_', '-')} {e.name.upper()} " for e in fields(settings) if e.metadata.get("required")
+        f"--{entry.name.replace('_', '-')} {entry.name.upper()} "
+        for entry in fields(settings)
+        if entry.metadata.get("required")
     )
     parser = argparse.ArgumentParser(
-        usage=f"%(prog)s {required}[flags]; --help lists them",  # a message must not drown in two screens of flags
+        usage=f"%(prog)s {required}[flags]; --help lists them",  # two screens of flags would hide an error message
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

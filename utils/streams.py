@@ -1,4 +1,4 @@
-"""Standard output and error that are closed, or whose reader has gone: the work goes on without them."""
+"""Standard streams that may be closed or lose their reader, without stopping the program."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ GONE = {errno.EPIPE, errno.EIO}  # the reader of a pipe ended; the terminal was 
 
 
 class LastingStream:
-    """A text stream that writes to nowhere once its reader has gone. Other errors, such as a full disk, are raised."""
+    """A text stream that discards its output once its reader has gone. It raises other errors, such as a full disk."""
 
     def __init__(self, stream):
         self._stream = stream
@@ -18,13 +18,13 @@ class LastingStream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write as the stream does."""
+        """Write a text."""
         with self._lasting():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush as the stream does."""
+        """Flush the stream."""
         with self._lasting():
             self._stream.flush()
 
@@ -36,20 +36,20 @@ class LastingStream:
             if error.errno not in GONE:
                 raise
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())  # what is still buffered goes there too
+            os.dup2(nowhere, self._stream.fileno())  # discards the buffered output too
             os.close(nowhere)
 
 
 def keep_streams() -> None:
-    """Let this process print whoever reads: a missing stream becomes one to nowhere, the others last.
+    """Make standard streams safe to write: replace a missing one by /dev/null, and wrap the others in `LastingStream`.
 
-    A stream that something has put in place of the process's own is left as it is.
+    A stream that replaces the process's own, as in tests, is left as it is.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number: else the next file would, and get the messages
+            os.open(os.devnull, os.O_RDWR)  # occupies the free number; else the next opened file would get the messages
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

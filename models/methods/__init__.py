@@ -1,8 +1,8 @@
-"""What AIM-Fair is compared with, by the names of --methods: one file a method, and one line here.
+"""The methods that AIM-Fair is compared with, by their names in --methods: files here, each with an entry below.
 
-A method is a function of a `models.run.Run`. It may ask for `biased_model`, a copy of the seed's biased model to
-fine-tune, and for `synthetic`, the synthetic images (`datasets.synthetic.SyntheticSets`). Its options are its keyword
-arguments, with types (`models.options`); one without a default takes the value of train.py's flag of that name.
+A method is a function of a `models.run.Run`. Its parameters may name `biased_model`, a copy of the seed's biased model
+to fine-tune, and `synthetic`, the synthetic images (`datasets.synthetic.SyntheticSets`). Its keyword arguments are its
+options, with types (`models.options`); an option without a default takes the value of train.py's flag of its name.
 """
 
 from collections.abc import Callable
@@ -22,18 +22,18 @@ from models.methods.mixtures import repair, supplement, synthetic_only
 from models.methods.surgical import surgical
 
 COMPARISONS = {
-    # on real images alone
+    # on real images
     "cvar-dro": cvar_dro,
     "lff": lff,
     "jtt": jtt,
     "eiil": eiil,
     "group-dro": group_dro,
-    # with synthetic ones, from the start
+    # from scratch, with synthetic images
     "synthetic-only": synthetic_only,
     "supplement": supplement,
     "repair": repair,
     "ffr": ffr,
-    # fine-tuned on synthetic ones, from the biased model
+    # from the biased model, fine-tuned on synthetic images
     "linear-probe": update_block("fc", BLOCKS["fc"], head=True),
     "full": full,
     **block_methods(BLOCKS, BLOCKS["fc"]),
@@ -47,7 +47,7 @@ COMPARISONS = {
 
 
 def of_network(known: dict[str, Callable], network: nn.Module, head: tuple[str, ...]) -> dict[str, Callable]:
-    """The methods with the blocks of a network other than ResNet-18, whose last layer's names begin with `head`."""
+    """Return the methods for a network other than ResNet-18; `head` has the prefixes of its last layer's tensors."""
     others = {name: train for name, train in known.items() if name not in block_methods(BLOCKS, BLOCKS["fc"])}
     probe = update_block(head[0].rstrip("."), head, head=True)
     return others | {"linear-probe": probe} | block_methods(blocks_of(network), head)

@@ -1,7 +1,8 @@
 """CVaR DRO: minimise the mean loss of the worst fraction of the images (Levy et al., NeurIPS 2020, section 3).
 
-Default: fraction alpha = 0.2 of each batch, the middle of what Liu et al. (ICML 2021) searched. Look at the curve: one half
-for every image gives a loss of ln 2. On small faces in small crops the loss stayed near that; we tried no larger alpha there.
+The default alpha = 0.2 of each batch is in the middle of the values that Liu et al. (ICML 2021) searched. Look at the
+curve: the loss is ln 2 if the network answers one half for every image. On small faces in small crops the loss stayed
+near that; we tried no larger alpha there.
 """
 
 import torch
@@ -10,32 +11,32 @@ from torch.nn import functional as F
 from models.batches import Batch
 from models.facts import says
 from models.options import PositiveFraction
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.work import one_training
 
 
 @says(work=one_training)
-def cvar_dro(run: Run, *, alpha: PositiveFraction = 0.2) -> Outcome:
-    """Train on the real images, in every batch on its worst fraction."""
+def cvar_dro(run: Run, *, alpha: PositiveFraction = 0.2) -> TrainedModel:
+    """Train on the worst fraction of every batch of real images."""
     return run.pre_train(run.real["train"], label="cvar-dro", objective=WorstFractionLoss(alpha))
 
 
 class WorstFractionLoss:
-    """The objective: conditional value at risk of the losses of a batch at level `alpha`."""
+    """The conditional value at risk of the losses of a batch, at level `alpha`."""
 
     def __init__(self, alpha: float):
         self.alpha = alpha
 
     def __call__(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The mean of the largest `alpha` of the losses, a scalar."""
+        """Return the loss of a batch, a scalar."""
         losses = F.binary_cross_entropy_with_logits(logits[:, 0], batch.targets, reduction="none")
         return worst_fraction_mean(losses, self.alpha)
 
 
 def worst_fraction_mean(losses: torch.Tensor, alpha: float) -> torch.Tensor:
-    """The mean of the largest `alpha` of `losses`, (n,); where alpha * n is no integer, the last one counts in part.
+    """Return the mean of the largest fraction `alpha` of `losses`, float32 (n,); the last of them may count in part.
 
-    It is the maximum of sum(q * losses) over weights 0 <= q <= 1 / (alpha * n) that sum to 1.
+    This is the maximum of sum(q * losses) over weights 0 <= q <= 1 / (alpha * n) that sum to 1.
     """
     budget = alpha * len(losses)
     ordered = losses.sort(descending=True).values

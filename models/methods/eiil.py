@@ -1,12 +1,11 @@
-"""EIIL: infer the environments in which a biased model is least invariant, then be robust to them (Creager et al., ICML 2021).
+"""EIIL: train robustly to inferred environments in which a biased model is least invariant (Creager et al., ICML 2021).
 
-Each training image gets a soft place in one of two environments, chosen so that IRM's penalty of a reference model is
-as large as possible (equation 5); then group DRO over target and environment, as in the paper's experiment with
-Waterbirds. Defaults: 10,000 steps of Adam at 0.001, as there; group DRO's step size 0.01. Two protocols, by the option
-`protocol`:
-    aligned (default)   the reference is the seed's biased model, which takes no other training and is the model to be mended
-    published           the reference is trained for one epoch, as in the paper's experiments, with ERM's other settings
-How the paper chooses the epoch is not stated; it is chosen as for every method (`--select-by`).
+Each training image gets a soft assignment to one of two environments that maximises IRM's penalty of a reference model
+(equation 5). Group DRO over target and environment follows, as in the paper's experiment with Waterbirds. Defaults:
+10,000 steps of Adam at 0.001, as there; step size 0.01 of group DRO. The option `protocol` has two values:
+    aligned (default)   the reference is the seed's biased model, which needs no further training
+    published           the reference is trained for one epoch, as in the paper, otherwise with ERM's settings
+The paper does not state how it chooses the epoch. Here it is chosen as for every method (`--select-by`).
 """
 
 import numpy as np
@@ -16,18 +15,18 @@ from models.batches import Compute, predict
 from models.facts import says
 from models.methods.group_dro import robust_to
 from models.options import Count, Positive, Protocol
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.work import Sizes, Work, fitted, on_real
 from utils.seeds import torch_generator
 
 
 def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
-    """Count the reference, if it is trained, its predictions, and the training; not the inference of the environments."""
+    """Count both trainings and the reference's predictions; not the inference of environments."""
     reference = fitted(sizes.train, 1, sizes.val, compute) if options["protocol"] == "published" else Work()
     return reference + Work(predicted=sizes.train) + on_real(sizes, compute)
 
 
-@says(work=work, recorded={"penalty": "mean"})  # the penalty was the sum of the environments' once
+@says(work=work, recorded={"penalty": "mean"})  # older versions took the sum over the environments
 def eiil(
     run: Run,
     *,
@@ -35,8 +34,8 @@ def eiil(
     lr: Positive = 0.001,
     step_size: Positive = 0.01,
     protocol: Protocol = "aligned",
-) -> Outcome:
-    """Infer two environments on the real images, then train robustly to target and environment."""
+) -> TrainedModel:
+    """Infer two environments of the real images, then train robustly to target and environment."""
     train = run.real["train"]
     if protocol == "published":
         reference = run.pre_train(train, label="eiil, reference", epochs=1).model
@@ -48,20 +47,23 @@ def eiil(
 
 
 def logit_slopes(target: np.ndarray, logits: np.ndarray) -> torch.Tensor:
-    """d loss / d w at w = 1 of each image's cross-entropy at w * logit, (n,): (sigmoid(logit) - target) * logit."""
+    """Return d loss / d w at w = 1 for each image's cross-entropy at w * logit: float64 (n,)."""
     logits = torch.from_numpy(logits).double()
     return (torch.sigmoid(logits) - torch.from_numpy(target)) * logits
 
 
 def invariance_penalty(slopes: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """IRM's penalty of two environments, image i in the first to `places[i]`: the mean of their squared mean slopes."""
+    """Return IRM's penalty of two environments, the mean of their squared mean slopes.
+
+    places : float64 (n,), from 0 to 1, the weight of each image in the first environment
+    """
     return ((places * slopes).mean() ** 2 + ((1 - places) * slopes).mean() ** 2) / 2
 
 
 def infer_environments(
     target: np.ndarray, logits: np.ndarray, *, steps: int, lr: float, generator: torch.Generator
 ) -> np.ndarray:
-    """The environment of each training image, int64 0 or 1, (n,), that makes the reference's penalty largest."""
+    """Return the environment, 0 or 1, of each training image that maximises the reference's penalty: int64 (n,)."""
     slopes = logit_slopes(target, logits)
     places = torch.randn(len(slopes), generator=generator, dtype=torch.float64).requires_grad_()
     optimizer = torch.optim.Adam([places], lr=lr)

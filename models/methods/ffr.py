@@ -1,15 +1,14 @@
-"""FFR, from fake to real: balanced synthetic images first, the real ones after them (Qraitem et al., arXiv 2308.04553).
+"""FFR, from fake to real: train on balanced synthetic images, then on the real ones (Qraitem et al., arXiv 2308.04553).
 
-The two are never mixed, so that the network can't learn whether an image is synthetic as a cue to its label; what it has
-learned from balanced images is where the training on biased ones starts. Of the losses that the paper tries in the second
-step this is plain ERM. Departures: both trainings have ERM's schedule here, where the paper has its own, and each keeps the
-epoch that does best on real val, the first one included.
+The two sets are never mixed, so the network can't use the look of synthetic images as a cue to the label. Of the losses
+that the paper tries in the second step, this is plain ERM. Departures: both trainings have ERM's schedule, not the
+paper's, and each keeps its best epoch on real val.
 """
 
 from datasets.synthetic import SyntheticSets
 from models.batches import Compute
 from models.facts import says
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.work import Sizes, Work, on_balanced, on_real
 
 
@@ -19,7 +18,7 @@ def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
 
 
 @says(work=work)
-def ffr(run: Run, synthetic: SyntheticSets) -> Outcome:
-    """Train on the balanced synthetic set, and from there on the real images."""
+def ffr(run: Run, synthetic: SyntheticSets) -> TrainedModel:
+    """Train on the balanced synthetic set, then continue on the real images."""
     first = run.pre_train(synthetic.balanced, label="ffr, synthetic")
     return run.pre_train(run.real["train"], label="ffr, real", network=first.model)

@@ -1,4 +1,4 @@
-"""Fine-tuning the biased model on balanced synthetic images, each method with other tensors (Tables 3 and 4)."""
+"""Methods that fine-tune different tensors of the biased model on balanced synthetic images (Tables 3 and 4)."""
 
 from collections.abc import Callable
 
@@ -8,12 +8,12 @@ from torch import nn
 from datasets.synthetic import SyntheticSets
 from models.facts import says
 from models.options import BiasDegree, Count, PositiveFraction, TopK
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.selection import choose_tensors, with_choice
 from models.work import one_fine_tuning, one_probing
 from utils.seeds import derived_seed
 
-# of ResNet; another network's are its own (`blocks_of`)
+# Prefixes of the tensors in each block of ResNet; `blocks_of` finds those of other networks.
 BLOCKS = {
     "stem": ("conv1.", "bn1."),
     "1": ("layer1.",),
@@ -25,26 +25,27 @@ BLOCKS = {
 
 
 @says(work=one_fine_tuning, tuned=True)
-def full(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
-    """All tensors."""
+def full(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> TrainedModel:
+    """Fine-tune all tensors."""
     return run.fine_tune(biased_model, synthetic, only=names_of(biased_model), label="full")
 
 
-def block_methods(blocks: dict[str, tuple[str, ...]], head: tuple[str, ...]) -> dict[str, Callable[..., Outcome]]:
-    """Return a method that updates and one that freezes each block.
+def block_methods(blocks: dict[str, tuple[str, ...]], head: tuple[str, ...]) -> dict[str, Callable[..., TrainedModel]]:
+    """Return two methods for each block, one that updates and one that freezes it.
 
-    `blocks` say how the names of their tensors begin, `head` how those of the last layer do.
+    `blocks` and `head`, the last layer, are given by the prefixes of their tensors.
     """
-    update = {
-        f"update-block-{block}": update_block(block, names, head=names == head) for block, names in blocks.items()
-    }
-    return update | {f"freeze-block-{block}": freeze_block(block, names) for block, names in blocks.items()}
+    methods = {}
+    for block, begin in blocks.items():
+        methods[f"update-block-{block}"] = update_block(block, begin, head=begin == head)
+    return methods | {f"freeze-block-{block}": freeze_block(block, begin) for block, begin in blocks.items()}
 
 
 def blocks_of(model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """The blocks of any network, in its order: its children and tensors of its own.
+    """Return the blocks of any network, in its order: its children and its own tensors.
 
-    A child that holds nine tenths of all tensors is parted into its children in turn, or it would say nothing.
+    A child with nine tenths of all tensors is replaced by its own children, because it is hardly a block of the
+    network.
     """
     names, blocks = names_of(model), [""]
     while wide := [b for b in blocks if len(within(names, (b,))) >= 0.9 * len(names) and has_children(model, b)]:
@@ -56,26 +57,26 @@ def blocks_of(model: nn.Module) -> dict[str, tuple[str, ...]]:
 
 
 def has_children(model: nn.Module, block: str) -> bool:
-    """Whether a block, as its names begin, is a module of modules."""
+    """Return whether the block with this prefix is a module of modules."""
     return block not in names_of(model) and any(True for _ in model.get_submodule(block.rstrip(".")).children())
 
 
-def update_block(block: str, begin: tuple[str, ...], *, head: bool) -> Callable[..., Outcome]:
-    """Return a method that moves the tensors of one block, whose names begin so; if it is the `head`, that is linear probing."""
+def update_block(block: str, begin: tuple[str, ...], *, head: bool) -> Callable[..., TrainedModel]:
+    """Return a method that fine-tunes one block, given by its prefixes; for the `head` this is linear probing."""
 
     @says(work=one_probing if head else one_fine_tuning, tuned=True)
-    def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
+    def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> TrainedModel:
         chosen = within(names_of(biased_model), begin)
         return run.fine_tune(biased_model, synthetic, only=chosen, label=f"update {block}")
 
     return train
 
 
-def freeze_block(block: str, begin: tuple[str, ...]) -> Callable[..., Outcome]:
-    """Return a method that moves all tensors but those of one block."""
+def freeze_block(block: str, begin: tuple[str, ...]) -> Callable[..., TrainedModel]:
+    """Return a method that fine-tunes all tensors except those of one block."""
 
     @says(work=one_fine_tuning, tuned=True)
-    def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Outcome:
+    def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> TrainedModel:
         frozen = within(names_of(biased_model), begin)
         chosen = [name for name in names_of(biased_model) if name not in frozen]
         return run.fine_tune(biased_model, synthetic, only=chosen, label=f"freeze {block}")
@@ -86,8 +87,8 @@ def freeze_block(block: str, begin: tuple[str, ...]) -> Callable[..., Outcome]:
 @says(work=one_fine_tuning, tuned=True)
 def random_mask(
     run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, share: PositiveFraction = 0.6, draw: Count = 1
-) -> Outcome:
-    """Fine-tune a fraction of the tensors, `share`, drawn by the seed and the number of the draw."""
+) -> TrainedModel:
+    """Fine-tune a random fraction `share` of the tensors, drawn by the seed and the number `draw`."""
     chosen = random_tensors(names_of(biased_model), share, run.seed, draw)
     return run.fine_tune(biased_model, synthetic, only=chosen, label=f"random {share}, draw {draw}")
 
@@ -95,8 +96,8 @@ def random_mask(
 @says(work=one_fine_tuning, tuned=True)
 def cosine(
     run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, top_k: TopK, bias_degree: BiasDegree
-) -> Outcome:
-    """AIM-Fair with gaps by cosine similarity in place of absolute differences."""
+) -> TrainedModel:
+    """Run AIM-Fair with gaps by cosine similarity instead of absolute differences."""
     sensitivity = run.rank(synthetic, top_k, measure="cosine")
     chosen = choose_tensors(sensitivity, top_k, measure="cosine")
     tables = {"sensitivity": with_choice(sensitivity, chosen, top_k, measure="cosine")}
@@ -104,17 +105,17 @@ def cosine(
 
 
 def names_of(model: nn.Module) -> list[str]:
-    """The parameter tensors of a model, in its order."""
+    """Return the names of a model's parameter tensors, in its order."""
     return [name for name, _ in model.named_parameters()]
 
 
 def within(names: list[str], begin: tuple[str, ...]) -> list[str]:
-    """Those of the tensors whose names begin so."""
+    """Return the names that begin with one of the prefixes."""
     return [name for name in names if name.startswith(begin)]
 
 
 def random_tensors(names: list[str], fraction: float, seed: int, draw: int) -> list[str]:
-    """`fraction` of the tensors (rounded, at least one), drawn without replacement, in the order of `names`."""
+    """Draw a fraction of the names without replacement (rounded, at least one), and return them in their order."""
     draws = np.random.default_rng(derived_seed(seed, "random mask", round(1000 * fraction), draw))
     size = max(1, round(fraction * len(names)))
     return [names[i] for i in sorted(draws.choice(len(names), size=size, replace=False))]

@@ -1,83 +1,75 @@
-"""Group DRO: weigh the groups by how badly they do (Sagawa et al., ICLR 2020, algorithm 1).
+"""Group DRO: groups with a higher loss get a higher weight (Sagawa et al., ICLR 2020, algorithm 1).
 
-The groups are those of target and protected attribute together: it needs protected labels in training, which
-AIM-Fair and the others don't, so it is never marked as the best. Defaults: step size 0.01; groups drawn with equal
-chance, as in the paper's experiments. Two protocols, by the option `protocol`:
-    aligned (default)   the epoch is chosen as for every method, by overall accuracy on val, so that rows can be compared
-    published           by worst-group accuracy on val, as in the paper, which takes protected labels there too
-Chosen by overall accuracy it may end with an epoch that treats its worst group badly: it is no upper bound.
+Unlike AIM-Fair it needs protected labels in training, so tables never mark it as the best. Defaults: step size 0.01,
+and groups drawn with equal probability, as in the paper's experiments. The option `protocol` has two values:
+    aligned (default)   chooses the epoch as every method does, by accuracy on val, so that rows can be compared
+    published           chooses it by worst-group accuracy on val, as in the paper, which takes protected labels of val
+The first may keep an epoch with a low worst-group accuracy, so it is no upper bound.
 """
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from models.batches import Batch
 from models.facts import says
 from models.labels import trains_on_groups
 from models.options import Positive, Protocol
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.training import WORST_GROUP
 from models.work import one_training
 from utils.errors import UserError
 
 
 @says(work=one_training, protected_labels=trains_on_groups)
-def group_dro(run: Run, *, step_size: Positive = 0.01, protocol: Protocol = "aligned") -> Outcome:
-    """Train on the real images robustly to target and protected attribute, whose labels it takes in training."""
+def group_dro(run: Run, *, step_size: Positive = 0.01, protocol: Protocol = "aligned") -> TrainedModel:
+    """Train on the real images, robustly to the groups of target and protected attribute."""
     train = run.real["train"]
     groups = group_numbers(train.target, train.protected, len(train.groups) // 2)
     changes = {"select_by": WORST_GROUP} if protocol == "published" else {}
     return robust_to(run, groups, len(train.groups), step_size, label="group-dro", **changes)
 
 
-def robust_to(run: Run, groups: np.ndarray, count: int, step_size: float, *, label: str, **changes) -> Outcome:
-    """Train on the real images with group DRO over `count` groups, int64 (n,); `changes` as in `Run.pre_train`."""
+def robust_to(run: Run, groups: np.ndarray, count: int, step_size: float, *, label: str, **changes) -> TrainedModel:
+    """Train on the real images with group DRO; `groups` is int64 (n,), 0 to `count` - 1."""
     objective, chances = GroupLoss(groups, count, step_size), equal_chances(groups)
     return run.pre_train(run.real["train"], label=label, objective=objective, sampling=chances, **changes)
 
 
-class GroupLoss:
-    """The objective: the losses of the groups, weighted by weights that grow with them.
+class GroupLoss(nn.Module):
+    """The weighted sum of the groups' mean losses, with weights that grow with the losses.
 
     `groups` is int64 (n,), the group of every image of the training set, 0 to `count` - 1.
     """
 
     def __init__(self, groups: np.ndarray, count: int, step_size: float):
+        super().__init__()
         self.groups, self.step_size = groups, step_size
-        self.weights = torch.full((count,), 1 / count)
+        self.register_buffer("weights", torch.full((count,), 1 / count))
 
-    def __call__(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The weighted loss of a batch, a scalar; moves the weights."""
+    def forward(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the loss of a batch, a scalar, after updating the weights."""
         losses = F.binary_cross_entropy_with_logits(logits[:, 0], batch.targets, reduction="none")
-        self.weights = self.weights.to(losses.device)
         means = group_means(losses, torch.from_numpy(self.groups[batch.indices]).to(losses.device), len(self.weights))
         self.weights = raised_weights(self.weights, means.detach(), self.step_size)
         return (self.weights * means).sum()
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """What it has learned: the weights."""
-        return {"weights": self.weights}
-
-    def restore(self, state: dict[str, torch.Tensor]) -> None:
-        """Take back a `state`."""
-        self.weights = state["weights"]
-
 
 def group_means(losses: torch.Tensor, groups: torch.Tensor, count: int) -> torch.Tensor:
-    """The mean loss of each group, (count,); 0 for one that the batch has no image of."""
+    """Return the mean loss of each group, float32 (count,); 0 if the batch has no image of it."""
     totals = torch.zeros(count, device=losses.device).index_add(0, groups, losses)
     return totals / torch.bincount(groups, minlength=count).clamp(min=1)
 
 
 def raised_weights(weights: torch.Tensor, means: torch.Tensor, step_size: float) -> torch.Tensor:
-    """The weights after one step of exponentiated gradient ascent: w * exp(step_size * loss), brought back to sum 1."""
+    """Return w * exp(step_size * loss), divided by its sum: a step of exponentiated gradient ascent."""
     raised = weights * torch.exp(step_size * means)
     return raised / raised.sum()
 
 
 def equal_chances(groups: np.ndarray) -> np.ndarray:
-    """Sampling weights (n,) that draw every group with the same chance."""
+    """Return sampling weights, float64 (n,), that draw every group with the same probability."""
     return 1.0 / np.bincount(groups)[groups]
 
 

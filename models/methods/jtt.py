@@ -1,15 +1,15 @@
-"""JTT, just train twice: what a first, weak model gets wrong is shown more often to the second (Liu et al., ICML 2021).
+"""JTT, just train twice: the second model sees the errors of a first, weak model more often (Liu et al., ICML 2021).
 
-Two protocols, by the option `protocol`:
-    aligned (default)   the first model trains as ERM does, for one epoch; images are drawn by weight, an epoch as long as
-                        ERM's; the epoch is chosen as for every method. So JTT has the same labels as what it is compared with,
-                        and as many steps after the first model's: that is why it is the default.
-    published           as the paper's experiments on CelebA: the first model has a training of its own, one epoch at
-                        learning rate 1e-5 and weight decay 0.1; 50 copies of its errors are added to the data, so an epoch
-                        is longer; the epoch is chosen by worst-group accuracy on val, which takes protected labels there.
-                        The second model's schedule is that of the flags: the paper's is 50 epochs at the first one's rates.
-`weight` is what an error counts: 51, itself and the paper's 50 copies. `epochs`, `first-lr` and `first-weight-decay` are of
-the first model.
+The option `protocol` has two values:
+    aligned (default)   The first model trains for one epoch with ERM's settings. The second draws images by weight, in
+                        epochs as long as ERM's, and its epoch is chosen as for every method. So JTT takes the same
+                        labels and steps as the methods it is compared with.
+    published           As in the paper's experiments on CelebA, the first model trains for one epoch at learning rate
+                        1e-5 and weight decay 0.1. The data get 50 copies of its errors, so an epoch is longer. The
+                        epoch is chosen by worst-group accuracy on val, which takes protected labels of val. The second
+                        model's schedule is that of the flags; the paper's is 50 epochs at the first one's rates.
+`weight` is the sampling weight of an error: 51, for itself and the paper's 50 copies. `epochs`, `first-lr` and
+`first-weight-decay` are settings of the first model.
 """
 
 import numpy as np
@@ -18,17 +18,17 @@ from models.batches import Compute, predict
 from models.facts import says
 from models.labels import epoch_as_published
 from models.options import Count, NotNegative, Positive, Protocol
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.training import LAST_EPOCH, WORST_GROUP
 from models.work import Sizes, Work, fitted, on_real
 from utils.errors import UserError
 from utils.metrics import positive
 
-PUBLISHED = {"lr": 1e-5, "weight_decay": 0.1, "select_by": LAST_EPOCH}  # the first model's training, on CelebA
+PUBLISHED = {"lr": 1e-5, "weight_decay": 0.1, "select_by": LAST_EPOCH}  # training of the first model, on CelebA
 
 
 def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
-    """Count the first model, its predictions, and the second; not the copies of the published protocol."""
+    """Count both trainings and the first model's predictions; not the copies of the published protocol."""
     first = fitted(sizes.train, options["epochs"], sizes.val, compute)
     return first + Work(predicted=sizes.train) + on_real(sizes, compute)
 
@@ -42,10 +42,10 @@ def jtt(
     first_lr: Positive | None = None,
     first_weight_decay: NotNegative | None = None,
     protocol: Protocol = "aligned",
-) -> Outcome:
-    """Train on the real images once briefly, and once more with what that model gets wrong shown more often."""
+) -> TrainedModel:
+    """Train on the real images briefly, then again with the errors of that model shown more often."""
     if protocol == "published" and weight < 1:
-        raise UserError(f"jtt:protocol=published,weight={weight}: copies come on top of the images; give at least 1")
+        raise UserError(f"jtt:protocol=published,weight={weight}: copies are added to the images; give at least 1")
     train = run.real["train"]
     asked = {"lr": first_lr, "weight_decay": first_weight_decay}
     changes = PUBLISHED if protocol == "published" else {}
@@ -58,15 +58,15 @@ def jtt(
 
 
 def errors(target: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Which images the first model gets wrong: bool (n,)."""
+    """Return which images the first model gets wrong: bool (n,)."""
     return positive(logits) != (target == 1)
 
 
 def error_weights(wrong: np.ndarray, weight: float) -> np.ndarray:
-    """Sampling weights float64 (n,): `weight` for each image that is wrong, 1 for the others."""
+    """Return sampling weights, float64 (n,): `weight` for each wrong image, 1 for the others."""
     return np.where(wrong, float(weight), 1.0)
 
 
 def with_copies(wrong: np.ndarray, weight: float) -> np.ndarray:
-    """The places of all images, int64, then those of the wrong ones again, so that each is there `weight` times (rounded)."""
+    """Return the indices of all images, int64, with each wrong one `weight` times (rounded)."""
     return np.concatenate([np.arange(len(wrong)), np.repeat(np.flatnonzero(wrong), round(weight) - 1)])

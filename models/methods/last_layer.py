@@ -1,13 +1,13 @@
-"""Last-layer retraining by logistic regression on balanced images: deep feature reweighting, DFR (Kirichenko et al., ICLR 2023).
+"""Deep feature reweighting, DFR: a new last layer by logistic regression (Kirichenko et al., ICLR 2023).
 
-What enters the biased model's last layer, under the test transform, is standardised and fitted with an l1 penalty. Its inverse
-strength C is the one of `STRENGTHS` with the best worst-group accuracy on one half of the images after a fit to the other;
-then `fits` fits to balanced subsets are averaged. The weights are brought back to the scale of the features, so the result is
-an ordinary network. Defaults: ten fits, seven values of C from 1 to 0.01.
+The inputs of the biased model's last layer, under the test transform, are standardised and fitted with an l1 penalty.
+Its inverse strength C is the one of `STRENGTHS` with the best worst-group accuracy on one half of the images after a
+fit to the other half. Then `fits` fits to balanced subsets are averaged. The weights are rescaled to the unstandardised
+inputs, so the result is an ordinary network. Defaults: ten fits, seven values of C from 1 to 0.01.
 
-Departures: the balanced images are synthetic, so no label of a real image is used, where the paper takes real ones with their
-groups. Groups are all of one size here, so a balanced subset is half of each group, drawn anew for every fit, where the paper
-draws as many of each group as the smallest has. Each fit standardises by its own images.
+Departures: the balanced images are synthetic, so no label of a real image is used; the paper takes real images with
+their groups. All groups have one size here, so a balanced subset is half of each group, drawn again for every fit; the
+paper draws as many of each group as the smallest has. Each fit standardises by its own images.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ from models.batches import Compute, evaluate, predict
 from models.classifier import linear_head
 from models.facts import says
 from models.options import Count
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.work import Sizes, Work
 from utils.errors import UserError
 from utils.metrics import fairness_metrics, positive
@@ -31,16 +31,15 @@ STRENGTHS = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
 
 
 def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
-    """Count what enters the last layer, and val; not the logistic regressions."""
+    """Count the predictions on balanced images and val; not the logistic regressions."""
     return Work(predicted=sizes.balanced + sizes.val)
 
 
 @says(work=work)
-def last_layer(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, fits: Count = 10) -> Outcome:
-    """Fit the last layer of the biased model anew to balanced synthetic images, the mean of several fits.
+def last_layer(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, fits: Count = 10) -> TrainedModel:
+    """Replace the last layer of the biased model by the mean of several fits to balanced synthetic images.
 
-    The record's table last_layer has the worst-group accuracy by which C was chosen. No epoch is trained: the curve is a
-    row of the result.
+    The record's table last_layer has the worst-group accuracies that chose C. The curve has one row, for the result.
     """
     compute, faces = run.settings.compute, synthetic.balanced
     head = linear_head(biased_model, run.settings.network)
@@ -58,11 +57,11 @@ def last_layer(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, f
     row = {f"val_{key}": found[key] for key in ("accuracy", "worst_group_accuracy", "equalized_odds")}
     table = pd.DataFrame({"strength": STRENGTHS, "worst_group_accuracy": accuracies})
     tables = {"last_layer": table.assign(chosen=table["strength"] == best)}
-    return Outcome(biased_model, [{"epoch": 1, **row, "best": True}], tables, synthetic.held_out)
+    return TrainedModel(biased_model, [{"epoch": 1, **row, "best": True}], tables, synthetic.held_out)
 
 
 def head_inputs(model: nn.Module, head: nn.Linear, data: LabelledImages, compute: Compute) -> np.ndarray:
-    """What enters the last layer for each image under the test transform: float32 (n, features)."""
+    """Return the inputs of the last layer for each image under the test transform: float32 (n, features)."""
     found = []
     hook = head.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].float().cpu()))
     try:
@@ -73,9 +72,10 @@ def head_inputs(model: nn.Module, head: nn.Linear, data: LabelledImages, compute
 
 
 def halves(faces: LabelledImages, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The places of two balanced sets without a common image: each has half of the smallest group's number of every group.
+    """Draw two balanced sets without a common image, and return the indices of their images.
 
-    Raises `UserError` where a group has a single image.
+    Each has, of every group, half as many images as the smallest group. Raises `UserError` if a group has a single
+    image.
     """
     group = faces.target * (faces.protected.max() + 1) + faces.protected
     members = [draws.permutation(np.flatnonzero(group == value)) for value in np.unique(group)]
@@ -88,7 +88,7 @@ def halves(faces: LabelledImages, draws: np.random.Generator) -> tuple[np.ndarra
 def worst_group_accuracy(
     inputs: np.ndarray, faces: LabelledImages, first: np.ndarray, second: np.ndarray, strength: float
 ) -> float:
-    """That of a fit to the images at the places `first` on those at `second`."""
+    """Return the worst-group accuracy on the images `second` (indices) after a fit to the images `first`."""
     weight, bias = fit(inputs[first], faces.target[first], strength)
     judged = faces.subset(second)
     found = positive(inputs[second] @ weight[0] + bias)
@@ -96,9 +96,10 @@ def worst_group_accuracy(
 
 
 def fit(inputs: np.ndarray, target: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
-    """Weight, float64 (1, features), and bias of a logistic regression with an l1 penalty on the standardised inputs.
+    """Return weight, float64 (1, features), and bias of an l1-penalised logistic regression on standardised inputs.
 
-    They are for the inputs as they are: w / s and b - sum(w m / s), with the inputs' means m and standard deviations s.
+    They apply to the unstandardised inputs: w / s and b - sum(w m / s), with the inputs' means m and standard
+    deviations s.
     """
     from sklearn.linear_model import LogisticRegression  # takes a second to load
     from sklearn.preprocessing import StandardScaler

@@ -10,27 +10,14 @@ records and images give the same bytes.
 import argparse
 from pathlib import Path
 
-from results.columns import read_column
+from results.records import read_run_set
 from results.report.page import Pictures, check_output, make_page
 from utils.errors import UserError, command_line
 from utils.files import write_whole
 
 
 def main() -> None:
-    """The command line."""
-    args = parse_args()
-    output = args.output or args.runs / "report.html"
-    check_output(output)
-    if not args.runs.is_dir():
-        raise UserError(f"--runs {args.runs}: no such folder; give the --output of train.py")
-    pictures = Pictures(args.synthetic, args.real, args.show_real)
-    page = make_page(read_column(args.runs), args.runs, pictures, args.command)
-    write_whole(output, page)
-    print(f"report: {output} ({output.stat().st_size / 1e6:.1f} MB)")
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line and write the report."""
     parser = argparse.ArgumentParser(
         prog="python -m results.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -43,14 +30,21 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--show-real",
         action="store_true",
-        help="show real faces of other data than toy and csv too: CelebA's may not be passed on, and neither may the report then",
+        help="show real faces of data other than toy and csv too: CelebA's may not be passed on, and then nor may the report",
     )
     parser.add_argument(
         "--command",
         default="",
-        help="the command that made the runs, as it was typed; the page has it above those that the records hold (runner.sh gives its own)",
+        help="the command that made the runs, as it was typed; the page shows it above those in the records (runner.sh gives its own)",
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    output = args.output or args.runs / "report.html"
+    check_output(output)
+    if not args.runs.is_dir():
+        raise UserError(f"--runs {args.runs}: no such folder; give the --output of train.py")
+    pictures = Pictures(args.synthetic, args.real, args.show_real)
+    write_whole(output, make_page(read_run_set(args.runs), pictures, args.command))
+    print(f"report: {output} ({output.stat().st_size / 1e6:.1f} MB)")
 
 
 if __name__ == "__main__":

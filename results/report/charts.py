@@ -19,10 +19,10 @@ SHAPES = {  # outlines about (0, 0), a few pixels wide
 
 @dataclass
 class Chart:
-    """A drawing of `width` x `height` pixels: what a screen reader says of it, and its elements, the first at the bottom.
+    """A drawing of `width` x `height` pixels, named `key` in the page, with a title and description for screen readers.
 
-    An element is (tag, attributes, text, tip): `text` is what it holds, `tip` what hovering shows, both "" for nothing.
-    `rows` are its numbers as a table, the headings first. `key` names it in the page.
+    An element is (tag, attributes, its text, the tip that hovering shows); the first lies at the bottom. `rows` are the
+    chart's numbers as a table, the headings first.
     """
 
     key: str
@@ -39,25 +39,25 @@ class Chart:
         self.elements.append((tag, {"class": kind, **shown}, text, tip))
 
     def line(self, start: tuple, end: tuple, kind: str, tip: str = "") -> None:
-        """A straight line."""
+        """Add a straight line."""
         self.add("line", kind, tip=tip, x1=start[0], y1=start[1], x2=end[0], y2=end[1])
 
     def path(self, points: list[tuple], kind: str, tip: str = "") -> None:
-        """A line through points."""
+        """Add a line through points."""
         d = "M" + "L".join(f"{_short(x)},{_short(y)}" for x, y in points)
         self.add("path", kind, tip=tip, d=d)
 
     def box(self, corner: tuple, size: tuple, kind: str, tip: str = "", **more) -> None:
-        """A rectangle by its upper left corner and (width, height)."""
+        """Add a rectangle by its upper left corner and (width, height)."""
         self.add("rect", kind, tip=tip, x=corner[0], y=corner[1], width=size[0], height=size[1], **more)
 
     def write(self, place: tuple, text: str, kind: str = "label", anchor: str = "start", turn: bool = False) -> None:
-        """Text at a place; with `turn` it reads upwards."""
+        """Add text at a place; with `turn` it reads upwards."""
         more = {"transform": f"rotate(-90 {_short(place[0])} {_short(place[1])})"} if turn else {}
         self.add("text", kind, text=text, x=place[0], y=place[1], text_anchor=anchor, **more)
 
     def mark(self, place: tuple, shape: str, kind: str, tip: str = "", scale: float = 1) -> None:
-        """One of `SHAPES` at a place."""
+        """Add one of `SHAPES` at a place."""
         more = f" scale({_short(scale)})" if scale != 1 else ""
         place = f"translate({_short(place[0])} {_short(place[1])}){more}"
         self.add("path", f"mark {kind}", tip=tip, d=SHAPES[shape], transform=place)
@@ -65,7 +65,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Axes:
-    """A rectangle of a chart with a scale in each direction: `x` and `y` turn values into places."""
+    """A rectangle of a chart with a scale in each direction: `x` and `y` turn values into pixels."""
 
     left: float
     top: float
@@ -75,59 +75,56 @@ class Axes:
     y_range: tuple[float, float]
 
     def x(self, value: float) -> float:
-        """The place of a value, from the left."""
+        """Return the place of a value, from the left."""
         low, high = self.x_range
         return self.left + self.width * (value - low) / (high - low)
 
     def y(self, value: float) -> float:
-        """The place of a value, from the top."""
+        """Return the place of a value, from the top."""
         low, high = self.y_range
         return self.top + self.height * (high - value) / (high - low)
 
     @property
     def bottom(self) -> float:
-        """The place of the lower edge."""
+        """Return the place of the lower edge."""
         return self.top + self.height
 
     @property
     def right(self) -> float:
-        """The place of the right edge."""
+        """Return the place of the right edge."""
         return self.left + self.width
 
-    def grid_y(self, chart: Chart, label: str = "", labelled: bool = True) -> None:
-        """Lines across at round values, with their numbers on the left."""
+    def grid_y(self, chart: Chart, label: str) -> None:
+        """Draw lines across at round values, with their numbers on the left."""
         for value in ticks(self.y_range, max(3, int(self.height // 30))):
             chart.line((self.left, self.y(value)), (self.right, self.y(value)), "grid")
-            if labelled:
-                chart.write((self.left - 6, self.y(value) + 4), f"{value:g}", "tick", "end")
-        if label:
-            chart.write((self.left - 36, self.top + self.height / 2), label, "label", "middle", turn=True)
+            chart.write((self.left - 6, self.y(value) + 4), f"{value:g}", "tick", "end")
+        chart.write((self.left - 36, self.top + self.height / 2), label, "label", "middle", turn=True)
 
-    def grid_x(self, chart: Chart, label: str = "", whole: bool = False, lines: bool = True) -> None:
-        """Lines upwards at round values, with their numbers below; `whole`: at whole numbers alone."""
+    def grid_x(self, chart: Chart, label: str, whole: bool = False, lines: bool = True) -> None:
+        """Draw lines upwards at round values, or at whole numbers alone, with their numbers below."""
         for value in ticks(self.x_range, max(3, int(self.width // 42)), whole):
             if lines:
                 chart.line((self.x(value), self.top), (self.x(value), self.bottom), "grid")
             chart.write((self.x(value), self.bottom + 16), f"{value:g}", "tick", "middle")
-        if label:
-            chart.write((self.left + self.width / 2, self.bottom + 34), label, "label", "middle")
+        chart.write((self.left + self.width / 2, self.bottom + 34), label, "label", "middle")
 
 
 def ticks(span: tuple[float, float], count: int, whole: bool = False) -> list[float]:
-    """About `count` round values within a range."""
+    """Return about `count` round values within a range."""
     locator = MaxNLocator(count, steps=[1, 2, 5, 10], integer=whole)
     return [float(value) for value in locator.tick_values(*span) if span[0] - 1e-9 <= value <= span[1] + 1e-9]
 
 
 def padded(values: list[float], fraction: float = 0.06, least: float = 1.0) -> tuple[float, float]:
-    """The range of some values with room at both ends, at least `least` wide."""
+    """Return the range of some values with room at both ends, at least `least` wide."""
     low, high = min(values), max(values)
     room = max((high - low) * fraction, (least - (high - low)) / 2, 1e-6)
     return low - room, high + room
 
 
 def place_labels(points: list[tuple], labels: list[str], axes: Axes, size: float = 11) -> list[tuple | None]:
-    """For each point a place (x, y, anchor) for its label, where it covers no point, no other label and no edge; else None.
+    """Return for each point a place (x, y, anchor) at which its label covers no point, label or edge; None if there is none.
 
     `points` are places (x, y); those that come first are served first.
     """
@@ -153,7 +150,7 @@ def place_labels(points: list[tuple], labels: list[str], axes: Axes, size: float
 
 
 def key(chart: Chart, entries: list[tuple[str, str, str]], x: float, y: float) -> None:
-    """Write what marks mean, side by side from (x, y): (shape or "rect", class, text) each."""
+    """Write the meaning of marks, side by side from (x, y): (shape or "rect", class, text) each."""
     for shape, kind, text in entries:
         if shape == "rect":
             chart.box((x, y - 9), (14, 11), kind)

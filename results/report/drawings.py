@@ -1,17 +1,19 @@
-"""The charts of the report, each from a column of records, with its numbers as a table."""
+"""The charts of the report, each from a set of runs, with its numbers as a table."""
 
 from collections.abc import Iterable
 
 import numpy as np
+import pandas as pd
 
-from results.columns import Column
 from results.entries import Entry
-from results.figures import family
+from results.figures import family, group_values
+from results.records import RunSet
 from results.report.charts import Axes, Chart, key, padded, place_labels
 from results.rows import without_draw
+from results.text import shown
 
 WIDTH = 420  # about a phone's, so that text keeps its size there
-SHAPE_OF = {  # of the families of results.figures: shape, class
+SHAPE_OF = {  # by family of `results.figures`: shape, class
     "ERM": ("square", "ink"),
     "AIM-Fair": ("star", "one"),
     "AIM-Fair, other options": ("star", "one hollow"),
@@ -25,34 +27,30 @@ NAMES = {"erm": "ERM", "aim-fair": "AIM-Fair"}
 
 
 def label_of(method: str, said: Iterable[str] = ()) -> str:
-    """How the report calls a method, with what is `said` of its runs (`results.remarks`)."""
+    """Return a method's name in the report, with what is `said` of its runs (`results.remarks`)."""
     said = "; ".join(said)
     return NAMES.get(method, method) + (f" ({said})" if said else "")
 
 
 def quoted(method: str) -> str:
-    """How a sentence calls a method."""
+    """Return a method's name in a sentence."""
     return NAMES.get(method, f"“{method}”")
 
 
-def groups_chart(column: Column, method: str, words: dict[str, str]) -> Chart:
-    """The accuracy of each group before (ERM) and after (`method`), with the standard deviation over seeds.
+def groups_chart(runs: RunSet, method: str, words: dict[str, str]) -> Chart:
+    """Draw the accuracy of each group before (ERM) and after (`method`), with the standard deviation over seeds.
 
-    `words` says what a group is.
+    `words` has each group in words.
     """
-    names = list(column.records[0]["metrics"]["group_accuracy"])
-    values = [
-        100 * np.array([list(r["metrics"]["group_accuracy"].values()) for r in column.runs(part).values()])
-        for part in ("erm", method)
-    ]  # (seeds, groups) each
-    means = [part.mean(axis=0) for part in values]
-    said = "; ".join(f"{words[n]}: {means[0][i]:.1f} % before, {means[1][i]:.1f} % after" for i, n in enumerate(names))
+    values = [group_values(runs, part) for part in ("erm", method)]  # (seeds, groups) each
+    means = zip(runs.groups, *(part.mean(axis=0) for part in values))
+    said = "; ".join(f"{words[name]}: {before:.1f} % before, {after:.1f} % after" for name, before, after in means)
     chart = Chart("groups", "Accuracy of each group, before and after", said, WIDTH, 312)
-    axes = Axes(48, 46, WIDTH - 60, 214, (-0.5, len(names) - 0.5), (0, 100))
+    axes = Axes(48, 46, WIDTH - 60, 214, (-0.5, len(runs.groups) - 0.5), (0, 100))
     axes.grid_y(chart, "accuracy on test (%)")
-    bar = min(34, axes.width / len(names) * 0.36)
+    bar = min(34, axes.width / len(runs.groups) * 0.36)
     chart.rows = [["group", "ERM", label_of(method)]]
-    for i, name in enumerate(names):
+    for i, name in enumerate(runs.groups):
         for part, label, kind, side in zip(values, chart.rows[0][1:], ("before", "after"), (-bar - 1, 1)):
             tip = f"{label}, {words[name]}: {_with_spread(part[:, i])} %"
             _draw_bar(chart, axes, axes.x(i) + side, bar, part[:, i], kind=f"bar {kind}", tip=tip)
@@ -65,8 +63,8 @@ def groups_chart(column: Column, method: str, words: dict[str, str]) -> Chart:
 
 
 def _draw_bar(chart: Chart, axes: Axes, left: float, width: float, values: np.ndarray, *, kind: str, tip: str) -> None:
-    """A bar as high as the mean of values over seeds, with the mean above it and a whisker for their spread."""
-    average, spread = values.mean(), _spread(values)
+    """Draw a bar as high as the mean of values over seeds, with the mean above it and a whisker for their spread."""
+    average, spread = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
     chart.box((left, axes.y(average)), (width, axes.bottom - axes.y(average)), kind, tip)
     middle, low, high = left + width / 2, max(average - spread, 0), min(average + spread, 100)
     if spread:
@@ -74,8 +72,8 @@ def _draw_bar(chart: Chart, axes: Axes, left: float, width: float, values: np.nd
     chart.write((middle, axes.y(high) - 5), f"{average:.0f}", "tick", "middle")
 
 
-def odds_chart(column: Column, entries: list[Entry]) -> Chart:
-    """Accuracy against equalized odds of all rows; whiskers are the intervals of their differences to ERM."""
+def odds_chart(runs: RunSet, entries: list[Entry]) -> Chart:
+    """Draw accuracy against equalized odds of all rows; whiskers are the intervals of their differences to ERM."""
     points = {e.row: (e.ours["EO"][0], e.ours["ACC"][0]) for e in entries}
     erm = points.get("erm")
     whiskers = _whiskers(entries, erm) if erm and len(entries) <= MANY else {}
@@ -99,22 +97,23 @@ def odds_chart(column: Column, entries: list[Entry]) -> Chart:
         kind = "whisker" if row in NAMES else "whisker soft"
         chart.line((low, y), (high, y), kind)
         chart.line((x, axes.y(of_accuracy[0])), (x, axes.y(of_accuracy[1])), kind)
-    _draw_points(chart, axes, points, {row: SHAPE_OF[_family(column, row)] for row in points})
+    _draw_points(chart, axes, points, {row: SHAPE_OF[_family(runs, row)] for row in points})
     return chart
 
 
-def _whiskers(entries: list[Entry], erm: tuple) -> dict[str, list[tuple]]:
-    """For each row with intervals their ends, laid off from ERM's place: (low, high) of equalized odds, then accuracy."""
-    found = {}
-    for entry in entries:
-        if "EO" in entry.change and "ACC" in entry.change:
-            ends = zip(erm, (entry.change["EO"], entry.change["ACC"]))
-            found[entry.row] = [(start + low, start + high) for start, (_, low, high) in ends]
-    return found
+def _whiskers(entries: list[Entry], erm: tuple[float, float]) -> dict[str, list[tuple[float, float]]]:
+    """Return the ends of each row's intervals, laid off from ERM's place: (low, high) of equalized odds, then of accuracy."""
+    return {
+        entry.row: [
+            (start + low, start + high) for start, (_, low, high) in zip(erm, (entry.change["EO"], entry.change["ACC"]))
+        ]
+        for entry in entries
+        if {"EO", "ACC"} <= entry.change.keys()
+    }
 
 
 def _draw_points(chart: Chart, axes: Axes, points: dict[str, tuple], shapes: dict[str, tuple]) -> None:
-    """A mark for each row, and its name where there is room; what the others are compared with lies on top."""
+    """Draw a mark for each row, and its name if there is room; what the others are compared with lies on top."""
     rows = sorted(points, key=lambda row: row in NAMES)
     places = {row: (axes.x(points[row][0]), axes.y(points[row][1])) for row in rows}
     for row in rows:
@@ -127,28 +126,26 @@ def _draw_points(chart: Chart, axes: Axes, points: dict[str, tuple], shapes: dic
             chart.write(place[:2], label_of(row), "name strong" if row in NAMES else "name", place[2])
 
 
-def families_key(column: Column, entries: list[Entry]) -> list[Chart]:
-    """A small drawing of each shape in `odds_chart`, with what it stands for as its title."""
-    keys = []
-    for name, (shape, kind) in SHAPE_OF.items():
-        if name in {_family(column, entry.row) for entry in entries}:
-            keys.append(Chart(f"key-{len(keys)}", name, "", 16, 16))
-            keys[-1].mark((8, 8), shape, kind)
+def families_key(runs: RunSet, entries: list[Entry]) -> list[Chart]:
+    """Return a small drawing of each shape in `odds_chart`, with its meaning as the title."""
+    there, keys = {_family(runs, entry.row) for entry in entries}, []
+    for name in (name for name in SHAPE_OF if name in there):
+        keys.append(Chart(f"key-{len(keys)}", name, "", 16, 16))
+        keys[-1].mark((8, 8), *SHAPE_OF[name])
     return keys
 
 
-def curve_charts(column: Column, methods: list[str]) -> list[Chart]:
-    """Accuracy on real val in each epoch, a chart for each of the first methods: a line a seed, their mean on top."""
-    shown = [m for m in methods if (column.curves["method"] == m).any()][:PANELS]
-    values = 100 * column.curves.loc[column.curves["method"].isin(shown), "val_accuracy"]
-    low, high = padded(values.tolist(), least=10)
+def curve_charts(runs: RunSet, methods: list[str]) -> list[Chart]:
+    """Draw accuracy on real val in each epoch, a chart for each of the first methods: a line a seed, their mean on top."""
+    found = dict(iter(runs.curves.groupby("method")))
+    parts = {method: found[method] for method in [m for m in methods if m in found][:PANELS]}
+    low, high = padded([100 * value for part in parts.values() for value in part["val_accuracy"]], least=10)
     span = max(low, 0), min(high, 100.5)
-    return [_curve_chart(column, method, f"curve-{number}", span) for number, method in enumerate(shown)]
+    return [_curve_chart(part, method, f"curve-{number}", span) for number, (method, part) in enumerate(parts.items())]
 
 
-def _curve_chart(column: Column, method: str, name: str, span: tuple[float, float]) -> Chart:
-    part = column.curves[column.curves["method"] == method]
-    epochs = 100 * part.pivot_table(index="epoch", columns="seed", values="val_accuracy")
+def _curve_chart(curves: pd.DataFrame, method: str, name: str, span: tuple[float, float]) -> Chart:
+    epochs = 100 * curves.pivot_table(index="epoch", columns="seed", values="val_accuracy")
     average, last = epochs.mean(axis=1), max(int(epochs.index.max()), 2)
     said = (
         f"Mean over {epochs.shape[1]} seeds: {average.iloc[0]:.1f} % after the first epoch, {average.iloc[-1]:.1f} % after "
@@ -166,21 +163,15 @@ def _curve_chart(column: Column, method: str, name: str, span: tuple[float, floa
     for epoch, value in average.items():
         chart.mark((axes.x(epoch), axes.y(value)), "circle", kind, f"epoch {epoch}: mean {value:.1f} %", scale=0.8)
     chart.rows = [["epoch", *(f"seed {seed}" for seed in epochs), "mean"]]
-    chart.rows += [[str(epoch), *_numbers(row), f"{average[epoch]:.1f}"] for epoch, row in epochs.iterrows()]
+    for epoch, row in epochs.iterrows():
+        numbers = (shown(None if np.isnan(value) else (value, None), 1) for value in row)
+        chart.rows.append([str(epoch), *numbers, f"{average[epoch]:.1f}"])
     return chart
 
 
-def _family(column: Column, row: str) -> str:
-    return family(column, next(method for method in column.methods if without_draw(method) == row))
-
-
-def _spread(values: np.ndarray) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+def _family(runs: RunSet, row: str) -> str:
+    return family(runs, next(method for method in runs.methods if without_draw(method) == row))
 
 
 def _with_spread(values: np.ndarray) -> str:
-    return f"{values.mean():.2f}" + (f" ± {_spread(values):.2f}" if len(values) > 1 else "")
-
-
-def _numbers(values) -> list[str]:
-    return ["–" if np.isnan(value) else f"{value:.1f}" for value in values]
+    return shown((values.mean(), values.std(ddof=1) if len(values) > 1 else None))

@@ -18,16 +18,16 @@ from utils.errors import UserError
 from utils.files import is_inside
 
 COLUMNS, ROWS = 6, 2
-SIDES = {4: 96, 8: 64}  # pixels of a face by the number of groups; more groups get smaller ones
+SIDES = {4: 96, 8: 64}  # pixels of a face by the number of groups; with more groups faces are smaller
 SMALLEST = 40
-MEAN_SIDE, MEAN_OF, MEAN_LEAST = 96, 200, 50  # pixels of a mean face, of how many it is made, and of how few at least
+MEAN_SIDE, MEAN_OF, MEAN_LEAST = 96, 200, 50  # a mean face: pixels, images it is made of at most and at least
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Some faces of a group: the picture as a data URI ("" for none), how many faces it shows, of how many.
+    """Some faces of a group: the picture as a data URI ("" for none), the number of faces it shows, and of all.
 
-    `faithful` is what is known of how many show what they should.
+    `faithful` says how many of all show what they should, if that is known.
     """
 
     uri: str
@@ -37,9 +37,9 @@ class Sheet:
 
 
 def synthetic_sheets(root: Path, pair: Pair, prompt_type: str) -> dict[str, Sheet]:
-    """A sheet of the synthetic images of each group; empty where `root` has none of the pair and prompt type.
+    """Return a sheet of the synthetic images of each group; empty if `root` has none of the pair and prompt type.
 
-    Raises `UserError` where there is no `root`, or an image or a file of scores is damaged.
+    Raises UserError if there is no `root`, or if an image or a file of scores is damaged.
     """
     if not root.exists():
         raise UserError(f"--synthetic {root}: no such folder or file; give the --synthetic-data-root of the run")
@@ -53,22 +53,20 @@ def synthetic_sheets(root: Path, pair: Pair, prompt_type: str) -> dict[str, Shee
 
 
 def real_sheets(lists: Splits, test: pd.DataFrame, pair: Pair, box: tuple[float, ...] = WHOLE) -> dict[str, Sheet]:
-    """A sheet of the real test images of each group; `test` has the columns name, target and protected.
+    """Return a sheet of the real test images of each group, each image cropped to `box`, as the network sees it.
 
-    Of each image the part in `box` is shown, as the network sees it (`datasets.images.read_part`).
-
-    The data must hold these images (`check_tested_on`).
+    `test` has the columns name, target and protected. The data must hold these images (`check_tested_on`).
     """
-    names = test["name"].astype(str)
-    group = test["target"].to_numpy() * (len(pair.groups) // 2) + test["protected"].to_numpy()
+    group = test["target"] * (len(pair.groups) // 2) + test["protected"]
+    names = [test["name"].astype(str)[group == number] for number in range(len(pair.groups))]
     return {
-        pair.groups[i]: _sheet([lists.folder / name for name in names[group == i]], len(pair.groups), box=box)
-        for i in range(len(pair.groups))
+        name: _sheet([lists.folder / image for image in images], len(pair.groups), box=box)
+        for name, images in zip(pair.groups, names)
     }
 
 
 def check_tested_on(lists: Splits, test: pd.DataFrame) -> None:
-    """Raise `UserError` where the data don't hold the test images in the column `name`."""
+    """Raise UserError if the data do not hold the test images in the column `name`."""
     known = set(map(str, lists.tables["test"].index))
     strangers = [name for name in test["name"].astype(str) if name not in known or not is_inside(name)]
     if strangers:
@@ -78,12 +76,12 @@ def check_tested_on(lists: Splits, test: pd.DataFrame) -> None:
 
 
 def mean_synthetic_face(root: Path, pair: Pair, prompt_type: str) -> Sheet:
-    """The mean of synthetic images of all groups, as the network sees them: how they are framed."""
+    """Return the mean of synthetic images of all groups, which shows how they are framed."""
     return _mean_face([path for files in group_files(root, pair, prompt_type)[1].values() for path in files])
 
 
 def mean_real_face(lists: Splits, box: tuple[float, ...] = WHOLE) -> Sheet:
-    """The mean of real test images, of the part of each in `box`. It shows nobody: it is made of 50 at least."""
+    """Return the mean of real test images, each cropped to `box`. It shows nobody, because it is made of 50 or more."""
     return _mean_face([lists.folder / str(name) for name in lists.tables["test"].index], box)
 
 
@@ -117,7 +115,7 @@ def _data_uri(picture: Image.Image) -> str:
 
 
 def _faithful(folder: Path, files: dict[str, list[Path]]) -> dict[str, str]:
-    """For each group the fraction of its scored images that show what they should, in words; none without a file of scores."""
+    """Return for each group what fraction of its scored images show what they should, in words; none without a file of scores."""
     path = folder / FILE
     if not path.exists():
         return {}

@@ -5,6 +5,7 @@ A study consists of arms. An arm is one configuration and one folder of records,
 - With `methods` it calls train.py, in a process for each seed, with the study's `common` flags and its own `flags`. In a flag
   {data}, {weights} and {work} stand for --data, --weights and a scratch folder that all arms share. If training diverges, the
   arm's diverged.json notes it and the other methods go on. `program="runner.sh"` runs the whole chain, in one process.
+  `words` splits flags that are written as in a shell.
 - With `measure`, a function that takes a `Place` and yields `Finding`s, it calls that function in a process of its own. The
   findings go to <arm>.json with status, seconds and command. If an arm fails or meets its `limit`, it keeps what it found until
   then, and the next call tries it again.
@@ -15,11 +16,12 @@ a record that it needs is missing. It is asked again whenever the arms so far ha
 A page is a function of the packed records alone: the same records give the same bytes. `body` is its text: Markdown, and
 functions that take the folder of packed records and return lines of Markdown. The commands and the machines are added below.
 If a study has more pages or figures, `pages` writes them. `results/study_tables.py` has the tables that studies share.
-A study imports no other study, and nothing that loads torch at import time: import that inside a `measure`.
+A study imports no other study, and nothing that loads torch at import time: `late` imports a measure when it is called.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 
 from utils.errors import UserError
@@ -36,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Place:
-    """Where and with what an arm runs: a scratch folder, the folder of the study's records, and the command line's values."""
+    """Scratch folder, folder of the study's records, and the command line's values, for the run of an arm."""
 
     work: Path
     output: Path
@@ -84,3 +86,25 @@ class Study:
     then: Callable[[Path], tuple[Arm, ...]] | None = None
     pages: Callable[[Path, Path], None] | None = None  # (records, folder to write to)
     note: str = ""
+
+    def arms_in(self, folder: Path) -> tuple[Arm, ...]:
+        """Return all arms, those that follow from the records in `folder` included."""
+        return (*self.arms, *(self.then(folder) if self.then else ()))
+
+
+def words(flags: str) -> tuple[str, ...]:
+    """Return flags, written as in a shell, one by one."""
+    return tuple(flags.split())
+
+
+def late(function: str, *values: object) -> Callable[[Place], Iterator[Finding]]:
+    """Return a measure that imports `function` when it is called, and gives it `values` before the place.
+
+    function : below results.studies, such as "ranking_stop.measure.batches"
+    """
+
+    def measure(place: Place) -> Iterator[Finding]:
+        module, _, name = function.rpartition(".")
+        yield from getattr(import_module(f"{__name__}.{module}"), name)(*values, place)
+
+    return measure

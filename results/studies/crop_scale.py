@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from results.columns import read_column
-from results.studies import Arm, Study
-from results.study_tables import values
-from results.table_text import as_table
+from results.records import read_run_set
+from results.studies import Arm, Study, words
+from results.study_tables import metrics_of
+from results.text import as_table
 
 SCALES = ("0.08", "0.6", "0.8")
 
@@ -14,17 +14,13 @@ def by_scale(records: Path) -> list[str]:
     """Return a row for each smallest crop."""
     rows = [("crops of at least", "ACC", "EO", "worst group")]
     for scale in SCALES:
-        found = [
-            values(read_column(records / scale), "erm", key)[100]
-            for key in ("accuracy", "equalized_odds", "worst_group")
-        ]
-        rows.append((f"{100 * float(scale):.0f} %", *(f"{value:.2f}" for value in found)))
+        rows.append((f"{100 * float(scale):.0f} %", *metrics_of(read_run_set(records / scale), "erm")))
     return as_table(rows)
 
 
 def blind(records: Path) -> list[str]:
     """Return what a classifier scores that looks for men instead of smiles."""
-    counts = read_column(records / SCALES[0]).records[0]["metrics"]["group_count"]
+    counts = read_run_set(records / SCALES[0]).records[0].metrics.group_count
     right = 100 * (counts["0_1"] + counts["1_0"]) / sum(counts.values())
     return [f"A classifier that calls every woman smiling and every man not has an accuracy of {right:.1f} %."]
 
@@ -45,10 +41,10 @@ network that starts from nothing. We have not measured what AIM-Fair does for su
 At 224 pixels and from ImageNet weights the paper's 0.08 is the default. With small images and a start from scratch, try
 `--crop-scale 0.6 1` or so, and say so beside the numbers.""",
     ),
-    common=(
-        *("--dataset", "celeba", "--real-data-path", "{data}/celeba", "--target-sensitive", "Smiling_Male"),
-        *("--weights", "none", "--image-size", "64", "--number-train-data-real", "8000", "--pre-train-epochs", "6"),
-        *("--pre-train-lr", "0.05", "--milestones", "4", "--precision", "bf16"),
+    common=words(
+        "--dataset celeba --real-data-path {data}/celeba --target-sensitive Smiling_Male --weights none "
+        "--image-size 64 --number-train-data-real 8000 --pre-train-epochs 6 --pre-train-lr 0.05 --milestones 4 "
+        "--precision bf16"
     ),
     arms=tuple(Arm(scale, ("--crop-scale", scale, "1"), ("erm",), seeds=(100,)) for scale in SCALES),
 )

@@ -1,10 +1,10 @@
 """Do UTKFace faces repair CelebA only if both are framed alike? 14 trainings, three hours on two CPU cores."""
 
-from results.studies import Arm, Study
+from results.studies import Arm, Study, words
 from results.study_tables import NOTE, methods_table
 
-CROP = ("--real-crop", "0.24", "0.37", "0.76", "0.84")
-SLOW = ("--fine-tune-lr", "0.01")
+CROP = words("--real-crop 0.24 0.37 0.76 0.84")
+SLOW = words("--fine-tune-lr 0.01")
 PAPER = ("full", "aim-fair", "linear-probe")
 
 STUDY = Study(
@@ -18,11 +18,10 @@ fine-tuning; `follow`: a learning rate of 0.01 instead of 0.06.""",
         methods_table("whole_paper", "cropped_paper", "whole_follow", "cropped_follow"),
         NOTE,
     ),
-    common=(
-        *("--dataset", "celeba", "--real-data-path", "{data}/celeba", "--weights", "{weights}"),
-        *("--number-train-data-real", "8000", "--image-size", "64", "--pre-train-lr", "0.03", "--precision", "bf16"),
-        *("--synthetic-data-root", "{data}/utkface_smiles.csv", "--number-balanced-synthetic", "500"),
-        *("--number-imbalanced-synthetic", "1000", "--number-held-out-synthetic", "200"),
+    common=words(
+        "--dataset celeba --real-data-path {data}/celeba --weights {weights} --number-train-data-real 8000 "
+        "--image-size 64 --pre-train-lr 0.03 --precision bf16 --synthetic-data-root {data}/utkface_smiles.csv "
+        "--number-balanced-synthetic 500 --number-imbalanced-synthetic 1000 --number-held-out-synthetic 200"
     ),
     arms=(
         Arm("whole_paper", methods=PAPER),

@@ -3,41 +3,26 @@
 Add a name of train.py's --network to `NETWORKS` to try another one.
 """
 
-import csv
-import json
 import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from results.studies import Arm, Finding, Place, Study
+import pandas as pd
+
+from results.processes import together
+from results.studies import Arm, Finding, Place, Study, words
 from results.study_tables import findings
-from results.table_text import as_table
-from results.toy_runs import BYTES, SEED, differing, draw_faces, kill_and_resume, together, train
+from results.text import MISSING, as_table
+from results.toy_runs import BYTES, SEED, differing, draw_faces, kill_and_resume, train
+from utils.records import read_record, record_folder
 
 NETWORKS = ("resnet18", "resnet50", "mobilenet_v3_small", "convnext_tiny", "vit_b_16", "swin_t", "timm:resnet10t")
-FLAGS = [
-    "--weights",
-    "none",
-    "--device",
-    "cpu",
-    "--methods",
-    "aim-fair",
-    "--number-train-data-real",
-    "40",
-    "--bias-degree",
-    "1/3",
-    "--number-balanced-synthetic",
-    "8",
-    "--number-imbalanced-synthetic",
-    "32",
-    "--batch-size",
-    "8",
-    "--pre-train-epochs",
-    "2",
-    "--fine-tune-epochs",
-    "2",
-]
+FLAGS = words(
+    "--weights none --device cpu --methods aim-fair --number-train-data-real 40 --bias-degree 1/3 "
+    "--number-balanced-synthetic 8 --number-imbalanced-synthetic 32 --batch-size 8 --pre-train-epochs 2 "
+    "--fine-tune-epochs 2"
+)
 FACES = {"train": 200, "val": 40, "test": 40, "size": 64, "seed": 3}
 NUMBERS = ("pixels", "tensors", "k", "chosen by both rankings", "seconds")
 DIFFER = "files that differ from those of an unbroken run"
@@ -57,11 +42,10 @@ def measure(network: str, place: Place) -> Iterator[Finding]:
     command += ["--real-data-path", real, "--synthetic-data-root", synthetic]
     unbroken, broken = work / "unbroken", work / "broken"
     seconds = together({"unbroken": [*command, "--output", unbroken, "--checkpoint-seconds", 0]}, work)["unbroken"]
-    record = unbroken / "aim-fair" / f"seed_{SEED}"
-    with open(record / "sensitivity.csv", newline="") as file:
-        chosen = [row["chosen"] for row in csv.DictReader(file)]
-    k = json.loads((record / "metrics.json").read_text())["settings"]["top_k"]
-    for what, value in zip(NUMBERS, (pixels, len(chosen), k, chosen.count("True"), seconds), strict=True):
+    record = record_folder(unbroken, "aim-fair", SEED)
+    chosen = pd.read_csv(record / "sensitivity.csv")["chosen"]
+    k = read_record(record).settings["top_k"]
+    for what, value in zip(NUMBERS, (pixels, len(chosen), k, int(chosen.sum()), seconds), strict=True):
         yield Finding(what, value)
     kill_and_resume(command, broken)
     differ = differing(unbroken, broken, BYTES)
@@ -75,7 +59,7 @@ def table(records: Path) -> list[str]:
     for network in NETWORKS:
         if found := findings(records, arm_name(network)):
             same = f"no: {', '.join(found[DIFFER])}" if found.get(DIFFER) else "yes" if DIFFER in found else "not known"
-            rows.append((network, *(str(found.get(what, "–")) for what in NUMBERS), same))
+            rows.append((network, *(str(found.get(what, MISSING)) for what in NUMBERS), same))
     return as_table(rows)
 
 

@@ -5,10 +5,14 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from results.drawn import WHERE, as_asked, score
-from results.studies import Arm, Finding, Place, Study
+from results.studies import Arm, Finding, Place, Study, words
 from results.study_tables import findings_tables, methods_table
-from results.table_text import as_table
+from results.text import as_table
+from utils.errors import UserError
 
 GROUP, SOURCE, FRACTION = "0_1", "1_1", 0.15  # so much of GROUP are images of SOURCE
 MINIMA = (0.1, 0.5, 0.9)  # of --min-faithfulness
@@ -25,9 +29,7 @@ def sets(place: Place) -> Iterator[Finding]:
     from datasets.pairs import GROUPS
     from datasets.synthetic import image_files
 
-    made = place.work / "made" / WHERE
-    drawn = draw({group: image_files(made / group) for group in GROUPS})
-    for name, groups in drawn.items():
+    for name, groups in draw({group: image_files(place.work / "made" / WHERE / group) for group in GROUPS}).items():
         folder = place.work / "sets" / name / WHERE
         shutil.rmtree(folder, ignore_errors=True)
         for group, images in groups.items():
@@ -46,10 +48,7 @@ def draw(files: dict[str, list[Path]]) -> dict[str, dict[str, dict[str, Path]]]:
     Both have the same number in each group: as many as leave in `SOURCE` the images that replace a fraction of `GROUP`. Raises
     `UserError` if a group has no images.
     """
-    import numpy as np
-
-    from utils.errors import UserError
-    from utils.seeds import derived_seed
+    from utils.seeds import derived_seed  # loads torch
 
     if empty := [group for group, found in files.items() if not found]:
         raise UserError(f"no generated image of {', '.join(empty)}: run --only erm first")
@@ -64,16 +63,10 @@ def draw(files: dict[str, list[Path]]) -> dict[str, dict[str, dict[str, Path]]]:
 
 def left_out(path: Path, minimum: float) -> dict[str, int]:
     """Return how many images of a set score below `minimum`, of how many, and the same of the wrong ones."""
-    import pandas as pd
-
     scores = pd.read_csv(path, index_col="image")["faithfulness"]
     wrong, gone = scores.index.str.contains(f"/{WRONG}"), (scores < minimum).to_numpy()
-    return {
-        "went": int(gone.sum()),
-        "of": len(scores),
-        "wrong": int((gone & wrong).sum()),
-        "of wrong": int(wrong.sum()),
-    }
+    counts = gone.sum(), len(scores), (gone & wrong).sum(), wrong.sum()
+    return dict(zip(("went", "of", "wrong", "of wrong"), map(int, counts)))
 
 
 def tables(records: Path) -> list[str]:
@@ -126,12 +119,11 @@ there on purpose. What the generator itself drew wrong counts as right, so preci
 """,
         tables,
     ),
-    common=(
-        *("--target-sensitive", "Smiling_Male", "--images-per-cell", "800", "--number-train-data-real", "1200"),
-        *("--scheduler", "dpmpp", "--steps", "6", "--batch-size", "16", "--number-balanced-synthetic", "300"),
-        *("--number-imbalanced-synthetic", "800", "--number-held-out-synthetic", "200", "--pre-train-epochs", "8"),
-        *("--pre-train-lr", "0.03", "--milestones", "7", "--fine-tune-epochs", "4", "--fine-tune-lr", "0.02"),
-        *("--precision", "fp32"),
+    common=words(
+        "--target-sensitive Smiling_Male --images-per-cell 800 --number-train-data-real 1200 --scheduler dpmpp "
+        "--steps 6 --batch-size 16 --number-balanced-synthetic 300 --number-imbalanced-synthetic 800 "
+        "--number-held-out-synthetic 200 --pre-train-epochs 8 --pre-train-lr 0.03 --milestones 7 --fine-tune-epochs 4 "
+        "--fine-tune-lr 0.02 --precision fp32"
     ),
     arms=(
         Arm("erm", ("--synthetic-data-root", "{work}/made"), ("erm",), program="runner.sh"),

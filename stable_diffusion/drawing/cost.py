@@ -30,12 +30,13 @@ def generation_row(
 ) -> Row:
     """Estimate the cost of drawing the jobs; without a time, and with a note, if the pipeline draws nothing in so few steps."""
     start = time.process_time()  # since the process began: imports and loading
+    row = Row(GENERATION, key, len(jobs), None)
     try:
         seconds, png, note = time_rendering(pipeline, jobs, batch_size, sampling)
     except (UserError, torch.OutOfMemoryError) as error:
-        return Row(GENERATION, key, len(jobs), None, note=f"{GENERATION}: not measured: {error}")
-    total = start + len(jobs) * seconds
-    return Row(GENERATION, key, len(jobs), total, disk=round(len(jobs) * png), memory=peak_memory(device), note=note)
+        return replace(row, note=f"{GENERATION}: not measured: {error}")
+    total, disk = start + len(jobs) * seconds, round(len(jobs) * png)
+    return replace(row, seconds=total, disk=disk, memory=peak_memory(device), note=note)
 
 
 def time_rendering(
@@ -61,17 +62,15 @@ def time_rendering(
     first, _ = render(count, few)
     second, pixels = render(count, more)
     step = (second - first) / (more - few) if more > few else 0.0
-    note = (
-        "" if count in (batch_size, len(jobs)) else f"{GENERATION}: timed with {count} of {batch_size} images at once"
-    )
-    return (second + (sampling.steps - more) * step) / count, png_bytes(pixels, sampling.save_size), note
+    seconds = (second + (sampling.steps - more) * step) / count
+    cut_short = count not in (batch_size, len(jobs))
+    note = f"{GENERATION}: timed with {count} of {batch_size} images at once" if cut_short else ""
+    return seconds, png_bytes(pixels, sampling.save_size), note
 
 
 def png_bytes(pixels: np.ndarray, size: int) -> float:
     """Return the mean bytes of images, uint8 (n, side, side, 3), as they are saved: PNG of `size` pixels a side."""
-    total = 0
+    buffer = io.BytesIO()
     for image in pixels:
-        buffer = io.BytesIO()
         reduce(image, size).save(buffer, format="PNG")
-        total += buffer.tell()
-    return total / len(pixels)
+    return buffer.tell() / len(pixels)

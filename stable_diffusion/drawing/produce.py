@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from PIL import Image
 
 from stable_diffusion.drawing.render import DecoderOutOfMemory, check_lengths, reduce, render
 from stable_diffusion.drawing.sampling import Sampling
-from stable_diffusion.manifest import CPU_BATCH, Manifest, existing
+from stable_diffusion.loading.family import PAPER_BATCH
+from stable_diffusion.manifest import Manifest, existing
 from stable_diffusion.plan import Job
 from utils.errors import UserError
 from utils.files import whole
@@ -40,8 +42,7 @@ def produce(pipeline: DiffusionPipeline, jobs: list[Job], manifest: Manifest, sa
         return
     check_lengths(pipeline, list(dict.fromkeys(job.prompt for batch in open_batches for job in batch)))
 
-    def render_jobs(batch: list[Job]) -> np.ndarray:
-        return render_batch(pipeline, batch, sampling)
+    render_jobs = partial(render_batch, pipeline, sampling=sampling)
 
     def save(batch: list[Job], pixels: np.ndarray) -> None:
         new = [(job, image) for job, image in zip(batch, pixels, strict=True) if job.image not in done]
@@ -65,9 +66,8 @@ def produce(pipeline: DiffusionPipeline, jobs: list[Job], manifest: Manifest, sa
 
 def render_batch(pipeline: DiffusionPipeline, batch: list[Job], sampling: Sampling) -> np.ndarray:
     """Render jobs as `Sampling` says: uint8 RGB (n, size, size, 3)."""
-    prompts, seeds = [job.prompt for job in batch], [job.seed for job in batch]
-    options = {"steps": sampling.steps, "guidance_scale": sampling.guidance_scale, "size": sampling.size}
-    return render(pipeline, prompts, seeds, **options, guidance_until=sampling.guidance_until)
+    options = {name: value for name, value in vars(sampling).items() if name != "save_size"}
+    return render(pipeline, [job.prompt for job in batch], [job.seed for job in batch], **options)
 
 
 def halving(render_jobs: Callable[[list], np.ndarray], batch: list) -> np.ndarray:
@@ -105,12 +105,12 @@ def largest_batch(render_count: Callable[[int], object], device: torch.device) -
 def free_batch_size(pipeline: DiffusionPipeline, sampling: Sampling, job: Job, device: torch.device) -> int:
     """Return the batch size if none is asked for: `largest_batch` of a GPU, tried with a job in two steps; the paper's on a CPU."""
     if device.type != "cuda":
-        return CPU_BATCH
+        return PAPER_BATCH
     trial = replace(sampling, steps=min(2, sampling.steps))
     return largest_batch(lambda count: render_batch(pipeline, [job] * count, trial), device)
 
 
 def save_whole(image: Image.Image, path: Path) -> None:
     """Write a PNG under another name, then rename it, so that it exists whole or not at all."""
-    with whole(path) as partial:
-        image.save(partial, format="PNG")
+    with whole(path) as unfinished:
+        image.save(unfinished, format="PNG")

@@ -20,7 +20,7 @@ ONE_BY_ONE = ("GlmImagePipeline",)  # its language model samples a whole batch f
 
 
 class DecoderOutOfMemory(RuntimeError):
-    """The VAE needs more memory than there is: Sana's pipelines catch torch's own error, and then fail of another."""
+    """Out of memory in the VAE. Sana's pipelines catch torch's own error, and then fail of another."""
 
 
 def check_lengths(pipeline, prompts: list[str]) -> None:

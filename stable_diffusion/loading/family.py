@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,19 +19,18 @@ SCHEDULERS = {  # our names for classes of diffusers
 }
 PAPER_SAMPLER = ("ddim", 50)  # --scheduler, --steps
 FAST_SAMPLER = ("dpmpp", 20)  # those of --fast
-PAPER_GUIDANCE, PAPER_SIZE = 9.0, 512
-# how pipelines call it; Qwen-Image has the second
-GUIDANCE = ("guidance_scale", "true_cfg_scale", "prior_guidance_scale")
+PAPER_GUIDANCE, PAPER_SIZE, PAPER_BATCH = 9.0, 512, 15  # images at once: without a GPU
+GUIDANCE = ("guidance_scale", "true_cfg_scale", "prior_guidance_scale")  # how pipelines call it
 NOT_ALONE = ("Control", "Combined")  # wants an image; is never what a model_index.json names
+OF_ITS_IMAGES = ("safety_checker", "feature_extractor", "watermarker")  # parts that check or mark them
 SCHNELL_STEPS, SCHNELL_TOKENS = 4, 256  # FLUX.1-schnell is distilled, which only its transformer's configuration says
-# 512 to 4096 pixels: the loaded model says which, not the class, with 1024
-OF_SEVERAL_SIZES = ("SanaPipeline", "SanaPAGPipeline")
+OF_SEVERAL_SIZES = ("SanaPipeline", "SanaPAGPipeline")  # 512 to 4096 pixels, which the class, with 1024, doesn't say
 DISTILLED = re.compile(r"turbo|lightning|hyper-?sd|sprint|distill|dmd|klein", re.IGNORECASE)  # in a model's name
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """Sampler, guidance, size and precision of a pipeline if nothing else is asked for; the loaded model decides what is None.
+    """Sampler, guidance, size and precision of a pipeline if no flag gives them. None: the loaded model decides.
 
     `precision` is the one for a GPU: models trained in bf16 overflow in fp16.
     """
@@ -67,14 +67,14 @@ def check_class(model: str, name: object) -> str:
     known = text_to_image_classes()
     if name in known:
         return name
+    others = f"models that do are of the class {', '.join(difflib.get_close_matches(name, known, 3, 0.3))}"
     if hasattr(diffusers, name):
         raise UserError(
             f"--model {model}: a {name} does not draw an image from a text alone, or is none of diffusers' automatic "
-            f"pipelines; {_others(name, known)}"
+            f"pipelines; {others}"
         )
     raise UserError(
-        f"--model {model}: diffusers {diffusers.__version__} knows no {name}; {_others(name, known)}; a newer diffusers may "
-        "know it"
+        f"--model {model}: diffusers {diffusers.__version__} knows no {name}; {others}; a newer diffusers may know it"
     )
 
 
@@ -84,15 +84,11 @@ def needed_parts(name: str) -> list[str]:
         return ["vae", "text_encoder", "tokenizer", "unet", "scheduler"]
     asked = inspect.signature(text_to_image_classes()[name].__init__).parameters.values()
     named = [each.name for each in asked if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD]
-    return [part for part in named if part not in ("self", "safety_checker", "feature_extractor", "watermarker")]
-
-
-def _others(name: str, known: dict[str, type]) -> str:
-    return f"models that do are of the class {', '.join(difflib.get_close_matches(name, known, 3, 0.3))}"
+    return [part for part in named if part not in ("self", *OF_ITS_IMAGES)]
 
 
 def defaults(name: str, *, distilled: bool = False) -> Defaults:
-    """Return the defaults of a pipeline's class: the paper's for Stable Diffusion 1.x and 2.x, else those that diffusers gives it."""
+    """Return the defaults of a pipeline's class: the paper's for Stable Diffusion 1.x and 2.x, else diffusers'."""
     if name == PAPER_PIPELINE:
         return PAPER
     asked, key = _arguments(name), guidance_key(name)
@@ -102,19 +98,19 @@ def defaults(name: str, *, distilled: bool = False) -> Defaults:
 
 
 def looks_distilled(model: str) -> bool:
-    """Whether a model's name has a word of those that draw in few steps."""
+    """Return whether a model's name has a word of those that draw in few steps."""
     return DISTILLED.search(Path(model).name) is not None
 
 
 def is_distilled(name: str, source: Source) -> bool:
-    """Whether a model draws in few steps. Only FLUX's configuration says so; of others their page does."""
+    """Return whether a model draws in few steps. Only FLUX's configuration says so; of others their page does."""
     path = "transformer/config.json"
-    told = name == "FluxPipeline" and path in source.files
-    return told and not read_json(source, path).get("guidance_embeds", True)
+    is_flux = name == "FluxPipeline" and path in source.files
+    return is_flux and not read_json(source, path).get("guidance_embeds", True)
 
 
-def _arguments(name: str) -> dict:
-    """Return the arguments of a pipeline's call, by name. Raises `UserError` if the installed diffusers lacks the class."""
+def _arguments(name: str) -> Mapping[str, inspect.Parameter]:
+    """Return the arguments of a pipeline's call. Raises `UserError` if the installed diffusers lacks the class."""
     import diffusers
 
     known = text_to_image_classes()

@@ -2,21 +2,22 @@
 
 import importlib
 import re
+from dataclasses import dataclass
 
 from stable_diffusion.loading.family import PAPER_PIPELINE, check_class, needed_parts
 from stable_diffusion.loading.source import Source, Unreachable, check_whole, find_source, read_json
 from utils.errors import UserError
 
 WEIGHTS = re.compile(
-    r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.(\w+))?(?:-(\d{5})-of-(\d{5}))?\.(?:safetensors|bin)"
+    r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.(\w+))?(?:-(\d{5})-of-(\d{5}))?\.(safetensors|bin)"
 )
-PAPER_PARTS = {  # of Stable Diffusion 1.x and 2.x, and what each must hold, its weights aside
-    "unet": "config.json",
-    "vae": "config.json",
-    "text_encoder": "config.json",
-    "tokenizer": "tokenizer_config.json",
-    "scheduler": "scheduler_config.json",
-}
+PAPER_FILES = (  # of Stable Diffusion 1.x and 2.x, beside its weights
+    "unet/config.json",
+    "vae/config.json",
+    "text_encoder/config.json",
+    "tokenizer/tokenizer_config.json",
+    "scheduler/scheduler_config.json",
+)
 NOT_LOADED = ("safety_checker", "feature_extractor")  # the first paints images black, the second serves it
 T5 = ("text_encoder_3", "tokenizer_3")  # Stable Diffusion 3 draws without it, by a shorter prompt
 LIGHT = ("scheduler", "tokenizer", "processor", "image_processor")  # no weights, even beside a config.json
@@ -30,8 +31,22 @@ OTHER_INPUTS = {
 OF_THE_CLASS = f"a {PAPER_PIPELINE} draws with Stable Diffusion 1.x or 2.x from text alone"
 
 
-def check_folder(source: Source) -> tuple[str, str | None]:
-    """Return the class of diffusers that a folder is for, and the variant of its weights to load ("fp16"; None: plain ones).
+@dataclass(frozen=True)
+class Folder:
+    """The content of a checked folder: the class of diffusers it is for, and which files of weights to load.
+
+    `variant` is "fp16" or another one, None for plain weights. `absent` are parts that the class takes and the index
+    doesn't name.
+    """
+
+    pipeline: str
+    variant: str | None
+    weights: list[str]
+    absent: list[str]
+
+
+def check_folder(source: Source) -> Folder:
+    """Check a folder by its index, its configurations and the names of its files.
 
     Raises `UserError` for another kind of model, a part that is missing or of an unknown class, and a file that is cut
     off.
@@ -39,42 +54,47 @@ def check_folder(source: Source) -> tuple[str, str | None]:
     index = _pipeline_index(source)
     name = check_class(source.name, index.get("_class_name"))
     parts = _parts(index)
-    if absent := [part for part in _unnamed(index, name) if not _optional(part, name, parts)]:
+    absent = [part for part in needed_parts(name) if part not in parts]
+    without_t5 = T5 if name.startswith("StableDiffusion3") and T5[0] not in parts else ()
+    if needed := [part for part in absent if part not in without_t5]:
         raise UserError(
-            f"--model {source.name}: its model_index.json names no {' and no '.join(absent)}: it was saved without, and a "
+            f"--model {source.name}: its model_index.json names no {' and no '.join(needed)}: it was saved without, and a "
             f"{name} can't draw from a text so; take a model that was saved whole"
         )
     missing = [f"{part}/" for part in parts if not any(file.startswith(f"{part}/") for file in source.files)]
     if name == PAPER_PIPELINE:
-        missing = [f"{part}/{file}" for part, file in PAPER_PARTS.items() if f"{part}/{file}" not in source.files]
+        missing = [file for file in PAPER_FILES if file not in source.files]
     if missing:
         raise UserError(f"--model {source.name}: {', '.join(missing)} is missing; fetch the whole model again")
-    for part in parts:
-        _check_part(source.name, part, *index[part])
+    for part, (library, cls) in parts.items():
+        _check_part(source.name, part, library, cls)
     if name == PAPER_PIPELINE:
         _check_paper_model(source)
     heavy = [part for part in parts if f"{part}/config.json" in source.files and not part.startswith(LIGHT)]
-    variant = weights_variant(source, heavy)
-    if not source.hub:
-        for part in heavy:
-            for file in sorted(_weights(source, part).get(variant, []) or _weights(source, part)[None]):
-                check_whole(source.name, source.path / part / file)
-    return name, variant
+    variant, weights = _weights(source, heavy)
+    for file in weights if not source.hub else ():
+        check_whole(source.name, source.path / file)
+    return Folder(name, variant, weights, absent)
 
 
-def left_out(source: Source) -> list[str]:
-    """Return the parts that a folder's pipeline takes and its index doesn't name."""
-    index = _pipeline_index(source)
-    return _unnamed(index, index["_class_name"])
+def _pipeline_index(source: Source) -> dict:
+    if "model_index.json" in source.files:
+        return read_json(source, "model_index.json")
+    lone = sorted(name for name in source.files if name.endswith((".safetensors", ".ckpt")))
+    hint = f"; for the single file give {source.path / lone[0]}" if lone and "config.json" not in source.files else ""
+    raise UserError(
+        f"--model {source.name}: no model_index.json: not a whole model in diffusers' format, which has its parts, such "
+        f"as vae and scheduler, as folders{hint}"
+    )
 
 
-def _unnamed(index: dict, name: str) -> list[str]:
-    return [part for part in needed_parts(name) if part not in _parts(index)]
-
-
-def _optional(part: str, name: str, parts: list[str]) -> bool:
-    """Whether a pipeline that has these parts draws from a text without another one."""
-    return name.startswith("StableDiffusion3") and part in T5 and T5[0] not in parts
+def _parts(index: dict) -> dict[str, list[str]]:
+    """Return library and class of each part that a pipeline has: its index holds [null, null] for a part left out."""
+    return {
+        name: value
+        for name, value in index.items()
+        if isinstance(value, list) and list(map(type, value)) == [str, str] and name not in NOT_LOADED
+    }
 
 
 def _check_part(model: str, part: str, library: str, name: str) -> None:
@@ -92,43 +112,6 @@ def _check_part(model: str, part: str, library: str, name: str) -> None:
         raise UserError(f"--model {model}: its {part} is code of its own ({library}.{name}), which is not run")
 
 
-def weight_files(source: Source) -> list[str]:
-    """Return the files of weights to load from a folder, .safetensors if there are any. Raises `UserError` as `check_folder`."""
-    _, variant = check_folder(source)
-    names = []
-    for part in _parts(_pipeline_index(source)):
-        if f"{part}/config.json" in source.files and part != "scheduler":
-            found = _weights(source, part)
-            files = found.get(variant, []) or found[None]
-            safe = [name for name in files if name.endswith(".safetensors")]
-            names += [f"{part}/{name}" for name in sorted(safe or files)]
-    return names
-
-
-def _pipeline_index(source: Source) -> dict:
-    """Read `model_index.json` of a folder. Raises `UserError` if there is none."""
-    if "model_index.json" not in source.files:
-        lone = sorted(name for name in source.files if name.endswith((".safetensors", ".ckpt")))
-        hint = (
-            f"; for the single file give {source.path / lone[0]}" if lone and "config.json" not in source.files else ""
-        )
-        raise UserError(
-            f"--model {source.name}: no model_index.json: not a whole model in diffusers' format, which has its parts, such "
-            f"as vae and scheduler, as folders{hint}"
-        )
-    return read_json(source, "model_index.json")
-
-
-def _parts(index: dict) -> list[str]:
-    """Return the parts that a pipeline has. Its index gives [library, class] of each, or [null, null] for none."""
-    listed = {name: value for name, value in index.items() if isinstance(value, list) and len(value) == 2}
-    return [
-        name
-        for name, value in listed.items()
-        if all(isinstance(each, str) for each in value) and name not in NOT_LOADED
-    ]
-
-
 def _check_paper_model(source: Source) -> None:
     check_unet(source.name, read_json(source, "unet/config.json"), read_json(source, "vae/config.json"))
     scheduler = str(read_json(source, "scheduler/scheduler_config.json").get("_class_name"))
@@ -143,50 +126,50 @@ def check_unet(name: str, unet: dict, vae: dict) -> None:
 
     Both are diffusers' configurations.
     """
-    channels = unet.get("in_channels", 4)
+    channels, fault = unet.get("in_channels", 4), None
     if unet.get("class_embed_type") or unet.get("addition_embed_type") or unet.get("encoder_hid_dim_type"):
-        raise UserError(
-            f"--model {name}: its UNet wants more than text (unCLIP, SDXL or an image prompt); {OF_THE_CLASS}"
-        )
-    if unet.get("time_cond_proj_dim"):
-        raise UserError(
-            f"--model {name}: a latent consistency model, which has a sampler of its own (LatentConsistencyModelPipeline); "
-            f"{OF_THE_CLASS}"
-        )
-    if not channels == unet.get("out_channels", 4) == vae.get("latent_channels", 4):
-        kind = OTHER_INPUTS.get(channels, "no text-to-image model")
-        raise UserError(f"--model {name}: {kind}: its UNet takes {channels} channels; {OF_THE_CLASS}")
+        fault = "its UNet wants more than text (unCLIP, SDXL or an image prompt)"
+    elif unet.get("time_cond_proj_dim"):
+        fault = "a latent consistency model, which has a sampler of its own (LatentConsistencyModelPipeline)"
+    elif not channels == unet.get("out_channels", 4) == vae.get("latent_channels", 4):
+        fault = f"{OTHER_INPUTS.get(channels, 'no text-to-image model')}: its UNet takes {channels} channels"
+    if fault:
+        raise UserError(f"--model {name}: {fault}; {OF_THE_CLASS}")
 
 
-def weights_variant(source: Source, parts: list[str]) -> str | None:
-    """Return the variant that every part without plain weights has; None if all have plain ones, fp16 before others.
+def _weights(source: Source, parts: list[str]) -> tuple[str | None, list[str]]:
+    """Return the variant that every part without plain weights has, fp16 before others, and the files to load.
 
-    Raises `UserError` if a part has no weights at all, lacks a file of several, or the parts have no variant in
-    common.
+    The variant is None if all parts have plain weights. Raises `UserError` if a part has no weights at all, lacks a
+    file of several, or the parts have no variant in common.
     """
-    found = {part: set(_weights(source, part)) for part in parts}
+    found = {part: _variants(source, part) for part in parts}
     for part, variants in found.items():
         if not variants:
             raise UserError(f"--model {source.name}: {part}/ holds no .safetensors or .bin weights; fetch it again")
-    common = set.intersection(*[variants for variants in found.values() if None not in variants] or [{None}])
+    common = set.intersection(*[set(files) for files in found.values() if None not in files] or [{None}])
     if not common:
-        raise UserError(f"--model {source.name}: its parts have no variant of the weights in common: {found}")
-    return "fp16" if "fp16" in common else min(common, key=str)
+        names = {part: set(variants) for part, variants in found.items()}
+        raise UserError(f"--model {source.name}: its parts have no variant of the weights in common: {names}")
+    variant = "fp16" if "fp16" in common else min(common, key=str)
+    chosen = [sorted(variants.get(variant) or variants[None]) for variants in found.values()]
+    safe = [[file for file in files if file.endswith(".safetensors")] or files for files in chosen]
+    return variant, [file for files in safe for file in files]
 
 
-def _weights(source: Source, part: str) -> dict[str | None, list[str]]:
+def _variants(source: Source, part: str) -> dict[str | None, list[str]]:
     """Return the files of a part's weights by variant, plain ones under None. Raises `UserError` if one of several is missing."""
     found, split = {}, {}
     for name in source.files:
         if name.startswith(f"{part}/") and (match := WEIGHTS.fullmatch(name.removeprefix(f"{part}/"))):
-            found.setdefault(match[1], []).append(match[0])
-            if match[3]:
-                split.setdefault((match[1], match[3], match[0].rpartition(".")[2]), set()).add(int(match[2]))
+            variant, number, count, suffix = match.groups()
+            found.setdefault(variant, []).append(name)
+            if count:
+                split.setdefault((variant, int(count), suffix), set()).add(int(number))
     for (_, count, _), numbers in split.items():
-        missing = set(range(1, int(count) + 1)) - numbers
-        if missing:
+        if missing := set(range(1, count + 1)) - numbers:
             raise UserError(
-                f"--model {source.name}: {part}/ lacks {len(missing)} of the {int(count)} files of its weights, number "
+                f"--model {source.name}: {part}/ lacks {len(missing)} of the {count} files of its weights, number "
                 f"{min(missing)} the first; fetch it again"
             )
     return found
@@ -198,7 +181,9 @@ def not_here(model: str) -> str:
         source = find_source(model)
     except Unreachable as error:
         return str(error)
-    lacking = [name for name in weight_files(source) if not (source.path / name).exists()] if source.hub else []
+    if not source.hub:
+        return ""
+    lacking = [name for name in check_folder(source).weights if not (source.path / name).exists()]
     if not lacking:
         return ""
     count = _download_size(source, lacking)

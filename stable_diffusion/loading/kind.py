@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from stable_diffusion.loading.family import PAPER_PIPELINE, is_distilled
 from stable_diffusion.loading.folder import check_folder
 from stable_diffusion.loading.single_file import check_single_file
-from stable_diffusion.loading.source import find_source
+from stable_diffusion.loading.source import Noted, find_source
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The class of diffusers that draws with a model, and whether the model's configuration says that it is distilled."""
+    """Kind of a generator: the class of diffusers that draws with it, and whether its configuration says it is distilled."""
 
     pipeline: str = PAPER_PIPELINE
     distilled: bool = False
@@ -22,10 +22,10 @@ def kind_of(model: str) -> Kind:
     if source.single_file:
         check_single_file(model, source.path)
         return Kind()
-    name, _ = check_folder(source)
+    name = check_folder(source).pipeline
     return Kind(name, is_distilled(name, source))
 
 
-def noted_kind(noted: dict) -> Kind:
+def noted_kind(noted: Noted) -> Kind:
     """Return the kind of the model that a set was begun with, from the settings that its manifest keeps."""
     return Kind(noted.get("pipeline", PAPER_PIPELINE), noted.get("distilled", False))

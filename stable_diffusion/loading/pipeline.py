@@ -16,7 +16,7 @@ from prompts import TOKENIZER
 from stable_diffusion.drawing.denoiser import compile_denoiser, denoiser_name, fuse_projections
 from stable_diffusion.drawing.render import guard_decoder
 from stable_diffusion.loading.family import PAPER_PIPELINE
-from stable_diffusion.loading.folder import check_folder, left_out
+from stable_diffusion.loading.folder import check_folder
 from stable_diffusion.loading.scheduler import (
     BETAS,
     DDIM_ONLY,
@@ -33,6 +33,7 @@ from utils.errors import UserError
 from utils.machine import one_line
 
 VALUES = 64  # of each parameter, by which weights are known: training moves them all
+UNCHECKED = {"safety_checker": None, "requires_safety_checker": False}
 PADDING = {"sd1": "<|endoftext|>", "sd2": "!"}  # how each was trained: 2.x fills a prompt up with token 0
 
 
@@ -86,11 +87,10 @@ def _place(pipeline, device: torch.device, offload: str, *, vae_slicing: bool, v
     else:
         pipeline.enable_sequential_cpu_offload(device=device)
     vae = getattr(pipeline, "vae", None)
-    for asked, name in ((vae_slicing, "enable_slicing"), (vae_tiling, "enable_tiling")):
-        if asked and not hasattr(vae, name):
-            raise UserError(f"--vae-{name.removeprefix('enable_')}: this model's decoder has no such thing")
-        if asked:
-            getattr(vae, name)()
+    for way in ["slicing"] * vae_slicing + ["tiling"] * vae_tiling:
+        if not hasattr(vae, f"enable_{way}"):
+            raise UserError(f"--vae-{way}: this model's decoder has no such thing")
+        getattr(vae, f"enable_{way}")()
     if device.type == "cuda" and hasattr(pipeline, "unet"):  # the layout that its convolutions are fastest in
         pipeline.unet.to(memory_format=torch.channels_last)
         if vae is not None:
@@ -116,34 +116,48 @@ def check_size(size: int, pipeline: DiffusionPipeline) -> None:
 
 def _whole(source: Source, precision: str) -> DiffusionPipeline:
     """Load a pipeline on the CPU. Raises `UserError` if a tensor is missing, or if it is in another precision."""
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    load = _from_file if source.single_file else _from_folder
     with _no_tensor_made_up(source.name):
-        pipeline = _loaded(source, getattr(torch, PRECISIONS[precision]))
+        pipeline = load(source, getattr(torch, PRECISIONS[precision]))
     check_precision(source.name, pipeline, precision)
     _check_parts(source.name, pipeline)
     return pipeline
 
 
-def _loaded(source: Source, dtype: torch.dtype) -> DiffusionPipeline:
-    """Load a pipeline on the CPU, with its own scheduler and without a safety checker or a watermark, which change images."""
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    kind = check_single_file(source.name, source.path) if source.single_file else None
-    name, variant = (PAPER_PIPELINE, None) if source.single_file else check_folder(source)
-    options = {"safety_checker": None, "requires_safety_checker": False} if name == PAPER_PIPELINE else {}
+def _from_file(source: Source, dtype: torch.dtype) -> StableDiffusionPipeline:
+    kind = check_single_file(source.name, source.path)
+    with _errors_in_one_line(source), reading_checkpoints():
+        return StableDiffusionPipeline.from_single_file(
+            str(source.path),
+            config=str(CONFIGS / kind),
+            tokenizer=CLIPTokenizer.from_pretrained(TOKENIZER, pad_token=PADDING[kind]),
+            scheduler=DDIMScheduler(**BETAS, **SPACING, **DDIM_ONLY),
+            torch_dtype=dtype,  # not dtype here
+            **UNCHECKED,
+        )
+
+
+def _from_folder(source: Source, dtype: torch.dtype) -> DiffusionPipeline:
+    """Load a pipeline without a safety checker or a watermark, which change images."""
+    folder = check_folder(source)
+    is_papers = folder.pipeline == PAPER_PIPELINE
+    options = dict.fromkeys(folder.absent) | (UNCHECKED if is_papers else {})  # None: else diffusers wants them
+    cls = StableDiffusionPipeline if is_papers else AutoPipelineForText2Image
+    place = source.name if source.hub else str(source.path)
+    with _errors_in_one_line(source):
+        pipeline = cls.from_pretrained(place, dtype=dtype, variant=folder.variant, **options)
+    for part in ("safety_checker", "watermark"):
+        if getattr(pipeline, part, None) is not None:
+            setattr(pipeline, part, None)
+    return pipeline
+
+
+@contextmanager
+def _errors_in_one_line(source: Source) -> Iterator[None]:
     try:
-        if kind is None:
-            place = source.name if source.hub else str(source.path)
-            cls = StableDiffusionPipeline if name == PAPER_PIPELINE else AutoPipelineForText2Image
-            options |= dict.fromkeys(left_out(source))  # None: else diffusers wants them
-            pipeline = cls.from_pretrained(place, dtype=dtype, variant=variant, **options)
-            for part in ("safety_checker", "watermark"):
-                if getattr(pipeline, part, None) is not None:
-                    setattr(pipeline, part, None)
-            return pipeline
-        options |= {"tokenizer": CLIPTokenizer.from_pretrained(TOKENIZER, pad_token=PADDING[kind])}
-        options |= {"scheduler": DDIMScheduler(**BETAS, **SPACING, **DDIM_ONLY), "torch_dtype": dtype}  # not dtype here
-        with reading_checkpoints():
-            return StableDiffusionPipeline.from_single_file(str(source.path), config=str(CONFIGS / kind), **options)
+        yield
     except Exception as error:  # what is wrong with a model that others made shows in any way
         refuse_full_disk(error)
         remedy = "run it again: what is fetched is kept" if source.hub else "fetch it again"
@@ -180,13 +194,10 @@ def check_precision(model: str, pipeline: DiffusionPipeline, precision: str) -> 
 
 
 def _check_parts(model: str, pipeline: DiffusionPipeline) -> None:
-    """Raise `UserError` for weights that were not in the file, and for a tokenizer without words or of another model.
-
-    A tokenizer's limit becomes the text encoder's if that is lower: some tokenizers give no limit.
-    """
+    """Raise `UserError` for weights that were not in the file, and for a tokenizer without words or of another model."""
     parts = pipeline.components
     for name, part in parts.items():
-        lacking = [key for key, tensor in part.named_parameters() if tensor.is_meta] if _is_network(part) else []
+        lacking = [key for key, tensor in _parameters(part) if tensor.is_meta]
         if lacking:
             raise UserError(
                 f"--model {model}: {len(lacking)} tensors of its {name} are missing, {lacking[0]} the first"
@@ -195,7 +206,12 @@ def _check_parts(model: str, pipeline: DiffusionPipeline) -> None:
             _check_tokenizer(model, name, part, parts.get(name.replace("tokenizer", "text_encoder")))
 
 
+def _parameters(part: object) -> list[tuple[str, torch.nn.Parameter]]:
+    return list(part.named_parameters()) if isinstance(part, torch.nn.Module) else []
+
+
 def _check_tokenizer(model: str, name: str, tokenizer, text_encoder) -> None:
+    """Lower a tokenizer's limit to the text encoder's, since some give none. Raises `UserError` as `_check_parts`."""
     words = getattr(tokenizer, "tokenizer", tokenizer)  # FLUX.2's is a processor around one
     if words("man").input_ids == words("boy").input_ids:  # how transformers makes one of a configuration alone
         raise UserError(
@@ -211,12 +227,8 @@ def _check_tokenizer(model: str, name: str, tokenizer, text_encoder) -> None:
             f"--model {model}: its {name} knows {len(tokenizer)} tokens, its text encoder {known}: they are of different "
             "models"
         )
-    read = getattr(config, "max_position_embeddings", None)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, read or tokenizer.model_max_length)
-
-
-def _is_network(part: object) -> bool:
-    return isinstance(part, torch.nn.Module)
+    limit = getattr(config, "max_position_embeddings", None)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, limit or tokenizer.model_max_length)
 
 
 def content_of(pipeline: DiffusionPipeline) -> str:
@@ -226,11 +238,8 @@ def content_of(pipeline: DiffusionPipeline) -> str:
     and ordered. Call this before layers are fused, compiled or moved.
     """
     found = []
-    for tensor in (
-        p.detach().flatten()
-        for part in pipeline.components.values()
-        for p in (part.parameters() if _is_network(part) else ())
-    ):
+    for _, parameter in (each for part in pipeline.components.values() for each in _parameters(part)):
+        tensor = parameter.detach().flatten()
         some = tensor[:: max(1, len(tensor) // VALUES)].float().cpu()
         found.append(hashlib.sha256(str(len(tensor)).encode() + some.numpy().tobytes()).hexdigest())
     return hashlib.sha256("".join(sorted(found)).encode()).hexdigest()[:12]

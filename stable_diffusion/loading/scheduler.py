@@ -14,10 +14,11 @@ from utils.errors import UserError
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 SPACING = {"timestep_spacing": "leading", "steps_offset": 1}
 DDIM_ONLY = {"set_alpha_to_one": False, "clip_sample": False}
+Config = dict[str, object]  # settings of a scheduler of diffusers
 NOISE, OTHER = 0.9, 0.5  # similarity above which a UNet predicts the noise, and below which it doesn't
 
 
-def paper_scheduler(scheduler: str, config: dict, prediction: str):
+def paper_scheduler(scheduler: str, config: Config, prediction: str):
     """Make a scheduler of diffusers with Stable Diffusion's betas and spacing, except for what `own_schedule` finds in `config`."""
     cls = getattr(diffusers, SCHEDULERS[scheduler])
     specific = DDIM_ONLY if cls is DDIMScheduler else {}
@@ -37,7 +38,7 @@ def other_scheduler(model: str, scheduler: str, own):
     return cls.from_config(own.config, **unclipped)
 
 
-def own_schedule(config: dict) -> dict:
+def own_schedule(config: Config) -> Config:
     """Return what differs between a scheduler's configuration and Stable Diffusion's, as options of diffusers' schedulers.
 
     A schedule that ends in pure noise must begin there, hence trailing (Lin et al., 2023,
@@ -53,7 +54,7 @@ def own_schedule(config: dict) -> dict:
     return own
 
 
-def whole_schedule(scheduler) -> dict:
+def whole_schedule(scheduler) -> Config:
     """Return all settings of a scheduler as JSON has them."""
     return {key: value for key, value in json.loads(scheduler.to_json_string()).items() if not key.startswith("_")}
 

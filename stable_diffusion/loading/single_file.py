@@ -21,23 +21,17 @@ SUPPORTED = (
     "a single file must be of Stable Diffusion 1.x or 2.x; give others as a folder in diffusers' format or a hub id"
 )
 PART = "give the whole model, as one file or as the folder with model_index.json"
-ADDITIONS = {  # part of a tensor's name: what has it
-    "lora_": "LoRA weights, an addition to a model",
-    "_lora.": "LoRA weights, an addition to a model",
-    ".lora.": "LoRA weights, an addition to a model",
-    "emb_params": "a textual inversion, an addition to a model",
-    "string_to_param": "a textual inversion, an addition to a model",
-    "control_model.": "a ControlNet",
-    "controlnet_cond_embedding.": "a ControlNet",
-    "motion_modules.": "an AnimateDiff motion module",
+ADDITIONS = {  # what has tensors with such a part in their names
+    "LoRA weights, an addition to a model": ("lora_", "_lora.", ".lora."),
+    "a textual inversion, an addition to a model": ("emb_params", "string_to_param"),
+    "a ControlNet": ("control_model.", "controlnet_cond_embedding."),
+    "an AnimateDiff motion module": ("motion_modules.",),
 }
-LONE_PARTS = {  # beginning of a tensor's name
-    UNET: "the denoising network alone",
-    "input_blocks.": "a UNet alone",
-    "down_blocks.": "a UNet alone",
-    VAE: "a VAE alone",
-    "decoder.": "a VAE alone",
-    "text_model.": "a text encoder alone",
+LONE_PARTS = {  # what has tensors whose names begin so
+    "the denoising network alone": (UNET,),
+    "a UNet alone": ("input_blocks.", "down_blocks."),
+    "a VAE alone": (VAE, "decoder."),
+    "a text encoder alone": ("text_model.",),
 }
 LIGHTNING = "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"
 
@@ -53,10 +47,10 @@ def reading_checkpoints():
 
 def check_single_file(name: str, path: Path) -> str:
     """Return the folder of `CONFIGS` that describes the file. Raises `UserError`, saying what it is, if it isn't supported."""
-    shapes = tensor_shapes(name, path)
+    shapes = _tensor_shapes(name, path)
     kind = next((kind for kind, key in TEXT_ENCODERS.items() if key in shapes), None)
     if kind is None or CONV_IN not in shapes or not any(key.startswith(VAE) for key in shapes):
-        raise UserError(f"--model {name}: {describe(shapes)}")
+        raise UserError(f"--model {name}: {_describe(shapes)}")
     found = {
         "in_channels": shapes[CONV_IN][1],
         "out_channels": shapes.get(UNET + "out.2.weight", (4,))[0],
@@ -72,15 +66,14 @@ def check_single_file(name: str, path: Path) -> str:
     return kind
 
 
-def tensor_shapes(name: str, path: Path) -> dict[str, tuple[int, ...]]:
+def _tensor_shapes(name: str, path: Path) -> dict[str, tuple[int, ...]]:
     """Read the shapes of a file's tensors without their data. Raises `UserError` if that fails or would execute code."""
     check_whole(name, path)
     if path.suffix == ".safetensors":
         from safetensors import safe_open
 
         with safe_open(path, framework="numpy") as file:
-            names = list(file.keys())
-            return {key: tuple(file.get_slice(key).get_shape()) for key in names}
+            return {key: tuple(file.get_slice(key).get_shape()) for key in list(file.keys())}
     try:
         with reading_checkpoints():
             content = torch.load(path, map_location="meta", weights_only=True)
@@ -93,10 +86,10 @@ def tensor_shapes(name: str, path: Path) -> dict[str, tuple[int, ...]]:
         raise UserError(f"--model {name}: {why}, or take the .safetensors file of the same model") from error
 
 
-def describe(shapes: dict[str, tuple[int, ...]]) -> str:
+def _describe(shapes: dict[str, tuple[int, ...]]) -> str:
     """Say what an unsupported file holds, and what to give instead."""
-    for part, what in ADDITIONS.items():
-        if any(part in key for key in shapes):
+    for what, parts in ADDITIONS.items():
+        if any(part in key for key in shapes for part in parts):
             return f"it holds {what}, not a model; {PART}"
     family = _family(shapes)
     if family not in ("v1", "v2", None):
@@ -105,8 +98,8 @@ def describe(shapes: dict[str, tuple[int, ...]]) -> str:
         return f"its text encoder is missing or not named as in Stable Diffusion 1.x and 2.x; {PART}"
     if CONV_IN in shapes and any(key in shapes for key in TEXT_ENCODERS.values()):
         return f"its VAE is missing; {PART}"
-    for beginning, what in LONE_PARTS.items():
-        if any(key.startswith(beginning) for key in shapes):
+    for what, beginnings in LONE_PARTS.items():
+        if any(key.startswith(beginnings) for key in shapes):
             return f"it is {what}; {PART}"
     return f"none of its {len(shapes)} tensors belongs to a generator; {SUPPORTED}"
 

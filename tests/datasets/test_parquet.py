@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from safetensors.torch import load_file
 from support import assert_one_line_error, run_here, run_script
-from support.small import SMALL
+from support.small import SMALL, TINY, trained, weights
 
 import train
 from datasets import celeba, parquet, shards
@@ -84,18 +83,21 @@ def dry(root, *more):
     return run_here(train.main, *base, *SMALL, "--dry-run", *more)
 
 
+def assert_same_images(found, original):
+    for split, table in original.tables.items():
+        rows = found.tables[split]
+        assert rows.to_numpy().tolist() == table.gt(0).astype(int)[list(rows)].to_numpy().tolist()
+        pairs = zip(rows.index, table.index, strict=True)
+        assert all((found.folder / a).read_bytes() == (original.folder / b).read_bytes() for a, b in pairs)
+        assert list(rows.index) == sorted(rows.index) and rows.index.is_unique
+
+
 def test_celeba_is_what_the_original_files_give(hub_celeba, toy, capsys):
     found, original = read_real("parquet", hub_celeba, "Smiling_Male"), celeba.read(toy, "Smiling_Male")
     assert (
         found.pair == original.pair and found.default_size == 20000 and list(found.tables) == ["train", "val", "test"]
     )
-    for split, table in original.tables.items():
-        rows = found.tables[split]
-        assert rows.to_numpy().tolist() == table.gt(0).astype(int)[list(rows)].to_numpy().tolist()
-        assert [(found.folder / name).read_bytes() for name in rows.index] == [
-            (original.folder / name).read_bytes() for name in table.index
-        ]
-        assert list(rows.index) == sorted(rows.index) and rows.index.is_unique
+    assert_same_images(found, original)
     said = capsys.readouterr().out
     assert "240 images take about" in said and "GB are free" in said
     again = read_real("parquet", hub_celeba / "img_align+identity+attr", "Smiling_Male")
@@ -103,14 +105,10 @@ def test_celeba_is_what_the_original_files_give(hub_celeba, toy, capsys):
 
 
 def test_training_from_parquet_gives_the_same_model(hub_celeba, toy, synthetic, tmp_path):
-    common = [*SMALL, "--synthetic-data-root", synthetic, "--seeds", 1, "--width", 0.125]
-    weights = []
     for dataset, root in (("parquet", hub_celeba), ("celeba", toy)):
-        output = tmp_path / dataset
-        done = run_here(train.main, "--dataset", dataset, "--real-data-path", root, "--output", output, *common)
-        assert done.returncode == 0, done.stderr
-        weights.append(load_file(output / "aim-fair" / "seed_1" / "model.safetensors"))
-    assert all(weights[0][name].equal(weights[1][name]) for name in weights[1])
+        trained(root, synthetic, tmp_path / dataset, *TINY, "--dataset", dataset)
+    one, other = (weights(tmp_path / dataset, "aim-fair") for dataset in ("parquet", "celeba"))
+    assert all(one[name].equal(other[name]) for name in other)
 
 
 def test_fairface(hub_fairface):
@@ -267,13 +265,7 @@ def convert(root, partial=(), number="{:04}"):
 @pytest.mark.parametrize("number", ["{:04}", "{}"])
 def test_the_hubs_conversion_is_read_as_the_original(hub_celeba, toy, capsys, below, number):
     convert(hub_celeba, number=number)
-    found, original = read_real("parquet", hub_celeba / below, "Smiling_Male"), celeba.read(toy, "Smiling_Male")
-    for split, table in original.tables.items():
-        rows = found.tables[split]
-        assert rows.to_numpy().tolist() == table.gt(0).astype(int)[list(rows)].to_numpy().tolist()
-        assert [(found.folder / name).read_bytes() for name in rows.index] == [
-            (original.folder / name).read_bytes() for name in table.index
-        ]
+    assert_same_images(read_real("parquet", hub_celeba / below, "Smiling_Male"), celeba.read(toy, "Smiling_Male"))
     said = capsys.readouterr().out
     assert "160 images of train (3 files), 40 images of valid (1 files)" in said and "only the first" not in said
 

@@ -8,10 +8,9 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile, PngImagePlugin
-from support import assert_one_line_error, run_here
-from support.small import SMALL
+from support import assert_one_line_error
+from support.small import TINY, train, trained
 
-import train
 from datasets import images
 from datasets.images import check_some, decode_images, time_reading
 from datasets.reading import read_image
@@ -387,8 +386,7 @@ def test_those_of_all_splits_are_named_at_once(toy, synthetic, tmp_path):
     lists = read_real("celeba", tmp_path / "toy", "Smiling_Male")
     names = {split: table.index[-1] for split, table in lists.tables.items()}
     spoil(lists.folder / name for name in (names["val"], names["test"]))
-    paths = ["--real-data-path", tmp_path / "toy", "--synthetic-data-root", synthetic, "--output", tmp_path / "out"]
-    done = run_here(train.main, *paths, *SMALL, "--width", 0.125, "--seeds", 1)
+    done = train(tmp_path / "toy", synthetic, tmp_path / "out", *TINY)
     assert_one_line_error(done, "cannot read 2 images", names["val"], names["test"])
 
 
@@ -411,12 +409,9 @@ def test_a_folder_of_phones_images_trains_like_upright_ones(toy, synthetic, tmp_
     records = []
     for root in (synthetic, tmp_path / "turned"):
         output = tmp_path / f"out {root.name}"
-        paths = ["--real-data-path", toy, "--synthetic-data-root", root, "--output", output]
-        done = run_here(train.main, *paths, *SMALL, "--width", 0.125, "--seeds", 1)
-        assert done.returncode == 0, done.stderr
+        trained(toy, root, output, *TINY)
         records.append((output / "aim-fair" / "seed_1" / "test_predictions.csv").read_bytes())
     assert records[0] == records[1]
     [broken, *_] = (tmp_path / "turned").rglob("*.png")
     Image.fromarray(np.zeros((32, 32), np.float32)).save(broken, "TIFF")
-    again = run_here(train.main, *paths, *SMALL, "--width", 0.125, "--seeds", 2)
-    assert_one_line_error(again, broken, "save it with 8 bits")
+    assert_one_line_error(train(toy, root, output, *TINY, "--seeds", 2), broken, "save it with 8 bits")

@@ -16,7 +16,7 @@ def test_same_seed_same_images(toy, tmp_path):
 
 def test_attributes_have_celebas_names_and_values(toy):
     table = read_attributes(toy)
-    assert tuple(table.columns) == ATTRIBUTES
+    assert list(table.columns) == list(ATTRIBUTES)
     assert set(np.unique(table)) == {-1, 1}
 
 

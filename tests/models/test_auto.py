@@ -12,7 +12,8 @@ from support import assert_one_line_error
 from support.small import train
 
 from models.after import best_threshold, between
-from models.options import made_from, parse_method, with_auto, with_candidates
+from models.candidates import made_from, with_auto, with_candidates
+from models.options import parse_method
 from train import METHODS
 from utils.errors import UserError
 

@@ -1,6 +1,5 @@
 """The flags for synthetic images that differ much from the real ones; left out, all is as in the paper."""
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from support import assert_one_line_error, run_here
-from support.small import SMALL
+from support.small import TINY, record, trained
 from support.training import COMPUTE, bright_and_dark, generator, small_net
 from torch import nn
 
@@ -100,15 +99,10 @@ def test_statistics_of_a_network_without_batch_norm_are_refused(toy, tmp_path):
 
 
 def test_flags_are_in_the_record_only_where_they_differ_from_the_paper(toy, synthetic, tmp_path):
-    common = ["--real-data-path", toy, "--synthetic-data-root", synthetic, *SMALL, "--seeds", 1, "--methods", "full"]
     more = ["--batch-norm", "hold", "--fine-tune-batch-size", 4, "--real-crop", 0.1, 0.1, 0.9, 0.9]
     for output, flags in (("plain", []), ("changed", more)):
-        done = run_here(train.main, *common, *flags, "--output", tmp_path / output)
-        assert done.returncode == 0, done.stderr
-    plain, changed = (
-        json.loads((tmp_path / output / "full" / "seed_1" / "metrics.json").read_text())["settings"]
-        for output in ("plain", "changed")
-    )
+        trained(toy, synthetic, tmp_path / output, *TINY, "--methods", "full", *flags)
+    plain, changed = (record(tmp_path / output, "full")["settings"] for output in ("plain", "changed"))
     keys = {"batch_norm": "hold", "fine_tune_batch_size": 4}
     assert not keys.keys() & plain.keys() and keys.items() <= changed.items()
     assert changed["biased_model"]["real_crop"] == [0.1, 0.1, 0.9, 0.9] and "real_crop" not in plain["biased_model"]

@@ -1,6 +1,5 @@
 """A method, a data set and a network of one's own: one new file and the lines that name it, in a copy of the project."""
 
-import json
 import re
 import shutil
 import sys
@@ -8,9 +7,8 @@ from typing import Literal
 
 import pandas as pd
 import pytest
-from safetensors.torch import load_file
-from support import ROOT, assert_one_line_error, run_here, run_script
-from support.small import SMALL
+from support import ROOT, assert_one_line_error, run_script, small
+from support.small import SMALL, TINY, moved, record, trained, weights
 
 import train
 from datasets import celeba
@@ -19,10 +17,10 @@ from utils.errors import UserError
 
 METHOD = '''
 from models.options import Count, Positive
-from models.run import Outcome, Run
+from models.run import TrainedModel, Run
 
 
-def last_tensors(run: Run, biased_model, synthetic, *, count: Count = 2, decay: Positive | None = None) -> Outcome:
+def last_tensors(run: Run, biased_model, synthetic, *, count: Count = 2, decay: Positive | None = None) -> TrainedModel:
     """Fine-tune the last tensors."""
     names = [name for name, _ in biased_model.named_parameters()]
     return run.fine_tune(biased_model, synthetic, only=names[-count:], label=f"last {count}")
@@ -62,16 +60,14 @@ def test_a_methods_options_are_its_keyword_arguments(toy, synthetic, tmp_path, m
     method = parse_method("last-tensors:count=3", train.METHODS, flags)
     assert method.options == {"count": 3, "decay": None, "prompt-type": "contextual", "ratio": None}
     assert method.label == "last-tensors:count=3" and method.fine_tunes and method.needs_synthetic
-    base = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", tmp_path / "out", "--width", 0.125]
     for wrong, part in (
         ("last-tensors:count=0", "count=0"),
         ("last-tensors:size=1", "it has count, decay, prompt-type"),
     ):
-        assert_one_line_error(run_here(train.main, *base, *SMALL, "--seeds", 1, "--methods", wrong), part)
-    done = run_here(train.main, *base, *SMALL, "--seeds", 1, "--methods", "last-tensors:count=3")
-    assert done.returncode == 0, done.stderr
-    record = json.loads((tmp_path / "out" / "last-tensors_count=3" / "seed_1" / "metrics.json").read_text())
-    assert record["settings"]["count"] == 3 and "biased_model" in record["settings"]
+        assert_one_line_error(small.train(toy, synthetic, tmp_path / "out", *TINY, "--methods", wrong), part)
+    trained(toy, synthetic, tmp_path / "out", *TINY, "--methods", "last-tensors:count=3")
+    settings = record(tmp_path / "out", "last-tensors_count=3")["settings"]
+    assert settings["count"] == 3 and "biased_model" in settings
     assert "| last-tensors:count=3 | 1 |" in (tmp_path / "out" / "summary.md").read_text()
     sys.modules.pop("last_tensors")
 
@@ -88,17 +84,11 @@ def test_what_the_page_shows_runs(toy, synthetic, tmp_path, monkeypatch):
     shutil.copytree(celeba.image_folder(toy), tmp_path / "faces")
     for name, table in celeba.split_attributes(toy).items():
         table.gt(0).astype(int).to_csv(tmp_path / "faces" / f"{name}.csv", index_label="image")
-    base = ["--dataset", "celeba", "--real-data-path", tmp_path / "faces", "--synthetic-data-root", synthetic]
-    out = ["--output", tmp_path / "out", "--width", 0.125, "--seeds", 1, "--methods", "last-tensors:count=3", "centred"]
-    done = run_here(train.main, *base, *SMALL, *out)
-    assert done.returncode == 0, done.stderr
-    erm, last, centred = (
-        load_file(tmp_path / "out" / name / "seed_1" / "model.safetensors")
-        for name in ("erm", "last-tensors_count=3", "centred")
-    )
+    out = tmp_path / "out"
+    trained(tmp_path / "faces", synthetic, out, *TINY, "--methods", "last-tensors:count=3", "centred")
+    erm, last, centred = (weights(out, name) for name in ("erm", "last-tensors_count=3", "centred"))
     assert {n for n in erm if not erm[n].equal(centred[n])} == {"fc.bias"}
-    moved = {n for n in erm if not erm[n].equal(last[n]) and "running" not in n and "tracked" not in n}
-    assert moved == {"layer4.1.bn2.bias", "fc.weight", "fc.bias"}
+    assert moved(erm, last) == {"layer4.1.bn2.bias", "fc.weight", "fc.bias"}
 
 
 def put_line(path, after, line):
@@ -142,17 +132,14 @@ def test_one_file_and_one_line_in_a_copy_of_the_project(toy, synthetic, tmp_path
         tmp_path / "out", *flags, cwd=copy,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    record = json.loads((tmp_path / "out" / "last-tensors" / "seed_1" / "metrics.json").read_text())
-    assert record["settings"]["biased_model"]["dataset"] == "mine"
-    assert record["settings"]["biased_model"]["number_train_data_real"] == 160
-    assert record["settings"]["biased_model"]["network"] == "small"
+    biased = record(tmp_path / "out", "last-tensors")["settings"]["biased_model"]
+    assert (biased["dataset"], biased["number_train_data_real"], biased["network"]) == ("mine", 160, "small")
     assert len((tmp_path / "out" / "aim-fair" / "seed_1" / "sensitivity.csv").read_text().splitlines()) == 1 + 6
 
 
 def call(main_method, toy, synthetic, tmp_path, monkeypatch, name="mine", *more):
     monkeypatch.setitem(train.METHODS, "mine", main_method)
-    base = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", tmp_path, "--width", 0.125]
-    return run_here(train.main, *base, *SMALL, "--seeds", 1, "--methods", name, *more)
+    return small.train(toy, synthetic, tmp_path, *TINY, "--methods", name, *more)
 
 
 def untyped(run, *, k=3):
@@ -196,9 +183,7 @@ def test_two_trainings_of_one_label_keep_two_checkpoints(toy, synthetic, tmp_pat
 
     done = call(twice, toy, synthetic, tmp_path, monkeypatch, "mine", "--checkpoint-seconds", 0)
     assert done.returncode == 0, done.stderr
-    before, after = (load_file(tmp_path / name / "seed_1" / "model.safetensors") for name in ("erm", "mine"))
-    moved = {n for n in before if not before[n].equal(after[n]) and "running" not in n and "tracked" not in n}
-    assert moved == {"bn1.weight", "bn1.bias"}
+    assert moved(weights(tmp_path, "erm"), weights(tmp_path, "mine")) == {"bn1.weight", "bn1.bias"}
 
 
 def test_options_of_every_type():
@@ -243,5 +228,4 @@ def spoil(tables, how):
 def test_a_slip_in_a_reader_is_one_line(toy, synthetic, tmp_path, monkeypatch, how, part):
     read = celeba.read
     monkeypatch.setattr(celeba, "read", lambda *args: read(*args)._replace(tables=spoil(dict(read(*args).tables), how)))
-    base = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", tmp_path, "--dataset", "celeba"]
-    assert_one_line_error(run_here(train.main, *base, *SMALL, "--dry-run"), "--dataset celeba", part)
+    assert_one_line_error(small.train(toy, synthetic, tmp_path, "--dry-run"), "--dataset celeba", part)

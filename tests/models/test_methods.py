@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from datasets.images import LabelledImages, MixedSet
 from models.batches import Batch, Compute, train_batches
+from models.candidates import made_from, with_candidates
 from models.methods.cvar_dro import WorstFractionLoss, worst_fraction_mean
 from models.methods.eiil import infer_environments, invariance_penalty, logit_slopes
 from models.methods.fine_tuning import BLOCKS, random_tensors, within
@@ -17,13 +18,14 @@ from models.methods.group_dro import GroupLoss, equal_chances, group_means, grou
 from models.methods.jtt import error_weights, errors, with_copies
 from models.methods.lff import FailureLoss, TwoNetworks, generalised_cross_entropy, relative_difficulty
 from models.methods.mixtures import short_of_largest
-from models.options import made_from, parse_method, with_candidates
-from models.run import Outcome
+from models.options import parse_method
+from models.run import TrainedModel
 from models.settings import Settings
 from models.training import LAST_EPOCH, WORST_GROUP
 from results.remarks import protected_labels
 from train import METHODS
 from utils.errors import UserError
+from utils.records import Record
 
 FLAGS = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9", "ratio": None}
 
@@ -95,7 +97,7 @@ class Recorder:
 
     def pre_train(self, data, **options):
         self.calls.append((data, options))
-        return Outcome(self.new_network(), [])
+        return TrainedModel(self.new_network(), [])
 
 
 def asked_for(name, protected=(0, 1, 1, 0)):
@@ -151,6 +153,10 @@ def test_a_method_says_which_protected_labels_it_takes(name):
     assert "val" in takes_of(name, "worst-group")
 
 
+def record_of(method, **more):
+    return Record.of({"method": method, "seed": 1, "metrics": {}, **more})
+
+
 def test_records_that_do_not_say_it_yet_are_told_as_their_methods_tell():
     for name in (
         *METHODS,
@@ -162,9 +168,10 @@ def test_records_that_do_not_say_it_yet_are_told_as_their_methods_tell():
             method = parse_method(name, METHODS, FLAGS)
             own = {"select_by": "worst-group"} if select_by == "worst-group" else {}
             settings = {"biased_model": own} if method.fine_tunes else own
-            record = {"method": method.label, "settings": settings}
-            assert protected_labels(record) == method.protected_labels(select_by), name
-    assert protected_labels({"method": "mine", "protected_labels": {"val": "looks at val"}}) == {"val": "looks at val"}
+            assert protected_labels(record_of(method.label, settings=settings)) == method.protected_labels(select_by), (
+                name
+            )
+    assert protected_labels(record_of("mine", protected_labels={"val": "looks at val"})) == {"val": "looks at val"}
 
 
 def test_sampling_follows_its_weights():

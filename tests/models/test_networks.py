@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import io
-import json
 import re
 import sys
 from contextlib import nullcontext
@@ -13,14 +12,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import save_file
-from support import ROOT, assert_one_line_error, run_here
-from support.small import SMALL
+from support import ROOT, assert_one_line_error
+from support.small import record, train
 from support.training import assert_same_results
 from torchvision import models
 from torchvision.models._api import BUILTIN_MODELS
 from torchvision.models.convnext import CNBlockConfig
 
-import train
 from models import training
 from models.classifier import head_names, new_classifier, outline
 from models.methods.fine_tuning import blocks_of, names_of
@@ -29,7 +27,7 @@ from models.registry import network_name
 from models.settings import Settings
 from models.weights import as_safetensors, load_tensors
 from utils.errors import UserError
-from utils.records import check_settings
+from utils.same_settings import check_settings
 from utils.settings import parse
 
 
@@ -60,8 +58,7 @@ def values_left_out(monkeypatch):
 
 
 def start(toy, synthetic, output, network, *more):
-    base = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", output, "--seeds", 1]
-    return run_here(train.main, *base, *SMALL, "--network", network, *more)
+    return train(toy, synthetic, output, "--seeds", 1, "--network", network, *more)
 
 
 def broken_off(monkeypatch, at):
@@ -105,7 +102,7 @@ def test_from_one_end_to_the_other_and_resumed(toy, synthetic, tmp_path, monkeyp
     for name in ("curve.csv", "sensitivity.csv"):  # dropout's draws too
         of_both = [(tmp_path / run / "aim-fair" / "seed_1" / name).read_bytes() for run in ("whole", "again")]
         assert of_both[0] == of_both[1]
-    settings = json.loads((tmp_path / "whole" / "aim-fair" / "seed_1" / "metrics.json").read_text())["settings"]
+    settings = record(tmp_path / "whole", "aim-fair")["settings"]
     assert settings["biased_model"]["network"] == network
     rows = (tmp_path / "whole" / "aim-fair" / "seed_1" / "sensitivity.csv").read_text().splitlines()[1:]
     assert tensors in (None, len(rows)) and settings["top_k"] == round(55 / 62 * len(rows))
@@ -161,20 +158,13 @@ def test_a_record_with_inputs_scaled_twice_is_not_taken_up(network):
         check_settings({"biased_model": older}, {"biased_model": asked}, Path("there"))
 
 
-KEPT = (
-    "mnasnet0_5",
-    "squeezenet1_1",
-    "vit_mini",
-    "convnext_mini",
-    "timm:test_vit",
-    "timm:test_mambaout",
-    "timm:coat_lite_tiny",
-)
+KEPT = ("mnasnet0_5", "squeezenet1_1", "vit_mini", "convnext_mini")
+KEPT += ("timm:test_vit", "timm:test_mambaout", "timm:coat_lite_tiny")
 
 
 @pytest.mark.parametrize("network", KEPT)
 def test_weights_are_kept_in_a_file_and_give_the_same_logits(network, tmp_path):
-    """mnasnet0_5 loads its state only beside a version number; two stages of coat_lite_tiny fraction tensors."""
+    """mnasnet0_5 loads its state only beside a version number; two stages of coat_lite_tiny share tensors."""
     if network.startswith("timm:"):
         pytest.importorskip("timm")
     size = 224 if "coat" in network else 64
@@ -198,15 +188,8 @@ def test_a_network_that_cannot_be_kept_is_refused_before_it_is_trained(toy, synt
 
 def test_the_hubs_own_names_are_understood_and_unknown_weights_are_named(toy, synthetic, tmp_path):
     pytest.importorskip("timm")
-    for text in (
-        "timm/x.a1",
-        "hf_hub:timm/x.a1",
-        "hf-hub:timm/x.a1",
-        "timm:timm/x.a1",
-        "timm:hf_hub:timm/x.a1",
-        "timm:x.a1",
-    ):
-        assert network_name(text) == "timm:x.a1"
+    for prefix in ("timm/", "hf_hub:timm/", "hf-hub:timm/", "timm:timm/", "timm:hf_hub:timm/", "timm:"):
+        assert network_name(f"{prefix}x.a1") == "timm:x.a1"
     assert [network_name(text) for text in ("resnet18", "hf_hub:someone/net")] == ["resnet18", "hf_hub:someone/net"]
     done = start(toy, synthetic, tmp_path, "hf_hub:timm/test_vit.r160_in1k", "--dry-run", "--no-estimate")
     assert done.returncode == 0 and "timm:test_vit.r160_in1k: --top-k" in done.stdout, done.stderr
@@ -262,17 +245,17 @@ def test_auto_tries_the_same_fractions_of_another_network(toy, synthetic, tmp_pa
     flags = ["--methods", "aim-fair:top-k=auto", "--number-held-out-synthetic", 2]
     done = start(toy, synthetic, tmp_path, "vit_mini", *flags)
     assert done.returncode == 0, done.stderr
-    folder = tmp_path / "aim-fair_top-k=auto" / "seed_1"
-    tried = [int(row.split(",")[0]) for row in (folder / "top_k.csv").read_text().splitlines()[1:]]
+    table = (tmp_path / "aim-fair_top-k=auto" / "seed_1" / "top_k.csv").read_text()
+    tried = [int(row.split(",")[0]) for row in table.splitlines()[1:]]
     assert tried == [21, 23, 26, 28, 31] == [round(32 * k / 62) for k in (40, 45, 50, 55, 60)]
-    assert json.loads((folder / "metrics.json").read_text())["chosen_top_k"] in tried
+    assert record(tmp_path, "aim-fair_top-k=auto")["chosen_top_k"] in tried
 
 
 def test_a_fraction_for_resnet18_leaves_the_record_as_it_is(toy, synthetic, tmp_path):
     flags = ["--width", 0.125, "--methods", "aim-fair:top-k=89%"]
     done = start(toy, synthetic, tmp_path, "resnet18", *flags)
     assert done.returncode == 0 and "of 62 tensors" not in done.stdout
-    settings = json.loads((tmp_path / "aim-fair" / "seed_1" / "metrics.json").read_text())["settings"]
+    settings = record(tmp_path, "aim-fair")["settings"]
     assert settings["top_k"] == 55 and "network" not in settings["biased_model"]
     assert "recorded already" in start(toy, synthetic, tmp_path, "resnet18", "--width", 0.125, "--top-k", "89%").stdout
 

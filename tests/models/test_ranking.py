@@ -215,7 +215,7 @@ def test_only_a_method_that_ranks_records_it():
         (["all of them"], "--ranking-batches: 'all of them' is neither auto nor a number"),
         (["2.5"], "--ranking-batches: '2.5' is neither auto nor a number"),
         (["auto", "--ranking-patience", "0"], "--ranking-patience: 0 is not between 1 and"),
-        (["5", "--ranking-patience", "9"], "--ranking-patience 9 says when --ranking-batches auto stops"),
+        (["5", "--ranking-patience", "9"], "--ranking-patience 9 needs --ranking-batches auto"),
     ],
 )
 def test_what_is_no_number_of_batches_is_refused(toy, tmp_path, flags, said):

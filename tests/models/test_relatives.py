@@ -1,6 +1,5 @@
 """The paper's nearest relatives: each one's essential step against a plain computation, and all three end to end."""
 
-import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,22 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from support import assert_one_line_error, run_here
-from support.small import SMALL
-from support.training import COMPUTE, Pulled, bright_and_dark, generator, small_net
+from support import assert_one_line_error, small
+from support.small import TINY
+from support.training import COMPUTE, bright_and_dark, generator, small_net
 from torch import nn
 from torch.nn import functional as F
 
-import train
 from models.batches import predict, train_batches
 from models.classifier import linear_head, new_classifier
 from models.methods.ffr import ffr
 from models.methods.last_layer import STRENGTHS, fit, halves, head_inputs, last_layer
 from models.methods.surgical import relative_norms, surgical
-from models.run import Outcome
+from models.run import TrainedModel
 from models.training import Schedule, mean_loss
 from models.training import fit as train_network
 from results.rows import RELATIVES, TABLES, row_label
@@ -98,23 +95,12 @@ def test_fractions_of_one_change_nothing_and_without_them_the_checkpoint_is_as_i
     assert group["params"] == list(range(6))
 
 
-@pytest.mark.parametrize("at", [7, 12, 20])
-def test_surgical_interrupted_and_started_again_is_the_unbroken_training(tmp_path, at):
-    fractions = fractions_of(bright_and_dark())
-    whole, curve = trained(fractions)
-    with pytest.raises(KeyboardInterrupt):
-        trained(fractions, checkpoint=Checkpoint(tmp_path / "a.pt"), objective=Pulled(mean_loss, at))
-    assert (tmp_path / "a.pt").exists()
-    state, again = trained(fractions, checkpoint=Checkpoint(tmp_path / "a.pt"))
-    assert again == curve and all(torch.equal(whole[name], state[name]) for name in whole)
-
-
 def test_ffr_trains_on_synthetic_images_and_from_there_on_real_ones():
     calls = []
 
     def pre_train(data, *, label, network=None):
         calls.append((data, label, network))
-        return Outcome(f"trained on {data}", [])
+        return TrainedModel(f"trained on {data}", [])
 
     outcome = ffr(SimpleNamespace(pre_train=pre_train, real={"train": "real"}), SimpleNamespace(balanced="fake"))
     assert [(data, network) for data, _, network in calls] == [("fake", None), ("real", "trained on fake")]
@@ -189,19 +175,12 @@ def test_their_rows_are_trained_and_marked():
 
 
 def test_the_three_end_to_end(toy, synthetic, tmp_path):
-    base = ["--real-data-path", toy, "--synthetic-data-root", synthetic, "--output", tmp_path, "--width", 0.125]
-    base += [*SMALL, "--seeds", 1]
-    done = run_here(train.main, *base, "--methods", *RELATIVES)
-    assert done.returncode == 0, done.stderr
-    before = load_file(tmp_path / "erm" / "seed_1" / "model.safetensors")
-    moving = [name for name in before if "running" not in name and "tracked" not in name]
+    small.trained(toy, synthetic, tmp_path, *TINY, "--methods", *RELATIVES)
     for method in RELATIVES:
-        folder = tmp_path / method / "seed_1"
-        after, record = load_file(folder / "model.safetensors"), json.loads((folder / "metrics.json").read_text())
-        moved = {name for name in moving if not before[name].equal(after[name])}
-        assert moved == {"fc.weight", "fc.bias"} if method == "last-layer" else len(moved) > 50
-        assert len(pd.read_csv(folder / "curve.csv")) == 1
-        assert ("biased_model" in record["settings"]) == (method != "ffr")
+        changed = small.moved(small.weights(tmp_path, "erm"), small.weights(tmp_path, method))
+        assert changed == {"fc.weight", "fc.bias"} if method == "last-layer" else len(changed) > 50
+        assert len(pd.read_csv(tmp_path / method / "seed_1" / "curve.csv")) == 1
+        assert ("biased_model" in small.record(tmp_path, method)["settings"]) == (method != "ffr")
     assert (tmp_path / "last-layer" / "seed_1" / "last_layer.csv").exists()
-    few = ["--number-balanced-synthetic", 1, "--output", tmp_path / "few"]
-    assert_one_line_error(run_here(train.main, *base, *few, "--methods", "last-layer"), "single synthetic image")
+    few = ["--number-balanced-synthetic", 1, "--methods", "last-layer"]
+    assert_one_line_error(small.train(toy, synthetic, tmp_path / "few", *TINY, *few), "single synthetic image")

@@ -15,10 +15,11 @@ from support.small import SMALL
 from support.training import COMPUTE, Pulled, assert_same_results, bright_and_dark, generator, small_net
 
 import train
-from models.experiment import train_method
 from models.methods.group_dro import GroupLoss
 from models.methods.lff import FailureLoss, TwoNetworks
+from models.methods.surgical import surgical
 from models.options import Method
+from models.result import train_method
 from models.training import Schedule, fit, mean_loss
 from utils.checkpoint import Checkpoint, Unfinished
 from utils.errors import UserError
@@ -43,12 +44,16 @@ def training(kind, *, checkpoint=None, at=None):
     options = {"objective": objective, "label": "test", "checkpoint": checkpoint}
     if kind == "sampling":
         options["sampling"] = 1.0 + data.target
+    if kind == "surgical":
+        run = SimpleNamespace(seed=1, settings=SimpleNamespace(compute=COMPUTE), fine_tune=lambda *_, **asked: asked)
+        asked = surgical(run, small_net(), SimpleNamespace(balanced=data))
+        options["rate_fractions"] = asked["rate_fractions"]
     if kind == "chosen":
         options["trainable"] = ["5.weight", "1.bias"]
     return model, fit(model, data, data, SCHEDULE, COMPUTE, generator=generator(), **options)
 
 
-@pytest.mark.parametrize("kind", ["plain", "sampling", "chosen", "lff", "group-dro"])
+@pytest.mark.parametrize("kind", ["plain", "sampling", "chosen", "lff", "group-dro", "surgical"])
 @pytest.mark.parametrize("at", [1, 7, 12, 20])
 def test_interrupted_and_started_again_is_the_unbroken_training(tmp_path, kind, at):
     whole, whole_curve = training(kind)

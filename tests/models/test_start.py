@@ -7,7 +7,8 @@ from safetensors.torch import load_file
 from support import assert_one_line_error, run_here
 
 from datasets.images import LabelledImages
-from datasets.toy import ATTRIBUTES, draw_face, sample_face
+from datasets.toy_drawing import draw_face
+from datasets.toy_faces import ATTRIBUTES, sample_face
 from models import train_start
 from models.batches import Compute
 from models.classifier import START, new_classifier

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from support import SHARED, assert_one_line_error, run_here
+from support import SHARED, assert_one_line_error
+from support.small import TINY, record, train
 from torch import nn
 
-import train
 from models.classifier import new_classifier
 from models.training import _Training
 from models.weights import content_of, load_backbone
@@ -221,21 +221,8 @@ def test_the_content_is_that_of_the_backbone_whatever_the_form(network, tmp_path
 @pytest.fixture
 def erm(toy, network, tmp_path):
     """Train a small erm from a file of weights."""
-    small = [
-        "--width",
-        WIDTH,
-        "--image-size",
-        32,
-        "--number-train-data-real",
-        40,
-        "--bias-degree",
-        "1/3",
-        "--batch-size",
-        16,
-    ]
-    small += ["--pre-train-epochs", 1, "--device", "cpu", "--methods", "erm", "--seeds", 1]
-    out = ["--real-data-path", toy, "--cache", tmp_path / "cache", "--output", tmp_path / "out"]
-    return lambda path, *more: run_here(train.main, *out, *small, "--weights", path, *more)
+    flags = [*TINY, "--cache", tmp_path / "cache", "--methods", "erm", "--weights"]
+    return lambda path, *more: train(toy, tmp_path, tmp_path / "out", *flags, path, *more)
 
 
 def test_a_moved_file_of_weights_is_known_and_another_in_its_place_is_not(erm, network, tmp_path):
@@ -243,8 +230,8 @@ def test_a_moved_file_of_weights_is_known_and_another_in_its_place_is_not(erm, n
     path, moved = tmp_path / "weights.safetensors", tmp_path / "moved.safetensors"
     save_file(published(network), path)
     assert erm(path).returncode == 0
-    record = tmp_path / "out" / "erm" / "seed_1" / "metrics.json"
-    settings = json.loads(record.read_text())["settings"]
+    file = tmp_path / "out" / "erm" / "seed_1" / "metrics.json"
+    settings = json.loads(file.read_text())["settings"]
     assert settings["weights_content"] == content_of(network, ("fc.",)) and settings["weights"] == str(path)
 
     path.rename(moved)
@@ -253,13 +240,13 @@ def test_a_moved_file_of_weights_is_known_and_another_in_its_place_is_not(erm, n
     save_file(other, path)
     assert_one_line_error(erm(path), "was made with other settings (weights_content: ", "choose another --output")
 
-    older = json.loads(record.read_text())
+    older = json.loads(file.read_text())
     del older["settings"]["weights_content"]
-    record.write_text(json.dumps(older))
+    file.write_text(json.dumps(older))
     assert "recorded already" in erm(path).stdout
     assert_one_line_error(erm(moved), f"weights: '{path}' there, '{moved}' asked")
     assert erm(path, "--seeds", 1, 2).returncode == 0  # what was not noted then is not claimed beside it
-    assert "weights_content" not in json.loads((record.parents[1] / "seed_2" / record.name).read_text())["settings"]
+    assert "weights_content" not in record(tmp_path / "out", "erm", 2)["settings"]
 
 
 def test_the_commit_is_that_of_the_start(erm, network, monkeypatch, tmp_path):
@@ -269,8 +256,8 @@ def test_the_commit_is_that_of_the_start(erm, network, monkeypatch, tmp_path):
     monkeypatch.setattr("utils.records.commit", lambda: next(known))
     assert erm(tmp_path / "w.safetensors", "--seeds", 1, 2).returncode == 0
     for seed in (1, 2):
-        record = json.loads((tmp_path / "out" / "erm" / f"seed_{seed}" / "metrics.json").read_text())
-        assert record["commit"] == "that of the start" and "begun" not in record
+        found = record(tmp_path / "out", "erm", seed)
+        assert found["commit"] == "that of the start" and "begun" not in found
 
 
 def test_a_training_that_goes_on_says_where_it_began(erm, network, monkeypatch, tmp_path):
@@ -291,6 +278,6 @@ def test_a_training_that_goes_on_says_where_it_began(erm, network, monkeypatch, 
     monkeypatch.setattr("utils.records.commit", lambda: "the second")
     monkeypatch.setattr(Unfinished, "spent", 1000.0)
     assert erm(tmp_path / "w.safetensors", *longer).returncode == 0
-    record = json.loads((tmp_path / "out" / "erm" / "seed_1" / "metrics.json").read_text())
-    assert record["commit"] == "the second" and record["begun"] == {"commit": "the first"}
-    assert record["seconds"]["train"] > 1000
+    found = record(tmp_path / "out", "erm")
+    assert found["commit"] == "the second" and found["begun"] == {"commit": "the first"}
+    assert found["seconds"]["train"] > 1000

@@ -8,17 +8,13 @@ from email.utils import formatdate
 
 import pytest
 from support import assert_one_line_error
-from support.chat_stub import ask, stubs
+from support.chat_stub import ask
 
 from prompts import read_prompts
 from prompts.backends import Decoding
-from prompts.endpoint import Endpoint, chat_addresses
+from prompts.endpoint import Endpoint
+from prompts.exchange import chat_addresses
 from utils.errors import UserError
-
-
-@pytest.fixture
-def stub():
-    yield from stubs()
 
 
 @pytest.fixture(autouse=True)
@@ -42,49 +38,29 @@ def answers(url, count=1, **options):
     return [replies[number].text for number in range(count)], chat
 
 
-def openai(message, param, code="unsupported_parameter"):
-    return json.dumps(
-        {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}, indent=2
-    )
+def openai(message, param=None):
+    return json.dumps({"error": {"message": message, "type": "invalid_request_error", "param": param}}, indent=2)
 
 
 MAX_TOKENS = (
     "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
 )
 TEMPERATURE = (
-    "Unsupported value: 'temperature' does not support 0.7 with this model. Only the default (1) value is supported."
+    "Unsupported value: 'temperature' does not support 0.7 with this model. Only the default (1) is supported."
 )
-FORBIDDEN = {"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted", "input": 3}
+BOTH = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
+UNKNOWN = [{"error": {"code": 400, "message": 'Unknown name "seed": Cannot find field.'}}]
+DETAIL = {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}
 REFUSALS = {  # status, body, refused parameter, the name it goes by then, as servers are known to say it
     "openai max_tokens": (400, openai(MAX_TOKENS, "max_tokens"), "max_tokens", "max_completion_tokens"),
     "copilot max_tokens": (400, json.dumps({"error": {"message": MAX_TOKENS}}), "max_tokens", "max_completion_tokens"),
-    "openai temperature": (400, openai(TEMPERATURE, "temperature", "unsupported_value"), "temperature", None),
+    "openai temperature": (400, openai(TEMPERATURE, "temperature"), "temperature", None),
     "openai top_p": (400, openai("Unsupported parameter: see the documentation.", "top_p"), "top_p", None),
-    "moonshot": (400, openai("invalid temperature: only 1 is allowed for this model", None), "temperature", None),
-    "anthropic": (
-        400,
-        openai("`temperature` and `top_p` cannot both be specified for this model. Please use only one.", None),
-        "top_p",
-        None,
-    ),
-    "mistral": (
-        422,
-        json.dumps({"object": "error", "message": {"detail": [FORBIDDEN]}, "type": "invalid_request_error"}),
-        "seed",
-        "random_seed",
-    ),
-    "mistral behind a proxy": (
-        422,
-        json.dumps({"object": "error", "message": json.dumps({"detail": [FORBIDDEN]})}),
-        "seed",
-        "random_seed",
-    ),
-    "gemini": (
-        400,
-        json.dumps([{"error": {"code": 400, "message": 'Unknown name "seed": Cannot find field.'}}]),
-        "seed",
-        None,
-    ),
+    "moonshot": (400, openai("invalid temperature: only 1 is allowed for this model"), "temperature", None),
+    "anthropic": (400, openai(BOTH), "top_p", None),
+    "mistral": (422, json.dumps({"object": "error", "message": DETAIL}), "seed", "random_seed"),
+    "mistral behind a proxy": (422, json.dumps({"message": json.dumps(DETAIL)}), "seed", "random_seed"),
+    "gemini": (400, json.dumps(UNKNOWN), "seed", None),
     "lm studio": (400, json.dumps({"error": "Unrecognized key(s) in object: 'seed'"}), "seed", None),
     "old llama.cpp": (500, json.dumps({"error": {"code": 500, "message": "Unsupported param: top_p"}}), "top_p", None),
     "plain text": (400, "parameter seed unsupported\n", "seed", None),
@@ -137,7 +113,7 @@ def test_what_was_really_sent_is_in_the_prompt_file(stub, tmp_path):
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_is_for_the_user_to_mend(stub, text, flag):
-    server = stub(lambda number, right: (400, openai(text, None)))
+    server = stub(lambda number, right: (400, openai(text)))
     with pytest.raises(UserError, match=rf"HTTP 400.*mend --{flag}$"):
         answers(server.url)
     assert len(server.requests) == 1
@@ -221,7 +197,7 @@ def test_no_nearest_names_where_the_model_is_there_or_no_list(stub, model):
 def test_the_key_is_sent_and_never_shown_and_no_other_is_sent(stub, monkeypatch):
     monkeypatch.setenv("HOME", "/nowhere")
     said = "Incorrect API key provided: sesame-of-the-test.\x1b[31m\nSee\tour site"
-    server = stub(lambda number, right: (401, openai(said, None)))
+    server = stub(lambda number, right: (401, openai(said)))
     with pytest.raises(UserError) as raised:
         answers(server.url)
     assert "provided: ***. [31m See our site; put the key into THE_KEY" in str(raised.value)
@@ -297,10 +273,8 @@ def test_one_failing_question_loses_no_answer_and_the_same_command_goes_on(stub,
 
 
 def test_a_key_that_is_revoked_amid_a_batch(stub, tmp_path):
-    def revoked(number, right):
-        return (403, "revoked") if number == 3 else (200, right)
-
-    failed = ask(stub(revoked), tmp_path / "prompts.json")
+    server = stub(lambda number, right: (403, "revoked") if number == 3 else (200, right))
+    failed = ask(server, tmp_path / "prompts.json")
     assert_one_line_error(failed, "HTTP 403", "revoked", "7 of 24 sentences are kept")
 
 
@@ -419,9 +393,7 @@ def test_redirects_within_a_server_are_followed_and_others_told(stub):
         answers(server.url)
     assert not elsewhere.requests  # the key stays
     target = "/old"
-    server.mischief = lambda number, right: (
-        (308, "", {"Location": "/old"}) if len(server.requests) < 3 else (200, right)
-    )
+    server.mischief = lambda number, right: (308, "", {"Location": target}) if number < 3 else (200, right)
     assert answers(server.url)[0] == ["an answer"]
     assert server.requests[-1][0] == "/old"
     server.mischief = lambda number, right: (302, "", {"Location": f"/v1/chat/completions?n={number}"})

@@ -1,4 +1,3 @@
-import copy
 import json
 import re
 
@@ -38,12 +37,12 @@ def test_shipped_prompts(path):
     prompts = check_prompts(path)
     assert prompts.pair == path.stem
     assert list(prompts.prompts) == ["plain", "contextual-without-pose", "contextual"]
-    for prompt_type, count in (
-        ("plain", 1),
-        ("contextual-without-pose", 50),
-        ("contextual", 50),
-        ("contextual-25", 25),
-    ):
+    for prompt_type, count in {
+        "plain": 1,
+        "contextual-without-pose": 50,
+        "contextual": 50,
+        "contextual-25": 25,
+    }.items():
         found = {group: len(texts) for group, texts in prompts_of_type(prompts, prompt_type).items()}
         if path.stem in PAIRS:
             assert found == dict.fromkeys(prompts.groups, count)
@@ -78,12 +77,8 @@ def test_the_files_that_the_page_shows_are_read(tmp_path):
 
 def test_contexts_leave_out_what_tells_the_attribute():
     contexts, left_out = read_contexts(CONTEXTS)
-    for name, word in (
-        ("Young", "wrinkles"),
-        ("Eyeglasses", "eyeglasses"),
-        ("Black_Hair", "black hair"),
-        ("White", "dark skin"),
-    ):
+    told = {"Young": "wrinkles", "Eyeglasses": "eyeglasses", "Black_Hair": "black hair", "White": "dark skin"}
+    for name, word in told.items():
         assert any(word in details for _, details, _ in contexts) or word in ("black hair", "dark skin")
         neutral = neutral_contexts(contexts, set(left_out[name]), ages=False)
         assert not any(word in detail for _, details, _ in neutral for detail in details)
@@ -119,32 +114,21 @@ def test_tokenizer_is_clips():
 
 
 @pytest.mark.parametrize(
-    ("text", "word", "expected"),
+    ("text", "word", "stated", "denied"),
     [
-        ("a smiling woman", "man", False),
-        ("a female person", "male", False),
-        ("a smiling man, facing left", "man", True),
-        ("an unsmiling man", "smiling", False),
-        ("a non-smiling man", "smiling", False),
-        ("A Smiling man", "smiling", True),
+        ("a smiling woman", "man", False, False),
+        ("a female person", "male", False, False),
+        ("a smiling man, facing left", "man", True, False),
+        ("an unsmiling man", "smiling", False, True),
+        ("a non-smiling man", "smiling", False, True),
+        ("A Smiling man", "smiling", True, False),
+        ("a man who is not smiling", "smiling", True, True),
+        ("a man without any eyeglasses", "eyeglasses", True, True),
+        ("a smiling man, not facing the camera", "smiling", True, False),
     ],
 )
-def test_words_are_whole_words(text, word, expected):
-    assert states(text, word) is expected
-
-
-@pytest.mark.parametrize(
-    ("text", "word", "expected"),
-    [
-        ("a man who is not smiling", "smiling", True),
-        ("a man without any eyeglasses", "eyeglasses", True),
-        ("an unsmiling man", "smiling", True),
-        ("a non-smiling man", "smiling", True),
-        ("a smiling man, not facing the camera", "smiling", False),
-    ],
-)
-def test_denials(text, word, expected):
-    assert denies(text, word) is expected
+def test_words_are_whole_words_and_may_be_denied(text, word, stated, denied):
+    assert (states(text, word), denies(text, word)) == (stated, denied)
 
 
 @pytest.mark.parametrize(
@@ -209,23 +193,13 @@ def test_own_phrase_may_hold_the_opposite_word(content, tmp_path):
     check_prompts(write(tmp_path, content))
 
 
-@pytest.mark.parametrize("missing", ["pair", "words", "origin", "prompts", "group_details"])
-def test_incomplete_file(content, tmp_path, missing):
-    del content[missing]
-    with pytest.raises(UserError, match=missing):
-        read_prompts(write(tmp_path, content))
-
-
-def test_damaged_files(content, tmp_path):
-    path = tmp_path / "prompts.json"
-    for text in ("", "[]", "{", '"x"'):
-        path.write_text(text)
-        with pytest.raises(UserError, match="not a prompt file"):
-            read_prompts(path)
-    spoiled = copy.deepcopy(content)
-    spoiled["prompts"]["plain"]["0_1"] = []
+def test_incomplete_files(content, tmp_path):
+    for missing in ("pair", "words", "origin", "prompts", "group_details"):
+        with pytest.raises(UserError, match=missing):
+            read_prompts(write(tmp_path, {key: value for key, value in content.items() if key != missing}))
+    content["prompts"]["plain"]["0_1"] = []
     with pytest.raises(UserError, match=r"prompts\.plain\.0_1"):
-        read_prompts(write(tmp_path, spoiled))
+        read_prompts(write(tmp_path, content))
 
 
 def test_unknown_pair_and_type(content, tmp_path):
@@ -241,7 +215,7 @@ def test_a_file_that_an_editor_began_with_a_mark_is_read(content, tmp_path):
     assert read_prompts(path).pair == content["pair"]
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "\ufeff\ufeff{}"], ids=["too deep", "two marks"])
+@pytest.mark.parametrize("text", ["", "[]", "{", '"x"', "[" * 100_000, "\ufeff\ufeff{}"], ids=lambda text: text[:5])
 def test_json_that_cannot_be_read_is_named(text, tmp_path):
     (tmp_path / "mine.json").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match="not a prompt file"):

@@ -1,21 +1,20 @@
 """The prompt writer against a tiny local model and a local HTTP endpoint."""
 
 import json
+import shlex
 
 import pytest
+import torch
 from support import ROOT, assert_one_line_error, run_here, run_script
-from support.chat_stub import EYEGLASSES, ask, stubs
+from support.chat_stub import EYEGLASSES, ask
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from datasets.pairs import Pair
 from prompts import TOKENIZER, read_prompts, write
+from prompts.backends import Decoding, LocalModel
 from prompts.check import check_prompts
 from prompts.write import name_pair, split_words
 from utils.errors import UserError
-
-
-@pytest.fixture
-def stub():
-    yield from stubs()
 
 
 def test_endpoint_writes_a_file_that_passes_the_check(stub, tmp_path):
@@ -41,16 +40,11 @@ def test_endpoint_writes_a_file_that_passes_the_check(stub, tmp_path):
     assert output.read_bytes() == before
 
 
+DENIED = "Portrait face photo of a young person not wearing eyeglasses, wearing eyeglasses"
 BAD_ANSWERS = [
-    "",
-    "Sure! Here is one:\nA portrait",
-    "Portrait face photo of a person",
-    "<script>alert(1)</script>",
-    "x" * 4000,
-    None,
-    {"a": 1},
-    "Portrait face photo of a young person not wearing eyeglasses, wearing eyeglasses",
-]
+    "", "Sure! Here is one:\nA portrait", "Portrait face photo of a person", "<script>alert(1)</script>", "x" * 4000, None,
+    {"a": 1}, DENIED,
+]  # fmt: skip
 
 
 def test_bad_answers_are_asked_for_again(stub, tmp_path):
@@ -109,9 +103,6 @@ def test_endpoint_that_refuses_or_is_not_there(stub, tmp_path):
 @pytest.fixture(scope="module")
 def babbler(tmp_path_factory):
     """A chat model of random weights: it runs, and says nothing that makes sense."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
     folder = tmp_path_factory.mktemp("babbler")
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
@@ -125,29 +116,12 @@ def babbler(tmp_path_factory):
 
 def test_local_model_is_asked_and_its_babble_refused(babbler, tmp_path):
     output = tmp_path / "prompts.json"
-    failed = run_here(
-        write.main,
-        *EYEGLASSES,
-        "--output",
-        output,
-        "--model",
-        babbler,
-        "--attempts",
-        1,
-        "--max-new-tokens",
-        8,
-        "--device",
-        "cpu",
-    )
-    assert_one_line_error(failed, "24 of 24 sentences")
+    flags = ["--output", output, "--model", babbler, "--attempts", 1, "--max-new-tokens", 8, "--device", "cpu"]
+    assert_one_line_error(run_here(write.main, *EYEGLASSES, *flags), "24 of 24 sentences")
     assert not output.exists()
 
 
 def test_local_model_answers_every_question_and_by_seed(babbler):
-    import torch
-
-    from prompts.backends import Decoding, LocalModel
-
     model = LocalModel(str(babbler), torch.device("cpu"), None, Decoding(0.7, 0.9, 8))
     first, again, other = (model.answer(["one", "a longer question"], ["A", "Two words"], seed) for seed in (0, 0, 1))
     assert first == again != other and len(first) == 2
@@ -169,10 +143,6 @@ def test_local_model_answers_every_question_and_by_seed(babbler):
     ],
 )
 def test_a_local_model_is_asked_not_to_think(babbler, end, chat):
-    import torch
-
-    from prompts.backends import Decoding, LocalModel
-
     model = LocalModel(str(babbler), torch.device("cpu"), None, Decoding(0, 1, 4))
     model.tokenizer.chat_template += end
     assert model._chat("q") == chat
@@ -196,8 +166,6 @@ def test_template_needs_no_model(tmp_path):
 
 @pytest.mark.slow
 def test_shipped_files_are_what_their_command_writes(tmp_path):
-    import shlex
-
     prompts = read_prompts(ROOT / "prompts" / "Female_White.json")
     command = shlex.split(prompts.origin.split("`")[1])
     done = run_script(*command, "--output", tmp_path / "again.json")

@@ -1,8 +1,6 @@
-"""The plain procedure of the benchmark does the same work as the fast path, and the benchmark runs."""
+"""The plain procedure of the benchmark does the same work as the fast path, and the benchmark measures and shows it."""
 
-import json
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +10,14 @@ from torch import nn
 
 from models.batches import Compute
 from models.selection import mean_absolute_gap, mean_gradients, select_parameters
-from results.speed import classifier, plain, report
-from results.speed.classifier import Bench
-from results.speed.turns import Row, by_turns
+from models.work import images_trained
+from results.studies import Finding, Place, cost
+from results.studies.speed import STUDY, measure, plain
+from results.studies.speed.bare import Bare
+from results.studies.speed.bench import Bench, by_turns, draw_files
+from results.studies.speed.ours import Ours
+from results.studies.speed.page import Row, compared, devices
+from results.study import pack
 from utils.metrics import fairness_metrics
 
 
@@ -57,108 +60,90 @@ def test_both_procedures_count_the_same(model):
     assert theirs == pytest.approx({key: ours[key] for key in theirs})
 
 
-CONTENT = {
-    "device": "A processor, 2 cores", "command": "python -m results.speed", "commit": "abc", "versions": {"torch": "2"},
-    "python": "3.11", "turns": 3, "thread_settings": {"threads": "2"}, "source_size": (178, 218), "images": 512, "image_size": 64,
-    "batch_size": 128, "precision": "bf16", "compile": False, "workers_of_the_plain_procedure": 2, "notes": {},
-}  # fmt: skip
 SLOW = Row({"plain": [9.0, 8.0, 99.0], "ours": [4.0, 1.0, 5.0], "bare": [2.0, 3.0, 3.0]}, images=36)
 
 
-def test_a_row_is_of_medians():
-    assert [SLOW.value(work) for work in ("plain", "ours", "bare")] == [4, 9, 12]
-    assert report.found(SLOW) == {"ratio": 9 / 4, "possible": 3, "fraction": 3 / 4}
-
-
-def test_a_target_that_is_missed_is_said():
-    assert report.missed("training", SLOW, "cpu") == ["fraction"] and report.missed("training", SLOW, "cuda") == [
-        "ratio",
-        "fraction",
-    ]
-    twice = {"once": [1.0, 1.0, 1.0], "twice": [2.5, 2.0, 2.1]}
-    assert report.missed("growth", Row(twice), "cpu") == ["growth"]
-    page = report.as_markdown(CONTENT, {"training": SLOW, "growth": Row(twice)}, {}, "cpu")
-    assert (
-        "| training | 4.00 | 9.00 | 12.00 | images/s | 2.25 | 3.00 | 0.75 | ours : bare at least 0.95 (missed) |"
-        in page
-    )
-    assert "2.10 times as long" in page and "threads 2" in page
+def test_a_row_is_of_medians_and_a_missed_target_is_marked():
+    ratios = ["2.25", "3.00", "0.75"]
+    expected = ["training", "4.00", "9.00", "12.00", "images/s", *ratios]
+    assert compared("training", SLOW, False) == [*expected, "ours : bare at least 0.95 (missed)"]
+    assert compared("training", SLOW, True) == [*expected, "ours : paper's at least 5 (missed)"]
     fast = Row({**SLOW.seconds, "ours": [2.0, 3.0, 3.1]}, 36)
-    assert "missed" not in report.as_markdown(CONTENT, {"training": fast}, {}, "cpu")
+    assert compared("training", fast, False)[-1] == "ours : bare at least 0.95"
 
 
 def test_works_take_turns_and_each_begins_one():
     order = []
     row = by_turns({name: lambda name=name: order.append(name) for name in "abc"}, 3, torch.device("cpu"), 5)
-    assert order == ["a", "b", "c", "b", "c", "a", "c", "a", "b"] and row.images == 5
-    assert [len(turns) for turns in row.seconds.values()] == [3, 3, 3]
+    assert order == ["a", "b", "c", "b", "c", "a", "c", "a", "b"] and row["images"] == 5
+    assert [len(turns) for turns in row["seconds"].values()] == [3, 3, 3]
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    made = {}
-
-    def of(count, batch_size=8):
-        key = count, batch_size
-        if key not in made:
-            compute = Compute(torch.device("cpu"), False, 16, batch_size)
-            made[key] = Bench(tmp_path_factory.mktemp("bench"), count, compute, workers=0, turns=1)
-        return made[key]
-
-    return of
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    return folder, draw_files(folder, 44)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [8, 64])  # a short last batch, less than one
-@pytest.mark.parametrize("part", ["training", "validation", "ranking", "seed"])
-def test_the_bare_network_sees_as_many_images_as_ours(bench, monkeypatch, part, batch_size):
-    made, seen = bench(20, batch_size), {}
-
-    def counting(works, turns, device, images=None):
-        for name, work in works.items():
+def test_the_bare_network_sees_as_many_images_as_ours(files, batch_size):
+    compute = Compute(torch.device("cpu"), False, 16, batch_size)
+    bench = Bench(files[1], 44, files[0], compute, workers=0, turns=1)
+    ours = Ours(bench)
+    bare = Bare(bench.new_model(), compute, bench.count, ours.ranking())
+    for part in ("training", "validation", "ranking", "seed"):
+        seen = {}
+        for name, work in (("ours", ours), ("bare", bare)):
             seen[name] = [0, 0]
 
-            def count_stem(module, inputs, name=name):
+            def count_stem(module, inputs, counts=seen[name]):
                 if isinstance(module, nn.Conv2d) and module.in_channels == 3:
-                    seen[name][module.training] += len(inputs[0])
+                    counts[module.training] += len(inputs[0])
 
             handle = nn.modules.module.register_module_forward_pre_hook(count_stem)
-            work()
+            getattr(work, part)()
             handle.remove()
-        return Row({name: [1.0] for name in works}, images)
-
-    monkeypatch.setattr(classifier, "by_turns", counting)
-    row = getattr(made, part)()
-    evaluated, trained = seen["ours"]
-    extra = 4 if part == "training" else 0  # one image of each group is its val
-    assert seen["bare"] == [evaluated - extra, trained]
-    assert row.images in (None, max(evaluated - extra, trained))
+        evaluated, trained = seen["ours"]
+        extra = 4 if part == "training" else 0  # one image of each group is its val
+        assert seen["bare"] == [evaluated - extra, trained], part
+        assert part != "training" or trained == images_trained(bench.count, compute)
 
 
 @pytest.mark.slow
-def test_switches_are_beside_the_same_work_without_them(bench, monkeypatch):
+def test_switches_are_beside_the_same_work_without_them(tmp_path, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
-    monkeypatch.setattr(classifier.shutil, "which", lambda name: name)
+    monkeypatch.setattr(measure.shutil, "which", lambda name: name)
+    monkeypatch.setattr("results.studies.speed.bench.fast_bf16", lambda: False)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "somewhere")
-    made = bench(16)
-    monkeypatch.setattr(made, "compute", replace(made.compute, compile=True))
-    rows = made.switches()
-    assert list(rows) == ["batch norm folded, fp32, validation (no flag: not built)", "--compile, training"]
+    place = Place(tmp_path, tmp_path, "cpu", small=True)
+    found = {finding.what: finding.value for finding in measure.switches(place)}
+    rows = [what for what, value in found.items() if isinstance(value, dict)]
+    assert rows == ["setup", "batch norm folded, fp32, validation (no flag: not built)", "--compile, training"]
     assert len(compiled) == 2  # the first epoch and one turn: the work without it compiles nothing
-    monkeypatch.setattr(classifier.shutil, "which", lambda name: None)
-    assert len(made.switches()) == 1 and "no C++ compiler" in made.notes["--compile"]
+    monkeypatch.setattr(measure.shutil, "which", lambda name: None)
+    assert list(measure.switches(place))[-1] == Finding("--compile", "not measured: no C++ compiler here")
 
 
 @pytest.mark.slow
-def test_the_benchmark_writes_what_it_measured(tmp_path):
-    sizes = ["--images", 16, "--image-size", 16, "--batch-size", 8, "--workers", 0, "--device", "cpu", "--turns", 1]
-    parts = ["--parts", "validation", "growth"]
-    done = run_script(sys.executable, "-m", "results.speed", *sizes, *parts, "--output", tmp_path)
+def test_the_benchmark_runs_by_its_command_and_its_page_has_a_section_for_each_device(tmp_path):
+    arms = ("validation", "growth")
+    call = [sys.executable, "-m", "results.study", "speed", "run", "--small", "--device", "cpu", "--output", tmp_path]
+    done = run_script(*call, "--only", *arms)
     assert done.returncode == 0, done.stderr
-    [path] = tmp_path.glob("*.json")
-    rows = {name: Row(**row) for name, row in json.loads(path.read_text())["rows"].items()}
-    assert list(rows) == parts[1:] and all(
-        min(min(turns) for turns in row.seconds.values()) > 0 for row in rows.values()
+    for folder in (tmp_path / "records", tmp_path / "records" / "another"):
+        pack(STUDY, tmp_path, folder)
+    text = "\n".join(devices(tmp_path / "records"))
+    assert (
+        text.count("\n| validation |") == 2
+        and text.count("times as long") == 2
+        and "- validation, growth: turns 1;" in text
     )
-    assert "| validation |" in path.with_suffix(".md").read_text()
+    assert "| training |" not in text
+
+
+def test_all_that_is_timed_is_timed_alone():
+    for study in (STUDY, cost.STUDY):
+        for i, arm in enumerate(study.arms):
+            assert arm.after == tuple(other.name for other in study.arms[:i])

@@ -1,6 +1,5 @@
 """The study of what generation's savings save: what is counted and compared, and its arms."""
 
-import json
 from argparse import Namespace
 
 import numpy as np
@@ -13,26 +12,12 @@ from support.generation import TINY
 from datasets.pairs import GROUPS
 from results.drawn import as_asked, grey_levels
 from results.studies import Place
-from results.studies.generation_savings import STUDY, measure, timing
+from results.studies.generation_savings import FULL, STUDY, TIMED_ALONE, all_savings, measure, table, timing
 from results.studies.generation_savings.measure import evaluations, metrics_of
-from results.studies.generation_savings.page import table
-from results.studies.generation_savings.savings import TIMED_ALONE, all_savings
 from utils.errors import UserError
+from utils.records import Metrics
 
 SETTINGS = {"model": str(TINY), "scheduler": "ddim", "steps": 4, "guidance_scale": 3.0, "size": 32}
-
-
-def test_each_row_is_one_change_of_the_plain_one():
-    flags = {name: " ".join(saving.flags()) for name, saving in all_savings(10, 0.25).items()}
-    assert flags.pop("blocks") == flags["plain"]  # timed alone, by no flag
-    assert flags == {
-        "plain": "--scheduler ddim --steps 10",
-        "guidance": "--scheduler ddim --steps 10 --guidance-until 0.25",
-        "fused": "--scheduler ddim --steps 10 --fuse-projections",
-        "compiled": "--scheduler ddim --steps 10 --compile",
-        "fast": "--scheduler dpmpp --steps 20",
-        "all": "--scheduler dpmpp --steps 20 --guidance-until 0.25 --fuse-projections",
-    }
 
 
 @pytest.mark.parametrize(
@@ -76,10 +61,10 @@ def test_the_fraction_of_a_group_that_shows_all_it_should(tmp_path):
 
 def test_metrics_are_those_of_all_seeds(tmp_path, monkeypatch):
     runs = {
-        seed: {"metrics": {"accuracy": a, "group_accuracy": {"0_0": a, "0_1": a - 0.25}, "equalized_odds": 0.125}}
+        seed: Namespace(metrics=Metrics(a, 0.125, group_accuracy={"0_0": a, "0_1": a - 0.25}))
         for seed, a in ((300, 0.8), (100, 0.6), (200, 0.7))
     }
-    monkeypatch.setattr(measure, "read_column", lambda folder: Namespace(runs=lambda method: runs))
+    monkeypatch.setattr(measure, "read_run_set", lambda folder: Namespace(runs=lambda method: runs))
     found = metrics_of(tmp_path, "erm")
     assert found["accuracy"] == pytest.approx([60, 70, 80]) and found["worst_group"] == pytest.approx([35, 45, 55])
     del runs[300]
@@ -106,24 +91,9 @@ def test_every_row_is_drawn_before_it_is_measured_and_timed_after_that():
     assert set(arms["timing_full_size"].after) == {"plain", "guidance", "fused", "fast", "all"}
 
 
-def write(records, name, **found):
-    rows = [{"what": what, "value": value} for what, value in found.items()]
-    (records / f"{name}.json").write_text(json.dumps({"status": "finished", "seconds": 1, "rows": rows}))
-
-
-def test_the_page_tells_what_is_measured_and_what_is_not(tmp_path):
-    assert "once for all rows: –" in "\n".join(table(tmp_path))
-    both = {"accuracy": [90, 94], "equalized_odds": [6.25, 6.25]}
-    row = {"UNet evaluations": 8.0, "as asked, %": {"0_0": 100.0, "1_1": 90.0}, "grey levels": 0.0}
-    write(tmp_path, "plain", **row, **{"erm": both, "aim-fair": both})
-    how = {"device": "a chip", "threads": 1, "images": 2, "size": 32, "turns": 3}
-    compiled = {"images_per_second": 3.0, "first_batch_extra_seconds": 61}
-    write(tmp_path, "timing_tiny_generator", how=how, plain={"images_per_second": 2.0}, compiled=compiled)
-    text = "\n".join(table(tmp_path))
-    assert "| DDIM, 50 steps | 8 | 95.0 | 90.0 | 0.00 | 92.00 ± 2.83 | 6.25 ± 0.00 | 2 (× 1.00) |" in text
-    assert "| compiled | – | – | – | – | – | – | 3 (× 1.50) |" in text and "took 61 s more" in text
-    assert "| fused projections | – | – | – | – | – | – | – |" in text
-    assert "once for all rows: ACC 92.00 ± 2.83, EO 6.25 ± 0.00" in text
+def test_the_page_of_no_records_is_all_dashes(tmp_path):
+    lines = table(tmp_path)
+    assert "| fused projections | – | – | – | – | – | – |" in lines and "once for all rows: –" in lines[-1]
 
 
 def test_a_row_that_compiles_compiles_what_it_says(monkeypatch):
@@ -145,6 +115,6 @@ def test_a_rate_is_images_over_seconds(name):
 
 def test_what_compiles_is_timed_last(monkeypatch, tmp_path):
     monkeypatch.setattr(timing, "rate", lambda saving, device, **options: options)
-    found = list(timing.time_rows(True, Place(tmp_path, tmp_path, device="cpu")))
+    found = list(timing.time_rows(FULL, Place(tmp_path, tmp_path, device="cpu")))
     assert [each.what for each in found] == ["how", "plain", "guidance", "fused", "fast", "all", "compiled", "blocks"]
     assert found[1].value == {"full_size": True, "images": 1, "size": 64, "turns": 1}

@@ -10,12 +10,12 @@ import pytest
 import torch
 from support import ROOT
 
-from results.processes import kill_once, together
+from results.processes import kill_once, together, with_variables
 from results.studies import Place
 from results.studies.gpu import compare, drawing, training
-from results.studies.gpu.room import variables_of
 from results.study_tables import findings_tables
-from results.toy_runs import differing
+from results.toy_runs import FACES, differing
+from stable_diffusion.drawing import produce
 from utils.errors import UserError
 
 
@@ -25,7 +25,7 @@ def test_the_settings_are_those_of_runner_sh():
     for flag in flags.split("--")[1:]:
         assert f"--{flag.strip()} " in said or flag.startswith(("weights", "width")), flag
     assert "start=(--weights toy --width 0.25)" in said
-    assert " ".join(f"--{split} {count}" for split, count in training.FACES.items()) in said
+    assert " ".join(f"--{split} {count}" for split, count in FACES.items()) in said
 
 
 def record(folder, logits, chosen, ranks, gaps=(1.0, 2.0, 3.0)):
@@ -69,11 +69,13 @@ def test_bytes_that_differ_are_found_and_nothing_is_no_agreement(tmp_path):
 
 
 @pytest.mark.parametrize(("accuracy", "holds"), [(0.82, True), (0.76, False)])
-def test_bf16_is_near_or_it_is_not(tmp_path, accuracy, holds):
-    for run, value in (("fp32", 0.8), ("bf16", accuracy)):
-        (tmp_path / run / "erm" / "seed_1").mkdir(parents=True)
-        content = {"metrics": {"accuracy": value, "equalized_odds": 0.1}}
-        (tmp_path / run / "erm" / "seed_1" / "metrics.json").write_text(json.dumps(content))
+def test_bf16_is_near_or_it_is_not(tmp_path, monkeypatch, accuracy, holds):
+    values = {"fp32": 0.8, "bf16": accuracy}
+
+    def read(folder):
+        return {"metrics": {"accuracy": values[folder.parts[-3]], "equalized_odds": 0.1}}
+
+    monkeypatch.setattr(training, "read_record", read)
     rows = list(training.near("erm", tmp_path / "fp32", tmp_path / "bf16", "bf16"))
     assert rows[0].holds is holds and rows[0].value["bf16"] == pytest.approx(100 * accuracy)
 
@@ -85,7 +87,7 @@ def test_commands_run_side_by_side_and_one_that_fails_is_named(tmp_path):
     assert together({"a": [*python, a, b], "b": [*python, b, a]}, tmp_path).keys() == {"a", "b"}
     with pytest.raises(UserError, match=r"^bad: no \$GREETING$"):
         together({"fine": ["true"], "bad": ["bash", "-c", "echo 'x.py: error: no $GREETING'; exit 2"]}, tmp_path)
-    together({"said": [*variables_of({"GREETING": "hello"}), "bash", "-c", "echo $GREETING"]}, tmp_path)
+    together({"said": [*with_variables({"GREETING": "hello"}), "bash", "-c", "echo $GREETING"]}, tmp_path)
     assert (tmp_path / "said.log").read_text() == "hello\n"
 
 
@@ -97,40 +99,26 @@ def test_a_command_is_killed_in_time_or_that_is_said(tmp_path):
 
 
 def test_a_batch_that_the_limit_forbids_is_halved_and_the_set_is_drawn(tmp_path, monkeypatch):
-    """What a GPU's memory does is played: rendering needs as much as there are images."""
-    from stable_diffusion.drawing import produce
-    from stable_diffusion.loading import pipeline
-
-    limit = []
+    """A stub stands for a GPU's memory: rendering needs as much as there are images."""
+    limit, peaks = [], iter([{"allocated": 16, "reserved": 20}, {"allocated": 256, "reserved": 300}])
 
     def render_batch(_, batch, sampling):
         if limit and len(batch) > limit[0]:
             raise torch.OutOfMemoryError
         return np.stack([np.full((64, 64, 3), i, np.uint8) for i in range(len(batch))])
 
-    peaks = iter([{"allocated": 16, "reserved": 20}, {"allocated": 256, "reserved": 300}])
     monkeypatch.setattr(drawing, "peak", lambda work, device: (work(), next(peaks))[1])
-    for module in (produce, pipeline):
-        for name, stub in (
-            ("render_batch", render_batch),
-            ("load_pipeline", lambda *_: None),
-            ("check_lengths", lambda *_: 0),
-        ):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, stub)
+    monkeypatch.setattr(drawing, "load_pipeline", lambda *_: None)
+    for module in (produce, drawing):
+        monkeypatch.setattr(module, "render_batch", render_batch)
+    monkeypatch.setattr(produce, "check_lengths", lambda *_: 0)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: argparse.Namespace(total_memory=1000))
-    monkeypatch.setattr(
-        torch.cuda, "set_per_process_memory_fraction", lambda fraction, _: limit.append(1000 * fraction)
-    )
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda part, _: limit.append(1000 * part))
     usual = tmp_path / "generation" / "short"  # compared with itself here
     rows = list(drawing.short_of_memory(Place(tmp_path, tmp_path, "cpu"), usual))
-    assert (
-        limit == [138]
-        and (rows[1].value, rows[1].holds) == (["256"], True)
-        and (rows[2].value, rows[2].holds) == ("256 of 256", True)
-    )
-    assert rows[3].value["largest"] == 0
+    assert limit == [138] and rows[3].value["largest"] == 0
+    assert [(row.value, row.holds) for row in rows[1:3]] == [(["256"], True), ("256 of 256", True)]
 
 
 def test_findings_are_rows_and_claims_are_marked(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from support import ROOT
 
 from results import study, tables
-from results.columns import read_column
+from results.records import read_run_set
 from results.study_tables import entries_of, numbers
 
 RECORDS, PAGES = ROOT / "results" / "records", ROOT / "results" / "pages"
@@ -18,8 +18,6 @@ TABLES = "tables"  # the paper's tables, which are no study: `python -m results.
 SLOW = {"real_faces", TABLES}
 # Prose; its numbers are held against the records below.
 PROSE = {"records/real_faces/README.md", "records/tables/README.md"}
-# Not made from records yet.
-LEFT = {"cost", "speed"}
 
 
 def committed(folder):
@@ -61,8 +59,7 @@ def test_pages_are_made_from_records(name, tmp_path, monkeypatch):
 
 def test_no_page_is_left_out():
     made = {page for name in (*STUDIES, TABLES) for folder in folders_of(name) for page in committed(folder)}
-    left = {page for name in LEFT for page in committed(f"records/{name}")}
-    assert committed("records") | committed("pages") == made | left
+    assert committed("records") | committed("pages") == made
 
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if STUDIES[name].body])
@@ -70,13 +67,13 @@ def test_arms_have_the_flags_that_the_records_were_made_with(name):
     """Less the paths, and for runner.sh, whose defaults have changed since, less what the record has besides."""
     own = STUDIES[name]
     for arm in (arm for arm in own.arms if arm.methods):
-        for record in read_column(RECORDS / name / arm.name).records if (RECORDS / name / arm.name).is_dir() else ():
-            assert record["seed"] in arm.seeds and record["method"] in ("erm", *arm.methods), (
+        for record in read_run_set(RECORDS / name / arm.name).records if (RECORDS / name / arm.name).is_dir() else ():
+            assert record.seed in arm.seeds and record.method in ("erm", *arm.methods), (
                 arm.name,
-                record["method"],
+                record.method,
             )
-            told, used = values_of([*own.common, *arm.flags]), values_of(record["command"].split())
-            known = told.keys() & used.keys() if record["method"] == "erm" else told.keys()  # it may be another arm's
+            told, used = values_of([*own.common, *arm.flags]), values_of(record.content["command"].split())
+            known = told.keys() & used.keys() if record.method == "erm" else told.keys()  # it may be another arm's
             for flag in known - {"--keep-last-batch", "--generation-precision"}:
                 assert used.get(flag) == told[flag] or "/" in told[flag] or "{" in told[flag], (arm.name, flag)
 
@@ -102,7 +99,7 @@ def table_rows(path, heading):
 
 def test_the_toy_table_of_the_readme():
     told = table_rows(ROOT / "README.md", "Two commands")
-    entries = entries_of(read_column(RECORDS / "toy" / "Smiling_Male"))
+    entries = entries_of(read_run_set(RECORDS / "toy" / "Smiling_Male"))
     for name, method in (("ERM", "erm"), ("AIM-Fair", "aim-fair")):
         accuracy, wst, _, odds = numbers(entries[method], 2)[1:5]
         assert told[name] == [accuracy, odds, wst]
@@ -120,7 +117,7 @@ PROSE_OF_FACES = "results/records/real_faces/README.md"
 @pytest.mark.parametrize(
     ("path", "heading", "pair", "source", "rows"),
     [
-        ("README.md", "What came out on real faces", "Smiling_Male", "t2i", 4),
+        ("README.md", "Results on real faces", "Smiling_Male", "t2i", 4),
         (PROSE_OF_FACES, "With faces of text-to-image models", "Smiling_Male", "t2i", 5),
         (PROSE_OF_FACES, "Table 1's baselines", "Smiling_Male_64", "t2i", 9),
         (PROSE_OF_FACES, "Smiling/Young", "Smiling_Young", "generated", 9),
@@ -128,9 +125,9 @@ PROSE_OF_FACES = "results/records/real_faces/README.md"
 )
 def test_the_numbers_that_are_told_of_real_faces(path, heading, pair, source, rows):
     records = RECORDS / "real_faces" / pair
-    entries = entries_of(read_column(records / "erm_0.03")) | entries_of(read_column(records / source / "paper"))
+    entries = entries_of(read_run_set(records / "erm_0.03")) | entries_of(read_run_set(records / source / "paper"))
     if (records / source / "hold_0.01").exists():
-        held = entries_of(read_column(records / source / "hold_0.01"))
+        held = entries_of(read_run_set(records / source / "hold_0.01"))
         entries |= {f"hold_0.01 {name}": entry for name, entry in held.items()}
     told = {name: cells for name, cells in table_rows(ROOT / path, heading).items() if name in TOLD}
     assert len(told) == rows

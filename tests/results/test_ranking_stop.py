@@ -1,4 +1,4 @@
-"""The study on when a ranking may stop: it measures what train.py does, and tells what was measured."""
+"""The study on when a ranking may stop: it measures what train.py does, and its page says what was measured."""
 
 import json
 
@@ -7,8 +7,7 @@ import pytest
 from support.small import SMALL, train
 
 from results.studies import Place
-from results.studies.ranking_stop import measure
-from results.studies.ranking_stop.page import final_after, read, summary
+from results.studies.ranking_stop import measure, rankings
 from utils.errors import UserError
 
 FLAGS = ["--seeds", 100, "--batch-size", 4, "--width", 0.125]
@@ -23,22 +22,20 @@ def trained(toy, synthetic, tmp_path_factory):
 
 
 def measured(trained, toy, synthetic, *more, models="all"):
-    """What is found, by its name; the rows as a list."""
+    """What is found, by its name."""
     flags = ["--real-data-path", toy, "--synthetic-data-root", synthetic, *SMALL, *FLAGS, *more]
     place = Place(trained / "work", trained, device="cpu")
-    found = list(measure.batches(place, models=models, flags=tuple(map(str, flags)), draws=2))
-    return {each.what: each.value for each in found} | {"rows": [each.value for each in found if each.what == "row"]}
+    found = measure.batches(models, tuple(map(str, flags)), 2, place)
+    return {each.what: each.value for each in found}
 
 
 @pytest.mark.slow
-def test_it_measures_what_train_does(trained, toy, synthetic, tmp_path, monkeypatch):
+def test_it_measures_what_train_does(trained, toy, synthetic, monkeypatch):
     monkeypatch.setattr(measure, "PATIENCES", (1, 20))
     record = measured(trained, toy, synthetic, "--ranking-batches", 1)  # which plays no part
     assert record["batches"] == {"real": 10, "biased": 4, "balanced": 4}
     assert record["images"] == {"real": 40, "biased": 16, "balanced": 16}
-    used = record["images_used"]
-    assert (used["1"], used["5"], used["10"]) == (12, 52, 72)
-    rows = {row["k"]: row for row in record["rows"]}
+    rows = {value["k"]: value for what, value in record.items() if what.startswith("seed 100, k ")}
     assert list(rows) == [40, 45, 50, 55, 60] and all(len(row["differ"]) == 10 for row in rows.values())
     chosen = pd.read_csv(trained / "all" / "aim-fair" / "seed_100" / "sensitivity.csv")["chosen"].sum()
     assert rows[55]["mask"] == chosen  # auto took all batches there: 20 without a change are more than there are
@@ -66,20 +63,21 @@ def tables(*masks):
     return made
 
 
-def test_a_row_says_when_the_mask_is_final_and_how_far_off_a_stop_is():
+def test_a_row_says_when_the_mask_is_final_and_how_far_off_a_stop_is(tmp_path):
     row = measure.row_of(tables(*"abbbbacc"), 100, 1)
     assert row["differ"] == [2, 2, 2, 2, 2, 2, 0, 0] and row["mask"] == 1
-    assert final_after(row["differ"]) == 7 and final_after([0, 0]) == 1 and final_after([0, 2, 0]) == 3
     assert row["stops"]["3"] == {"after": 5, "settled": True}
     assert row["stops"]["5"] == {"after": 8, "settled": False}
-    record = {"rows": [row, row], "batches": {"real": 8}, "images_used": {"5": 50, "8": 80}}
-    assert summary(record, [5, 8]) == ["2", "1", "1", "1.0 (2)", "19 %"]
-
-
-def test_findings_are_read_as_older_records_are(tmp_path):
-    folder = tmp_path / "toy"
-    folder.mkdir()
-    rows = [("images", {"real": 8}), ("row", {"k": 1}), ("row", {"k": 2})]
-    found = {"status": "finished", "rows": [{"what": what, "value": value} for what, value in rows]}
-    (folder / "ranking_stop.json").write_text(json.dumps(found))
-    assert read(tmp_path, "toy")["rows"] == [{"k": 1}, {"k": 2}] and read(tmp_path, "toy")["images"] == {"real": 8}
+    found = {"batch_size": 10, "images": {"real": 80, "biased": 15}, "batches": {"real": 8, "biased": 2}}
+    found |= {
+        "seed 100, k 1": row,
+        "seed 100, k 2": row | {"differ": [0] * 8},
+        "seed 100, k 3": row | {"differ": [0, 2] + [0] * 6},
+    }
+    rows = [{"what": what, "value": value} for what, value in found.items()]
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy/ranking_stop.json").write_text(json.dumps({"status": "finished", "seconds": 1, "rows": rows}))
+    made = rankings(tmp_path, "toy").set_index("patience")
+    assert list(made["final"].loc[3]) == [7, 1, 3] and list(made["off"].loc[3]) == [2, 0, 0]
+    assert list(made["early"].loc[5]) == [False] * 3 and made["saved"].loc[5].iloc[0] == 0
+    assert made["saved"].loc[3].iloc[0] == pytest.approx(100 * 30 / 95)

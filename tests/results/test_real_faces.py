@@ -12,12 +12,13 @@ import pytest
 from support import ROOT
 
 from datasets.celeba import biased_subset, split_attributes
-from results.columns import read_column
+from results.records import read_run_set, run_set_folders
 from results.studies import Place
-from results.studies.real_faces import design, page, picture
+from results.studies.real_faces import design, figures, page
 from results.studies.real_faces.design import GRID, PAPER, REST, Pair, Source
 from utils.errors import UserError
-from utils.records import check_alike
+from utils.records import Record
+from utils.same_settings import check_alike
 
 RECORDS = ROOT / "results" / "records" / "real_faces"
 
@@ -37,31 +38,17 @@ def test_arms_follow_from_the_records(tmp_path):
     assert {arm.seeds for arm in first if arm.name.endswith("hold_0.01")} == {(100,)}
 
 
-def test_what_is_chosen_gets_all_seeds(tmp_path, monkeypatch):
-    """`models.choice` on the first seed: val accuracy, then held-out odds; the rest of the column plays no part."""
-
-    class Column:
-        def __init__(self, odds):
-            self.records = [{"seed": 100, "method": method} for method in design.TUNED]
-            self.odds = odds
-
-        def runs(self, method):
-            odds = self.odds.get(method, 0.3)
-            return {100: {"val_metrics": {"accuracy": 0.9}, "held_out_metrics": {"equalized_odds": odds}}}
-
-    columns = {setting: Column({}) for setting in GRID}
-    columns["hold_0.01"] = Column({"aim-fair": 0.1, "surgical": 0.1})
-    monkeypatch.setattr(design, "column_folders", lambda folder: [folder / setting for setting in GRID])
-    monkeypatch.setattr(design, "read_column", lambda folder: columns[folder.name])
-    assert design.choices(columns) == {
-        **dict.fromkeys(design.TUNED, PAPER),
-        "aim-fair": "hold_0.01",
-        "surgical": "hold_0.01",
-    }
-    arms = [arm for arm in design.arms_of_source(tmp_path, "Smiling_Male", "t2i", 0.03) if arm.seeds == design.SEEDS]
+def test_what_is_chosen_gets_all_seeds():
+    """The page that is made again holds what `models.choice` takes: here only what follows from it."""
+    place = RECORDS / "Smiling_Male" / "t2i"
+    chosen = design.choices({path.name: read_run_set(path) for path in run_set_folders(place)})
+    assert chosen.keys() == {*design.TUNED} and len({*chosen.values()}) > 1
+    arms = [arm for arm in design.arms_of_source(RECORDS, "Smiling_Male", "t2i", 0.03) if arm.seeds == design.SEEDS]
     methods = {arm.name.rpartition("/")[2]: arm.methods for arm in arms}
-    assert {"full", "surgical", "aim-fair", *design.LIKE_AIM_FAIR} == {*methods["hold_0.01"]}
-    assert methods["real_0.01"] == ("full", "aim-fair") and "synthetic-only" in methods[PAPER]
+    assert all(method in methods[setting] for method, setting in chosen.items())
+    assert {*design.LIKE_AIM_FAIR} <= {*methods[chosen["aim-fair"]]} and "synthetic-only" in methods[PAPER]
+    others = methods.keys() - {*chosen.values(), PAPER}
+    assert others and all(methods[setting] == ("full", "aim-fair") for setting in others)
     batches = {arm.name.rpartition("/")[2]: "--fine-tune-batch-size" in arm.flags for arm in arms}
     assert batches["hold_0.01"] and not batches[PAPER]
 
@@ -81,30 +68,23 @@ def test_the_rest_is_what_no_list_holds(toy, tmp_path, monkeypatch):
 
 
 def test_biased_models_that_differ_make_no_page():
-    column = read_column(RECORDS / "Female_White" / "rest" / "paper")
+    column = read_run_set(RECORDS / "Female_White" / "rest" / "paper")
     check_alike(page.biased_models([column]))
-    other = json.loads(json.dumps(column.records))
-    other[0]["settings"].get("biased_model", other[0]["settings"])["image_size"] = 112
+    other = [Record.of(json.loads(json.dumps(record.content))) for record in column.records]
+    other[0].real_settings["image_size"] = 112
     with pytest.raises(UserError, match="different settings .*image_size"):
         check_alike(page.biased_models([column, replace(column, name="other", records=other)]))
 
 
-def test_what_was_tried_alone_is_not_called_chosen():
-    path = ROOT / "results" / "pages" / "real_faces" / "Smiling_Young" / "README.md"
-    text = path.read_text(encoding="utf-8").split("## generated")[1]
-    rows = {tuple(line.strip("| ").split(" | ")[:2]) for line in text.splitlines() if line.startswith("| ")}
-    assert {("full", "hold 0.01, chosen"), ("full", "paper"), ("linear-probe", "paper")} <= rows
-
-
 def test_the_picture_of_the_readme_is_made_from_the_records(tmp_path):
-    committed = (ROOT / "results/pages/real_faces" / picture.PICTURE).read_text(encoding="utf-8")
-    values = {study: picture.entries(ROOT / RECORDS / study) for study in picture.PANELS}
-    assert picture.described(values) in committed
+    committed = (ROOT / "results/pages/real_faces" / figures.PICTURE).read_text(encoding="utf-8")
+    values = {study: figures.entries(ROOT / RECORDS / study) for study in figures.PANELS}
+    assert figures.described(values) in committed
     if f"Matplotlib v{matplotlib.__version__}" in committed:  # another version draws the same in other bytes
-        picture.write_picture(values, tmp_path / "again.svg")
+        figures.write_picture(values, tmp_path / "again.svg")
         assert (tmp_path / "again.svg").read_text(encoding="utf-8") == committed
-    drawn = picture.draw(values)
+    drawn = figures.draw(values)
     eo = {name: entry.ours["EO"] for name, entry in values["Smiling_Male"].items()}
     points = {each.get_label(): each.lines[0].get_xdata()[0] for each in drawn.axes[0].containers}
-    assert points == {picture.MARKS[name][0]: mean for name, (mean, _) in eo.items()}
+    assert points == {figures.MARKS[name][0]: mean for name, (mean, _) in eo.items()}
     plt.close(drawn)

@@ -8,7 +8,7 @@ import pytest
 
 from datasets.pairs import GROUPS
 from results.studies import Place, spoiled
-from results.studies.spoiled import STUDY, WHERE, draw, left_out, sets
+from results.studies.spoiled import WHERE, draw, left_out, sets
 from utils.errors import UserError
 
 
@@ -55,9 +55,3 @@ def test_what_the_filter_leaves_out_is_below_its_limit(tmp_path):
     found = [left_out(tmp_path / "images.csv", minimum) for minimum in (0, 0.5, 1)]  # 0.5 itself stays
     assert [(each["went"], each["wrong"]) for each in found] == [(0, 0), (3, 1), (5, 2)]
     assert all((each["of"], each["of wrong"]) == (5, 2) for each in found)
-
-
-def test_every_set_is_trained_on_with_and_without_the_filter():
-    flags = {arm.name: " ".join(arm.flags) for arm in STUDY.arms if arm.erm_of}
-    assert len(flags) == 8 and "min-faithfulness" not in flags["sound"]
-    assert flags["spoiled_0.5"].endswith("sets/spoiled/Smiling_Male/contextual/images.csv --min-faithfulness 0.5")

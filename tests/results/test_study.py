@@ -14,10 +14,10 @@ from support.small import SMALL
 
 from results import study as study_script
 from results import study_run
-from results.columns import read_column
 from results.processes import Task, run_at_once
+from results.records import read_run_set
 from results.studies import Arm, Finding, Place, Study
-from results.study import commands, pack, page
+from results.study import pack
 from results.study_run import Runner, diverged, measure, read_measured, run
 from results.study_tables import methods_table
 from utils.errors import UserError
@@ -57,6 +57,10 @@ def methods_of(call):
     return call[call.index("--methods") + 1 : call.index("--cache")]
 
 
+def study_with(*arms, **more):
+    return Study("S", (), arms, **more)
+
+
 WHOLE = Arm("whole", ("--real-data-path", "{data}/celeba"), ("full", "aim-fair"), seeds=(1, 2))
 
 
@@ -70,11 +74,11 @@ def test_an_arm_is_a_call_for_each_seed_with_the_flags_of_both(calls, place, tmp
 
 def test_biased_models_are_shared_once_they_are_there(calls, place):
     follow = Arm("follow", ("--fine-tune-lr", "0.01"), ("full",), (1,), erm_of="whole")
-    run("s", Study("S", (), (follow, WHOLE)), place, jobs=3)  # in the other order, and all at once
+    run("s", study_with(follow, WHOLE), place, jobs=3)  # in the other order, and all at once
     erm = [(place.output / arm / "erm/seed_1/metrics.json").exists() for arm in ("whole", "follow")]
     assert all(erm) and "follow" in calls()[-1][3]
     with pytest.raises(UserError, match="late needs the biased models of never: run --only never first"):
-        run("s", Study("S", (), (replace(follow, name="late", erm_of="never"),)), place)
+        run("s", study_with(replace(follow, name="late", erm_of="never")), place)
 
 
 def test_arms_that_follow_from_records_come_after_them(calls, place):
@@ -91,7 +95,7 @@ def test_arms_that_follow_from_records_come_after_them(calls, place):
 
 
 def test_what_diverges_is_noted_and_the_others_go_on(calls, place):
-    study = Study("S", (), (replace(WHOLE, flags=("--wild",), seeds=(1,)),))
+    study = study_with(replace(WHOLE, flags=("--wild",), seeds=(1,)))
     for _ in range(2):
         run("s", study, place)
     assert [methods_of(call) for call in calls()] == [["full", "aim-fair"], ["full"], ["aim-fair"], ["aim-fair"]]
@@ -101,13 +105,13 @@ def test_what_diverges_is_noted_and_the_others_go_on(calls, place):
 def test_a_failure_costs_its_arm_and_is_named_with_its_log(calls, place):
     broken = Arm("broken", ("--broken",), ("full",), (1,))
     with pytest.raises(UserError, match=r"s broken: no such folder \(log: .*broken_full_1\.log\)"):
-        run("s", Study("S", (), (broken, WHOLE)), place)
+        run("s", study_with(broken, WHOLE), place)
     assert len(calls()) == 3
 
 
 def test_what_was_not_given_is_asked_for(calls, place):
     with pytest.raises(UserError, match="--data is needed: an arm has the flags"):
-        run("s", Study("S", (), (WHOLE,)), replace(place, data=None))
+        run("s", study_with(WHOLE), replace(place, data=None))
     assert not calls()
 
 
@@ -118,7 +122,7 @@ def findings(place):
         raise UserError("no GPU here")
 
 
-MEASURED = Study("S", (), (Arm("agree", measure=findings, limit=30),))
+MEASURED = study_with(Arm("agree", measure=findings, limit=30))
 
 
 def measured(place, code):
@@ -185,49 +189,38 @@ def test_an_interrupt_ends_what_runs_and_starts_nothing_else(tmp_path):
     assert time.perf_counter() - start < 30 and sum(path.exists() for path in begun) == 1
 
 
-def test_a_page_tells_its_commands(tmp_path):
-    text = page(
-        "s", Study("Title", ("Question.", lambda records: ["| a |"]), (WHOLE,), ("--weights", "{weights}")), tmp_path
-    )
-    assert text.startswith("# Title\n\nQuestion.\n\n| a |\n\n## Commands")
-    assert "python -m results.study s run --data DIR --weights FILE" in text and "`--real-data-path DIR/celeba`" in text
-    assert commands("s", Study("", (), (Arm("m", measure=findings),)), tmp_path)[3] == "python -m results.study s run"
-    with pytest.raises(UserError, match="no arm has a record"):
-        pack(Study("", (), (WHOLE,)), tmp_path, tmp_path / "records")
-
-
 def write_runs(column, root):
-    """A column as runs on disk, of which a test may remove some."""
+    """A column as runs on disk, less the rankings."""
     for record in column.records:
-        folder = root / record["method"].replace(":", "_") / f"seed_{record['seed']}"
+        method, seed = record.method, record.seed
+        folder = root / method / f"seed_{seed}"
         folder.mkdir(parents=True)
-        (folder / "metrics.json").write_text(json.dumps(record))
-        decided = column.predictions[f"{record['method']}/seed_{record['seed']}"]
+        (folder / "metrics.json").write_text(json.dumps(record.content))
+        decided = column.predictions[f"{method}/seed_{seed}"]
         table = column.predictions[["name", "target", "protected"]].assign(logit=2 * decided - 1)
         table.to_csv(folder / "test_predictions.csv", index=False)
-        tables = {"curve": column.curves, "sensitivity": column.sensitivity}
-        for name, frame in tables.items() if record["method"] == "aim-fair" else [("curve", column.curves)]:
-            mine = frame[(frame["method"] == record["method"]) & (frame["seed"] == record["seed"])]
-            mine.drop(columns=["method", "seed"]).dropna(axis=1).to_csv(folder / f"{name}.csv", index=False)
+        curve = column.curves[(column.curves["method"] == method) & (column.curves["seed"] == seed)]
+        curve.drop(columns=["method", "seed"]).to_csv(folder / "curve.csv", index=False)
 
 
 def test_packing_adds_seeds_and_keeps_notes_until_a_run_succeeds(tmp_path):
-    column = read_column(ROOT / "results/records/framing/whole_paper")
-    study, places = Study("S", (), (WHOLE,)), [tmp_path / "one", tmp_path / "two"]
+    column = read_run_set(ROOT / "results/records/framing/whole_paper")
+    study, places = study_with(WHOLE, *MEASURED.arms), [tmp_path / "one", tmp_path / "two"]
     for place, seeds in zip(places, ((100, 200), (300,)), strict=True):
-        mine = [r for r in column.records if r["seed"] in seeds and r["method"] in ("erm", "full")]
+        mine = [r for r in column.records if r.seed in seeds and r.method in ("erm", "full")]
         write_runs(replace(column, records=mine), place / "whole")
     (places[0] / "whole/diverged.json").write_text(json.dumps({"full": [300], "surgical": [100]}))
     (places[1] / "whole/diverged.json").write_text(json.dumps({"surgical": [300]}))
     (places[0] / "agree.json").write_text("{}")
     for place in (*places, places[0]):
-        pack(replace(study, arms=(WHOLE, *MEASURED.arms)), place, tmp_path / "records")
+        pack(study, place, tmp_path / "records")
     packed = tmp_path / "records/whole"
-    assert list(read_column(packed).runs("full")) == [100, 200, 300] and (packed / "../agree.json").exists()
+    assert list(read_run_set(packed).runs("full")) == [100, 200, 300] and (packed / "../agree.json").exists()
     assert diverged(packed) == {"surgical": [100, 300]}
-    write_runs(column, tmp_path / "unpacked/whole")
     with pytest.raises(UserError, match="not packed; pack into other --records"):
-        pack(study, places[0], tmp_path / "unpacked")
+        pack(study, *places)
+    with pytest.raises(UserError, match="no arm has a record"):
+        pack(study, tmp_path / "none", tmp_path / "records")
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +19,10 @@ from datasets.celeba import read_attributes, split_attributes
 from datasets.real import DATASETS
 from models.choice import choose
 from results import columns, run_table, tables
-from results.columns import pack_column, read_column, with_packed
-from results.entries import Entry, column_accuracies, make_entries, mark
+from results.columns import pack_column, with_packed
+from results.entries import Entry, make_entries, mark
 from results.figures import accuracy_and_odds, family, k_sweep, name_points
-from results.intervals import difference
+from results.records import read_run_set
 from results.rows import (
     BEST,
     OTHERS,
@@ -51,27 +50,24 @@ def put(column, method, seed, errors, val=0.8, held_out=None, **settings):
     folder = column / method.replace(":", "_").replace("/", "-") / f"seed_{seed}"
     folder.mkdir(parents=True)
     record = {"method": method, "seed": seed, "metrics": fairness_metrics(TARGET, PROTECTED, prediction)}
-    record |= {
-        "val_metrics": {"accuracy": val},
-        "settings": ({} if method == "erm" else {"top_k": 55}) | settings,
-        "command": "python train.py",
-        "device": "d",
-    }
-    if held_out is not None:
-        record["held_out_metrics"] = {"equalized_odds": held_out}
+    record |= {"val_metrics": {"accuracy": val}, "command": "python train.py", "device": "d"}
+    record |= {"settings": ({} if method == "erm" else {"top_k": 55}) | settings}
+    record |= {} if held_out is None else {"held_out_metrics": {"equalized_odds": held_out}}
     (folder / "metrics.json").write_text(json.dumps(record))
     names = [f"{i}.jpg" for i in range(100)]
     test = {"name": names, "target": TARGET, "protected": PROTECTED, "logit": prediction - 0.5}
     pd.DataFrame(test).to_csv(folder / "test_predictions.csv", index=False)
     pd.DataFrame({"epoch": [1, 2], "val_accuracy": [0.5, val]}).to_csv(folder / "curve.csv", index=False)
     if method == "aim-fair":
-        ranks = {
-            "name": ["conv1.weight", "fc.bias"],
-            "domain_rank": [1, 2],
-            "bias_rank": [2, 1],
-            "chosen": [True, False],
-        }
-        pd.DataFrame(ranks).to_csv(folder / "sensitivity.csv", index=False)
+        ranks = {"name": ["conv1.weight", "fc.bias"], "domain_rank": [1, 2], "bias_rank": [2, 1]}
+        pd.DataFrame({**ranks, "chosen": [True, False]}).to_csv(folder / "sensitivity.csv", index=False)
+
+
+def put_all(column, errors, seeds=(100, 200), **settings):
+    """Records of each seed of methods that err alike in all, by method."""
+    for seed in seeds:
+        for method, wrong in errors.items():
+            put(column, method, seed, wrong, **settings)
 
 
 @pytest.fixture
@@ -85,6 +81,37 @@ def records(tmp_path):
         put(column, "random-mask:share=0.4", seed, [8, 1, 1, 8], val=0.8, held_out=0.3 + more)
         put(column, "random-mask:share=0.7", seed, [5, 5, 5, 5], val=0.795, held_out=0.4)
     return tmp_path / "records"
+
+
+@pytest.fixture
+def folder(records):
+    """The runs of those records' one column."""
+    return records / "toy" / "Smiling_Male"
+
+
+@pytest.fixture
+def packed(folder, tmp_path):
+    """The same, packed."""
+    out = tmp_path / "packed" / "toy" / "Smiling_Male"
+    pack_column(read_run_set(folder), out)
+    return out
+
+
+def marked_entries(folder, rows=None):
+    """The entries of a column by row, all methods by default, the best marked."""
+    runs = read_run_set(folder)
+    return {entry.row: entry for entry in mark(make_entries(rows or runs.methods, runs), runs)}
+
+
+def change(path, **values):
+    """Replace keys of a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def turn(path):
+    """Turn the answers of a run's predictions round."""
+    table = pd.read_csv(path)
+    table.assign(logit=-table["logit"]).to_csv(path, index=False)
 
 
 def remake(records, output):
@@ -109,123 +136,96 @@ def test_tables_figures_and_page(records, tmp_path):
 
     # the same bytes again, from the same records or packed ones
     for folder in (records / "toy").iterdir():
-        pack_column(read_column(folder), tmp_path / "packed" / "toy" / folder.name)
+        pack_column(read_run_set(folder), tmp_path / "packed" / "toy" / folder.name)
     assert remake(tmp_path / "packed", tmp_path / "two").returncode == 0
     for path in (tmp_path / "one" / "toy").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / "toy" / path.name).read_bytes(), path.name
 
 
-def test_packing_keeps_every_record_and_no_weights(records, tmp_path):
-    (records / "toy" / "Smiling_Male" / "erm" / "seed_100" / "model.safetensors").write_bytes(b"weights")
-    done = run_script(sys.executable, "-m", "results.columns", "--runs", records / "toy", "--output", tmp_path / "out")
+def test_packing_keeps_every_record_and_no_weights(folder, tmp_path):
+    (folder / "erm" / "seed_100" / "model.safetensors").write_bytes(b"weights")
+    done = run_here(columns.main, "--runs", folder.parent, "--output", tmp_path / "out")
     assert done.returncode == 0 and "10 records of 5 methods" in done.stdout
     names = sorted(path.name for path in (tmp_path / "out" / "Smiling_Male").iterdir())
     assert names == ["curves.csv", "predictions.csv", "records.jsonl", "sensitivity.csv"]
-    raw, packed = read_column(records / "toy" / "Smiling_Male"), read_column(tmp_path / "out" / "Smiling_Male")
+    raw, packed = read_run_set(folder), read_run_set(tmp_path / "out" / "Smiling_Male")
     assert raw.records == packed.records
     for name in ("predictions", "curves", "sensitivity"):
         pd.testing.assert_frame_equal(getattr(raw, name), getattr(packed, name))
 
 
-def test_packing_adds_to_what_was_packed(records, tmp_path):
+def test_packing_adds_to_what_was_packed(folder, packed, tmp_path):
     """Two machines, each with some methods: the packed column holds all, as if one had run them."""
-    runs, out = records / "toy", tmp_path / "out"
-    pack = [sys.executable, "-m", "results.columns", "--runs", runs, "--output"]
-    assert run_script(*pack, tmp_path / "whole").returncode == 0 and run_script(*pack, out).returncode == 0
-    folder = runs / "Smiling_Male"
+
+    def pack():
+        return run_here(columns.main, "--runs", folder.parent, "--output", packed.parent)
+
+    whole = {path: path.read_bytes() for path in packed.iterdir()}
     for method in ("aim-fair", "full"):
         shutil.rmtree(folder / method)
-    done = run_script(*pack, out)
+    done = pack()
     assert done.returncode == 0 and "10 records of 5 methods, of which 4 were packed before" in done.stdout
-    for path in sorted((tmp_path / "whole" / "Smiling_Male").iterdir()):
-        assert path.read_bytes() == (out / "Smiling_Male" / path.name).read_bytes(), path.name
+    assert whole == {path: path.read_bytes() for path in packed.iterdir()}
 
-    (out / "Smiling_Male" / "records.jsonl").rename(tmp_path / "kept")
-    assert_one_line_error(run_script(*pack, out), "without records.jsonl", "git checkout")
-    (tmp_path / "kept").rename(out / "Smiling_Male" / "records.jsonl")
+    (packed / "records.jsonl").rename(tmp_path / "kept")
+    assert_one_line_error(pack(), "without records.jsonl", "git checkout")
+    (tmp_path / "kept").rename(packed / "records.jsonl")
 
-    place = folder / "erm" / "seed_100" / "test_predictions.csv"
-    table = pd.read_csv(place)
-    table.assign(logit=-table["logit"]).to_csv(place, index=False)
-    before = {path: path.read_bytes() for path in (out / "Smiling_Male").iterdir()}
-    assert_one_line_error(
-        run_script(*pack, out), "began with another erm/seed_100", "another folder", "copy the folder erm"
-    )
+    turn(folder / "erm" / "seed_100" / "test_predictions.csv")
+    assert_one_line_error(pack(), "began with another erm/seed_100", "another folder", "copy the folder erm")
     for path in folder.glob("*/*/test_predictions.csv"):
         pd.read_csv(path).assign(name=lambda table: "x" + table["name"]).to_csv(path, index=False)
-    assert_one_line_error(run_script(*pack, out), "tested on other images")
-    assert before == {path: path.read_bytes() for path in (out / "Smiling_Male").iterdir()}
+    assert_one_line_error(pack(), "tested on other images")
+    assert whole == {path: path.read_bytes() for path in packed.iterdir()}
 
 
-def test_runs_of_other_settings_are_not_packed_together(records, tmp_path):
+def test_runs_of_other_settings_are_not_packed_together(folder, packed):
     """Of a method whose code or settings changed, one seed of the new and nine of the old would make one row."""
-    folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
-    pack_column(read_column(folder), out)
-    seeds = sorted(path.name for path in (folder / "full").iterdir())
-    shutil.rmtree(folder / "full" / seeds[1])
-    path = folder / "full" / seeds[0] / "metrics.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {"lr": 99}}))
-    with pytest.raises(UserError, match=rf"full/{seeds[1]}\) was made with other settings.*lr: .* 99 asked"):
-        with_packed(read_column(folder), out)
-    path = folder / "erm" / seeds[0] / "metrics.json"  # the same of erm, of which nothing is kept
+    shutil.rmtree(folder / "full" / "seed_200")
+    change(folder / "full" / "seed_100" / "metrics.json", settings={"lr": 99})
+    with pytest.raises(UserError, match=r"full/seed_200\) was made with other settings.*lr: .* 99 asked"):
+        with_packed(read_run_set(folder), packed)
     shutil.rmtree(folder / "full")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {"image_size": 999}}))
+    change(folder / "erm" / "seed_100" / "metrics.json", settings={"image_size": 999})  # nothing of erm is kept
     with pytest.raises(UserError, match="erm/.*image_size"):
-        with_packed(read_column(folder), out)
+        with_packed(read_run_set(folder), packed)
 
 
-def test_seeds_of_other_settings_are_refused_before_they_are_packed_or_shown(records, tmp_path):
-    folder = records / "toy" / "Smiling_Male"
-    pack_column(read_column(folder), tmp_path / "packed" / "toy" / "Smiling_Male")
-    packed = tmp_path / "packed" / "toy" / "Smiling_Male" / "records.jsonl"
-    lines = [json.loads(line) for line in packed.read_text().splitlines()]
+def test_seeds_of_other_settings_are_refused_before_they_are_packed_or_shown(folder, packed, tmp_path):
+    lines = [json.loads(line) for line in (packed / "records.jsonl").read_text().splitlines()]
     (found,) = (line for line in lines if (line["method"], line["seed"]) == ("full", 200))
     found["settings"]["lr"] = 0.5
-    packed.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (packed / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "full" / "seed_200" / "metrics.json").write_text(json.dumps(found))
-    for runs in (records, tmp_path / "packed"):
-        place = runs / "toy" / "Smiling_Male" / "full"
-        said = f"{place / 'seed_200'} and {place / 'seed_100'} were made with different settings (lr: 0.5 and None)"
-        assert_one_line_error(remake(runs, tmp_path / "out"), said, "a folder of its own")
-        with pytest.raises(UserError, match="different settings"):
-            read_column(runs / "toy" / "Smiling_Male")
+    for runs in (folder, packed):
+        said = f"{runs}/full/seed_200 and {runs}/full/seed_100 were made with different settings (lr: 0.5 and None)"
+        assert_one_line_error(remake(runs.parents[1], tmp_path / "out"), said, "a folder of its own")
 
 
 @pytest.mark.parametrize("place", ["to be packed", "packed"])
-def test_methods_do_not_join_the_biased_model_of_another_place(records, tmp_path, place):
+def test_methods_do_not_join_the_biased_model_of_another_place(folder, packed, tmp_path, place):
     """What lost its own erm would be compared with one that it may not have begun with, though their settings agree."""
-    folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
-    whole = shutil.copytree(folder, tmp_path / "whole")
+    runs = shutil.copytree(folder, tmp_path / "whole")
+    shutil.rmtree(folder / "erm" / "seed_100")
     if place == "to be packed":
-        pack_column(read_column(folder), out)
-        shutil.rmtree(folder / "erm" / "seed_100")
+        runs = folder
     else:
-        shutil.rmtree(folder / "erm" / "seed_100")
-        pack_column(read_column(folder), out)
-        folder = whole
-        shutil.rmtree(folder / "full")
+        pack_column(read_run_set(folder), packed)
+        shutil.rmtree(runs / "full")
     with pytest.raises(UserError, match=rf"seed_100 is {place} without the erm/seed_100 .*put that erm/seed_100 back"):
-        with_packed(read_column(folder), out)
+        with_packed(read_run_set(runs), packed)
 
 
-def test_only_the_biased_models_of_the_runs_that_stay_have_to_be_the_same(records, tmp_path):
-    folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
-    pack_column(read_column(folder), out)
-    seeds = sorted(path.name for path in (folder / "erm").iterdir())
-    for place in folder.glob(f"*/{seeds[1]}"):
+def test_only_the_biased_models_of_the_runs_that_stay_have_to_be_the_same(folder, packed):
+    for place in folder.glob("*/seed_200"):
         shutil.rmtree(place)
-    place = folder / "erm" / seeds[0] / "test_predictions.csv"
-    table = pd.read_csv(place)
-    table.assign(logit=-table["logit"]).to_csv(place, index=False)
-    merged = with_packed(read_column(folder), out)
-    assert len(merged.records) == len(read_column(out).records)
+    turn(folder / "erm" / "seed_100" / "test_predictions.csv")
+    assert len(with_packed(read_run_set(folder), packed).records) == len(read_run_set(packed).records)
 
 
-def test_an_interrupted_packing_loses_nothing(records, tmp_path, monkeypatch):
+def test_an_interrupted_packing_loses_nothing(folder, packed, monkeypatch):
     """What another machine packed may be in no other place."""
-    folder, out = records / "toy" / "Smiling_Male", tmp_path / "out" / "Smiling_Male"
-    pack_column(read_column(folder), out)
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    before = {path.name: path.read_bytes() for path in packed.iterdir()}
     shutil.rmtree(folder / "full")
     written = []
 
@@ -239,8 +239,8 @@ def test_an_interrupted_packing_loses_nothing(records, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full_disk)
         with pytest.raises(OSError, match="No space"):
-            pack_column(with_packed(read_column(folder), out), out)
-    assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+            pack_column(with_packed(read_run_set(folder), packed), packed)
+    assert before == {path.name: path.read_bytes() for path in packed.iterdir()}
 
 
 def test_names_in_a_figure_cover_nothing_and_crowded_points_have_theirs_too():
@@ -259,15 +259,12 @@ def test_names_in_a_figure_cover_nothing_and_crowded_points_have_theirs_too():
     plt.close(figure)
 
 
-def test_bad_records_are_named(records, tmp_path):
+def test_records_of_other_images_or_no_records_are_named(folder, tmp_path):
     assert_one_line_error(remake(tmp_path / "nowhere", tmp_path / "out"), "nowhere", "results/table.sh 3")
-    path = records / "toy" / "Smiling_Male" / "full" / "seed_200" / "test_predictions.csv"
+    path = folder / "full" / "seed_200" / "test_predictions.csv"
     path.write_text(path.read_text().replace("5.jpg", "other.jpg"))
     with pytest.raises(UserError, match=r"full.*seed_200.*images of the other runs"):
-        read_column(records / "toy" / "Smiling_Male")
-    path.unlink()
-    with pytest.raises(UserError, match="damaged or incomplete"):
-        read_column(records / "toy" / "Smiling_Male")
+        read_run_set(folder)
 
 
 def cut(path, fraction=0.6):
@@ -309,15 +306,12 @@ RAW = [
 
 
 @pytest.mark.parametrize(("name", "damage"), RAW)
-def test_a_damaged_run_is_named_by_tables_and_packing(records, tmp_path, name, damage):
-    folder = records / "toy" / "Smiling_Male" / "aim-fair" / "seed_100"
-    damage(folder / name)
-    for done in (
-        run_here(tables.main, "--records", records, "--output", tmp_path / "out"),
-        run_here(columns.main, "--runs", records / "toy", "--output", tmp_path / "packed"),
-    ):
-        assert_one_line_error(done, folder / name, f"remove {folder} and run it again")
-    assert not (tmp_path / "packed").exists() and not list(tmp_path.glob("out/*/*.md"))
+def test_a_damaged_run_is_named_by_tables_and_packing(folder, tmp_path, name, damage):
+    run, out = folder / "aim-fair" / "seed_100", tmp_path / "out"
+    damage(run / name)
+    for done in (remake(folder.parents[1], out), run_here(columns.main, "--runs", folder.parent, "--output", out)):
+        assert_one_line_error(done, run / name, f"remove {run} and run it again")
+    assert not list(out.glob("*/*.*"))
 
 
 PACKED = [
@@ -329,34 +323,31 @@ PACKED = [
 
 
 @pytest.mark.parametrize(("name", "damage"), PACKED)
-def test_a_damaged_packed_column_is_named(records, tmp_path, name, damage):
-    folder = tmp_path / "packed" / "toy" / "Smiling_Male"
-    pack_column(read_column(records / "toy" / "Smiling_Male"), folder)
-    damage(folder / name)
-    done = run_here(tables.main, "--records", tmp_path / "packed", "--output", tmp_path / "out")
-    assert_one_line_error(done, folder / name, "pack all runs again (python -m results.columns)")
+def test_a_damaged_packed_column_is_named(packed, tmp_path, name, damage):
+    damage(packed / name)
+    done = remake(packed.parents[1], tmp_path / "out")
+    assert_one_line_error(done, packed / name, "pack all runs again (python -m results.columns)")
 
 
-def test_a_record_of_other_groups_or_without_its_k_is_named(records):
-    folder = records / "toy" / "Smiling_Male"
+def test_a_record_of_other_groups_or_without_its_k_is_named(folder):
     path = folder / "aim-fair" / "seed_100" / "metrics.json"
     whole = path.read_text()
-    path.write_text(whole.replace('"top_k": 55', '"other": 55'))
-    with pytest.raises(UserError, match=r"aim-fair/seed_100 is damaged \(its settings have no top_k\)"):
-        read_column(folder)
-    path.write_text(whole.replace("0_0", "9_9"))
-    with pytest.raises(UserError, match="different groups"):
-        read_column(folder)
+    for old, new, said in (
+        ('"top_k": 55', '"other": 55', r"aim-fair/seed_100 is damaged \(its settings have no top_k\)"),
+        ("0_0", "9_9", "different groups"),
+    ):
+        path.write_text(whole.replace(old, new))
+        with pytest.raises(UserError, match=said):
+            read_run_set(folder)
 
 
-def test_a_packed_column_is_whole_or_none(records, tmp_path, monkeypatch):
-    column, folder = read_column(records / "toy" / "Smiling_Male"), tmp_path / "packed" / "toy" / "Smiling_Male"
-    pack_column(column, folder)
-    table = pd.read_csv(folder / "predictions.csv")
-    table.drop(columns="full/seed_100").to_csv(folder / "predictions.csv", index=False)
-    done = remake(tmp_path / "packed", tmp_path / "out")
+def test_a_packed_column_is_whole_or_none(folder, packed, tmp_path, monkeypatch):
+    runs = read_run_set(folder)
+    table = pd.read_csv(packed / "predictions.csv")
+    table.drop(columns="full/seed_100").to_csv(packed / "predictions.csv", index=False)
+    done = remake(packed.parents[1], tmp_path / "out")
     assert_one_line_error(done, "predictions.csv", "full/seed_100", "pack all runs again")
-    (folder / "notes.md").write_text("kept")
+    (packed / "notes.md").write_text("kept")
 
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -364,120 +355,75 @@ def test_a_packed_column_is_whole_or_none(records, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            pack_column(column, folder)
-    assert not (folder / "records.jsonl").exists()  # so nobody takes it for a packed column
-    pack_column(column, folder)
-    assert read_column(folder).records == column.records and (folder / "notes.md").read_text() == "kept"
+            pack_column(runs, packed)
+    assert not (packed / "records.jsonl").exists()  # so nobody takes it for a packed column
+    pack_column(runs, packed)
+    assert read_run_set(packed).records == runs.records and (packed / "notes.md").read_text() == "kept"
 
 
-def test_intervals_cover_no_difference_and_exclude_a_large_one(records):
-    column = read_column(records / "toy" / "Smiling_Male")
-    place = {(r["method"], r["seed"]): i for i, r in enumerate(column.records)}
-    runs = {m: {s: [place[m, s]] for s in (100, 200)} for m in column.methods}
-    same = difference(column_accuracies(column), runs["full"], runs["aim-fair"])
-    assert all(found[:3] == pytest.approx((0, 0, 0), abs=1e-6) and found.p == 1 for found in same.values())
-    odds = difference(column_accuracies(column), runs["aim-fair"], runs["erm"])["EO"]
-    assert odds[1] <= odds[0] <= odds[2] < 0
-    one = difference(column_accuracies(column), {100: runs["full"][100]}, {100: runs["erm"][100]})
-    assert one["ACC"][1] < one["ACC"][0] < one["ACC"][2]  # a single seed: the images alone
-
-
-def test_only_what_the_intervals_tell_apart_is_marked(records):
-    column = read_column(records / "toy" / "Smiling_Male")
-    accuracies = column_accuracies(column)
-
-    def marked(rows):
-        entries = mark(make_entries(rows, column, accuracies, {}), column, accuracies)
-        return {entry.row: entry.marked for entry in entries if entry.marked}
-
-    assert marked(["erm", "aim-fair", "full"]) == {}  # two are alike
-    assert marked(["erm", "aim-fair"])["aim-fair"] >= {"ACC", "WST", "EO"}
+def test_only_what_the_intervals_tell_apart_is_marked(folder):
+    assert not any(
+        entry.marked for entry in marked_entries(folder, ["erm", "aim-fair", "full"]).values()
+    )  # two are alike
+    assert marked_entries(folder, ["erm", "aim-fair"])["aim-fair"].marked >= {"ACC", "WST", "EO"}
 
 
 @pytest.mark.parametrize(
     ("method", "said"),
     [
-        (
-            "group-dro:protocol=published",
-            "trains on protected labels; chooses its epoch by protected labels of val",
-        ),
+        ("group-dro:protocol=published", "trains on protected labels; chooses its epoch by protected labels of val"),
         ("group-dro:step-size=0.1", "trains on protected labels"),
         ("jtt:protocol=published", "chooses its epoch by protected labels of val"),
         ("repair", "counts protected labels of train"),
         ("jtt", ""),
     ],
 )
-def test_what_takes_protected_labels_is_called_so_and_never_marked(tmp_path, method, said):
-    folder = tmp_path / "Smiling_Male"
-    for seed in (100, 200):
-        put(folder, "erm", seed, [10, 1, 1, 12])
-        put(folder, "aim-fair", seed, [6, 6, 6, 6])
-        put(folder, method, seed, [1, 1, 1, 1])
-    column = read_column(folder)
-    accuracies = column_accuracies(column)
-    entries = {
-        e.row: e for e in mark(make_entries(["erm", "aim-fair", method], column, accuracies, {}), column, accuracies)
-    }
+def test_a_method_that_takes_protected_labels_is_called_so_and_never_marked(tmp_path, method, said):
+    put_all(tmp_path, {"erm": [10, 1, 1, 12], "aim-fair": [6, 6, 6, 6], method: [1, 1, 1, 1]})
+    entries = marked_entries(tmp_path)
     text = as_markdown("table_1", {"Smiling_Male": list(entries.values())}, {})
-    assert (f"| {method} ({said}) |" if said else f"| {method} |") in text and (method in text)
+    assert (f"| {method} ({said}) |" if said else f"| {method} |") in text
     assert bool(entries[method].marked) == (not said)
 
 
 def test_rows_of_one_kind_of_choice_are_marked_among_themselves(tmp_path):
     """With --select-by worst-group ERM takes val's labels too: what takes no others is compared with its like."""
-    folder, by_groups = tmp_path / "Smiling_Male", {"select_by": "worst-group"}
-    for seed in (100, 200):
-        put(folder, "erm", seed, [10, 1, 1, 12], **by_groups)
-        put(folder, "jtt:protocol=published", seed, [1, 1, 1, 1], **by_groups)
-        put(folder, "group-dro", seed, [0, 0, 0, 0], **by_groups)
-        put(folder, "full", seed, [6, 2, 2, 6], biased_model=by_groups)
-    column = read_column(folder)
-    accuracies = column_accuracies(column)
-    entries = mark(make_entries(column.methods, column, accuracies, {}), column, accuracies)
-    assert {entry.row for entry in entries if entry.marked} == {"jtt:protocol=published"}
+    by_groups = {"select_by": "worst-group"}
+    errors = {"erm": [10, 1, 1, 12], "jtt:protocol=published": [1, 1, 1, 1], "group-dro": [0, 0, 0, 0]}
+    put_all(tmp_path, errors, **by_groups)
+    put_all(tmp_path, {"full": [6, 2, 2, 6]}, biased_model=by_groups)
+    assert {row for row, entry in marked_entries(tmp_path).items() if entry.marked} == {"jtt:protocol=published"}
 
 
 @pytest.mark.parametrize(("errors", "blind"), [([0, 0, 25, 25], True), ([24, 24, 1, 1], True), ([2, 2, 18, 18], False)])
 def test_a_classifier_that_answers_alike_is_called_so_and_never_marked(tmp_path, errors, blind):
     """One seed is enough: the mean of the odds is small for nothing."""
-    folder = tmp_path / "Smiling_Male"
-    for seed in (100, 200):
-        put(folder, "erm", seed, [10, 1, 1, 12])
-        put(folder, "full", seed, [1, 8, 8, 1])
-        put(folder, "cvar-dro", seed, errors if seed == 200 else [5, 5, 5, 5])
-    column = read_column(folder)
-    accuracies = column_accuracies(column)
-    entries = mark(make_entries(["erm", "full", "cvar-dro"], column, accuracies, {}), column, accuracies)
-    assert entries[2].ours["EO"][0] < 10 and ("EO" in entries[2].marked) == (not blind)
-    text = as_markdown("table_1", {"Smiling_Male": entries}, {})
+    put_all(tmp_path, {"erm": [10, 1, 1, 12], "full": [1, 8, 8, 1]})
+    put(tmp_path, "cvar-dro", 100, [5, 5, 5, 5])
+    put(tmp_path, "cvar-dro", 200, errors)
+    entries = marked_entries(tmp_path)
+    assert entries["cvar-dro"].ours["EO"][0] < 10 and ("EO" in entries["cvar-dro"].marked) == (not blind)
+    text = as_markdown("table_1", {"Smiling_Male": list(entries.values())}, {})
     assert ("| cvar-dro (seed 200 answers alike whether the target is there or not) |" in text) == blind
 
 
-def test_the_best_of_its_own_seeds_is_not_marked_where_shared_seeds_say_otherwise(tmp_path):
-    column = tmp_path / "Smiling_Male"
-    for seed in (100, 200):
-        put(column, "aim-fair", seed, [4, 4, 4, 4])
-        put(column, "full", seed, [11, 11, 11, 11])
-    for seed in range(300, 900, 100):  # only these make full the better one
-        put(column, "full", seed, [0, 0, 0, 0])
-    column = read_column(column)
-    accuracies = column_accuracies(column)
-    entries = mark(make_entries(["aim-fair", "full"], column, accuracies, {}), column, accuracies)
-    assert entries[1].ours["ACC"] > entries[0].ours["ACC"] and not any(entry.marked for entry in entries)
+def test_the_best_of_its_own_seeds_is_not_marked_if_shared_seeds_say_otherwise(tmp_path):
+    put_all(tmp_path, {"aim-fair": [4, 4, 4, 4], "full": [11, 11, 11, 11]})
+    put_all(tmp_path, {"full": [0, 0, 0, 0]}, range(300, 900, 100))  # only these make full the better one
+    entries = marked_entries(tmp_path)
+    assert entries["full"].ours["ACC"] > entries["aim-fair"].ours["ACC"]
+    assert not any(entry.marked for entry in entries.values())
 
 
 def test_draws_of_a_mask_fraction_a_row_in_which_a_seed_counts_once(tmp_path):
-    column = tmp_path / "Smiling_Male"
     errors = {(1, 100): [0, 0, 0, 5], (2, 100): [5, 0, 0, 0], (1, 200): [5, 5, 5, 5]}
     for (draw, seed), errs in errors.items():
-        put(column, "random-mask:share=0.4" + (f",draw={draw}" if draw > 1 else ""), seed, errs)
-    for seed in (100, 200):
-        put(column, "erm", seed, [10, 0, 0, 10])
-    column = read_column(column)
-    accuracies = column_accuracies(column)
-    rows = [row for row in expand_rows(TABLES["table_4"], column) if row.startswith("random-mask")]
+        put(tmp_path, "random-mask:share=0.4" + (f",draw={draw}" if draw > 1 else ""), seed, errs)
+    put_all(tmp_path, {"erm": [10, 0, 0, 10]})
+    runs = read_run_set(tmp_path)
+    rows = [row for row in expand_rows(TABLES["table_4"], runs) if row.startswith("random-mask")]
     assert rows == ["random-mask:share=0.4"]
-    entry = make_entries(rows, column, accuracies, {})[0]
+    [entry] = make_entries(rows, runs)
     assert (entry.n, entry.runs) == (2, 3)
     assert entry.ours["ACC"][0] == pytest.approx((95 + 80) / 2)
     assert entry.ours["EO"][0] == pytest.approx((20 + 0) / 2)  # of runs first: the two draws do not cancel out
@@ -491,25 +437,25 @@ def test_every_k_has_a_row_and_a_chosen_one_does_not_stop_the_figure(tmp_path):
     for k in (40, 45, 52):
         put(tmp_path / "Smiling_Male", f"aim-fair:top-k={k}", 100, [2, 2, 2, 2], top_k=k)
     put(tmp_path / "Smiling_Male", "aim-fair", 100, [2, 2, 2, 2], top_k="auto")  # as with the flag --top-k auto
-    column = read_column(tmp_path / "Smiling_Male")
+    column = read_run_set(tmp_path / "Smiling_Male")
     assert expand_rows(TABLES["table_k"], column)[-2:] == ["aim-fair:top-k=52", "aim-fair:top-k=auto"]
     assert len(k_sweep(column).axes[0].get_xticks()) == 3  # auto is a line, no k of its own
     shutil.move(tmp_path / "Smiling_Male" / "aim-fair", tmp_path / "moved")
     put(tmp_path / "Smiling_Male", "aim-fair", 100, [2, 2, 2, 2])
     put(tmp_path / "Smiling_Male", "aim-fair:top-k=auto", 100, [5, 5, 5, 5])  # its settings say 55 here
-    assert list(k_sweep(read_column(tmp_path / "Smiling_Male")).axes[0].get_xticks()) == [40, 45, 52, 55]
+    assert list(k_sweep(read_run_set(tmp_path / "Smiling_Male")).axes[0].get_xticks()) == [40, 45, 52, 55]
     write_tables({"Smiling_Male": column}, tmp_path)
     assert "measured off a figure" in (tmp_path / "table_k.md").read_text()
 
 
-def test_choice_needs_neither_test_set_nor_protected_labels_of_real_images(records):
+def test_choice_needs_neither_test_set_nor_protected_labels_of_real_images(folder):
     assert choose([0.90, 0.895, 0.80], [0.3, 0.2, 0.0]) == 1  # the fairest within a point of the most accurate
     assert choose([0.90, 0.89], [0.3, 0.3]) == 0 and choose([0.9, 0.9], [0.1, 0.1]) == 0
     with pytest.raises(ValueError, match="choose from"):
         choose([], [])
-    column = read_column(records / "toy" / "Smiling_Male")
+    column = read_run_set(folder)
     chosen = row_runs("best random mask", column)
-    assert {seed: [record["method"] for record in found] for seed, found in chosen.items()} == {
+    assert {seed: [record.method for record in found] for seed, found in chosen.items()} == {
         100: ["random-mask:share=0.4"],
         200: ["random-mask:share=0.7"],
     }
@@ -564,8 +510,7 @@ def test_a_mean_stands_beside_the_deviation_of_what_it_is_the_mean_of(tmp_path):
     """The lowest of the mean groups is 90, the lowest of each seed is 80."""
     for seed, errors in ((100, [5, 0, 0, 0]), (200, [0, 0, 0, 5])):
         put(tmp_path / "Smiling_Male", "full", seed, errors)
-    column = read_column(tmp_path / "Smiling_Male")
-    [entry] = make_entries(["full"], column, column_accuracies(column), {})
+    entry = marked_entries(tmp_path / "Smiling_Male")["full"]
     assert entry.ours["WST"] == (pytest.approx(90), None) and entry.ours["WST by seed"] == (pytest.approx(80), 0)
     assert entry.ours["STD"][1] is None and entry.ours["STD by seed"][0] == pytest.approx(100 * np.std([0.8, 1, 1, 1]))
 
@@ -591,30 +536,25 @@ def methods_that_parse(rows):
     return {row for row in rows if row.partition(":")[0] in METHODS and parse_method(row, METHODS, flags).label == row}
 
 
-def test_rows_stand_for_what_was_run(records):
-    column = read_column(records / "toy" / "Smiling_Male")
+def test_rows_stand_for_what_was_run(folder):
     present = ["Young_Male", "Smiling_Male_real-10", "Smiling_Male", "Smiling_Male_real-5"]
     assert columns_of(TABLES["table_3"], present) == ["Smiling_Male", "Young_Male"]  # the paper's first
     assert columns_of(TABLES["table_2"], present) == ["Smiling_Male_real-10", "Smiling_Male_real-5"]
-    rows = expand_rows(TABLES["table_4"], column)
+    rows = expand_rows(TABLES["table_4"], read_run_set(folder))
     assert rows[1:4] == ["random-mask:share=0.4", "random-mask:share=0.7", "best random mask"]
 
 
 def calls(*arguments):
     """What results/table.sh would have runner.sh do: the flags of each call, each with its last values."""
-    names, args, flags = run_table.parse_args([*arguments])
     found = []
-    for name in names:
-        for call in run_table.runner_calls(
-            TABLES[name], args.dataset, args.output, args.pairs, real=args.real, methods=args.methods, flags=flags
-        ):
-            values, key = {}, None
-            for word in call:
-                if word.startswith("--"):
-                    key, values[word] = word, []
-                else:
-                    values[key].append(word)
-            found.append({key: " ".join(value) for key, value in values.items()})
+    for call in run_table.runner_calls([*arguments])[0]:
+        values, key = {}, None
+        for word in call:
+            if word.startswith("--"):
+                key, values[word] = word, []
+            else:
+                values[key].append(word)
+        found.append({key: " ".join(value) for key, value in values.items()})
     return found
 
 
@@ -630,10 +570,8 @@ def test_columns_are_the_papers_pairs_that_the_data_set_has():
     def columns(*arguments):
         return [Path(call["--output"]).name for call in calls(*arguments)]
 
-    celeba = "Smiling_Male", "Smiling_Young", "Young_Male"
-    assert columns("1", "--dataset", "celeba") == list(celeba) and columns("3", "--dataset", "celeba") == list(
-        celeba[:2]
-    )
+    celeba = ["Smiling_Male", "Smiling_Young", "Young_Male"]
+    assert columns("1", "--dataset", "celeba") == celeba and columns("3", "--dataset", "celeba") == celeba[:2]
     assert columns("7", "--dataset", "celeba") == columns("1") == ["Smiling_Male"]
     assert columns("3", "7", "--dataset", "utkface") == ["Female_White"] * 2
     assert columns("3", "--dataset", "csv", "--pairs", "A_B C_D", "--seeds", "1") == ["A_B", "C_D"]
@@ -720,14 +658,13 @@ def test_a_dry_run_of_the_table_script_makes_no_pages(monkeypatch):
     assert len(seen) == 1 and seen[0][-3:-1] == ["--dry-run", "--cost-rows"]
 
 
-def test_a_method_that_stands_in_no_table_gets_a_page_and_a_place_in_the_figure(records, tmp_path):
-    folder = records / "toy" / "Smiling_Male"
-    assert OTHERS not in write_tables({"Smiling_Male": read_column(folder)}, tmp_path)
+def test_a_method_that_stands_in_no_table_gets_a_page_and_a_place_in_the_figure(folder, tmp_path):
+    assert OTHERS not in write_tables({"Smiling_Male": read_run_set(folder)}, tmp_path)
     for seed in (100, 200):
         put(folder, "mine:strength=2", seed, [2, 2, 2, 2], biased_model={}, synthetic_data="")
         put(folder, "mixture", seed, [3, 3, 3, 3], synthetic_data="")
         put(folder, "plain", seed, [4, 4, 4, 4])
-    column = read_column(folder)
+    column = read_run_set(folder)
     assert OTHERS in write_tables({"Smiling_Male": column}, tmp_path)
     with open(tmp_path / f"{OTHERS}.csv", newline="") as file:
         found = {row["row"]: row["n"] for row in csv.DictReader(file)}
@@ -742,9 +679,8 @@ def test_a_method_that_stands_in_no_table_gets_a_page_and_a_place_in_the_figure(
     assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == len(column.methods)
 
 
-def test_a_method_of_another_table_is_on_the_page_of_others_where_its_column_lacks_it(records):
-    folder = records / "toy" / "Smiling_Male_real-10"
-    put(folder, "erm", 100, [1, 1, 1, 1])
-    put(folder, "jtt", 100, [1, 1, 1, 1])
-    put(folder, "full", 100, [1, 1, 1, 1])  # in table 3, but not in table 2, which has the fractions
-    assert expand_rows(PAGES[OTHERS], read_column(folder)) == ["erm", "aim-fair", "full"]
+def test_a_method_of_another_table_is_on_the_page_of_others_if_its_column_lacks_it(tmp_path):
+    folder = tmp_path / "Smiling_Male_real-10"
+    # full is in table 3, but not in table 2, which has the fractions
+    put_all(folder, dict.fromkeys(("erm", "jtt", "full"), [1, 1, 1, 1]), [100])
+    assert expand_rows(PAGES[OTHERS], read_run_set(folder)) == ["erm", "aim-fair", "full"]

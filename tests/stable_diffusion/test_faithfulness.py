@@ -228,6 +228,13 @@ def run_train(toy, root, output, *flags):
     return run_here(train.main, *base, "--width", 0.125, "--number-imbalanced-synthetic", 8, *flags)
 
 
+def trained(toy, root, output, *flags):
+    """The recorded settings of a training that must succeed."""
+    done = run_train(toy, root, output, *flags)
+    assert done.returncode == 0, done.stderr
+    return json.loads((output / "aim-fair/seed_1/metrics.json").read_text())["settings"]
+
+
 def noted(made, low):
     """Scores of 0.9, of 0.2 for `low` images of group 1_0."""
     images = [f"{group}/{path.name}" for group in GROUPS for path in sorted((made / group).iterdir())]
@@ -238,43 +245,38 @@ def noted(made, low):
 
 
 def test_training_leaves_out_what_is_not_faithful(toy, made, tmp_path):
-    root, more = tmp_path / "made", ["--number-imbalanced-synthetic", 8]
+    root, out, few = tmp_path / "made", tmp_path / "out", tmp_path / "few"
     remedy = f"python -m stable_diffusion.faithfulness --images {made}"
-    lacking = run_train(toy, root, tmp_path / "out", "--min-faithfulness", 0.5)
+    lacking = run_train(toy, root, out, "--min-faithfulness", 0.5)
     assert_one_line_error(lacking, "no file", "faithfulness.csv", remedy)
     table = noted(made, 2)
-    done = run_train(toy, root, tmp_path / "out", "--min-faithfulness", 0.5, *more)
-    assert done.returncode == 0, done.stderr
-    settings = json.loads((tmp_path / "out/aim-fair/seed_1/metrics.json").read_text())["settings"]
+    settings = trained(toy, root, out, "--min-faithfulness", 0.5)
     assert settings["min_faithfulness"] == 0.5 and settings["synthetic_data"].startswith("22 images")
     assert settings["unfaithful_left_out"] == {"0_0": 0, "0_1": 0, "1_0": 2, "1_1": 0}
-    refused = run_train(toy, root, tmp_path / "out", "--min-faithfulness", 0.1)
-    assert_one_line_error(refused, "min_faithfulness: 0.5 there, 0.1 asked")
-    assert_one_line_error(run_train(toy, root, tmp_path / "out"), "min_faithfulness: 0.5 there, None asked")
+    other = run_train(toy, root, out, "--min-faithfulness", 0.1)
+    assert_one_line_error(other, "min_faithfulness: 0.5 there, 0.1 asked")
+    assert_one_line_error(run_train(toy, root, out), "min_faithfulness: 0.5 there, None asked")
     noted(made, 3)
-    few = run_train(toy, root, tmp_path / "few", "--min-faithfulness", 0.5)
-    assert_one_line_error(few, "that --min-faithfulness 0.5 leaves", "1_0 has 3 of 4")
-    table.iloc[:-1].to_csv(made / "faithfulness.csv")
-    assert_one_line_error(run_train(toy, root, tmp_path / "few", "--min-faithfulness", 0), "lacks 1 images", remedy)
-    table.assign(content="0" * 12).to_csv(made / "faithfulness.csv")
-    assert_one_line_error(run_train(toy, root, tmp_path / "few", "--min-faithfulness", 0), "24 have changed", remedy)
-    table.assign(faithfulness=1.2).to_csv(made / "faithfulness.csv")
-    assert_one_line_error(run_train(toy, root, tmp_path / "few", "--min-faithfulness", 0), "line 2", "0 to 1 (1.2)")
+    too_few = run_train(toy, root, few, "--min-faithfulness", 0.5)
+    assert_one_line_error(too_few, "that --min-faithfulness 0.5 leaves", "1_0 has 3 of 4")
+    for spoiled, parts in (
+        (table.iloc[:-1], ["lacks 1 images", remedy]),
+        (table.assign(content="0" * 12), ["24 have changed", remedy]),
+        (table.assign(faithfulness=1.2), ["line 2", "0 to 1 (1.2)"]),
+    ):
+        spoiled.to_csv(made / "faithfulness.csv")
+        assert_one_line_error(run_train(toy, root, few, "--min-faithfulness", 0), *parts)
 
 
 def test_a_record_without_the_flag_is_as_before(toy, made, tmp_path):
-    assert run_train(toy, tmp_path / "made", tmp_path / "out").returncode == 0
-    settings = json.loads((tmp_path / "out/aim-fair/seed_1/metrics.json").read_text())["settings"]
-    assert not [key for key in settings if "faithful" in key]
+    assert not [key for key in trained(toy, tmp_path / "made", tmp_path / "out") if "faithful" in key]
 
 
 def test_listed_images_are_left_out_by_their_column(toy, made, tmp_path):
     table = noted(made, 1).reset_index()
     table["Smiling"], table["Male"] = table["image"].str[0], table["image"].str[2]
     table.to_csv(made / "other.csv", index=False)
-    done = run_train(toy, made / "other.csv", tmp_path / "out", "--min-faithfulness", 0.9)
-    assert done.returncode == 0, done.stderr
-    settings = json.loads((tmp_path / "out/aim-fair/seed_1/metrics.json").read_text())["settings"]
+    settings = trained(toy, made / "other.csv", tmp_path / "out", "--min-faithfulness", 0.9)
     assert settings["unfaithful_left_out"] == {"0_0": 0, "0_1": 0, "1_0": 1, "1_1": 0}
     table.drop(columns="faithfulness").to_csv(made / "other.csv", index=False)
     failed = run_train(toy, made / "other.csv", tmp_path / "two", "--min-faithfulness", 0.5)

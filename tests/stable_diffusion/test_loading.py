@@ -6,29 +6,29 @@ import shutil
 import sys
 import threading
 from collections import OrderedDict
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders import single_file_utils
 from huggingface_hub import close_session, constants
 from safetensors.torch import load_file, save_file
-from support import SHARED, assert_one_line_error, run_here
-from support.generation import TINY, command, images
+from support import SHARED
+from support.generation import CPU, TINY, command, generated, images, refused
 from support.ldm_layout import named_unet, named_vae, open_clip, single_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from support.tiny_pipelines import stable_diffusion as tiny_pipeline
+from transformers import CLIPTextConfig, CLIPTextModel
 from transformers.utils import logging
 
-from stable_diffusion import generate
 from stable_diffusion.drawing.render import _say_once, check_lengths, guard_decoder, render
 from stable_diffusion.loading import single_file as single_files
 from stable_diffusion.loading.kind import kind_of
-from stable_diffusion.loading.pipeline import PADDING, load_pipeline
+from stable_diffusion.loading.pipeline import load_pipeline
 from stable_diffusion.loading.scheduler import (
-    BETAS,
     NOISE,
     OTHER,
     decide_prediction,
@@ -37,32 +37,8 @@ from stable_diffusion.loading.scheduler import (
 )
 from utils.errors import UserError
 
-CPU = torch.device("cpu")
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 SUPPORTED = "must be of Stable Diffusion 1.x or 2.x"
-
-
-def tiny_pipeline(kind):
-    """A random pipeline of four latent channels, built as Stable Diffusion 1.x or 2.x is."""
-    torch.manual_seed(0)
-    second = kind == "sd2"
-    down, up = ["CrossAttnDownBlock2D", "DownBlock2D"], ["UpBlock2D", "CrossAttnUpBlock2D"]
-    return StableDiffusionPipeline(
-        unet=UNet2DConditionModel(
-            sample_size=16, block_out_channels=(32, 64), layers_per_block=1, cross_attention_dim=32, norm_num_groups=8,
-            attention_head_dim=[2, 4] if second else 4, use_linear_projection=second, down_block_types=down, up_block_types=up,
-        ),
-        vae=AutoencoderKL(
-            block_out_channels=(8, 16), latent_channels=4, norm_num_groups=4, sample_size=32,
-            down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-        ),
-        text_encoder=CLIPTextModel(CLIPTextConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=49408,
-            hidden_act="gelu" if second else "quick_gelu", bos_token_id=49406, eos_token_id=49407,
-        )),
-        tokenizer=CLIPTokenizer.from_pretrained(TINY / "tokenizer", pad_token=PADDING[kind]),
-        scheduler=DDIMScheduler(**BETAS), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
 
 
 def configs(folder, kind, pipeline):
@@ -75,17 +51,15 @@ def configs(folder, kind, pipeline):
     return folder
 
 
+def load_plain(folder):
+    return load_pipeline(str(folder), "ddim", CPU, "fp32")
+
+
 def drawn(pipeline):
     return render(pipeline, ["Portrait face photo of a smiling woman"], [1], steps=2, guidance_scale=3.0, size=32)
 
 
-@pytest.fixture
-def own_tiny(tmp_path):
-    """A copy of the tiny generator that a test may spoil."""
-    return shutil.copytree(TINY, tmp_path / "model")
-
-
-def refused(model, *parts):
+def unsupported(model, *parts):
     """The model is refused in one line, by its small files alone."""
     with pytest.raises(UserError) as caught:
         kind_of(str(model))
@@ -164,24 +138,22 @@ def test_what_a_file_predicts_is_measured_and_recorded(tmp_path, monkeypatch):
     path = tmp_path / "v2-1_768-ema-pruned.safetensors"
     save_file(single_file(pipeline, "sd2"), path)
     flags = ["--model", path, "--size", 32]
-    done = run_here(generate.main, *command(tmp_path / "out", *flags))
-    assert done.returncode == 0 and "predicts v_prediction: measured" in done.stdout, done.stderr
+    assert "predicts v_prediction: measured" in generated(command(tmp_path / "out", *flags)).stdout
     manifest = tmp_path / "out" / "Smiling_Male" / "contextual" / "manifest.jsonl"
     head, *lines = manifest.read_text().splitlines()
     assert json.loads(head)["settings"]["prediction"] == "v_prediction"
     before = images(tmp_path / "out")
     next((tmp_path / "out").rglob("1_1/000002.png")).unlink()
-    again = run_here(generate.main, *command(tmp_path / "out", *flags))
-    assert again.returncode == 0 and images(tmp_path / "out") == before
-    other = run_here(generate.main, *command(tmp_path / "out", *flags, "--prediction", "epsilon"))
-    assert_one_line_error(other, "prediction 'v_prediction'", "prediction 'epsilon'", "--outdir")
+    generated(command(tmp_path / "out", *flags))
+    assert images(tmp_path / "out") == before
+    parts = ["prediction 'v_prediction'", "prediction 'epsilon'", "--outdir"]
+    refused(command(tmp_path / "out", *flags, "--prediction", "epsilon"), *parts)
     # as a version left it that took every file for one that predicts the noise
     head = json.loads(head)
     del head["settings"]["prediction"]
     manifest.write_text("\n".join([json.dumps(head), *lines[:-1]]) + "\n")
     next((tmp_path / "out").rglob("1_1/000002.png")).unlink()
-    old = run_here(generate.main, *command(tmp_path / "out", *flags))
-    assert_one_line_error(old, "prediction None", "prediction 'v_prediction'", "--outdir")
+    refused(command(tmp_path / "out", *flags), "prediction None", "prediction 'v_prediction'", "--outdir")
 
 
 def names(*parts, shape=(1,), **shapes):
@@ -205,13 +177,12 @@ def without(shapes, part):
 
 
 XL = "conditioner.embedders.{}.model.transformer.resblocks.9.mlp.c_proj.bias"
+SD3 = UNET + "joint_blocks.0.context_block.adaLN_modulation.1.bias"
 KINDS = {
     "SDXL": (names(XL.format(1), **{UNET + "label_emb.0.0.weight": (8, 8)}), ["xl_base", SUPPORTED]),
     "SDXL's refiner": (names(XL.format(0)), ["xl_refiner", SUPPORTED]),
-    "Stable Diffusion 3": (
-        names(UNET + "joint_blocks.0.context_block.adaLN_modulation.1.bias", shape=(9216,), pos_embed=(1, 36864, 1)),
-        ["sd3", SUPPORTED],
-    ),
+    "Stable Diffusion 3": (names(SD3, shape=(9216,), pos_embed=(1, 36864, 1)), ["sd3", SUPPORTED]),
+    "half of Stable Diffusion 3": (names(SD3, shape=(9216,)), ["the denoising network alone"]),
     "inpainting": (whole(9, 768, "sd1"), ["inpainting", "9 channels"]),
     "depth": (whole(5), ["depth-to-image", "5 channels"]),
     "InstructPix2Pix": (whole(8, 768, "sd1"), ["InstructPix2Pix", "8 channels"]),
@@ -228,17 +199,10 @@ KINDS = {
     "VAE": (names("decoder.conv_in.weight", "encoder.conv_in.weight", "quant_conv.weight"), ["a VAE alone"]),
     "VAE with its prefix": (names(VAE + "decoder.conv_in.weight"), ["a VAE alone"]),
     "UNet": (names("conv_in.weight", "down_blocks.0.resnets.0.conv1.weight"), ["a UNet alone", "model_index.json"]),
-    "UNet with its prefix": (
-        names(UNET + "input_blocks.0.0.weight", shape=(320, 4, 3, 3)),
-        ["the denoising network alone"],
-    ),
+    "UNet with its prefix": (names(single_files.CONV_IN, shape=(320, 4, 3, 3)), ["the denoising network alone"]),
     "text encoder": (names("text_model.embeddings.position_embedding.weight"), ["a text encoder alone"]),
     "without text encoder": (without(whole(), "cond_stage"), ["its text encoder is missing"]),
     "without VAE": (without(whole(), VAE), ["its VAE is missing"]),
-    "half of Stable Diffusion 3": (
-        names(UNET + "joint_blocks.0.context_block.adaLN_modulation.1.bias", shape=(9216,)),
-        ["the denoising network alone"],
-    ),
     "classifier": (names("fc.weight", "layer1.0.conv1.weight"), ["none of its 2 tensors"]),
     "empty": ({}, ["none of its 0 tensors"]),
 }
@@ -248,15 +212,15 @@ KINDS = {
 def test_a_file_of_another_kind_is_refused_with_what_it_is(shapes, parts, tmp_path):
     path = tmp_path / "model.safetensors"
     save_file({name: torch.zeros(shape, dtype=torch.float16) for name, shape in shapes.items()}, path)
-    refused(path, *parts)
+    unsupported(path, *parts)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "part"),
     [
         ("cut.safetensors", None, "cut off or damaged"),
-        ("pointer.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
-        ("pointer.ckpt", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
+        ("pointer.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("pointer.ckpt", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         ("page.ckpt", b"<!doctype html>", "is a web page"),
         ("nowhere.pt", ..., "no such file"),
         ("model.gguf", b"GGUF", ".safetensors or .ckpt"),
@@ -268,7 +232,7 @@ def test_a_damaged_file_is_one_line(name, content, part, tmp_path):
         content = (TINY / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()[:-100]
     if content is not ...:
         (tmp_path / name).write_bytes(content)
-    refused(tmp_path / name, part)
+    unsupported(tmp_path / name, part)
 
 
 # ---- folders
@@ -279,47 +243,31 @@ def edit(folder, name, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def edited(name, **changes):
+    return lambda folder: edit(folder, name, **changes)
+
+
+INDEX, UNET_CONFIG, SCHEDULER = "model_index.json", "unet/config.json", "scheduler/scheduler_config.json"
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+NO_TEXT = "a StableDiffusionXLImg2ImgPipeline does not draw an image from a text alone"
 FOLDERS = {
-    "SDXL's refiner": (
-        lambda f: edit(f, "model_index.json", _class_name="StableDiffusionXLImg2ImgPipeline"),
-        "a StableDiffusionXLImg2ImgPipeline does not draw an image from a text alone",
-    ),
-    "inpainting": (
-        lambda f: edit(f, "model_index.json", _class_name="StableDiffusionInpaintPipeline"),
-        "StableDiffusionInpaintPipeline",
-    ),
-    "class of its own": (lambda f: edit(f, "model_index.json", _class_name=["mine", "Mine"]), "['mine', 'Mine']"),
-    "inpainting UNet": (lambda f: edit(f, "unet/config.json", in_channels=9), "an inpainting model"),
-    "SDXL's UNet": (lambda f: edit(f, "unet/config.json", addition_embed_type="text_time"), "SDXL"),
-    "unCLIP": (lambda f: edit(f, "unet/config.json", class_embed_type="projection"), "unCLIP"),
-    "flow matching": (
-        lambda f: edit(f, "scheduler/scheduler_config.json", _class_name="FlowMatchEulerDiscreteScheduler"),
-        "made for FlowMatchEulerDiscreteScheduler",
-    ),
-    "LCM's sampler": (
-        lambda f: edit(f, "scheduler/scheduler_config.json", _class_name="LCMScheduler"),
-        "made for LCMScheduler",
-    ),
-    "LCM": (lambda f: edit(f, "unet/config.json", time_cond_proj_dim=256), "latent consistency"),
+    "SDXL's refiner": (edited(INDEX, _class_name="StableDiffusionXLImg2ImgPipeline"), NO_TEXT),
+    "inpainting": (edited(INDEX, _class_name="StableDiffusionInpaintPipeline"), "StableDiffusionInpaintPipeline"),
+    "class of its own": (edited(INDEX, _class_name=["mine", "Mine"]), "['mine', 'Mine']"),
+    "inpainting UNet": (edited(UNET_CONFIG, in_channels=9), "an inpainting model"),
+    "SDXL's UNet": (edited(UNET_CONFIG, addition_embed_type="text_time"), "SDXL"),
+    "unCLIP": (edited(UNET_CONFIG, class_embed_type="projection"), "unCLIP"),
+    "flow matching": (edited(SCHEDULER, _class_name="FlowMatchEulerDiscreteScheduler"), "made for FlowMatchEuler"),
+    "LCM's sampler": (edited(SCHEDULER, _class_name="LCMScheduler"), "made for LCMScheduler"),
+    "LCM": (edited(UNET_CONFIG, time_cond_proj_dim=256), "latent consistency"),
     "no text encoder": (lambda f: shutil.rmtree(f / "text_encoder"), "text_encoder/config.json is missing"),
-    "text encoder null": (
-        lambda f: edit(f, "model_index.json", text_encoder=[None, None]),
-        "names no text_encoder: it was saved without",
-    ),
+    "text encoder null": (edited(INDEX, text_encoder=[None, None]), "names no text_encoder: it was saved without"),
     "no scheduler": (lambda f: shutil.rmtree(f / "scheduler"), "scheduler/scheduler_config.json is missing"),
-    "no weights": (
-        lambda f: (f / "vae" / "diffusion_pytorch_model.safetensors").unlink(),
-        "vae/ holds no .safetensors or .bin",
-    ),
-    "no index": (lambda f: (f / "model_index.json").unlink(), "no model_index.json"),
-    "bad JSON": (lambda f: (f / "unet" / "config.json").write_text("{"), "unet/config.json is not JSON"),
-    "JSON list": (lambda f: (f / "model_index.json").write_text("[]"), "model_index.json is not a JSON object"),
-    "git-lfs": (
-        lambda f: (f / "unet" / "diffusion_pytorch_model.safetensors").write_text(
-            "version https://git-lfs.github.com/"
-        ),
-        "git lfs pull",
-    ),
+    "no weights": (lambda f: (f / WEIGHTS).unlink(), "unet/ holds no .safetensors or .bin"),
+    "no index": (lambda f: (f / INDEX).unlink(), "no model_index.json"),
+    "bad JSON": (lambda f: (f / UNET_CONFIG).write_text("{"), "unet/config.json is not JSON"),
+    "JSON list": (lambda f: (f / INDEX).write_text("[]"), "model_index.json is not a JSON object"),
+    "git-lfs": (lambda f: (f / WEIGHTS).write_text("version https://git-lfs"), "git lfs pull"),
     "cut off": (lambda f: os.truncate(f / "text_encoder" / "model.safetensors", 10**5), "cut off or damaged"),
 }
 
@@ -327,7 +275,7 @@ FOLDERS = {
 @pytest.mark.parametrize(("spoil", "part"), FOLDERS.values(), ids=FOLDERS)
 def test_a_folder_of_another_kind_or_not_whole_is_refused(spoil, part, own_tiny):
     spoil(own_tiny)
-    refused(own_tiny, part)
+    unsupported(own_tiny, part)
 
 
 @pytest.mark.parametrize("flags", [[], ["--dry-run"]], ids=["run", "dry run"])
@@ -337,63 +285,58 @@ def test_both_the_run_and_its_dry_run_refuse_before_anything_is_loaded(flags, ow
     save_file({name: torch.zeros(shape, dtype=torch.float16) for name, shape in whole(9, 768, "sd1").items()}, path)
     edit(own_tiny, "model_index.json", _class_name="StableVideoDiffusionPipeline")
     for model, part in ((path, "an inpainting model"), (own_tiny, "a StableVideoDiffusionPipeline does not draw")):
-        process = run_here(generate.main, *command(tmp_path / "out", "--model", model, *flags))
-        assert_one_line_error(process, model, part)
+        refused(command(tmp_path / "out", "--model", model, *flags), model, part)
     assert not images(tmp_path / "out")
 
 
 def test_a_folder_around_a_single_file_names_the_file(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "v2-1_512-ema-pruned.safetensors").touch()
-    refused(tmp_path / "model", "give", "v2-1_512-ema-pruned.safetensors")
+    unsupported(tmp_path / "model", "give", "v2-1_512-ema-pruned.safetensors")
 
 
 def test_a_folder_of_half_precision_files_alone_is_loaded(own_tiny):
-    expected = drawn(load_pipeline(str(own_tiny), "ddim", CPU, "fp32"))
+    expected = drawn(load_plain(own_tiny))
     for path in list(own_tiny.glob("*/*.safetensors")):
         path.rename(path.with_suffix(".fp16.safetensors"))
-    assert (drawn(load_pipeline(str(own_tiny), "ddim", CPU, "fp32")) == expected).all()
+    assert (drawn(load_plain(own_tiny)) == expected).all()
     # and where one part has plain weights as well
     shutil.copy(
         own_tiny / "vae" / "diffusion_pytorch_model.fp16.safetensors",
         own_tiny / "vae" / "diffusion_pytorch_model.safetensors",
     )
-    assert (drawn(load_pipeline(str(own_tiny), "ddim", CPU, "fp32")) == expected).all()
+    assert (drawn(load_plain(own_tiny)) == expected).all()
 
 
 def test_a_folder_of_pickles_is_loaded_and_executes_nothing(own_tiny, tmp_path):
-    expected = drawn(load_pipeline(str(own_tiny), "ddim", CPU, "fp32"))
+    expected = drawn(load_plain(own_tiny))
     for path in list(own_tiny.glob("*/*.safetensors")):
         name = "pytorch_model.bin" if path.parent.name == "text_encoder" else "diffusion_pytorch_model.bin"
         torch.save(load_file(path), path.with_name(name))
         path.unlink()
-    assert (drawn(load_pipeline(str(own_tiny), "ddim", CPU, "fp32")) == expected).all()
+    assert (drawn(load_plain(own_tiny)) == expected).all()
 
     class Evil:
         def __reduce__(self):
             return os.system, (f"touch {tmp_path}/never",)
 
     torch.save({"conv_in.weight": Evil()}, own_tiny / "unet" / "diffusion_pytorch_model.bin")
-    process = run_here(generate.main, *command(tmp_path / "out", "--model", own_tiny))
-    assert_one_line_error(process, own_tiny, "cannot be loaded")
+    refused(command(tmp_path / "out", "--model", own_tiny), own_tiny, "cannot be loaded")
     assert not (tmp_path / "never").exists()
 
 
 @pytest.mark.parametrize("verbosity", [30, 40])
-def test_tensors_that_a_text_encoder_lacks_are_not_made_up(own_tiny, verbosity):
+def test_tensors_that_a_text_encoder_lacks_are_not_made_up(own_tiny, verbosity, request):
     path = own_tiny / "text_encoder" / "model.safetensors"
     tensors = load_file(path)
     lost = next(name for name in tensors if name.endswith("mlp.fc1.weight"))
     del tensors[lost]
     save_file(tensors, path, {"format": "pt"})
-    before = logging.get_verbosity()
+    request.addfinalizer(partial(logging.set_verbosity, logging.get_verbosity()))
     logging.set_verbosity(verbosity)
-    try:
-        with pytest.raises(UserError, match="1 tensors of its text encoder are missing, .*mlp.fc1.weight the first"):
-            load_pipeline(str(own_tiny), "ddim", CPU, "fp32")
-        assert logging.get_verbosity() == verbosity
-    finally:
-        logging.set_verbosity(before)
+    with pytest.raises(UserError, match="1 tensors of its text encoder are missing, .*mlp.fc1.weight the first"):
+        load_plain(own_tiny)
+    assert logging.get_verbosity() == verbosity
 
 
 def test_weights_that_a_file_lacks_are_named(own_tiny, tmp_path):
@@ -401,8 +344,7 @@ def test_weights_that_a_file_lacks_are_named(own_tiny, tmp_path):
     weights = load_file(path)
     del weights["conv_out.weight"]
     save_file(weights, path)
-    process = run_here(generate.main, *command(tmp_path / "out", "--model", own_tiny))
-    assert_one_line_error(process, own_tiny, "conv_out.weight")
+    refused(command(tmp_path / "out", "--model", own_tiny), own_tiny, "conv_out.weight")
 
 
 def test_a_tokenizer_without_a_limit_takes_the_text_encoders(own_tiny):
@@ -410,7 +352,7 @@ def test_a_tokenizer_without_a_limit_takes_the_text_encoders(own_tiny):
     config = json.loads(path.read_text())
     del config["model_max_length"]
     path.write_text(json.dumps(config))
-    pipeline = load_pipeline(str(own_tiny), "ddim", CPU, "fp32")
+    pipeline = load_plain(own_tiny)
     assert pipeline.tokenizer.model_max_length == 77
     with pytest.raises(UserError, match="the model reads 77"):
         check_lengths(pipeline, ["a face " * 60])
@@ -421,24 +363,21 @@ def test_a_tokenizer_of_another_model_is_refused(own_tiny):
     vocabulary = json.loads(path.read_text())
     path.write_text(json.dumps({**vocabulary, "wordfromelsewhere</w>": len(vocabulary)}))
     with pytest.raises(UserError, match="49409 tokens, its text encoder 49408"):
-        load_pipeline(str(own_tiny), "ddim", CPU, "fp32")
+        load_plain(own_tiny)
 
 
 # ---- what the UNet predicts, and the schedule
 
 
 def test_the_noise_is_told_from_the_velocity_by_what_the_unet_makes_of_noise(own_tiny, tmp_path):
-    assert similarity_to_noise(load_pipeline(str(TINY), "ddim", CPU, "fp32"), CPU) < OTHER / 2
+    assert similarity_to_noise(load_plain(TINY), CPU) < OTHER / 2
     edit(own_tiny, "scheduler/scheduler_config.json", prediction_type="epsilon")
-    process = run_here(generate.main, *command(tmp_path / "out", "--model", own_tiny))
-    assert_one_line_error(
-        process, "says that it predicts epsilon", "behaves as v_prediction", "--prediction v_prediction"
-    )
+    parts = ["says that it predicts epsilon", "behaves as v_prediction", "--prediction v_prediction"]
+    refused(command(tmp_path / "out", "--model", own_tiny), *parts)
     flags = ["--model", own_tiny, "--prediction", "v_prediction"]
-    done = run_here(generate.main, *command(tmp_path / "out", *flags))
-    assert done.returncode == 0, done.stderr
-    right = run_here(generate.main, *command(tmp_path / "right"))
-    assert right.returncode == 0 and images(tmp_path / "out") == images(tmp_path / "right")
+    generated(command(tmp_path / "out", *flags))
+    generated(command(tmp_path / "right"))
+    assert images(tmp_path / "out") == images(tmp_path / "right")
 
 
 @pytest.mark.skipif(
@@ -455,7 +394,7 @@ def test_a_trained_model_that_predicts_the_noise_hands_it_back(tmp_path):
     shutil.copytree(real / "scheduler", copy / "scheduler")
     edit(copy, "scheduler/scheduler_config.json", prediction_type="v_prediction")
     with pytest.raises(UserError, match="says that it predicts v_prediction, but its UNet behaves as epsilon"):
-        load_pipeline(str(copy), "ddim", CPU, "fp32")
+        load_plain(copy)
 
 
 @pytest.mark.parametrize(("said", "similarity", "expected"), [
@@ -484,21 +423,19 @@ def test_a_schedule_that_ends_in_pure_noise_is_kept(scheduler, own_tiny):
 
 
 def test_another_schedule_is_recorded_and_old_sets_without_it_are_not_gone_on_with(own_tiny, tmp_path):
-    plain = run_here(generate.main, *command(tmp_path / "out", "--model", own_tiny))
-    assert plain.returncode == 0, plain.stderr
+    generated(command(tmp_path / "out", "--model", own_tiny))
     edit(own_tiny, "scheduler/scheduler_config.json", timestep_spacing="trailing", beta_end=0.013)
     next((tmp_path / "out").rglob("0_0/000000.png")).unlink()
-    changed = run_here(generate.main, *command(tmp_path / "out", "--model", own_tiny))
-    assert_one_line_error(changed, "schedule None", "'timestep_spacing': 'trailing'", "'beta_end': 0.013")
-    made = run_here(generate.main, *command(tmp_path / "new", "--model", own_tiny))
-    assert made.returncode == 0, made.stderr
-    again = run_here(generate.main, *command(tmp_path / "new", "--model", own_tiny, per_group=4))
-    assert again.returncode == 0 and len(images(tmp_path / "new")) == 16, again.stderr
+    parts = ["schedule None", "'timestep_spacing': 'trailing'", "'beta_end': 0.013"]
+    refused(command(tmp_path / "out", "--model", own_tiny), *parts)
+    generated(command(tmp_path / "new", "--model", own_tiny))
+    generated(command(tmp_path / "new", "--model", own_tiny, per_group=4))
+    assert len(images(tmp_path / "new")) == 16
 
 
 def test_a_size_that_the_model_was_not_trained_for_is_noted(tmp_path):
-    done = run_here(generate.main, *command(tmp_path, "--size", 32, per_group=1))
-    assert done.returncode == 0 and "trained to draw 64 pixels, --size is 32" in done.stdout
+    done = generated(command(tmp_path, "--size", 32, per_group=1))
+    assert "trained to draw 64 pixels, --size is 32" in done.stdout
 
 
 # ---- the hub
@@ -530,15 +467,26 @@ def hub(tmp_path, monkeypatch):
     server.server_close()
 
 
+def on_the_hub(folder, monkeypatch):
+    """Have the hub offer a folder; returns the patterns of the files that are fetched."""
+    listing = [SimpleNamespace(rfilename=str(path.relative_to(folder))) for path in folder.rglob("*.*")]
+    asked = []
+
+    def fetch(_, allow_patterns):
+        asked.append(allow_patterns)
+        return folder
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_: SimpleNamespace(siblings=listing))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    return asked
+
+
+INVALID = "Invalid credentials in Authorization header"
 HUB = {
     "gated": (403, {"X-Error-Code": "GatedRepo"}, ["asks for a login", "hf auth login"]),
     "withdrawn": (404, {"X-Error-Code": "RepoNotFound"}, ["no such model", "withdrawn", "the default is"]),
     "disabled": (403, {"X-Error-Message": "Access to this resource is disabled."}, ["no such model", "withdrawn"]),
-    "token that ran out": (
-        401,
-        {"X-Error-Message": "Invalid credentials in Authorization header"},
-        ["refuses yours (401)"],
-    ),
+    "token that ran out": (401, {"X-Error-Message": INVALID}, ["refuses yours (401)"]),
     "out of order": (500, {}, ["can't be reached", "500"]),
 }
 
@@ -546,14 +494,13 @@ HUB = {
 @pytest.mark.parametrize(("status", "headers", "parts"), HUB.values(), ids=HUB)
 def test_what_the_hub_answers_is_one_line(status, headers, parts, tmp_path, hub):
     hub.status, hub.headers = status, headers
-    process = run_here(generate.main, *command(tmp_path / "out", "--model", "someone/faces"))
-    assert_one_line_error(process, "someone/faces", *parts)
+    refused(command(tmp_path / "out", "--model", "someone/faces"), "someone/faces", *parts)
 
 
 def test_a_hub_that_does_not_answer_is_one_line(tmp_path, hub, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
-    process = run_here(generate.main, *command(tmp_path / "out", "--model", "someone/faces"))
-    assert_one_line_error(process, "someone/faces", "can't be reached", "folder or file")
+    parts = ["someone/faces", "can't be reached", "folder or file"]
+    refused(command(tmp_path / "out", "--model", "someone/faces"), *parts)
 
 
 @pytest.mark.parametrize("address", ["socks5://127.0.0.1:1", "none://127.0.0.1:1", "http://127.0.0.1:1"])
@@ -563,39 +510,30 @@ def test_a_proxy_that_cannot_be_used_is_one_line(address, tmp_path, hub, monkeyp
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     close_session()  # a new one reads the environment
-    process = run_here(generate.main, *command(tmp_path / "out", "--model", "someone/faces"))
+    parts = ["someone/faces", "can't be reached", "ALL_PROXY is set", "mend or unset it", "folder or file"]
+    refused(command(tmp_path / "out", "--model", "someone/faces"), *parts)
     close_session()
-    assert_one_line_error(
-        process, "someone/faces", "can't be reached", "ALL_PROXY is set", "mend or unset it", "folder or file"
-    )
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError(28, "No space left on device"),
-        RuntimeError("Data processing error: No space left on device (os error 28)"),
-    ],
-    ids=["Python", "Rust"],
-)
+FULL = OSError(28, "No space left on device"), RuntimeError("Data processing error: No space left on device (28)")
+
+
+@pytest.mark.parametrize("error", FULL, ids=["Python", "Rust"])
 def test_a_disk_that_fills_while_a_model_is_fetched_is_one_line(error, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError("Can't load the model") from error
 
-    listing = [SimpleNamespace(rfilename=str(path.relative_to(TINY))) for path in TINY.rglob("*.*")]
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_: SimpleNamespace(siblings=listing))
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: TINY)
+    on_the_hub(TINY, monkeypatch)
     monkeypatch.setattr("stable_diffusion.loading.pipeline.StableDiffusionPipeline.from_pretrained", full)
-    process = run_here(generate.main, *command(tmp_path / "out", "--model", "someone/faces"))
-    assert_one_line_error(process, "disk is full", "HF_HOME")
+    refused(command(tmp_path / "out", "--model", "someone/faces"), "disk is full", "HF_HOME")
 
 
 def test_nothing_cached_offline_is_one_line_and_a_dry_run_says_that_it_did_not_look(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     flags = ["--model", "someone/faces"]
-    assert_one_line_error(run_here(generate.main, *command(tmp_path, *flags)), "HF_HUB_OFFLINE is set", "someone/faces")
-    dry = run_here(generate.main, *command(tmp_path, *flags, "--dry-run"))
-    assert dry.returncode == 0 and "not checked: --model someone/faces" in dry.stdout
+    refused(command(tmp_path, *flags), "HF_HUB_OFFLINE is set", "someone/faces")
+    dry = generated(command(tmp_path, *flags, "--dry-run"))
+    assert "not checked: --model someone/faces" in dry.stdout
 
 
 def test_a_model_that_was_withdrawn_is_taken_from_the_cache(tmp_path, hub):
@@ -605,19 +543,14 @@ def test_a_model_that_was_withdrawn_is_taken_from_the_cache(tmp_path, hub):
     (cached / "refs" / "main").write_text("0" * 40)
     shutil.copytree(TINY, cached / "snapshots" / ("0" * 40))
     loaded = load_pipeline("someone/faces", "ddim", CPU, "fp32")
-    assert (drawn(loaded) == drawn(load_pipeline(str(TINY), "ddim", CPU, "fp32"))).all()
+    assert (drawn(loaded) == drawn(load_plain(TINY))).all()
 
 
 def test_a_hub_model_of_another_kind_is_refused_before_its_weights_are_fetched(tmp_path, monkeypatch, own_tiny):
     edit(own_tiny, "model_index.json", _class_name="FluxFillPipeline")
-    listing = [SimpleNamespace(rfilename=str(path.relative_to(own_tiny))) for path in own_tiny.rglob("*.*")]
-    asked = []
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_: SimpleNamespace(siblings=listing))
-    monkeypatch.setattr(
-        "huggingface_hub.snapshot_download", lambda _, allow_patterns: asked.append(allow_patterns) or own_tiny
-    )
-    process = run_here(generate.main, *command(tmp_path / "out", "--model", "someone/flux", "--dry-run"))
-    assert_one_line_error(process, "someone/flux", "FluxFillPipeline", "FluxPipeline")
+    asked = on_the_hub(own_tiny, monkeypatch)
+    parts = ["someone/flux", "FluxFillPipeline", "FluxPipeline"]
+    refused(command(tmp_path / "out", "--model", "someone/flux", "--dry-run"), *parts)
     assert len(asked) == 1 and all(pattern.endswith(".json") for pattern in asked[0])
 
 
@@ -645,13 +578,12 @@ def test_where_the_vae_overflows_images_are_decoded_in_full_precision_and_stay_t
 ):
     scaled(own_tiny, "vae", name, factor)
     flags = ["--model", own_tiny, "--precision", "fp16"]
-    done = run_here(generate.main, *command(tmp_path / "out", *flags))
-    assert done.returncode == 0, done.stderr
+    generated(command(tmp_path / "out", *flags))
     before = images(tmp_path / "out")
     assert len(before) == 12 and min(map(len, before.values())) > 1000
     next((tmp_path / "out").rglob("0_1/000001.png")).unlink()
-    again = run_here(generate.main, *command(tmp_path / "out", *flags))
-    assert again.returncode == 0 and images(tmp_path / "out") == before
+    generated(command(tmp_path / "out", *flags))
+    assert images(tmp_path / "out") == before
 
 
 def test_that_the_vae_overflows_is_said_once_and_the_images_are_right(own_tiny, capsys):
@@ -677,7 +609,7 @@ SPOILED = {
 def test_an_image_that_is_none_is_never_written(part, name, factor, precision, parts, own_tiny, tmp_path):
     scaled(own_tiny, part, name, factor)
     flags = ["--model", own_tiny, "--precision", precision]
-    assert_one_line_error(run_here(generate.main, *command(tmp_path / "out", *flags)), *parts)
+    refused(command(tmp_path / "out", *flags), *parts)
     assert not images(tmp_path / "out")
 
 

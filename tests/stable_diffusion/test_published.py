@@ -8,10 +8,9 @@ import pytest
 import sentencepiece
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
-from support import run_here
+from support.generation import CPU, generated
 from support.tiny_pipelines import save
 
-from stable_diffusion import generate
 from stable_diffusion.drawing.produce import halving, render_batch
 from stable_diffusion.drawing.render import check_lengths, guard_decoder, render
 from stable_diffusion.drawing.sampling import Sampling
@@ -23,16 +22,6 @@ from stable_diffusion.loading.scheduler import other_scheduler
 from stable_diffusion.plan import Job
 from stable_diffusion.recipe import Recipe
 from utils.errors import UserError
-
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """The folder of PixArt's or Sana's small pipeline."""
-    root = tmp_path_factory.mktemp("published")
-    folders = {family: save(family, root / family) for family in ("PixArt", "Sana")}
-    return folders.get
 
 
 def test_another_scheduler_never_clips_what_it_expects_of_latents():
@@ -73,9 +62,8 @@ def test_sana_draws_at_the_size_it_was_trained_for(saved):
 
 @pytest.mark.slow
 def test_a_schnell_reads_what_it_was_trained_with(tmp_path):
-    few, many = [
-        load_pipeline(str(save("FLUX", tmp_path / str(d), distilled=d)), None, CPU, "fp32") for d in (True, False)
-    ]
+    folders = [save("FLUX", tmp_path / str(distilled), distilled=distilled) for distilled in (True, False)]
+    few, many = (load_pipeline(str(folder), None, CPU, "fp32") for folder in folders)
     assert call_options(few, 0.0)["max_sequence_length"] == 256 and "max_sequence_length" not in call_options(many, 3.5)
     check_lengths(many, ["a face, " * 50])
     with pytest.raises(UserError, match="the model reads 256"):
@@ -142,16 +130,14 @@ def test_a_tokenizer_of_a_sentencepiece_model_alone_is_read(saved, tmp_path):
     tokenizer = folder / "tokenizer"
     shutil.rmtree(tokenizer)
     tokenizer.mkdir()
-    (tmp_path / "text.txt").write_text(
-        "\n".join(f"a face of a {word} person, {i}" for i, word in enumerate("abcdef" * 20))
-    )
+    text = "\n".join(f"a face of a {word} person, {i}" for i, word in enumerate("abcdef" * 20))
+    (tmp_path / "text.txt").write_text(text)
     sentencepiece.SentencePieceTrainer.train(
         input=str(tmp_path / "text.txt"), model_prefix=str(tokenizer / "spiece"), vocab_size=60, pad_id=0, eos_id=1,
         unk_id=2, bos_id=-1, hard_vocab_limit=False, minloglevel=2,
     )  # fmt: skip
-    (tokenizer / "tokenizer_config.json").write_text(
-        '{"tokenizer_class": "T5Tokenizer", "model_max_length": 300, "extra_ids": 0}'
-    )
+    config = '{"tokenizer_class": "T5Tokenizer", "model_max_length": 300, "extra_ids": 0}'
+    (tokenizer / "tokenizer_config.json").write_text(config)
     pipeline = load_pipeline(str(folder), None, CPU, "fp32")
     assert pipeline.tokenizer.decode(pipeline.tokenizer("a face").input_ids, skip_special_tokens=True) == "a face"
 
@@ -159,8 +145,8 @@ def test_a_tokenizer_of_a_sentencepiece_model_alone_is_read(saved, tmp_path):
 def test_a_name_that_tells_of_few_steps_is_noted(saved, tmp_path):
     folder = shutil.copytree(saved("PixArt"), tmp_path / "PixArt-Turbo")
     arguments = ["--model", folder, "--outdir", tmp_path / "out", "--device", "cpu", "--dry-run"]
-    assert "by its name the model is distilled" in run_here(generate.main, *arguments).stdout
-    assert "distilled" not in run_here(generate.main, *arguments, "--steps", 4).stdout
+    assert "by its name the model is distilled" in generated(arguments).stdout
+    assert "distilled" not in generated([*arguments, "--steps", 4]).stdout
 
 
 def test_a_set_of_a_pipeline_that_diffusers_lost_is_one_line():

@@ -1,15 +1,14 @@
 """Less work for the same images: guidance for a fraction of the steps, and attention that projects in one product."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from support import assert_one_line_error, run_here
-from support.generation import CPU, TINY, drawn, flags, images, settings
-from support.tiny_pipelines import FAMILIES, save
+from support.generation import CPU, TINY, drawn, flags, images, refused, settings
+from support.tiny_pipelines import FAMILIES
 
-from stable_diffusion import generate
 from stable_diffusion.drawing.denoiser import compile_denoiser, denoiser_name, fuse_projections
 from stable_diffusion.drawing.render import render
 from stable_diffusion.drawing.sampling import DOUBLED, check_guidance_until, guidance_options, guided_steps
@@ -23,20 +22,13 @@ OPTIONS = {"steps": 4, "guidance_scale": 3.0, "size": 32}
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    """A family's pipeline on the CPU, its denoiser fused where that is asked for; loaded when it is first asked for."""
-    root, made = tmp_path_factory.mktemp("savings"), {}
+def loaded(saved):
+    """A family's pipeline on the CPU, with a fused denoiser or without; loaded when it is first asked for."""
 
+    @cache
     def pipeline(family, fused=False):
-        if (family, fused) not in made:
-            folder = root / family.replace(" ", "")
-            if family == "SD 1, 2":
-                folder = TINY
-            elif not folder.exists():
-                save(family, folder)
-            own = "ddim" if family == "SD 1, 2" else None
-            made[family, fused] = load_pipeline(str(folder), own, CPU, "fp32", fused=fused)
-        return made[family, fused]
+        own = "ddim" if family == "SD 1, 2" else None
+        return load_pipeline(str(saved(family)), own, CPU, "fp32", fused=fused)
 
     return pipeline
 
@@ -115,29 +107,40 @@ def test_a_fraction_is_a_whole_number_of_steps(fraction, steps, guided):
     assert guided_steps(fraction, steps) == guided
 
 
-def test_it_restarts_to_the_same_bytes_and_is_never_mixed_with_other_images(tmp_path):
-    half = ["--guidance-until", 0.5]
-    assert "guidance 9.0 in the first 50 % of them" in drawn(tmp_path / "half", TINY, *half).stdout
-    made = images(tmp_path / "half")
-    assert settings(tmp_path / "half")["guidance_until"] == 0.5
-    next((tmp_path / "half").rglob("0_1/000000.png")).unlink()
-    drawn(tmp_path / "half", TINY, *half)
-    assert images(tmp_path / "half") == made
-    other = run_here(generate.main, *flags(tmp_path / "half", TINY))
-    assert_one_line_error(other, "guidance_until 0.5", "guidance_until None", "--outdir")
-    drawn(tmp_path / "whole", TINY)
-    assert images(tmp_path / "whole") != made and "guidance_until" not in settings(tmp_path / "whole")
-    drawn(tmp_path / "whole", TINY, "--guidance-until", 1)  # the default: a set made without the flag goes on
-    assert_one_line_error(run_here(generate.main, *flags(tmp_path / "whole", TINY, *half)), "guidance_until None")
+@pytest.mark.parametrize(
+    ("more", "noted"),
+    [
+        (["--guidance-until", 0.5], {"guidance_until": 0.5}),
+        (["--fuse-projections"], {"fuse_projections": True}),
+        (["--vae-slicing", "--vae-tiling"], {"vae_slicing": True, "vae_tiling": True}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_it_restarts_to_the_same_bytes_and_is_never_mixed_with_other_images(more, noted, tmp_path):
+    done = drawn(tmp_path / "made", TINY, *more)
+    assert ("guidance 9.0 in the first 50 % of them" in done.stdout) == ("guidance_until" in noted)
+    made = images(tmp_path / "made")
+    assert noted.items() <= settings(tmp_path / "made").items()
+    next((tmp_path / "made").rglob("0_1/000000.png")).unlink()
+    drawn(tmp_path / "made", TINY, *more)
+    assert images(tmp_path / "made") == made
+    for key, value in noted.items():
+        refused(flags(tmp_path / "made", TINY), f"{key} {value}", f"{key} None", "--outdir")
+
+
+def test_a_set_made_without_the_flag_goes_on_with_its_default_alone(tmp_path):
+    drawn(tmp_path, TINY)
+    assert not {"guidance_until", "fuse_projections", "vae_slicing"} & settings(tmp_path).keys()
+    drawn(tmp_path, TINY, "--guidance-until", 1)
+    refused(flags(tmp_path, TINY, "--guidance-until", 0.5), "guidance_until None")
 
 
 @pytest.mark.parametrize("family", ["PixArt", "Sana", pytest.param("FLUX", marks=pytest.mark.slow)])
-def test_a_pipeline_that_cannot_stop_guiding_is_named(family, tmp_path):
-    folder = save(family, tmp_path / "model")
-    refused = run_here(generate.main, *flags(tmp_path / "out", folder, "--guidance-until", 0.5))
-    name = json.loads((folder / "model_index.json").read_text())["_class_name"]
-    assert_one_line_error(refused, f"--guidance-until 0.5: a {name} can't", "StableDiffusionXLPipeline", "leave it out")
-    assert not images(tmp_path / "out")
+def test_a_pipeline_that_cannot_stop_guiding_is_named(family, saved, tmp_path):
+    name = json.loads((saved(family) / "model_index.json").read_text())["_class_name"]
+    parts = [f"--guidance-until 0.5: a {name} can't", "StableDiffusionXLPipeline", "leave it out"]
+    refused(flags(tmp_path, saved(family), "--guidance-until", 0.5), *parts)
+    assert not images(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +153,7 @@ def test_a_pipeline_that_cannot_stop_guiding_is_named(family, tmp_path):
     ],
 )
 def test_a_fraction_that_guides_nothing_is_one_line(more, part, tmp_path):
-    assert_one_line_error(run_here(generate.main, *flags(tmp_path, TINY, *more)), part, "--guidance-until")
+    refused(flags(tmp_path, TINY, *more), part, "--guidance-until")
 
 
 def test_the_whole_fraction_asks_nothing_of_any_pipeline(loaded):
@@ -183,25 +186,11 @@ def test_fused_projections_change_no_image_by_more_than_a_grey_level(family, loa
     assert set(used) == {"to_qkv"}
 
 
-def test_fused_images_are_recorded_and_never_mixed(tmp_path):
-    drawn(tmp_path / "fused", TINY, "--fuse-projections")
-    assert settings(tmp_path / "fused")["fuse_projections"] is True
-    made = images(tmp_path / "fused")
-    next((tmp_path / "fused").rglob("1_0/000001.png")).unlink()
-    drawn(tmp_path / "fused", TINY, "--fuse-projections")
-    assert images(tmp_path / "fused") == made
-    other = run_here(generate.main, *flags(tmp_path / "fused", TINY))
-    assert_one_line_error(other, "fuse_projections True", "fuse_projections None", "--outdir")
-    drawn(tmp_path / "plain", TINY)
-    assert "fuse_projections" not in settings(tmp_path / "plain")
-
-
 @pytest.mark.parametrize("family", ["Sana", pytest.param("Qwen-Image", marks=pytest.mark.slow)])
-def test_a_model_with_nothing_to_fuse_is_named(family, tmp_path):
-    folder = save(family, tmp_path / "model")
-    refused = run_here(generate.main, *flags(tmp_path / "out", folder, "--fuse-projections"))
-    assert_one_line_error(refused, "--fuse-projections: the transformer of a", family[:4], "leave it out")
-    assert not images(tmp_path / "out")
+def test_a_model_with_nothing_to_fuse_is_named(family, saved, tmp_path):
+    parts = ["--fuse-projections: the transformer of a", family[:4], "leave it out"]
+    refused(flags(tmp_path, saved(family), "--fuse-projections"), *parts)
+    assert not images(tmp_path)
 
 
 def test_what_diffusers_refuses_to_fuse_is_one_line(loaded, monkeypatch):

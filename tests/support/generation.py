@@ -5,7 +5,7 @@ import json
 import torch
 
 from stable_diffusion import generate
-from support import ROOT, run_here
+from support import ROOT, assert_one_line_error, run_here
 
 TINY = ROOT / "stable_diffusion" / "tiny"
 GROUPS = ("0_0", "0_1", "1_0", "1_1")
@@ -31,10 +31,20 @@ def flags(outdir, folder, *more, per_group=2):
     ]  # fmt: skip
 
 
-def drawn(outdir, *arguments, **options):
-    done = run_here(generate.main, *flags(outdir, *arguments, **options))
+def generated(arguments):
+    """Run the script, which must succeed."""
+    done = run_here(generate.main, *arguments)
     assert done.returncode == 0, done.stderr
     return done
+
+
+def refused(arguments, *parts):
+    """Run the script, which must fail with one line that holds the parts."""
+    assert_one_line_error(run_here(generate.main, *arguments), *parts)
+
+
+def drawn(outdir, *arguments, **options):
+    return generated(flags(outdir, *arguments, **options))
 
 
 def settings(outdir):

@@ -7,6 +7,7 @@ from diffusers import (
     AutoencoderDC,
     AutoencoderKL,
     AutoencoderKLQwenImage,
+    DDIMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -22,6 +23,7 @@ from diffusers import (
     SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -42,15 +44,18 @@ from transformers import (
 )
 
 from prompts import TOKENIZER
+from stable_diffusion.loading.pipeline import PADDING
+from stable_diffusion.loading.scheduler import BETAS
 
+UNCHECKED = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 SPECIAL = ["<pad>", "</s>", "<unk>", "<bos>", "<eos>"]
 LETTERS = ["▁", *string.ascii_letters, *string.digits, *",.-'"]
 
 
-def clip(width=32, cls=CLIPTextModel):
+def clip(width=32, cls=CLIPTextModel, **more):
     config = CLIPTextConfig(
         hidden_size=width, intermediate_size=37, num_hidden_layers=2, num_attention_heads=4, vocab_size=49408,
-        projection_dim=width, bos_token_id=49406, eos_token_id=49407,
+        projection_dim=width, bos_token_id=49406, eos_token_id=49407, **more,
     )  # fmt: skip
     return cls(config)
 
@@ -76,10 +81,25 @@ def kl(channels=4, **more):
 
 
 def unet(**more):
+    options = {"attention_head_dim": (2, 4), "use_linear_projection": True}
+    options |= {"down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D")}
+    options |= {"up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"), **more}
     return UNet2DConditionModel(
-        sample_size=16, block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=8, attention_head_dim=(2, 4),
-        use_linear_projection=True, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), **more,
+        sample_size=16, block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=8, **options
+    )
+
+
+def stable_diffusion(kind):
+    """A pipeline built as Stable Diffusion 1.x ("sd1") or 2.x ("sd2") is, with four latent channels."""
+    torch.manual_seed(0)
+    second = kind == "sd2"
+    return StableDiffusionPipeline(
+        unet=unet(
+            cross_attention_dim=32, attention_head_dim=[2, 4] if second else 4, use_linear_projection=second,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        ),
+        vae=kl(), text_encoder=clip(hidden_act="gelu" if second else "quick_gelu"), scheduler=DDIMScheduler(**BETAS),
+        tokenizer=CLIPTokenizer.from_pretrained(TOKENIZER, pad_token=PADDING[kind]), **UNCHECKED,
     )  # fmt: skip
 
 
@@ -153,7 +173,7 @@ def sana():
 def lcm():
     return LatentConsistencyModelPipeline(
         vae=kl(), text_encoder=clip(), tokenizer=clip_tokenizer(), unet=unet(cross_attention_dim=32, time_cond_proj_dim=32),
-        scheduler=LCMScheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        scheduler=LCMScheduler(), **UNCHECKED,
     )  # fmt: skip
 
 

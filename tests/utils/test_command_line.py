@@ -109,26 +109,22 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path):
     process.communicate()
 
 
-def start_stopped(folder, **options):
+def start_stopped(folder, script="stopped.py", **options):
     (folder / "stopped.py").write_text(STOPPED)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "stopped.py"], cwd=folder, env=variables, **pipes, **options)
+    process = subprocess.Popen([sys.executable, script], cwd=folder, env=variables, **pipes, **options)
     assert process.stdout.readline() == "begun\n"
     return process
 
 
 def test_a_child_is_told_to_stop_and_waited_for(tmp_path):
-    (tmp_path / "stopped.py").write_text(STOPPED)
-    code = f"""
+    (tmp_path / "parent.py").write_text(f"""
 from utils.errors import command_line
 from utils.processes import run_child
 command_line(lambda: run_child(["{sys.executable}", "stopped.py"]))
-"""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=variables, **pipes)
-    assert process.stdout.readline() == "begun\n"
+""")
+    process = start_stopped(tmp_path, "parent.py")
     process.terminate()
     process.communicate(timeout=30)
     assert process.returncode == 143 and (tmp_path / "saved").exists()

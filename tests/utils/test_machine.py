@@ -1,4 +1,7 @@
-"""What a machine may lack: a package that works, a proxy that can be spoken to, a compiler. Each is one line with the remedy."""
+"""What a machine may lack: a package that works, a proxy that can be spoken to, a compiler.
+
+Each is one line with the remedy.
+"""
 
 import http.client
 import re

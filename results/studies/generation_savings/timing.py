@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 
-from results.speed.generation import prompts, random_pipeline
+from results.random_pipeline import prompts, random_pipeline
 from results.studies import Finding, Place
-from results.studies.generation_savings.savings import TIMED_ALONE, Saving, all_savings
+from results.studies.generation_savings import FULL, TIMED_ALONE, Saving, all_savings
 from stable_diffusion.drawing.denoiser import compile_denoiser, fuse_projections
 from stable_diffusion.drawing.produce import produce
 from stable_diffusion.drawing.sampling import Sampling
@@ -20,14 +20,15 @@ from stable_diffusion.loading.scheduler import other_scheduler
 from stable_diffusion.manifest import Manifest
 from stable_diffusion.plan import Job
 from utils.arguments import choose_device
-from utils.records import ROOT, environment
+from utils.environment import environment
+from utils.records import ROOT
 
 TINY, TINY_GUIDANCE, FULL_GUIDANCE = ROOT / "stable_diffusion" / "tiny", 3.0, 9.0
 
 
-def time_rows(full_size: bool, place: Place) -> Iterator[Finding]:
+def time_rows(size: str, place: Place) -> Iterator[Finding]:
     """Yield how the rows are timed, and the speed of each; those that compile come last, because that takes minutes."""
-    device = choose_device(place.device)
+    device, full_size = choose_device(place.device), size == FULL
     gpu = device.type == "cuda"
     how = {"images": (16 if gpu else 1) if full_size else 50, "size": 512 if full_size and gpu else 64}
     how |= {"turns": 1 if full_size and not gpu else 3} | ({"images": 2, "size": 32, "turns": 1} if place.small else {})
@@ -38,9 +39,16 @@ def time_rows(full_size: bool, place: Place) -> Iterator[Finding]:
 
 
 def pipeline_of(saving: Saving, device: torch.device, *, full_size: bool) -> DiffusionPipeline:
-    """A pipeline that draws by a row, ready on a device: in fp32 on a CPU, at full size on a GPU in fp16."""
-    if full_size:
-        pipeline = _random(saving, device)
+    """Return a pipeline that draws by a row, on a device: in fp32 on a CPU, at full size on a GPU in fp16."""
+    gpu = device.type == "cuda"
+    if full_size:  # random weights, with what `load_pipeline` does
+        pipeline = random_pipeline(device, torch.float16 if gpu else torch.float32)
+        if saving.scheduler != "ddim":
+            pipeline.scheduler = other_scheduler("random weights", saving.scheduler, pipeline.scheduler)
+        if saving.fused:
+            fuse_projections(pipeline)
+        for model in (pipeline.unet, pipeline.vae) if gpu else ():
+            model.to(memory_format=torch.channels_last)
     else:
         pipeline = load_pipeline(str(TINY), saving.scheduler, device, "fp32", fused=saving.fused)
     if saving.compiled:
@@ -50,24 +58,10 @@ def pipeline_of(saving: Saving, device: torch.device, *, full_size: bool) -> Dif
     return pipeline
 
 
-def _random(saving: Saving, device: torch.device) -> DiffusionPipeline:
-    """Stable Diffusion 2.1-base with random weights, with a row's scheduler and projections, as load_pipeline has it."""
-    gpu = device.type == "cuda"
-    pipeline = random_pipeline(device, torch.float16 if gpu else torch.float32)
-    if saving.scheduler != "ddim":
-        pipeline.scheduler = other_scheduler("random weights", saving.scheduler, pipeline.scheduler)
-    if saving.fused:
-        fuse_projections(pipeline)
-    if gpu:
-        pipeline.unet.to(memory_format=torch.channels_last)
-        pipeline.vae.to(memory_format=torch.channels_last)
-    return pipeline
-
-
 def rate(
     saving: Saving, device: torch.device, *, full_size: bool, images: int, size: int, turns: int
 ) -> dict[str, float | list[float]]:
-    """Images/s of a row, the median of turns of one batch, and the seconds that the first batch took beyond that.
+    """Return images/s of a row, the median of turns of one batch, and the seconds that the first batch took beyond that.
 
     The first batch warms up, and is where compiling takes place. Files are written, as generation does. The weights at
     full size are random, which changes no speed.
@@ -83,9 +77,6 @@ def rate(
             start = time.perf_counter()
             produce(pipeline, jobs, manifest, sampling)
             seconds.append(time.perf_counter() - start)
-    usual = statistics.median(seconds[1:])
-    return {
-        "images_per_second": images / usual,
-        "first_batch_extra_seconds": seconds[0] - usual,
-        "seconds": seconds[1:],
-    }
+    first, *others = seconds
+    usual = statistics.median(others)
+    return {"images_per_second": images / usual, "first_batch_extra_seconds": first - usual, "seconds": others}

@@ -1,63 +1,34 @@
 """What can only a GPU show: does it give what a CPU gives, and the same again? Five minutes with --jobs 8 on one GPU.
 
-What is compared runs beside other work, so no time here says how fast anything is: that is `python -m results.speed`.
+What is compared runs beside other work, so no time here says how fast anything is: that is the study `speed`.
 With --device cpu --small the arms run in miniature, without a GPU.
 """
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 
 from results.studies import Arm, Finding, Place, Study
 from results.study_tables import findings_tables
 
-
-def machine(place: Place) -> Iterator[Finding]:
-    """Yield the device, versions and what else decides the numbers, and whether the device computes."""
-    import torch
-
-    from utils.records import environment
-
-    device = torch.device(place.device)
-    for what, value in environment(device).items():
-        yield Finding(what, value)
-    yield Finding("processor's cores", os.cpu_count())
-    yield Finding("a C compiler, which --compile needs", shutil.which("cc") or shutil.which("gcc") or "none")
-    yield Finding("TF32 in convolutions, unless forbidden", torch.backends.cudnn.allow_tf32)
-    layer, inputs = torch.nn.Conv2d(3, 4, 3).to(device), torch.rand(2, 3, 8, 8, device=device)
-    yield Finding("it computes a convolution", list(layer(inputs).shape), bool(layer(inputs).isfinite().all()))
+MEASURES = {
+    "machine": ("training", "machine"),
+    **{name: ("training", name) for name in ("agree", "deterministic", "resume", "precision")},
+    "generation": ("drawing", "generation"),
+    "compile": ("training", "compiled"),
+    "compile_drawing": ("drawing", "compiled"),
+}
 
 
-def by_training(name: str, place: Place) -> Iterator[Finding]:
-    """Yield what a function of training.py finds."""
-    from results.studies.gpu import training as arms
-
-    yield from getattr(arms, name)(place)
-
-
-def by_drawing(name: str, place: Place) -> Iterator[Finding]:
-    """Yield what a function of drawing.py finds."""
-    from results.studies.gpu import drawing as arms
-
-    yield from getattr(arms, name)(place)
-
-
-def on_device(function: Callable[[Place], Iterator[Finding]], place: Place) -> Iterator[Finding]:
-    """Call a measure with "cuda" or "cpu" in place of "auto"."""
+def measured(module: str, function: str, place: Place) -> Iterator[Finding]:
+    """Yield what a function of a module here finds, with "cuda" or "cpu" in place of "auto"."""
     from utils.arguments import choose_device
 
-    yield from function(replace(place, device=str(choose_device(place.device))))
+    device = str(choose_device(place.device))
+    yield from getattr(import_module(f"{__name__}.{module}"), function)(replace(place, device=device))
 
 
-MEASURES = {
-    "machine": machine,
-    **{name: partial(by_training, name) for name in ("agree", "deterministic", "resume", "precision")},
-    "generation": partial(by_drawing, "generation"),
-    "compile": partial(by_training, "compiled"),
-    "compile_drawing": partial(by_drawing, "compiled"),
-}
 STUDY = Study(
     title="On a GPU: what was tried",
     body=(
@@ -80,5 +51,5 @@ The [evidence on real faces](../real_faces/README.md) ran on the same GPU: some 
 A mark stands beside a claim: yes if it holds. The other rows are numbers without a claim.""",
         findings_tables(*MEASURES),
     ),
-    arms=tuple(Arm(name, measure=partial(on_device, measure), limit=600) for name, measure in MEASURES.items()),
+    arms=tuple(Arm(name, measure=partial(measured, *MEASURES[name]), limit=600) for name in MEASURES),
 )

@@ -8,18 +8,22 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
+
+from prompts import find_prompt_file, prompts_of_type, read_prompts
 from results.drawn import grey_levels
-from results.processes import kill_once, together
+from results.processes import kill_once, together, with_variables
 from results.studies import Finding, Place
-from results.studies.gpu.room import COMPILERS, FEW_THREADS, ONE_THREAD, empty, variables_of
+from results.studies.gpu.room import COMPILERS, FEW_THREADS, ONE_THREAD, empty
 from results.toy_runs import differing
+from stable_diffusion.drawing.produce import produce, render_batch
+from stable_diffusion.drawing.sampling import Sampling
+from stable_diffusion.loading.pipeline import load_pipeline
+from stable_diffusion.manifest import Manifest
+from stable_diffusion.plan import plan
 from utils.errors import UserError
 from utils.records import ROOT
-
-if TYPE_CHECKING:
-    import torch
 
 TINY = ROOT / "stable_diffusion" / "tiny"
 SAMPLER = (
@@ -29,8 +33,7 @@ SAMPLER = (
 PAIR, BATCH = "Smiling_Male", 8
 PRECISION = "fp16"  # the usual one on a GPU
 IMAGES = ("*/*.png",)
-MANY = 64  # images of each group, at once, for memory to fall short
-ENOUGH = 16  # images at once that must still fit
+MANY, ENOUGH = 64, 16  # images of each group, all at once, for memory to fall short; images at once that must still fit
 
 
 def generation(place: Place) -> Iterator[Finding]:
@@ -57,7 +60,11 @@ def generation(place: Place) -> Iterator[Finding]:
         yield Finding(f"{precision}: grey levels of 255 from the CPU's fp32", apart)
     differ = differing(images(work / "fp16"), images(work / "killed"), IMAGES)
     yield Finding("images that a kill and a restart changed", differ, not differ)
-    yield from other_batch(images(work / "fp32"), images(work / "own batch"))
+    one, own = images(work / "fp32"), images(work / "own batch")
+    sizes = [json.loads((f / "manifest.jsonl").read_text().splitlines()[0])["batch_size"] for f in (one, own)]
+    what = "fp32: images that differ between batches of {} and of {} (its own choice)".format(*sizes)
+    yield Finding(what, len(differing(one, own, IMAGES)))
+    yield Finding("fp32: by how many grey levels", grey_levels(one, own))
     if gpu:
         apart = grey_levels(images(work / "fp16"), images(work / "offload"))
         yield Finding("--offload model: grey levels from those without", apart)
@@ -81,7 +88,7 @@ def draw(
     """Return the command that draws a small set into `outdir`; with `batch` None it finds a batch size itself."""
     flags = ["--outdir", outdir, "--target-sensitive", PAIR, "--images-per-cell", 6 if place.small else 32]
     flags += [*SAMPLER, "--device", device or place.device, *(("--batch-size", batch) if batch else ())]
-    return [*variables_of(variables), sys.executable, "-m", "stable_diffusion.generate", *flags, *more]
+    return [*with_variables(variables), sys.executable, "-m", "stable_diffusion.generate", *flags, *more]
 
 
 def images(outdir: Path) -> Path:
@@ -98,30 +105,11 @@ def kill_drawing(command: list, folder: Path, log: Path) -> int:
     return len(list(folder.glob(IMAGES[0])))
 
 
-def other_batch(folder: Path, other: Path) -> Iterator[Finding]:
-    """Tell whether the images depend on how many are drawn at once."""
-    sizes = [json.loads((f / "manifest.jsonl").read_text().splitlines()[0])["batch_size"] for f in (folder, other)]
-    differ = differing(folder, other, IMAGES)
-    yield Finding(
-        f"fp32: images that differ between batches of {sizes[0]} and of {sizes[1]} (its own choice)", len(differ)
-    )
-    yield Finding("fp32: by how many grey levels", grey_levels(folder, other))
-
-
 def short_of_memory(place: Place, usual: Path) -> Iterator[Finding]:
     """Draw with less memory than a large batch takes: it is halved, and the set is finished.
 
     torch's own limit stands for a smaller GPU. It lies between what `ENOUGH` images at once take and what all do.
     """
-    import torch
-
-    from prompts import find_prompt_file, prompts_of_type, read_prompts
-    from stable_diffusion.drawing.produce import produce, render_batch
-    from stable_diffusion.drawing.sampling import Sampling
-    from stable_diffusion.loading.pipeline import load_pipeline
-    from stable_diffusion.manifest import Manifest
-    from stable_diffusion.plan import plan
-
     device = torch.zeros(1, device=place.device).device  # with its number, which setting a limit asks for
     sampling = Sampling(8, 3.0, 64, 64)
     pipeline = load_pipeline(str(TINY), "dpmpp", device, PRECISION)
@@ -145,10 +133,8 @@ def short_of_memory(place: Place, usual: Path) -> Iterator[Finding]:
     yield Finding("short of memory: grey levels from the usual set", grey_levels(usual, folder))
 
 
-def peak(work: Callable[[], object], device: "torch.device") -> dict[str, int]:
+def peak(work: Callable[[], object], device: torch.device) -> dict[str, int]:
     """Return the bytes that torch allocated and reserved at most during a call of `work`."""
-    import torch
-
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     work()

@@ -15,8 +15,3 @@ def empty(place: Place, name: str) -> Path:
     """Return an arm's own folder, without what an earlier attempt left there."""
     shutil.rmtree(place.work / name, ignore_errors=True)
     return place.work / name
-
-
-def variables_of(variables: dict[str, str]) -> list[str]:
-    """Return the beginning of a command that runs with these environment variables."""
-    return ["env", *(f"{name}={value}" for name, value in variables.items())]

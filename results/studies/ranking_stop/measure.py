@@ -12,19 +12,20 @@ from models.batches import Compute, train_batches
 from models.experiment import Experiment
 from models.options import BiasDegree, auto_top_k
 from models.ranking import SETS, mask_of, until_settled
-from models.run import Outcome, Run
+from models.run import Run, TrainedModel
 from models.selection import mean_gradients, sensitivity_table
 from models.settings import Settings
-from models.work import images_trained
 from results.studies import Finding, Place
-from results.studies.ranking_stop.page import PATIENCES
 from utils.errors import UserError
-from utils.records import check_settings, read_record, record_folder
+from utils.records import read_record, record_folder
+from utils.same_settings import check_settings
 from utils.seeds import torch_generator
 from utils.settings import parse
 
+PATIENCES = (3, 5, 10, 20, 40)
 
-def batches(place: Place, *, models: str, flags: tuple[str, ...], draws: int = 0) -> Iterator[Finding]:
+
+def batches(models: str, flags: tuple[str, ...], draws: int, place: Place) -> Iterator[Finding]:
     """Take the three gradients batch by batch, for each seed, and compare the masks of each k with those of the full ranking.
 
     models : name of the arm whose biased models are ranked
@@ -42,27 +43,26 @@ def batches(place: Place, *, models: str, flags: tuple[str, ...], draws: int = 0
     yield Finding("batch_size", settings.batch_size)
     for run in experiment.runs():
         folder = record_folder(output, "erm", run.seed)
-        check_settings((read_record(folder, "settings") or erm(run))["settings"], experiment.of_erm, folder)
+        check_settings((read_record(folder, "settings") or erm(run)).settings, experiment.of_erm, folder)
         synthetic = experiment.sets["ranking"].of_seed(run.seed)
         sets = dict(zip(SETS, (run.real["train"], synthetic.biased, synthetic.balanced), strict=True))
         tables = list(run.running_ranking(synthetic))
         others = [another_draw(run, sets, compute, draw) for draw in range(1, draws + 1)]
         for k in auto_top_k(experiment.tensors):
             apart = [len(mask_of(other, k) ^ mask_of(tables[-1], k)) for other in others]
-            yield Finding("row", row_of(tables, run.seed, k) | ({"draws": apart} if draws else {}))
-    images = {name: len(data) for name, data in sets.items()}
-    yield Finding("images", images)
+            row = row_of(tables, run.seed, k) | ({"draws": apart} if draws else {})
+            yield Finding(f"seed {run.seed}, k {k}", row)
+    yield Finding("images", {name: len(data) for name, data in sets.items()})
     yield Finding("batches", batches_of(tables[-1]))
-    yield Finding("images_used", {str(n): images_used(images, n, compute) for n in range(1, len(tables) + 1)})
 
 
-def erm(run: Run) -> Outcome:
+def erm(run: Run) -> TrainedModel:
     """Stand for the biased model, which has to be there."""
     raise UserError(f"no biased model in {run.biased_weights.parent}: run its arm first")
 
 
-def ranking(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, bias_degree: BiasDegree) -> Outcome:
-    """Stand for a method that ranks, as far as `Experiment` looks: its parameters say how sets are drawn. It is never called."""
+def ranking(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, bias_degree: BiasDegree) -> TrainedModel:
+    """Stand for a method that ranks: `Experiment` draws sets by its parameters, and nothing calls it."""
     raise NotImplementedError
 
 
@@ -75,12 +75,7 @@ def another_draw(run: Run, sets: dict[str, LabelledImages], compute: Compute, dr
     return sensitivity_table(*means)
 
 
-def images_used(images: dict[str, int], batches: int, compute: Compute) -> int:
-    """Return the number of images in the first `batches` batches of each set, or in all that it has."""
-    return sum(images_trained(count, compute, batches) for count in images.values())
-
-
-def row_of(tables: list[pd.DataFrame], seed: int, k: int) -> dict:
+def row_of(tables: list[pd.DataFrame], seed: int, k: int) -> dict[str, object]:
     """Return what is recorded of a seed and k; `tables` are the sensitivity tables after each batch, the last is the full ranking's.
 
     mask : tensors in the full ranking's mask

@@ -8,14 +8,14 @@ The test set plays no part before the pages are made. `--jobs N` keeps N process
 On one H200 with 14 processes, half of all took twenty minutes; on two CPU cores it is many hours, also at 64 pixels.
 """
 
-from results.studies import Study
+from results.studies import Study, words
 from results.studies.real_faces.design import first_arms, then
 from results.studies.real_faces.page import make_pages
 
 STUDY = Study(
     title="Real faces",
     body=(),  # results/records/real_faces/README.md is written by hand
-    common=("--weights", "{weights}", "--image-size", "112", "--precision", "bf16"),
+    common=words("--weights {weights} --image-size 112 --precision bf16"),
     arms=tuple(first_arms()),
     then=then,
     pages=make_pages,

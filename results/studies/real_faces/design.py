@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import mean
 
 from models.choice import best_of
-from results.columns import Column, column_folders, read_column
-from results.studies import Arm, Finding, Place
+from results.records import RunSet, read_run_set, run_set_folders
+from results.studies import Arm, Finding, Place, words
 from results.study_run import diverged
 
 # Rows of the paper's tables 3 and 4, and the nearest relative.
@@ -19,25 +19,27 @@ UNTUNED = ("last-layer",)  # it has no learning rate
 REAL_ALONE = ("group-dro", "jtt", "eiil", "lff", "cvar-dro")
 FROM_START = ("synthetic-only", "supplement", "ffr")
 PAPER = "paper"  # 10 epochs at 0.06 in batches of 128; the statistics of batch norm follow the synthetic images
-GRID = {
-    PAPER: (),
-    "paper_hold": ("--batch-norm", "hold"),
-    **{
-        f"{norm}_{lr:g}": ("--batch-norm", norm, "--fine-tune-lr", f"{lr:g}")
-        for norm in ("follow", "hold", "real")
-        for lr in (0.01, 0.002)
-    },
+GRID = {PAPER: "", "paper_hold": "--batch-norm hold"} | {
+    f"{norm}_{lr}": f"--batch-norm {norm} --fine-tune-lr {lr}"
+    for norm in ("follow", "hold", "real")
+    for lr in ("0.01", "0.002")
 }
 SEEDS = (100, 200, 300)
-REST = "rest"  # the source that has no path: real images of the same data
+REST = "rest"
+SOURCES = {
+    "t2i": "faces by SDXL, FLUX and Stable Diffusion 3",
+    "generated": "faces by a small Stable Diffusion that was trained on CelebA with its labels",
+    "utkface": "photographs of another data set, UTKFace, with smiles labelled by a machine",
+    REST: "real images of the same data that are in no list, so there is no gap between domains",
+}
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where unbiased images come from, and how many are used: of each group, biased in all, and held out of each group.
+    """A source of unbiased images, and how many are used: of each group, biased in all, and held out of each group.
 
-    `batch` is the batch size of fine-tuning outside the paper's settings, because an epoch of few images has few steps.
-    Without a `path` they are the real images that are in none of the lists.
+    path : flag of train.py; "" for `REST`, whose list is an arm of its own
+    batch : of fine-tuning outside the paper's settings, because an epoch of few images has few steps
     """
 
     path: str
@@ -45,6 +47,13 @@ class Source:
     imbalanced: int
     held_out: int
     batch: int | None = None
+
+    def flags(self, setting: str) -> tuple[str, ...]:
+        """Return the flags of a setting of fine-tuning, less the path."""
+        counts = {"balanced": self.balanced, "imbalanced": self.imbalanced, "held-out": self.held_out}
+        numbers = " ".join(f"--number-{key}-synthetic {count}" for key, count in counts.items())
+        batch = f"--fine-tune-batch-size {self.batch}" if self.batch and not setting.startswith(PAPER) else ""
+        return words(f"{numbers} {GRID[setting]} {batch}")
 
 
 @dataclass(frozen=True)
@@ -57,48 +66,38 @@ class Pair:
     real: int
     sources: dict[str, Source]
     lrs: tuple[float, ...] = (0.01, 0.03)  # the first is the paper's
-    flags: tuple[str, ...] = ()
+    more: str = ""
+
+    def flags(self, lr: float) -> tuple[str, ...]:
+        """Return the flags of every arm of the pair."""
+        data = f"--dataset {self.dataset} --real-data-path {{data}}/{self.folder} --target-sensitive {self.pair}"
+        return words(f"{data} --number-train-data-real {self.real} {self.more} --pre-train-lr {lr:g}")
 
 
-SMALL = ("--image-size", "64")  # for two CPU cores
+SMALL = "--image-size 64"  # for two CPU cores
 T2I = Source("{data}/t2i_faces/faces.csv", balanced=100, imbalanced=240, held_out=29, batch=32)
+FOUR = {
+    "t2i": T2I,
+    "generated": Source("{data}/generated", balanced=1000, imbalanced=2000, held_out=200),
+    "utkface": Source("{data}/utkface_smiles.csv", balanced=1300, imbalanced=2600, held_out=200),
+    REST: Source("", balanced=250, imbalanced=600, held_out=50, batch=32),
+}
+YOUNG = {"generated": Source("{data}/generated", balanced=500, imbalanced=1000, held_out=100)}
+WHITE = {REST: Source("", balanced=800, imbalanced=1600, held_out=100)}
 PAIRS = {
-    "Smiling_Male": Pair(
-        "Smiling_Male",
-        "celeba",
-        "celeba",
-        20000,
-        {
-            "t2i": T2I,
-            "generated": Source("{data}/generated", balanced=1000, imbalanced=2000, held_out=200),
-            "utkface": Source("{data}/utkface_smiles.csv", balanced=1300, imbalanced=2600, held_out=200),
-            REST: Source("", balanced=250, imbalanced=600, held_out=50, batch=32),
-        },
-    ),
-    # What the larger one lacks: every baseline of table 1 on all seeds.
+    "Smiling_Male": Pair("Smiling_Male", "celeba", "celeba", 20000, FOUR),
+    # has every baseline of table 1 on all seeds, which the larger one lacks
     "Smiling_Male_64": Pair("Smiling_Male", "celeba", "celeba", 8000, {"t2i": T2I}, (0.03,), SMALL),
-    "Smiling_Young": Pair(
-        "Smiling_Young", "celeba", "celeba", 5600,
-        {"generated": Source("{data}/generated", balanced=500, imbalanced=1000, held_out=100)}, (0.03,), SMALL,
-    ),
-    "Female_White": Pair(
-        "Female_White", "utkface", "UTKFace", 2400,
-        {REST: Source("", balanced=800, imbalanced=1600, held_out=100)}, flags=SMALL,
-    ),
-}  # fmt: skip
-
-
-def flags_of(pair: Pair, lr: float) -> tuple[str, ...]:
-    """Return the flags of every arm of a pair."""
-    data = ("--dataset", pair.dataset, "--real-data-path", f"{{data}}/{pair.folder}", "--target-sensitive", pair.pair)
-    return (*data, "--number-train-data-real", str(pair.real), *pair.flags, "--pre-train-lr", f"{lr:g}")
+    "Smiling_Young": Pair("Smiling_Young", "celeba", "celeba", 5600, YOUNG, (0.03,), SMALL),
+    "Female_White": Pair("Female_White", "utkface", "UTKFace", 2400, WHITE, more=SMALL),
+}
 
 
 def first_arms() -> Iterator[Arm]:
     """Yield the biased models with each learning rate, and the lists of the real images that are left."""
     for name, pair in PAIRS.items():
         for lr in pair.lrs:
-            yield Arm(f"{name}/erm_{lr:g}", flags_of(pair, lr), ("erm",), SEEDS)
+            yield Arm(f"{name}/erm_{lr:g}", pair.flags(lr), ("erm",), SEEDS)
         if REST in pair.sources:
             yield Arm(f"{name}/{REST}/list", measure=partial(list_rest, name))
 
@@ -114,7 +113,7 @@ def then(folder: Path) -> tuple[Arm, ...]:
         accuracy = accuracy_of_erm(folder / name)
         if len(accuracy) == len(pair.lrs):
             lr = max(accuracy, key=accuracy.get)
-            arms.append(Arm(f"{name}/erm_{lr:g}", flags_of(pair, lr), REAL_ALONE, SEEDS))
+            arms.append(Arm(f"{name}/erm_{lr:g}", pair.flags(lr), REAL_ALONE, SEEDS))
             for source in pair.sources:
                 arms += arms_of_source(folder, name, source, lr)
     return tuple(arms)
@@ -123,26 +122,21 @@ def then(folder: Path) -> tuple[Arm, ...]:
 def arms_of_source(folder: Path, name: str, source: str, lr: float) -> Iterator[Arm]:
     """Yield the arms of one source of unbiased images."""
     own, place = PAIRS[name].sources[source], folder / name / source
-    settings = {path.name: read_column(path) for path in column_folders(place)}
+    settings = {path.name: read_run_set(path) for path in run_set_folders(place)}
 
     def arm(setting: str, methods: tuple[str, ...], seeds: tuple[int, ...]) -> Arm:
-        counts = {"balanced": own.balanced, "imbalanced": own.imbalanced, "held-out": own.held_out}
-        flags = (*flags_of(PAIRS[name], lr), "--synthetic-data-root", own.path or f"{{work}}/{name}/{REST}.csv")
-        flags += (
-            tuple(text for key, n in counts.items() for text in (f"--number-{key}-synthetic", str(n))) + GRID[setting]
-        )
-        flags += ("--fine-tune-batch-size", str(own.batch)) if own.batch and not setting.startswith(PAPER) else ()
+        path = words(f"--synthetic-data-root {own.path or f'{{work}}/{name}/{REST}.csv'}")
         after = () if own.path else (f"{name}/{REST}/list",)
+        flags = (*PAIRS[name].flags(lr), *path, *own.flags(setting))
         return Arm(f"{name}/{source}/{setting}", flags, methods, seeds, erm_of=f"{name}/erm_{lr:g}", after=after)
-
-    yield arm(PAPER, (*TUNED, *UNTUNED, *LIKE_AIM_FAIR, *FROM_START), SEEDS)
-    others = [setting for setting in GRID if setting != PAPER]
-    yield from (arm(setting, TUNED, SEEDS[:1]) for setting in others)
 
     def has(setting: str, method: str) -> bool:
         recorded = settings[setting].runs(method) if setting in settings else ()
         return SEEDS[0] in {*recorded, *diverged(place / setting).get(method, ())}
 
+    yield arm(PAPER, (*TUNED, *UNTUNED, *LIKE_AIM_FAIR, *FROM_START), SEEDS)
+    others = [setting for setting in GRID if setting != PAPER]
+    yield from (arm(setting, TUNED, SEEDS[:1]) for setting in others)
     if all(has(setting, method) for setting in GRID for method in TUNED):
         chosen = choices(settings)
         for setting in others:
@@ -154,23 +148,23 @@ def arms_of_source(folder: Path, name: str, source: str, lr: float) -> Iterator[
 def accuracy_of_erm(folder: Path) -> dict[float, float]:
     """Return ERM's mean accuracy on val (a fraction) by learning rate, for those that are recorded and did not diverge."""
     found = {}
-    for path in column_folders(folder):
+    for path in run_set_folders(folder):
         lr = path.name.removeprefix("erm_")
         if lr != path.name and "erm" not in diverged(path):
-            found[float(lr)] = mean(r["val_metrics"]["accuracy"] for r in read_column(path).runs("erm").values())
+            found[float(lr)] = mean(r.val_metrics.accuracy for r in read_run_set(path).runs("erm").values())
     return found
 
 
-def choices(settings: dict[str, Column]) -> dict[str, str]:
+def choices(settings: dict[str, RunSet]) -> dict[str, str]:
     """Return the setting that `models.choice` takes for each method: from the records of the first seed, in the order of `GRID`."""
     chosen = {}
     for method in TUNED:
-        found = {}
-        for setting in (setting for setting in GRID if setting in settings):
-            runs = settings[setting].runs(method)
-            if record := runs.get(min(record["seed"] for record in settings[setting].records)):
-                found[setting] = record
-        if found:
+        first = {
+            setting: settings[setting].runs(method).get(min(record.seed for record in settings[setting].records))
+            for setting in GRID
+            if setting in settings
+        }
+        if found := {setting: record for setting, record in first.items() if record}:
             chosen[method] = list(found)[best_of(list(found.values()))]
     return chosen
 

@@ -1,131 +1,96 @@
-"""The figures of the study on real faces: the sources side by side, what batch norm's statistics do, stable rankings."""
+"""The figures of the study on real faces: accuracy against equalized odds difference, in several panels.
+
+`PICTURE` is the README's. The file's description holds the numbers that are drawn, for readers who can't see them and for a test.
+"""
 
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from results import figures
-from results.columns import Column
-from results.figures import DARK, GREY, LIGHT, STYLE, mean
-from results.rows import FROM
+from results.entries import Entry
+from results.figures import DARK, GREY, LIGHT, STYLE
+from results.records import read_run_set
+from results.study_tables import entries_of
 
-NORMS = {"follow": ("o-", LIGHT), "hold": ("s-", DARK), "real": ("^--", GREY)}
-PAPER_LR = 0.06
-# the settings of `design.GRID` that each norm's line goes through, by learning rate
-LINES = {
-    "follow": {0.002: "follow_0.002", 0.01: "follow_0.01", PAPER_LR: "paper"},
-    "hold": {0.002: "hold_0.002", 0.01: "hold_0.01", PAPER_LR: "paper_hold"},
-    "real": {0.002: "real_0.002", 0.01: "real_0.01"},
+PICTURE = "real_faces.svg"
+PANELS = {
+    "Smiling_Male": "20,000 biased faces, 112 pixels",
+    "Smiling_Male_64": "8,000 biased faces, 64 pixels, with baselines",
 }
-MARKS = {"linear-probe": ("D", "white"), "full": ("^", LIGHT), "aim-fair": ("*", DARK)}
+SEEDS = 3  # the picture leaves out a method with fewer
+# method: name, marker, colour
+MARKS = {
+    "erm": ("ERM", "s", "black"),
+    "supplement": ("data supplementation", "o", GREY),
+    "linear-probe": ("linear probing", "D", GREY),
+    "cvar-dro": ("CVaR DRO", "p", GREY),
+    "eiil": ("EIIL", "X", GREY),
+    "jtt": ("JTT", "P", GREY),
+    "lff": ("LfF", "v", GREY),
+    "group-dro": ("group DRO (trains on protected labels)", "h", GREY),
+    "random-mask:share=0.7": ("random mask of 70 %", "o", LIGHT),
+    "full": ("full fine-tuning", "^", LIGHT),
+    "aim-fair": ("AIM-Fair", "*", DARK),
+}
 
 
-def write_drawings(
-    study: str, columns: dict[str, Column], settings: dict[str, dict[str, Column]], output: Path
-) -> list[str]:
-    """Draw what the records allow; returns the figures' names. `columns` by name, `settings` by source and setting."""
-    written = []
+def entries(records: Path) -> dict[str, Entry]:
+    """Return the rows of a pair's methods by name, fine-tuned with the paper's settings on faces of text-to-image models."""
+    found = {**entries_of(read_run_set(records / "erm_0.03")), **entries_of(read_run_set(records / "t2i" / "paper"))}
+    return {method: found[method] for method in MARKS if method in found and found[method].n == SEEDS}
+
+
+def write_picture(values: dict[str, dict[str, Entry]], path: Path) -> None:
+    """Write the picture of `values` (pair to method to row) as SVG: the same bytes with the same matplotlib."""
     with plt.rc_context(STYLE):
-        drawings = {f"sources_{study}": sources(columns), f"rank_stability_{study}": rank_stability(columns)}
-        drawings |= {f"batch_norm_{study}{FROM}{source}": batch_norm(found) for source, found in settings.items()}
-        for name, figure in drawings.items():
-            if figure is not None:
-                figures.save(figure, output, name)
-                written.append(name)
-    return written
+        figure = draw({PANELS[pair]: rows for pair, rows in values.items()})
+        figure.savefig(path, metadata={"Date": None, "Description": described(values)}, bbox_inches="tight")
+        plt.close(figure)
 
 
-def sources(columns: dict[str, Column]) -> Figure | None:
-    """Accuracy against equalized odds, ERM and lines from it to the fine-tuned methods: a panel for each source.
-
-    Above the chosen settings, below the paper's; or these alone.
-    """
-    names = list(dict.fromkeys(name.removesuffix("_paper") for name in columns))
-    if not names:
-        return None
-    rows = {"": "chosen settings", "_paper": "the paper's settings"}
-    if not any(name.endswith("_paper") for name in columns):  # then nothing was chosen among settings
-        rows = {"": "the paper's settings"}
-    size = (2.4 * len(names) + 0.8, 2.2 * len(rows) + 0.8)
-    figure, grid = plt.subplots(len(rows), len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
-    for panels, (ending, settings) in zip(grid, rows.items(), strict=True):
-        panels[0].set_ylabel(f"{settings}\naccuracy (%)")
-        for axes, name in zip(panels, names, strict=True):
-            axes.grid(alpha=0.3)
-            if name + ending in columns:
-                arrows(axes, columns[name + ending])
-    for axes, name in zip(grid[0], names, strict=True):
-        axes.set_title(name.partition(FROM)[2])
-    for axes in grid[-1]:
-        axes.set_xlabel("equalized odds (%)")
-    figure.tight_layout()
-    handles, labels = next(axes for axes in grid.flat if axes.collections).get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=len(labels), frameon=False)
-    return figure
+def described(values: dict[str, dict[str, Entry]]) -> str:
+    """Return what is drawn in words: percent, mean ± sample standard deviation over three seeds."""
+    lines = []
+    for pair, rows in values.items():
+        lines.append(f"{pair}, accuracy / equalized odds difference:")
+        for method, entry in rows.items():
+            acc, eo = (f"{mean:.1f} ± {sd:.1f}" for mean, sd in (entry.ours["ACC"], entry.ours["EO"]))
+            lines.append(f"{method} {acc} / {eo}")
+    return "\n".join(lines)
 
 
-def arrows(axes: plt.Axes, column: Column) -> None:
-    """ERM's point, and lines from it to those of the methods in `MARKS`."""
-    start = mean(column, "erm", "equalized_odds"), mean(column, "erm", "accuracy")
-    axes.scatter(*start, marker="s", c="black", label="erm", zorder=4)
-    for method, (marker, color) in MARKS.items():
-        if method in column.methods:
-            end = mean(column, method, "equalized_odds"), mean(column, method, "accuracy")
-            axes.plot(*zip(start, end, strict=True), color=GREY, linewidth=0.8)
-            axes.scatter(*end, s=90, marker=marker, c=color, edgecolors="black", linewidths=0.6, label=method, zorder=5)
-
-
-def batch_norm(settings: dict[str, Column]) -> Figure | None:
-    """Draw accuracy and equalized odds of full fine-tuning and AIM-Fair over the learning rate, a line for each norm."""
-    some, drawn = next(iter(settings.values())), 0
-    figure, panels = plt.subplots(1, 4, figsize=(12, 3))
-    panels_of = [(method, key) for key in ("equalized_odds", "accuracy") for method in ("full", "aim-fair")]
-    for axes, (method, key) in zip(panels, panels_of, strict=True):
-        for norm, (style, color) in NORMS.items():
-            runs = {lr: settings[s].runs(method) for lr, s in LINES[norm].items() if s in settings}
-            values = {lr: [100 * r["metrics"][key] for r in found.values()] for lr, found in runs.items() if found}
-            if len(values) > 1:
-                spread = [np.std(v, ddof=1) if len(v) > 1 else 0 for v in values.values()]
-                line = {"fmt": style, "color": color, "capsize": 3, "label": norm}
-                axes.errorbar(list(values), [np.mean(v) for v in values.values()], spread, **line)
-                drawn += 1
-        axes.axhline(mean(some, "erm", key), color="black", linestyle=":", label="erm")
-        label = f"{'EO' if key == 'equalized_odds' else 'ACC'} (%)"
-        axes.set(xscale="log", xlabel="learning rate", ylabel=label, title=method)
-        axes.set_xticks([0.002, 0.01, PAPER_LR], ["0.002", "0.01", "0.06"])
-        axes.minorticks_off()
+def draw(panels: dict[str, dict[str, Entry]], rows: int = 1, size: tuple[float, float] = (4.5, 4)) -> Figure:
+    """Draw a panel of `size` inches for each title: a mark at each method's means, bars of one standard deviation over seeds."""
+    columns = len(panels) // rows
+    whole = (columns * size[0], rows * size[1])
+    figure, grid = plt.subplots(rows, columns, figsize=whole, sharex=True, sharey=True, squeeze=False)
+    handles = {}
+    for axes, (title, found) in zip(grid.flat, panels.items(), strict=True):
+        for method in (method for method in MARKS if method in found):
+            handles[method] = add_point(axes, method, found[method], named=rows == 1)
+        axes.set_title(title)
         axes.grid(alpha=0.3)
+    for axes in grid[-1]:
+        axes.set(xlabel="equalized odds difference (%)", xlim=(0, None))
+    for axes in grid[:, 0]:
+        axes.set_ylabel("accuracy (%)")
+    grid[0, 0].annotate(
+        "better", (0.02, 0.5), (0.16, 0.32), "axes fraction", arrowprops={"arrowstyle": "->"}, color=GREY
+    )
+    handles = [handles[method] for method in MARKS if method in handles]
+    figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, frameon=False)
     figure.tight_layout()
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=len(labels), frameon=False)
-    if drawn:
-        return figure
-    plt.close(figure)
-    return None
-
-
-def rank_stability(columns: dict[str, Column]) -> Figure | None:
-    """Spearman's correlation of the two rankings between all seeds and sources, as two matrices."""
-    ranks = {}
-    for name, column in columns.items():
-        # the ranking comes before fine-tuning: a seed's is the same in all settings
-        for seed, table in column.sensitivity.groupby("seed") if len(column.sensitivity) else ():
-            ranks[f"{name.removesuffix('_paper').partition(FROM)[2]} {seed}"] = table.set_index("name")
-    if len(ranks) < 2:
-        return None
-    figure, panels = plt.subplots(1, 2, figsize=(10.5, 4.6))
-    for axes, which in zip(panels, ("domain_rank", "bias_rank"), strict=True):
-        matrix = pd.DataFrame({label: table[which] for label, table in ranks.items()}).corr("spearman").to_numpy()
-        image = axes.imshow(matrix, vmin=0, vmax=1, cmap="cividis")
-        for (row, column), value in np.ndenumerate(matrix):
-            look = {"ha": "center", "va": "center", "fontsize": 6, "color": "white" if value < 0.6 else "black"}
-            axes.text(column, row, f"{100 * value:.0f}", **look)
-        axes.set_xticks(range(len(ranks)), list(ranks), rotation=90, fontsize=7)
-        axes.set_yticks(range(len(ranks)), list(ranks), fontsize=7)
-        axes.set_title(which.replace("_", " "))
-    figure.tight_layout()
-    figure.colorbar(image, ax=panels, label="Spearman's rank correlation", shrink=0.8)
     return figure
+
+
+def add_point(axes: plt.Axes, method: str, entry: Entry, named: bool) -> ErrorbarContainer:
+    """Draw a method's mark and bars; if `named`, ERM and AIM-Fair have their names beside them."""
+    name, marker, color = MARKS[method]
+    (y, dy), (x, dx) = entry.ours["ACC"], entry.ours["EO"]
+    style = {"markersize": 14 if marker == "*" else 8, "markeredgecolor": "black", "markeredgewidth": 0.6}
+    style |= {"elinewidth": 1, "zorder": 4 if marker == "*" else 3}
+    if named and method in ("erm", "aim-fair"):
+        axes.annotate(name, (x, y), (9, -13), textcoords="offset points", weight="bold")
+    return axes.errorbar(x, y, dy, dx, fmt=marker, color=color, label=name, **style)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from results.columns import column_folders, read_column
+from results.records import read_run_set, run_set_folders
+from utils.records import Record
 
 # Methods that start from the biased model and see unbiased images, without their options.
 FAMILY = ("aim-fair", "full", "linear-probe", "random-mask", "surgical", "cosine", "last-layer")
@@ -51,26 +52,23 @@ def _of(pair: Path) -> Iterator[Case]:
     erm = {
         seed: record
         for folder in sorted(pair.glob("erm_0.03"))
-        for seed, record in read_column(folder).runs("erm").items()
+        for seed, record in read_run_set(folder).runs("erm").items()
     }
     for source in sorted(path for path in pair.iterdir() if path.is_dir() and not path.name.startswith("erm_")):
         found = [
-            (column.name, record) for column in map(read_column, column_folders(source)) for record in column.records
+            (column.name, record) for column in map(read_run_set, run_set_folders(source)) for record in column.records
         ]
         for seed in sorted(erm):
-            own = tuple(
-                _candidate(name, r) for name, r in found if r["seed"] == seed and r["method"].split(":")[0] in FAMILY
-            )
+            own = tuple(_candidate(name, r) for name, r in found if r.seed == seed and r.method.split(":")[0] in FAMILY)
             if own:
-                val, test = erm[seed]["val_metrics"], erm[seed]["metrics"]
-                yield Case(pair.name, source.name, seed, val["accuracy"], test["accuracy"], test["equalized_odds"], own)
+                val, test = erm[seed].val_metrics, erm[seed].metrics
+                yield Case(pair.name, source.name, seed, val.accuracy, test.accuracy, test.equalized_odds, own)
 
 
-def _candidate(setting: str, record: dict) -> Candidate:
-    held_out, test = record["held_out_metrics"], record["metrics"]
-    accuracies, count = np.array([*held_out["group_accuracy"].values()]), min(held_out["group_count"].values())
-    val = record["val_metrics"]["accuracy"]
-    return Candidate(record["method"], setting, val, accuracies, count, test["accuracy"], test["equalized_odds"])
+def _candidate(setting: str, record: Record) -> Candidate:
+    held_out, test, val = record.held_out_metrics, record.metrics, record.val_metrics
+    accuracies, count = np.array([*held_out.group_accuracy.values()]), min(held_out.group_count.values())
+    return Candidate(record.method, setting, val.accuracy, accuracies, count, test.accuracy, test.equalized_odds)
 
 
 def odds_of(accuracies: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from results.studies.settings_rule.cases import Case, cases, odds_of
 from results.studies.settings_rule.rules import RULES, TAKEN, Outcome, outcome, outcomes
-from results.table_text import as_table
+from results.text import as_table
 
 COUNTS = (10, 20, 30, 50, 100, 200)
 DRAWS = 200
