@@ -29,3 +29,8 @@ def estimate_statistics(model: nn.Module, data, compute: Compute, generator: tor
     """Set batch norm's running statistics, in place, to their means over training batches of `data`."""
     batches = train_batches(data, compute, generator)
     update_bn((batch.inputs for batch in islice(batches, STATISTICS_BATCHES)), model)
+
+
+def batch_norms(model: nn.Module) -> list[nn.Module]:
+    """Return the layers of batch norm."""
+    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

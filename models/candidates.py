@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from models.facts import facts_of
-from models.options import PAPER_TENSORS, STEP, THRESHOLD, TUNED, Method, auto_top_k, parse_method
+from models.options import STEP, THRESHOLD, TUNED, Method, parse_method
+from models.top_k import PAPER_TENSORS, auto_top_k
 
 
 def with_candidates(
@@ -21,7 +22,7 @@ def with_candidates(
 def made_from(method: Method, known: dict[str, Callable], flags: dict, tensors: int = PAPER_TENSORS) -> list[Method]:
     """Return the methods whose results a method copies, changes or chooses among; none if it trains.
 
-    "top-k=auto" chooses among the values of `models.options.auto_top_k`, "settings=auto" among those of `settings_to_try`.
+    "top-k=auto" chooses among the values of `models.top_k.auto_top_k`, "settings=auto" among those of `settings_to_try`.
     """
     given = _given(method)
     if method.chooses:

@@ -12,17 +12,18 @@ from torch import nn
 from datasets.images import check_some, fingerprint
 from datasets.real import fingerprints, labelled, load_faces, read_lists
 from datasets.synthetic import SyntheticImages, SyntheticSets
+from models.averaging import batch_norms
 from models.candidates import made_from, with_auto, with_candidates
 from models.classifier import head_names, linear_head, new_classifier, outline
 from models.methods import of_network
-from models.options import Method, count_of, counted, parse_method
+from models.options import Method, parse_method
 from models.recorded import adopt_best, check_output, method_settings
 from models.result import train_and_record
 from models.run import Run
 from models.selection import check_top_k
 from models.settings import Settings
 from models.tensorboard import check_tensorboard
-from models.training import batch_norms
+from models.top_k import count_of, counted
 from models.weights import content_of
 from utils.arguments import be_deterministic
 from utils.environment import environment

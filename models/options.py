@@ -17,47 +17,10 @@ from datasets.bias import parse_bias_degree
 from datasets.images import LabelledImages
 from models.facts import facts_of
 from models.labels import labels_taken
+from models.top_k import top_k
 from utils.arguments import non_negative_float, positive_float, positive_fraction, positive_int
 from utils.errors import UserError
 from utils.records import folder_name
-
-PAPER_TOP_K, PAPER_TENSORS = 55, 62  # of ResNet-18
-AUTO_TOP_K = (40, 45, 50, 55, 60)  # candidates of top-k=auto: the values in the paper's figure
-
-
-def top_k(text: str) -> int | str:
-    """Return a number of tensors, a percentage of them such as "89%" (as text), or "auto"."""
-    if text.endswith("%"):
-        positive_fraction(text[:-1], whole=100)
-        return text
-    return text if text == "auto" else int(text)
-
-
-def ranking_batches(text: str) -> int | str:
-    """Return a number of batches, 1 or more, or "auto"."""
-    if text == "auto":
-        return text
-    try:
-        return positive_int(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number of batches") from error
-
-
-def count_of(k: int | str | None, tensors: int) -> int | str:
-    """Return a `top_k` as a number for a network of `tensors` tensors, or "auto"; None is the paper's fraction."""
-    if k is None:
-        return round(PAPER_TOP_K * tensors / PAPER_TENSORS)
-    return round(float(k[:-1]) * tensors / 100) if isinstance(k, str) and k.endswith("%") else k
-
-
-def counted(text: str, tensors: int) -> str:
-    """Replace a percentage in a method's text: "aim-fair:top-k=89%" becomes "aim-fair:top-k=55" for 62 tensors."""
-    return re.sub(r"(?<=[:,]top-k=)\d+(?:\.\d+)?%", lambda found: str(count_of(found[0], tensors)), text)
-
-
-def auto_top_k(tensors: int) -> list[int]:
-    """Return `AUTO_TOP_K`, or the same fractions of another network's tensors."""
-    return list(dict.fromkeys(max(1, round(k * tensors / PAPER_TENSORS)) for k in AUTO_TOP_K))
 
 
 def bias_degree(text: str) -> str:
@@ -166,8 +129,9 @@ class Method:
         An option that older records lack is left out at its default, so that they still match.
         """
         defaults = {key: value for key, (_, value) in options_of(self.train).items()}
-        later = {key for key in defaults if key in LATER and self.options[key] == defaults[key]}
-        later |= {"lr", "batch-norm"}  # a record has them among the settings of fine-tuning
+        general = general_options(self.train)
+        later = {key for key in defaults if key in (*LATER, *general) and self.options[key] == defaults[key]}
+        later |= {"lr", "batch-norm"} & general.keys()  # a record has them among the settings of fine-tuning
         kept = {_underscored(key): value for key, value in self.options.items() if key not in later}
         return kept | facts_of(self.train).recorded
 
@@ -182,7 +146,7 @@ class Method:
         return labels_taken(facts_of(self.train).protected_labels, self.recorded(), select_by)
 
 
-LATER = ("protocol", "first-lr", "first-weight-decay", *TUNED, *STEP, *THRESHOLD)
+LATER = ("protocol", "first-lr", "first-weight-decay")
 FLAG = inspect.Parameter.empty  # default of an option that takes the value of the flag of its name
 
 
@@ -205,9 +169,16 @@ def options_of(train: Callable) -> dict[str, tuple[object, object]]:
         own["prompt-type"] = str, FLAG
         if not facts_of(train).group_sizes:
             own["ratio"] = Positive | None, None
-    own |= TUNED if facts_of(train).tuned else {}
-    own |= STEP if "biased_model" in inspect.signature(train).parameters and not facts_of(train).chosen_from else {}
-    return own | THRESHOLD
+    general = general_options(train)
+    if clash := own.keys() & general.keys():
+        raise UserError(f"method {train.__name__}: all methods have an option {min(clash)}; call its own otherwise")
+    return own | general
+
+
+def general_options(train: Callable) -> dict[str, tuple[object, object]]:
+    """Return type and default of each option that a method has besides its own."""
+    facts, fine_tunes = facts_of(train), "biased_model" in inspect.signature(train).parameters
+    return (TUNED if facts.tuned else {}) | (STEP if fine_tunes and not facts.chosen_from else {}) | THRESHOLD
 
 
 def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:

@@ -12,11 +12,10 @@ import torch
 from datasets.images import LabelledImages
 from datasets.synthetic import SyntheticSets
 from models.auto import changed, chosen_of, take_best
-from models.batches import evaluate, predict
+from models.batches import evaluate, memory_named, predict
 from models.options import Method
 from models.ranking import batches_used
 from models.run import Run, TrainedModel
-from models.training import memory_named
 from models.weights import as_safetensors
 from utils.checkpoint import Unfinished
 from utils.metrics import fairness_metrics, positive

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from datasets.images import WHOLE
 from datasets.real import DATASETS
-from models.options import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, ranking_batches, top_k
 from models.ranking import PATIENCE
 from models.registry import network_name, of_inputs
+from models.top_k import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, ranking_batches, top_k
 from models.training import ACCURACY, BATCH_NORM, LATE_MEAN, WORST_GROUP, Compute, Schedule
 from utils.arguments import (
     choose_device,
@@ -84,8 +84,7 @@ class Settings:
     )
     settings: str = _training(
         "paper",
-        "settings of fine-tuning: paper, as the flags say; auto: the best of three, and of the biased model, by accuracy on real val "
-        "and equalized odds difference on held-out synthetic images (docs/new_pair.md)",
+        "of fine-tuning: paper, as the flags say; auto: the best of three and of the biased model (docs/new_pair.md)",
         choices=("paper", "auto"),
     )
     seeds: tuple[int, ...] = _training(

@@ -2,8 +2,8 @@
 
 import copy
 import difflib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from datasets.images import LabelledImages, MixedSet
-from models.averaging import add_to_mean, estimate_statistics
+from models.averaging import add_to_mean, batch_norms, estimate_statistics
 from models.batches import Batch, Compute, evaluate, lone_images_named, number_of_batches, train_batches
 from models.weights import load_state
 from utils.checkpoint import Checkpoint
@@ -115,18 +115,6 @@ def fit(
     return [{**row, "best": place == training.best} for place, row in enumerate(training.curve)]
 
 
-@contextmanager
-def memory_named(batch_size: int, what: str = "training", *, fine_tune: int | None = None) -> Iterator[None]:
-    """Raise `UserError` with the remedy if the GPU's memory is too small; `fine_tune` is fine-tuning's batch size."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        own = f" or --fine-tune-batch-size (now {fine_tune})" if fine_tune else ""
-        raise UserError(
-            f"{what}: out of memory; lower --batch-size (now {batch_size}){own}, or pass --precision bf16"
-        ) from error
-
-
 def _freeze_all_but(model: nn.Module, trainable: list[str] | None, label: str) -> None:
     names = [name for name, _ in model.named_parameters()]
     unknown = [name for name in trainable or () if name not in names]
@@ -136,11 +124,6 @@ def _freeze_all_but(model: nn.Module, trainable: list[str] | None, label: str) -
         raise UserError(f"{label}: {what}; it has {', '.join(near)}, ...")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trainable is None or name in trainable)
-
-
-def batch_norms(model: nn.Module) -> list[nn.Module]:
-    """Return the layers of batch norm."""
-    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
 class _Training:
