@@ -173,7 +173,7 @@ class Experiment:
             return None
         options = method.options
         sizes = method.balanced_sizes(self.train_labels, self.settings.number_balanced_synthetic)
-        must_hold_out = options.get("top-k") == "auto" or method.chooses or options["threshold"] == "held-out"
+        must_hold_out = options.get("top-k") == "auto" or method.chooses or options.get("threshold") == "held-out"
         return self.images.sets(options["prompt-type"], sizes, options.get("bias-degree"), must_hold_out=must_hold_out)
 
     def _settings(self, method: Method) -> dict:

@@ -77,7 +77,7 @@ class Method:
     @property
     def needs_synthetic(self) -> bool:
         """True if the method draws synthetic images."""
-        return "synthetic" in self._parameters or self.options["threshold"] == "held-out"
+        return "synthetic" in self._parameters or self.options.get("threshold") == "held-out"
 
     @property
     def chooses(self) -> bool:
@@ -87,7 +87,7 @@ class Method:
     @property
     def changes(self) -> bool:
         """True if the method changes one other method's result."""
-        other = self.options.get("step", 1.0) != 1 or self.options["threshold"] != "0.5"
+        other = self.options.get("step", 1.0) != 1 or self.options.get("threshold", "0.5") != "0.5"
         return other and not self.chooses
 
     @property
