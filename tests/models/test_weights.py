@@ -253,7 +253,7 @@ def test_the_commit_is_that_of_the_start(erm, network, monkeypatch, tmp_path):
     """Whoever pulls, edits or upgrades while a long training runs changes the files, not the code that runs."""
     save_file(published(network), tmp_path / "w.safetensors")
     known = iter(["that of the start", "a later one", "a later one"])
-    monkeypatch.setattr("utils.records.commit", lambda: next(known))
+    monkeypatch.setattr("utils.environment.commit", lambda: next(known))
     assert erm(tmp_path / "w.safetensors", "--seeds", 1, 2).returncode == 0
     for seed in (1, 2):
         found = record(tmp_path / "out", "erm", seed)
@@ -273,9 +273,9 @@ def test_a_training_that_goes_on_says_where_it_began(erm, network, monkeypatch, 
 
     with monkeypatch.context() as patch:
         patch.setattr(_Training, "end_epoch", interrupted)
-        patch.setattr("utils.records.commit", lambda: "the first")
+        patch.setattr("utils.environment.commit", lambda: "the first")
         assert erm(tmp_path / "w.safetensors", *longer).returncode == 130
-    monkeypatch.setattr("utils.records.commit", lambda: "the second")
+    monkeypatch.setattr("utils.environment.commit", lambda: "the second")
     monkeypatch.setattr(Unfinished, "spent", 1000.0)
     assert erm(tmp_path / "w.safetensors", *longer).returncode == 0
     found = record(tmp_path / "out", "erm")
