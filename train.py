@@ -68,7 +68,7 @@ def selective_mask(run: Run, synthetic: SyntheticSets, top_k: int) -> tuple[list
     return chosen, with_choice(sensitivity, chosen, top_k)
 
 
-@says(work=one_fine_tuning)
+@says(work=one_fine_tuning, tuned=True)
 def aim_fair(
     run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, top_k: TopK, bias_degree: BiasDegree
 ) -> TrainedModel:

@@ -140,3 +140,15 @@ def _in_places(blocks: list[tuple[torch.Tensor, np.ndarray]]) -> torch.Tensor:
         return blocks[0][0]
     images, places = torch.cat([images for images, _ in blocks]), np.concatenate([places for _, places in blocks])
     return images[torch.from_numpy(np.argsort(places)).to(images.device)].contiguous(memory_format=torch.channels_last)
+
+
+@contextmanager
+def memory_named(batch_size: int, what: str = "training", *, fine_tune: int | None = None) -> Iterator[None]:
+    """Raise `UserError` with the remedy if the GPU's memory is too small; `fine_tune` is fine-tuning's batch size."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        own = f" or --fine-tune-batch-size (now {fine_tune})" if fine_tune else ""
+        raise UserError(
+            f"{what}: out of memory; lower --batch-size (now {batch_size}){own}, or pass --precision bf16"
+        ) from error

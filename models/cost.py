@@ -8,6 +8,7 @@ copies of JTT's published protocol, whose number depends on the first model.
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from models.auto import STEPS
 from models.batches import Compute, of_mean_gradients
 from models.facts import facts_of
 from models.options import Method
@@ -40,8 +41,11 @@ class Asked(NamedTuple):
 
 def trained(method: Method, sizes: Sizes, compute: Compute) -> Work:
     """Return the work of a method's training, without the three gradients and the judging of its result."""
-    if method.options.get("top-k") == "auto":
-        return Work()  # it takes over one of its candidates
+    if method.chooses:  # it judges its candidates at several steps
+        count = 3 * len(facts_of(method.train).chosen_from or (method.name,))
+        return Work(predicted=(1 + count * len(STEPS)) * (sizes.val + sizes.held_out))
+    if not method.trains:
+        return Work()  # it takes over one of its candidates, or changes it
     counted = facts_of(method.train).work or (one_fine_tuning if method.fine_tunes else one_training)
     return counted(sizes, compute, method.keywords)
 
@@ -53,7 +57,7 @@ def ranking_work(methods: Iterable[tuple[Method, Sizes]], compute: Compute, batc
     """
     passes, most = {}, batches if isinstance(batches, int) else None
     for method, sizes in methods:
-        if sizes.biased and method.options.get("top-k") != "auto":
+        if sizes.biased and method.trains:
             prompts, degree = method.options["prompt-type"], method.options["bias-degree"]
             own = (prompts, degree, sizes.balanced) if batches == "auto" else None
             passes["real", own] = sizes.train
@@ -78,7 +82,7 @@ def training_rows(
         work, seeds = trained(method, sizes, compute), len(lacking)
         more = {"seeds": seeds, "disk": seeds * weights, "memory": memory if seeds else 0, "note": remark(method)}
         rows.append(Row(method.label, folder, seeds * (work.trained + work.head), seeds * rates.seconds(work), **more))
-        if method.options.get("top-k") != "auto":
+        if not method.copies:
             work = Work(predicted=sizes.test + sizes.val + (sizes.held_out if method.fine_tunes else 0))
             seconds = seeds * rates.seconds(work)
             judged.append(Row("evaluation", f"{folder} evaluation", seeds * work.predicted, seconds, seeds))
@@ -87,7 +91,7 @@ def training_rows(
 
 def remark(method: Method) -> str:
     """Return what to say of a method that doesn't say its own work."""
-    if facts_of(method.train).work:
+    if facts_of(method.train).work or not method.trains:
         return ""
     return f"{method.label}: counted as one {'fine-tuning' if method.fine_tunes else 'training from the start'}"
 

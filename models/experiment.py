@@ -12,16 +12,18 @@ from torch import nn
 from datasets.images import check_some, fingerprint
 from datasets.real import fingerprints, labelled, load_faces, read_lists
 from datasets.synthetic import SyntheticImages, SyntheticSets
+from models.averaging import batch_norms
+from models.candidates import made_from, with_auto, with_candidates
 from models.classifier import head_names, linear_head, new_classifier, outline
 from models.methods import of_network
-from models.options import Method, candidates, count_of, counted, parse_method, with_candidates
+from models.options import Method, parse_method
 from models.recorded import adopt_best, check_output, method_settings
 from models.result import train_and_record
 from models.run import Run
 from models.selection import check_top_k
 from models.settings import Settings
 from models.tensorboard import check_tensorboard
-from models.training import batch_norms
+from models.top_k import count_of, counted
 from models.weights import content_of
 from utils.arguments import be_deterministic
 from utils.environment import environment
@@ -52,6 +54,7 @@ class Experiment:
         if settings.network != "resnet18":
             self.known = of_network(known, network, head_names(network, settings.network))
         self.flags = {name.replace("_", "-"): value for name, value in vars(settings).items()}
+        self.flags["has-batch-norm"] = bool(batch_norms(network))
         self.flags["top-k"] = count_of(settings.top_k, self.tensors)
         self.methods = self._asked_methods(network)
         self.lists = read_lists(settings)
@@ -126,15 +129,18 @@ class Experiment:
             if method.name == "erm" and "weights_content" not in found.settings:
                 self.of_erm.pop("weights_content", None)  # an older record lacks it, so the methods beside it do too
             print(f"{folder} is recorded already")
-        elif method.options.get("top-k") == "auto":
-            choices = candidates(method, self.known, self.flags, self.tensors)
-            adopt_best(self.settings.output, choices, method, run.seed, asked)
+        elif method.copies:
+            adopt_best(self.settings.output, self._made_from(method), method, run.seed, asked)
         else:
+            run.settings = method.applied(self.settings)
+            run.made_from = tuple(other.label for other in self._made_from(method))
             train_and_record(method, run, self.sets[method.label], folder, asked, self.environment)
 
     def _asked_methods(self, network: nn.Module) -> list[Method]:
         texts = [counted(text, self.tensors) for text in ("erm", *self.settings.methods)]
         asked = [parse_method(text, self.known, self.flags) for text in texts]
+        if self.settings.settings == "auto":
+            asked = [with_auto(method, self.known, self.flags) for method in asked]
         if any(method.name == "last-layer" for method in asked):
             linear_head(network, self.settings.network)  # raises if the head can't be fitted alone
         return with_candidates(asked, self.known, self.flags, self.tensors)
@@ -158,13 +164,16 @@ class Experiment:
             k, network = self.flags["top-k"], self.settings.network
             print(f"{network}: --top-k {k} of {self.tensors} tensors, the paper's fraction", flush=True)
 
+    def _made_from(self, method: Method) -> list[Method]:
+        return made_from(method, self.known, self.flags, self.tensors)
+
     def _sets(self, method: Method) -> SyntheticSets | None:
         """Return the synthetic images of a method; None if it needs none."""
         if not method.needs_synthetic:
             return None
         options = method.options
         sizes = method.balanced_sizes(self.train_labels, self.settings.number_balanced_synthetic)
-        must_hold_out = options.get("top-k") == "auto"
+        must_hold_out = options.get("top-k") == "auto" or method.chooses or options.get("threshold") == "held-out"
         return self.images.sets(options["prompt-type"], sizes, options.get("bias-degree"), must_hold_out=must_hold_out)
 
     def _settings(self, method: Method) -> dict:

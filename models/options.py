@@ -9,7 +9,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
@@ -17,47 +17,10 @@ from datasets.bias import parse_bias_degree
 from datasets.images import LabelledImages
 from models.facts import facts_of
 from models.labels import labels_taken
+from models.top_k import top_k
 from utils.arguments import non_negative_float, positive_float, positive_fraction, positive_int
 from utils.errors import UserError
 from utils.records import folder_name
-
-PAPER_TOP_K, PAPER_TENSORS = 55, 62  # of ResNet-18
-AUTO_TOP_K = (40, 45, 50, 55, 60)  # candidates of top-k=auto: the values in the paper's figure
-
-
-def top_k(text: str) -> int | str:
-    """Return a number of tensors, a percentage of them such as "89%" (as text), or "auto"."""
-    if text.endswith("%"):
-        positive_fraction(text[:-1], whole=100)
-        return text
-    return text if text == "auto" else int(text)
-
-
-def ranking_batches(text: str) -> int | str:
-    """Return a number of batches, 1 or more, or "auto"."""
-    if text == "auto":
-        return text
-    try:
-        return positive_int(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number of batches") from error
-
-
-def count_of(k: int | str | None, tensors: int) -> int | str:
-    """Return a `top_k` as a number for a network of `tensors` tensors, or "auto"; None is the paper's fraction."""
-    if k is None:
-        return round(PAPER_TOP_K * tensors / PAPER_TENSORS)
-    return round(float(k[:-1]) * tensors / 100) if isinstance(k, str) and k.endswith("%") else k
-
-
-def counted(text: str, tensors: int) -> str:
-    """Replace a percentage in a method's text: "aim-fair:top-k=89%" becomes "aim-fair:top-k=55" for 62 tensors."""
-    return re.sub(r"(?<=[:,]top-k=)\d+(?:\.\d+)?%", lambda found: str(count_of(found[0], tensors)), text)
-
-
-def auto_top_k(tensors: int) -> list[int]:
-    """Return `AUTO_TOP_K`, or the same fractions of another network's tensors."""
-    return list(dict.fromkeys(max(1, round(k * tensors / PAPER_TENSORS)) for k in AUTO_TOP_K))
 
 
 def bias_degree(text: str) -> str:
@@ -74,6 +37,18 @@ PositiveFraction = Annotated[float, positive_fraction]
 TopK = Annotated[int | str, top_k]
 BiasDegree = Annotated[str, bias_degree]
 Protocol = Literal["aligned", "published"]
+
+
+# Options of every method that is one call of `run.fine_tune`: flags of train.py for this method alone, and who sets them.
+TUNED = {
+    "lr": (NotNegative | None, None),
+    "batch-norm": (Literal["follow", "hold", "real"] | None, None),
+    "select-by": (Literal["accuracy", "worst-group", "mean"] | None, None),
+    "settings": (Literal["paper", "auto"], "paper"),
+}
+# Options that change a trained model without training (`models.after`). STEP is for methods that start from the biased model.
+STEP = {"step": (PositiveFraction, 1.0)}
+THRESHOLD = {"threshold": (Literal["0.5", "val", "held-out"], "0.5")}
 
 
 @dataclass(frozen=True)
@@ -102,7 +77,28 @@ class Method:
     @property
     def needs_synthetic(self) -> bool:
         """True if the method draws synthetic images."""
-        return "synthetic" in self._parameters
+        return "synthetic" in self._parameters or self.options.get("threshold") == "held-out"
+
+    @property
+    def chooses(self) -> bool:
+        """True if the method takes the best of other methods' results."""
+        return bool(facts_of(self.train).chosen_from) or self.options.get("settings") == "auto"
+
+    @property
+    def changes(self) -> bool:
+        """True if the method changes one other method's result."""
+        other = self.options.get("step", 1.0) != 1 or self.options.get("threshold", "0.5") != "0.5"
+        return other and not self.chooses
+
+    @property
+    def copies(self) -> bool:
+        """True if the method copies the best result of several values of k."""
+        return self.options.get("top-k") == "auto" and not (self.chooses or self.changes)
+
+    @property
+    def trains(self) -> bool:
+        """True if the method trains, and does not work with other methods' results."""
+        return not (self.chooses or self.changes or self.copies)
 
     @property
     def keywords(self) -> dict[str, object]:
@@ -133,9 +129,17 @@ class Method:
         An option that older records lack is left out at its default, so that they still match.
         """
         defaults = {key: value for key, (_, value) in options_of(self.train).items()}
-        later = {key for key in defaults if key in LATER and self.options[key] == defaults[key]}
+        general = general_options(self.train)
+        later = {key for key in defaults if key in (*LATER, *general) and self.options[key] == defaults[key]}
+        later |= {"lr", "batch-norm"} & general.keys()  # a record has them among the settings of fine-tuning
         kept = {_underscored(key): value for key, value in self.options.items() if key not in later}
         return kept | facts_of(self.train).recorded
+
+    def applied(self, settings):
+        """Return train.py's settings with the method's own learning rate, batch norm and choice of the epoch."""
+        names = {"lr": "fine_tune_lr", "batch-norm": "batch_norm", "select-by": "select_by"}
+        own = {flag: self.options[name] for name, flag in names.items() if self.options.get(name) is not None}
+        return replace(settings, **own) if own else settings
 
     def protected_labels(self, select_by: str) -> dict[str, str]:
         """Return the uses of protected labels of real images, by split, under --select-by (`models.labels`)."""
@@ -165,7 +169,16 @@ def options_of(train: Callable) -> dict[str, tuple[object, object]]:
         own["prompt-type"] = str, FLAG
         if not facts_of(train).group_sizes:
             own["ratio"] = Positive | None, None
-    return own
+    general = general_options(train)
+    if clash := own.keys() & general.keys():
+        raise UserError(f"method {train.__name__}: all methods have an option {min(clash)}; call its own otherwise")
+    return own | general
+
+
+def general_options(train: Callable) -> dict[str, tuple[object, object]]:
+    """Return type and default of each option that a method has besides its own."""
+    facts, fine_tunes = facts_of(train), "biased_model" in inspect.signature(train).parameters
+    return (TUNED if facts.tuned else {}) | (STEP if fine_tunes and not facts.chosen_from else {}) | THRESHOLD
 
 
 def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
@@ -182,6 +195,8 @@ def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
         said, near = ("did you mean", near) if near else ("there are", list(known))
         raise UserError(f"--methods {text}: no method {name}; {said} {', '.join(near)}")
     options = options_of(known[name])
+    if "threshold=held-out" in rest.split(","):
+        options = {"prompt-type": (str, FLAG), "ratio": (Positive | None, None)} | options
     lost = [key for key, (_, default) in options.items() if default is FLAG and key not in flags]
     if lost:
         raise UserError(f"method {name}: its option {lost[0]} has no default, and train.py has no flag --{lost[0]}")
@@ -197,6 +212,8 @@ def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
             given[key] = read_option(options[key][0], value)
         except (ValueError, argparse.ArgumentTypeError) as error:
             raise UserError(f"--methods {text}: {key}={value}: {error}") from error
+    if given.get("settings") == "auto" and (clash := given.keys() & {"lr", "batch-norm", "select-by", "step"}):
+        raise UserError(f"--methods {text}: settings=auto chooses {min(clash)} itself; leave one of them out")
     label = ",".join(f"{key}={given[key]}" for key in defaults if key in given and given[key] != defaults[key])
     return Method(name, known[name], {**defaults, **given}, f"{name}:{label}" if label else name)
 
@@ -217,26 +234,6 @@ def read_option(kind, text: str):
         return read_option(Literal["true", "false"], text.lower()) == "true"
     inner = [part for part in get_args(kind) if part is not NoneType]
     return read_option(inner[0], text) if inner else kind(text)
-
-
-def with_candidates(
-    methods: list[Method], known: dict[str, Callable], flags: dict, tensors: int = PAPER_TENSORS
-) -> list[Method]:
-    """Return the methods with the candidates of each top-k "auto" before it; each once, in order."""
-    expanded = []
-    for method in methods:
-        if method.options.get("top-k") == "auto":
-            expanded += candidates(method, known, flags, tensors)
-        expanded.append(method)
-    return list({method.label: method for method in expanded}.values())
-
-
-def candidates(method: Method, known: dict[str, Callable], flags: dict, tensors: int = PAPER_TENSORS) -> list[Method]:
-    """Return the method once for each value of `auto_top_k`."""
-    _, _, rest = method.label.partition(":")
-    others = [part for part in rest.split(",") if part and not part.startswith("top-k=")]
-    texts = [",".join([f"top-k={k}", *others]) for k in auto_top_k(tensors)]
-    return [parse_method(f"{method.name}:{text}", known, flags) for text in texts]
 
 
 def _underscored(name: str) -> str:

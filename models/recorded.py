@@ -26,7 +26,7 @@ def method_settings(
     Of `train` only the labels are used. Without `sets`, the settings in `NEED_SYNTHETIC` are left out. Raises `UserError`
     if an option of the method has the name of a setting.
     """
-    options = method.recorded()
+    options, settings = method.recorded(), method.applied(settings)
     if not method.needs_synthetic:
         own = {method.name: options} if options else {}
         if method.fine_tunes:

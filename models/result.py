@@ -11,11 +11,11 @@ import torch
 
 from datasets.images import LabelledImages
 from datasets.synthetic import SyntheticSets
-from models.batches import evaluate, predict
+from models.auto import changed, chosen_of, take_best
+from models.batches import evaluate, memory_named, predict
 from models.options import Method
 from models.ranking import batches_used
 from models.run import Run, TrainedModel
-from models.training import memory_named
 from models.weights import as_safetensors
 from utils.checkpoint import Unfinished
 from utils.metrics import fairness_metrics, positive
@@ -42,6 +42,7 @@ def train_and_record(
         **environment,
         "threads": torch.get_num_threads(),  # a resumed training takes the number that it began with
         **batches_used(trained.tables),
+        **chosen_of(trained.tables),
     }
     begun = {key: value for key, value in run.unfinished.begun.items() if content.get(key) != value}
     content |= {"begun": begun} if begun and run.unfinished.spent else {}
@@ -63,7 +64,13 @@ def train_method(method: Method, run: Run, sets: SyntheticSets | None) -> Traine
         needs["biased_model"] = run.biased_model()
     own = run.settings.fine_tune_batch_size if method.fine_tunes else None
     with memory_named(run.settings.batch_size, f"seed {run.seed} {method.label}", fine_tune=own):
-        trained = method.train(run, **needs, **method.keywords)
+        if method.chooses:
+            trained = take_best(run, **needs, threshold=method.options["threshold"])
+        elif method.changes:
+            own = {name: method.options[name] for name in ("step", "threshold") if name in method.options}
+            trained = changed(run, needs.get("synthetic"), **own)
+        else:
+            trained = method.train(run, **needs, **method.keywords)
     if not isinstance(trained, TrainedModel):
         raise TypeError(f"method {method.name} returned a {type(trained).__name__}, not a models.run.TrainedModel")
     return trained

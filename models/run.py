@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torch.optim.swa_utils import update_bn
 
 from datasets.images import LabelledImages, MixedSet
 from datasets.synthetic import SyntheticSets
+from models.averaging import estimate_statistics
 from models.batches import Batch, Compute, number_of_batches, of_mean_gradients
 from models.classifier import new_classifier
 from models.ranking import PATIENCE, SETS, RunningRanking, until_settled, with_batches
@@ -23,10 +23,8 @@ from models.tensorboard import curve_log
 from models.training import Objective, RateFractions, Schedule, fit, lone_images_named, mean_loss, train_batches
 from models.weights import load_tensors
 from utils.checkpoint import Unfinished
-from utils.records import rerun
+from utils.records import folder_name, record_folder, rerun
 from utils.seeds import derived_seed, torch_generator
-
-STATISTICS_BATCHES = 20  # batches of real images from which --batch-norm real estimates running statistics
 
 
 class TrainedModel(NamedTuple):
@@ -51,6 +49,7 @@ class Run:
     real : the images of the splits train, val and test
     biased_weights : file of the biased model; it exists once the method erm is recorded
     method : folder of the method that is being trained
+    made_from : labels of the methods, recorded already, whose results that method copies, changes or chooses among
     unfinished : checkpoints of its trainings; None: no checkpoints are kept
     """
 
@@ -59,6 +58,7 @@ class Run:
     seed: int
     biased_weights: Path
     method: str = ""
+    made_from: tuple[str, ...] = ()
     unfinished: Unfinished | None = None
     _gradients: dict = field(default_factory=dict)
     _rankings: dict = field(default_factory=dict)
@@ -72,6 +72,16 @@ class Run:
         model = self._network("none", self.seed)
         load_tensors(model, self.biased_weights, rerun(self.biased_weights.parent))
         return self._on_device(model)
+
+    def recorded(self, label: str) -> tuple[nn.Module, list[dict]]:
+        """Return a recorded method's model of this seed, on the device, and its curve.
+
+        Raises `UserError` if the file of its weights is damaged.
+        """
+        folder = record_folder(self.biased_weights.parents[2], folder_name(label), self.seed)
+        model = self._network("none", self.seed)
+        load_tensors(model, folder / "model.safetensors", rerun(folder))
+        return self._on_device(model), pd.read_csv(folder / "curve.csv").to_dict("records")
 
     def pre_train(
         self,
@@ -168,8 +178,8 @@ class Run:
 
     def _real_statistics(self, model: nn.Module) -> None:
         """Set batch norm's running statistics to means over real training images, the same images at each call."""
-        batches = train_batches(self.real["train"], self.settings.compute, torch_generator(self.seed, "statistics"))
-        update_bn((batch.inputs for batch in islice(batches, STATISTICS_BATCHES)), model)
+        own = torch_generator(self.seed, "statistics")
+        estimate_statistics(model, self.real["train"], self.settings.compute, own)
 
     def _fit(
         self,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from datasets.images import WHOLE
 from datasets.real import DATASETS
-from models.options import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, ranking_batches, top_k
 from models.ranking import PATIENCE
 from models.registry import network_name, of_inputs
-from models.training import ACCURACY, BATCH_NORM, WORST_GROUP, Compute, Schedule
+from models.top_k import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, ranking_batches, top_k
+from models.training import ACCURACY, BATCH_NORM, LATE_MEAN, WORST_GROUP, Compute, Schedule
 from utils.arguments import (
     choose_device,
     fraction,
@@ -23,7 +23,7 @@ from utils.arguments import (
 from utils.errors import UserError
 from utils.settings import flag
 
-SELECT_BY = {"accuracy": ACCURACY, "worst-group": WORST_GROUP}  # --select-by: column of the curve
+SELECT_BY = {"accuracy": ACCURACY, "worst-group": WORST_GROUP, "mean": LATE_MEAN}  # --select-by: column of the curve
 PAPER_CROP_SCALE = (0.08, 1.0)
 _data, _training, _machine = (partial(flag, group=name) for name in ("data", "training", "machine and output"))
 
@@ -82,6 +82,11 @@ class Settings:
     methods: tuple[str, ...] = _training(
         ("aim-fair",), "see above; erm always runs (default: aim-fair)", nargs="+", metavar="METHOD"
     )
+    settings: str = _training(
+        "paper",
+        "of fine-tuning: paper, as the flags say; auto: the best of three and of the biased model (docs/new_pair.md)",
+        choices=("paper", "auto"),
+    )
     seeds: tuple[int, ...] = _training(
         tuple(range(100, 1001, 100)), "default: 100, 200, ... 1000", nargs="+", type=seed_number
     )
@@ -129,7 +134,8 @@ class Settings:
     )
     select_by: str = _training(
         "accuracy",
-        "choose the epoch on val by accuracy, as in the paper, or by worst-group, which needs protected labels of val",
+        "choose the epoch on val by accuracy, as in the paper, or by worst-group, which needs protected labels of val; mean: keep "
+        "the mean of the weights after each epoch of the second half",
         choices=tuple(SELECT_BY),
     )
     top_k: int | str | None = _training(

@@ -16,13 +16,14 @@ from datasets.images import LabelledImages, cache_file, time_reading
 from datasets.real import labelled, split_sizes
 from datasets.splits import Splits
 from datasets.synthetic import group_files
-from models.batches import Compute, inference_batch, lone_images_named, predict, train_batches
+from models.averaging import STATISTICS_BATCHES
+from models.batches import Compute, inference_batch, lone_images_named, memory_named, predict, train_batches
 from models.classifier import head_names
 from models.cost import Asked, Rates, trained, training_rows
 from models.options import Method
-from models.run import STATISTICS_BATCHES, Run
+from models.run import Run
 from models.settings import Settings
-from models.training import mean_loss, memory_named, train_epoch
+from models.training import mean_loss, train_epoch
 from models.work import Sizes, images_trained
 from utils.cost import Row, peak_memory
 from utils.errors import UserError

@@ -2,8 +2,8 @@
 
 import copy
 import difflib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from datasets.images import LabelledImages, MixedSet
+from models.averaging import add_to_mean, batch_norms, estimate_statistics
 from models.batches import Batch, Compute, evaluate, lone_images_named, number_of_batches, train_batches
 from models.weights import load_state
 from utils.checkpoint import Checkpoint
@@ -20,6 +21,7 @@ from utils.progress import progress
 
 # Columns of the curve that can choose the epoch whose weights are kept.
 ACCURACY, WORST_GROUP, LAST_EPOCH = "val_accuracy", "val_worst_group_accuracy", "epoch"
+LATE_MEAN = "mean"  # no column: the mean of the weights after each epoch of the second half
 BATCH_NORM = ("follow", "hold", "real")  # what fine-tuning does with batch norm's running statistics
 
 
@@ -30,7 +32,8 @@ class Schedule:
     milestones : epochs
     later_wins_ties : which of two equally good epochs is kept
     select_by : column of the curve whose largest value chooses the epoch: `ACCURACY` or `WORST_GROUP` on val,
-        `LAST_EPOCH`
+        `LAST_EPOCH`. `LATE_MEAN` is none: it keeps the mean of the weights after each epoch of the second half, and estimates
+        batch norm's statistics anew for it, unless they are held
     """
 
     epochs: int
@@ -106,20 +109,10 @@ def fit(
                 checkpoint.keep(training.state())
             bar.set_postfix(epoch=epoch, loss=f"{row['loss']:.4f}", val=f"{row['val_accuracy']:.4f}")
     load_state(model, training.best_state)
+    if schedule.select_by == LATE_MEAN:
+        training.fit_statistics(data)
     model.requires_grad_(True)
     return [{**row, "best": place == training.best} for place, row in enumerate(training.curve)]
-
-
-@contextmanager
-def memory_named(batch_size: int, what: str = "training", *, fine_tune: int | None = None) -> Iterator[None]:
-    """Raise `UserError` with the remedy if the GPU's memory is too small; `fine_tune` is fine-tuning's batch size."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        own = f" or --fine-tune-batch-size (now {fine_tune})" if fine_tune else ""
-        raise UserError(
-            f"{what}: out of memory; lower --batch-size (now {batch_size}){own}, or pass --precision bf16"
-        ) from error
 
 
 def _freeze_all_but(model: nn.Module, trainable: list[str] | None, label: str) -> None:
@@ -131,11 +124,6 @@ def _freeze_all_but(model: nn.Module, trainable: list[str] | None, label: str) -
         raise UserError(f"{label}: {what}; it has {', '.join(near)}, ...")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trainable is None or name in trainable)
-
-
-def batch_norms(model: nn.Module) -> list[nn.Module]:
-    """Return the layers of batch norm."""
-    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
 class _Training:
@@ -195,10 +183,23 @@ class _Training:
         self.decay.step()
         row |= {f"val_{key}": val_metrics[key] for key in ("accuracy", "worst_group_accuracy", "equalized_odds")}
         key = self.schedule.select_by
+        if key == LATE_MEAN:
+            self.curve.append(row)
+            state, count = copy.deepcopy(self.model.state_dict()), row["epoch"] - self.schedule.epochs // 2
+            self.best, self.best_state = len(self.curve) - 1, add_to_mean(self.best_state, state, count)
+            return
         gain = row[key] - (self.curve[self.best][key] if self.curve else -1.0)
         self.curve.append(row)
         if gain > 0 or (gain == 0 and self.schedule.later_wins_ties):
             self.best, self.best_state = len(self.curve) - 1, copy.deepcopy(self.model.state_dict())
+
+    def fit_statistics(self, data: LabelledImages | MixedSet) -> None:
+        """Estimate batch norm's statistics for weights that no epoch had, as the variant does after an epoch."""
+        if self.variant.before_val:
+            self.variant.before_val(self.model)
+        elif batch_norms(self.model) and not self.variant.hold_statistics:
+            own = torch.Generator().manual_seed(self.generator.initial_seed())
+            estimate_statistics(self.model, data, self.compute, own)
 
     def state(self) -> dict:
         """Return a copy of the state, on the CPU."""

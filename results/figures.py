@@ -118,9 +118,10 @@ def name_points(axes: plt.Axes, named: list[str], points: dict[str, tuple], name
 def family(runs: RunSet, method: str) -> str:
     """Return the one of `FAMILIES` that a method belongs to, by its name for ERM and AIM-Fair, by its settings for all others."""
     record = runs.first(method)
-    if record.label.name in ("erm", "aim-fair"):
-        name = {"erm": "ERM", "aim-fair": "AIM-Fair"}[record.label.name]
-        return name + (", other options" if record.label.options else "")
+    if method == "erm":
+        return "ERM"
+    if record.label.name == "aim-fair":
+        return "AIM-Fair, other options" if record.label.options else "AIM-Fair"
     if "biased_model" in record.settings:
         return "fine-tuned on synthetic images"
     return "with synthetic images" if "synthetic_data" in record.settings else "on real images alone"

@@ -23,7 +23,7 @@ LABELS = ["name", "target", "protected"]
 RANKS = ["name", "domain_rank", "bias_rank", "chosen"]
 CURVE = ["epoch", "val_accuracy"]
 PLACE = ["method", "seed"]
-TEXTS = ("name", "method")  # the columns of CSV files that hold no numbers
+TEXTS = ("candidate", "name", "method")  # the columns of CSV files that hold no numbers
 RESTORE = "take the file from where it was packed (git checkout)"
 NEEDED = ("settings", "metrics.group_count", "val_metrics.accuracy")  # of a record, besides what each has
 

@@ -105,7 +105,8 @@ def commands(name: str, study: Study, records: Path) -> list[str]:
     every = " ".join(flag for arm in arms for flag in (*study.common, *arm.flags))
     given = "".join(f" --{key} {STANDS_FOR[key]}" for key in ("data", "weights") if f"{{{key}}}" in every)
     call = f"python -m results.study {name}"
-    lines = ["## Commands", "", "```bash", f"{call} run{given}", f"{call} pack", f"{call} page", "```"]
+    steps = [f"{call} run{given}", f"{call} pack"] if arms else []
+    lines = ["## Commands", "", "```bash", *steps, f"{call} page", "```"]
     if study.common:
         lines += ["", "Flags of every arm:", "", "```", *wrapped(study.common), "```"]
     if training := [arm for arm in arms if not arm.measure]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from models.methods.auto import auto
 from models.methods.cvar_dro import cvar_dro
 from models.methods.eiil import eiil
 from models.methods.ffr import ffr
@@ -40,6 +41,8 @@ COMPARISONS = {
     "cosine": cosine,
     "surgical": surgical,
     "last-layer": last_layer,
+    # the best of several
+    "auto": auto,
 }
 
 

@@ -24,7 +24,7 @@ BLOCKS = {
 }
 
 
-@says(work=one_fine_tuning)
+@says(work=one_fine_tuning, tuned=True)
 def full(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> TrainedModel:
     """Fine-tune all tensors."""
     return run.fine_tune(biased_model, synthetic, only=names_of(biased_model), label="full")
@@ -64,7 +64,7 @@ def has_children(model: nn.Module, block: str) -> bool:
 def update_block(block: str, begin: tuple[str, ...], *, head: bool) -> Callable[..., TrainedModel]:
     """Return a method that fine-tunes one block, given by its prefixes; for the `head` this is linear probing."""
 
-    @says(work=one_probing if head else one_fine_tuning)
+    @says(work=one_probing if head else one_fine_tuning, tuned=True)
     def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> TrainedModel:
         chosen = within(names_of(biased_model), begin)
         return run.fine_tune(biased_model, synthetic, only=chosen, label=f"update {block}")
@@ -75,7 +75,7 @@ def update_block(block: str, begin: tuple[str, ...], *, head: bool) -> Callable[
 def freeze_block(block: str, begin: tuple[str, ...]) -> Callable[..., TrainedModel]:
     """Return a method that fine-tunes all tensors except those of one block."""
 
-    @says(work=one_fine_tuning)
+    @says(work=one_fine_tuning, tuned=True)
     def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> TrainedModel:
         frozen = within(names_of(biased_model), begin)
         chosen = [name for name in names_of(biased_model) if name not in frozen]
@@ -84,7 +84,7 @@ def freeze_block(block: str, begin: tuple[str, ...]) -> Callable[..., TrainedMod
     return train
 
 
-@says(work=one_fine_tuning)
+@says(work=one_fine_tuning, tuned=True)
 def random_mask(
     run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, share: PositiveFraction = 0.6, draw: Count = 1
 ) -> TrainedModel:
@@ -93,7 +93,7 @@ def random_mask(
     return run.fine_tune(biased_model, synthetic, only=chosen, label=f"random {share}, draw {draw}")
 
 
-@says(work=one_fine_tuning)
+@says(work=one_fine_tuning, tuned=True)
 def cosine(
     run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, top_k: TopK, bias_degree: BiasDegree
 ) -> TrainedModel:

@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from results.entries import Entry, make_entries
 from results.records import RunSet, pair_of, read_csv
 from results.remarks import remarks
-from results.report import asked, drawings, meaning, tensors
+from results.report import asked, choice, drawings, meaning, tensors
 from results.report.drawings import label_of
 from results.rows import without_draw
 from results.summary import NOTE, headings, summary_row
@@ -106,6 +106,8 @@ def of_tensors(runs: RunSet) -> dict:
         "auto": auto_choices(runs),
         "auto_packed": {f"{label_of(r.method)}, seed {r.seed}": r.content["chosen_top_k"] for r in chosen},
         "k_charts": tensors.k_charts(runs),
+        "choices": choice.choice_charts(runs),
+        "chosen": choice.chosen_rows(runs),
     }
 
 
@@ -121,8 +123,9 @@ def order(methods: list[str]) -> list[str]:
 
 
 def main_method(methods: list[str]) -> str | None:
-    """Return the method that the page is about: AIM-Fair or a variant of it, else the first that is not ERM; None without one."""
-    return next((name for name in order(methods) if name != "erm"), None)
+    """Return the method that the page is about, None if there is only ERM: one that chose its settings, AIM-Fair, or the first."""
+    first = [name for name in ("aim-fair:settings=auto", "auto") if name in methods]
+    return next((name for name in [*first, *order(methods)] if name != "erm"), None)
 
 
 def beside_erm(runs: RunSet, method: str | None) -> RunSet | None:

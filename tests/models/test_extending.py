@@ -58,7 +58,9 @@ def test_a_methods_options_are_its_keyword_arguments(toy, synthetic, tmp_path, m
     monkeypatch.setitem(train.METHODS, "last-tensors", last_tensors)
     flags = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9"}
     method = parse_method("last-tensors:count=3", train.METHODS, flags)
-    assert method.options == {"count": 3, "decay": None, "prompt-type": "contextual", "ratio": None}
+    own = {"count": 3, "decay": None, "prompt-type": "contextual", "ratio": None}
+    assert method.options == own | {"step": 1.0, "threshold": "0.5"}
+    assert method.recorded() == {"count": 3, "decay": None, "prompt_type": "contextual", "ratio": None}
     assert method.label == "last-tensors:count=3" and method.fine_tunes and method.needs_synthetic
     for wrong, part in (
         ("last-tensors:count=0", "count=0"),

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from datasets.images import LabelledImages, MixedSet
 from models.batches import Batch, Compute, train_batches
+from models.candidates import made_from, with_candidates
 from models.methods.cvar_dro import WorstFractionLoss, worst_fraction_mean
 from models.methods.eiil import infer_environments, invariance_penalty, logit_slopes
 from models.methods.fine_tuning import BLOCKS, random_tensors, within
@@ -17,7 +18,7 @@ from models.methods.group_dro import GroupLoss, equal_chances, group_means, grou
 from models.methods.jtt import error_weights, errors, with_copies
 from models.methods.lff import FailureLoss, TwoNetworks, generalised_cross_entropy, relative_difficulty
 from models.methods.mixtures import short_of_largest
-from models.options import candidates, parse_method, with_candidates
+from models.options import parse_method
 from models.run import TrainedModel
 from models.settings import Settings
 from models.training import LAST_EPOCH, WORST_GROUP
@@ -274,7 +275,7 @@ def test_names_and_options_of_methods():
     )
     method = parse_method("aim-fair:bias-degree=2/8,top-k=40", METHODS, FLAGS)
     assert method.label == "aim-fair:top-k=40,bias-degree=2/8" and method.folder == "aim-fair_top-k=40,bias-degree=2-8"
-    assert method.options == {"top-k": 40, "bias-degree": "2/8", "prompt-type": "contextual", "ratio": None}
+    assert method.recorded() == {"top_k": 40, "bias_degree": "2/8", "prompt_type": "contextual", "ratio": None}
     assert parse_method("jtt", METHODS, FLAGS).options["weight"] == 51
     assert {"erm", "update-block-stem", "freeze-block-4", "group-dro"} <= METHODS.keys()
     auto = with_candidates(
@@ -284,7 +285,7 @@ def test_names_and_options_of_methods():
     labels += ["aim-fair:ratio=2.0", "aim-fair:top-k=60,ratio=2.0", "aim-fair:top-k=auto,ratio=2.0", "erm"]
     assert [method.label for method in auto] == labels
     flagged = parse_method("aim-fair", METHODS, FLAGS | {"top-k": "auto"})
-    assert [m.label for m in candidates(flagged, METHODS, FLAGS | {"top-k": "auto"})][0] == "aim-fair:top-k=40"
+    assert [m.label for m in made_from(flagged, METHODS, FLAGS | {"top-k": "auto"})][0] == "aim-fair:top-k=40"
 
 
 @pytest.mark.parametrize(

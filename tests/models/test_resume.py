@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +21,7 @@ from models.methods.lff import FailureLoss, TwoNetworks
 from models.methods.surgical import surgical
 from models.options import Method
 from models.result import train_method
-from models.training import Schedule, fit, mean_loss
+from models.training import LATE_MEAN, Schedule, fit, mean_loss
 from utils.checkpoint import Checkpoint, Unfinished
 from utils.errors import UserError
 
@@ -50,10 +51,11 @@ def training(kind, *, checkpoint=None, at=None):
         options["rate_fractions"] = asked["rate_fractions"]
     if kind == "chosen":
         options["trainable"] = ["5.weight", "1.bias"]
-    return model, fit(model, data, data, SCHEDULE, COMPUTE, generator=generator(), **options)
+    schedule = replace(SCHEDULE, select_by=LATE_MEAN) if kind == "mean" else SCHEDULE
+    return model, fit(model, data, data, schedule, COMPUTE, generator=generator(), **options)
 
 
-@pytest.mark.parametrize("kind", ["plain", "sampling", "chosen", "lff", "group-dro", "surgical"])
+@pytest.mark.parametrize("kind", ["plain", "sampling", "chosen", "lff", "group-dro", "surgical", "mean"])
 @pytest.mark.parametrize("at", [1, 7, 12, 20])
 def test_interrupted_and_started_again_is_the_unbroken_training(tmp_path, kind, at):
     whole, whole_curve = training(kind)

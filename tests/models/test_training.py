@@ -124,6 +124,23 @@ def test_the_epoch_can_be_chosen_by_the_worst_group(monkeypatch):
         assert [row["epoch"] for row in curve if row["best"]] == [epoch]
 
 
+@pytest.mark.parametrize("hold_statistics", [True, False])
+def test_the_mean_of_the_late_epochs_is_kept_with_statistics_of_its_own(hold_statistics):
+    data, model, seen = bright_and_dark(), small_net(), []
+    schedule = Schedule(epochs=5, lr=0.1, weight_decay=0, milestones=(9,), select_by=training.LATE_MEAN)
+
+    def log(row):
+        seen.append({name: value.clone() for name, value in model.state_dict().items()})
+
+    options = {"generator": generator(), "label": "test", "hold_statistics": hold_statistics}
+    curve = fit(model, data, data, schedule, COMPUTE, log=log, **options)
+    assert [row["best"] for row in curve] == [False] * 4 + [True]
+    for name, value in model.named_parameters():
+        torch.testing.assert_close(value, sum(state[name] for state in seen[2:]) / 3)
+    late = [state["1.running_mean"] for state in seen[2:]]
+    assert torch.allclose(model.state_dict()["1.running_mean"], sum(late) / 3) == hold_statistics
+
+
 def test_pixels_that_lie_on_the_device_give_the_same_batches():
     data = bright_and_dark(n=21)
     there = replace(data, pixels=upload(data.pixels, torch.device("cpu"), chunk=4))

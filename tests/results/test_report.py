@@ -7,6 +7,7 @@ import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from support import ROOT, assert_one_line_error, run_here, run_script
@@ -268,6 +269,28 @@ def test_faces_of_other_data_are_refused(runs, toy, tmp_path):
     write_toy_celeba(tmp_path / "other", {"train": 8, "val": 4, "test": 8}, seed=4, size=32)
     done = run_here(report.main, "--runs", runs, "--output", tmp_path / "x.html", "--real", tmp_path / "other")
     assert_one_line_error(done, "no test image", "give the data that the runs were tested on")
+
+
+def test_a_choice_of_settings_is_shown_as_the_rule_saw_it_and_on_the_test_set(toy, tmp_path):
+    put(tmp_path, toy, "erm", 100, [0.3, 0.05, 0.05, 0.3])
+    put(tmp_path, toy, "full", 100, [0.1, 0.1, 0.1, 0.1])
+    auto = put(tmp_path, toy, "auto", 100, [0.1, 0.05, 0.1, 0.1], chosen={"candidate": "full", "step": 0.75})
+    table = {"candidate": ["erm", "full", "full"], "step": [1, 0.75, 1], "val_accuracy": [0.8, 0.875, 0.88]}
+    table |= {"held_out_equalized_odds": [0.3, 0.031, 0.062], "chosen": [False, True, False]}
+    pd.DataFrame(table).to_csv(auto / "choice.csv", index=False)
+    text = make(tmp_path, tmp_path / "report.html")
+    rows = [re.sub("<.*?>", " ", row).split() for row in re.findall(r"<tr>.*?</tr>", text)]
+    assert ["auto,", "seed", "100", "full", "0.75"] in rows and [
+        "full,",
+        "step",
+        "0.75",
+        "87.5",
+        "3.1",
+        "chosen",
+    ] in rows
+    assert "auto, seed 100: what came of it" in text and "ERM: accuracy" in text
+    (auto / "choice.csv").write_text("candidate,step\nerm,1\n")
+    assert_one_line_error(run_here(report.main, "--runs", tmp_path), "choice.csv is damaged", "run it again")
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,7 @@ def test_training_leaves_out_what_is_not_faithful(toy, made, tmp_path):
     assert_one_line_error(too_few, "that --min-faithfulness 0.5 leaves", "1_0 has 3 of 4")
     for spoiled, parts in (
         (table.iloc[:-1], ["lacks 1 images", remedy]),
-        (table.assign(content="0" * 12), ["24 have changed", remedy]),
+        (table.assign(content="0" * 12), ["24 images have changed", remedy]),
         (table.assign(faithfulness=1.2), ["line 2", "0 to 1 (1.2)"]),
     ):
         spoiled.to_csv(made / "faithfulness.csv")

@@ -10,11 +10,12 @@ from datasets.images import LabelledImages
 from datasets.synthetic import SyntheticSets
 from models.batches import Compute, train_batches
 from models.experiment import Experiment
-from models.options import BiasDegree, auto_top_k
+from models.options import BiasDegree
 from models.ranking import SETS, mask_of, until_settled
 from models.run import Run, TrainedModel
 from models.selection import mean_gradients, sensitivity_table
 from models.settings import Settings
+from models.top_k import auto_top_k
 from results.studies import Finding, Place
 from utils.errors import UserError
 from utils.records import read_record, record_folder

@@ -178,4 +178,4 @@ def page(evidence: Evidence, rows: dict[str, dict], tables: list[str], drawn: li
     blocks += ["## The paper's tables"]
     blocks.append([f"- [{name}]({name}.md) ([CSV]({name}.csv), [LaTeX]({name}.tex))" for name in tables])
     every = [column for found in settings.values() for column in found.values()]
-    return as_page([*blocks, origin([record for column in (*every, alone) for record in column.records])])
+    return as_page([*blocks, origin([record.content for column in (*every, alone) for record in column.records])])

@@ -1,0 +1,71 @@
+"""Methods whose result is made from other methods' results: which ones these are, so that they run first."""
+
+from collections.abc import Callable
+
+from models.facts import facts_of
+from models.options import STEP, THRESHOLD, TUNED, Method, parse_method
+from models.top_k import PAPER_TENSORS, auto_top_k
+
+
+def with_candidates(
+    methods: list[Method], known: dict[str, Callable], flags: dict, tensors: int = PAPER_TENSORS
+) -> list[Method]:
+    """Return the methods, each after those that it is made from; each once, in order."""
+    found = {}
+    for method in methods:
+        for other in with_candidates(made_from(method, known, flags, tensors), known, flags, tensors):
+            found.setdefault(other.label, other)
+        found.setdefault(method.label, method)
+    return list(found.values())
+
+
+def made_from(method: Method, known: dict[str, Callable], flags: dict, tensors: int = PAPER_TENSORS) -> list[Method]:
+    """Return the methods whose results a method copies, changes or chooses among; none if it trains.
+
+    "top-k=auto" chooses among the values of `models.top_k.auto_top_k`, "settings=auto" among those of `settings_to_try`.
+    """
+    given = _given(method)
+    if method.chooses:
+        kept = _without(given, (*TUNED, *THRESHOLD))
+        names = facts_of(method.train).chosen_from or (method.name,)
+        return [_parsed(name, kept | more, known, flags) for name in names for more in settings_to_try(flags)]
+    if method.changes:
+        return [_parsed(method.name, _without(given, (*STEP, *THRESHOLD)), known, flags)]
+    if method.copies:
+        kept = _without(given, ("top-k",))
+        return [_parsed(method.name, {"top-k": k, **kept}, known, flags) for k in auto_top_k(tensors)]
+    return []
+
+
+def settings_to_try(flags: dict) -> list[dict[str, str]]:
+    """Return the options of fine-tuning that "settings=auto" tries: three, of which the first is what the flags say.
+
+    With the paper's learning rate, 0.06, the others are 0.01 with batch norm's statistics held, if the network has any, and
+    0.002. They were chosen by the table "Which settings are worth trying?" of results/records/settings_rule/README.md.
+    """
+    lr = flags["fine-tune-lr"]
+    hold = {"batch-norm": "hold"} if flags["has-batch-norm"] else {}
+    return [{}, {"lr": f"{lr / 6:g}", **hold}, {"lr": f"{lr / 30:g}"}]
+
+
+def with_auto(method: Method, known: dict[str, Callable], flags: dict) -> Method:
+    """Return the method with "settings=auto", if it has that option and sets none of those that are chosen then."""
+    given = _given(method)
+    if not facts_of(method.train).tuned or given.keys() & {*TUNED, *STEP}:
+        return method
+    return _parsed(method.name, given | {"settings": "auto"}, known, flags)
+
+
+def _given(method: Method) -> dict[str, str]:
+    """Return the options in a method's label."""
+    _, _, text = method.label.partition(":")
+    return dict(part.split("=", 1) for part in text.split(",") if part)
+
+
+def _without(given: dict[str, str], names: tuple[str, ...]) -> dict[str, str]:
+    return {key: value for key, value in given.items() if key not in names}
+
+
+def _parsed(name: str, given: dict, known: dict[str, Callable], flags: dict) -> Method:
+    text = ",".join(f"{key}={value}" for key, value in given.items())
+    return parse_method(f"{name}:{text}" if text else name, known, flags)

@@ -1,0 +1,156 @@
+"""The choice of settings: what it tries, what it sees, and that what it takes is what it says; and results changed without training."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from support import assert_one_line_error
+from support.small import train
+
+from models.after import best_threshold, between
+from models.candidates import made_from, with_auto, with_candidates
+from models.options import parse_method
+from train import METHODS
+from utils.errors import UserError
+
+FLAGS = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9", "fine-tune-lr": 0.06, "has-batch-norm": True}
+THREE = ["full", "full:lr=0.01,batch-norm=hold", "full:lr=0.002"]
+
+
+def labels(*texts, flags=FLAGS):
+    return [m.label for m in with_candidates([parse_method(text, METHODS, flags) for text in texts], METHODS, flags)]
+
+
+def test_what_is_tried_comes_before_it_and_once():
+    assert labels("full:settings=auto", "full") == [*THREE, "full:settings=auto"]
+    assert labels("full:settings=auto", flags=FLAGS | {"has-batch-norm": False})[1] == "full:lr=0.01"
+    each = [[name + label[4:] for label in THREE] for name in ("aim-fair", "full", "linear-probe")]
+    assert labels("auto") == [*sum(each, []), "auto"]
+    assert labels("full:ratio=2,settings=auto,threshold=val")[1] == "full:ratio=2.0,lr=0.01,batch-norm=hold"
+    assert labels("aim-fair:top-k=auto,step=0.5")[-2:] == ["aim-fair:top-k=auto", "aim-fair:top-k=auto,step=0.5"]
+    assert labels("erm:threshold=held-out") == ["erm", "erm:threshold=held-out"]
+
+
+def test_the_flag_is_for_methods_that_have_the_option_and_set_nothing_themselves():
+    texts = ("erm", "jtt", "last-layer", "auto", "full", "full:lr=0.1", "aim-fair:top-k=50")
+    found = [with_auto(parse_method(text, METHODS, FLAGS), METHODS, FLAGS).label for text in texts]
+    assert found == [*texts[:4], "full:settings=auto", "full:lr=0.1", "aim-fair:top-k=50,settings=auto"]
+
+
+def test_records_from_before_these_options_still_match():
+    method = parse_method("aim-fair", METHODS, FLAGS)
+    assert method.recorded() == {"top_k": 55, "bias_degree": "1/9", "prompt_type": "contextual", "ratio": None}
+    assert method.trains and not made_from(method, METHODS, FLAGS)
+
+
+@pytest.mark.parametrize("other", ["lr=0.1", "batch-norm=hold", "step=0.5", "select-by=mean"])
+def test_what_is_chosen_can_not_be_set(other):
+    with pytest.raises(UserError, match=f"settings=auto chooses {other.partition('=')[0]} itself"):
+        parse_method(f"full:settings=auto,{other}", METHODS, FLAGS)
+
+
+METHODS_OF_RUN = (
+    "full:settings=auto",
+    "full:step=0.5",
+    "erm:threshold=val",
+    "erm:threshold=held-out",
+    "full:select-by=mean",
+)
+RUN = ("--seeds", 100, "--number-held-out-synthetic", 2, "--fine-tune-epochs", 2, "--width", 0.125, "--methods")
+
+
+@pytest.fixture(scope="module")
+def output(toy, synthetic, tmp_path_factory):
+    output = tmp_path_factory.mktemp("auto")
+    done = train(toy, synthetic, output, *RUN, *METHODS_OF_RUN)
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+def of(output, label, name="metrics.json"):
+    folder = output / label.replace(":", "_").replace("/", "-") / "seed_100"
+    read = {"json": lambda path: json.loads(path.read_text()), "csv": pd.read_csv, "safetensors": load_file}
+    return read[name.rpartition(".")[2]](folder / name)
+
+
+@pytest.mark.slow
+def test_the_record_holds_what_was_chosen_and_its_weights_are_those(output):
+    record, choice = of(output, "full:settings=auto"), of(output, "full:settings=auto", "choice.csv")
+    assert len(choice) == 13 and choice["chosen"].sum() == 1
+    row = choice[choice["chosen"]].iloc[0]
+    assert record["chosen"] == {"candidate": row["candidate"], "step": row["step"]}
+    assert record["val_metrics"]["accuracy"] == pytest.approx(row["val_accuracy"])
+    assert record["held_out_metrics"]["equalized_odds"] == pytest.approx(row["held_out_equalized_odds"])
+    weights = [of(output, label, "model.safetensors") for label in ("erm", row["candidate"], "full:settings=auto")]
+    expected = between(weights[0], weights[1], row["step"])
+    assert all(torch.equal(weights[2][name], value) for name, value in expected.items())
+
+
+@pytest.mark.slow
+def test_changed_results_are_those_of_the_plain_computation(output):
+    half, full, erm = (of(output, label, "model.safetensors") for label in ("full:step=0.5", "full", "erm"))
+    assert all(torch.equal(half[name], value) for name, value in between(erm, full, 0.5).items())
+    val = of(output, "erm", "val_predictions.csv")
+    moved = of(output, "erm:threshold=val", "model.safetensors")
+    threshold = best_threshold(val["logit"].to_numpy(), val["target"].to_numpy())
+    assert moved["fc.bias"].item() == pytest.approx(erm["fc.bias"].item() - threshold, abs=1e-6)
+    assert of(output, "erm:threshold=val")["val_metrics"]["accuracy"] == np.mean(
+        (val["logit"] >= threshold) == val["target"]
+    )
+    assert of(output, "erm:threshold=held-out")["settings"]["synthetic_data"]
+
+
+@pytest.mark.slow
+def test_neither_the_test_set_nor_a_protected_label_decides(output, toy, synthetic, tmp_path):
+    """With both scrambled the same is chosen, from the same numbers."""
+    scrambled = shutil.copytree(toy, tmp_path / "toy")
+    lines = (scrambled / "list_attr_celeba.txt").read_text().splitlines()
+    names, rng = lines[1].split(), np.random.default_rng(0)
+    split = dict(line.split() for line in (scrambled / "list_eval_partition.txt").read_text().splitlines())
+    rows = [line.split() for line in lines[2:]]
+    male, smiling = 1 + names.index("Male"), 1 + names.index("Smiling")
+    for row in rows:
+        if split[row[0]] == "2":  # test
+            row[smiling] = rng.choice(["1", "-1"])
+        if split[row[0]] != "0":  # in train protected labels make the biased list
+            row[male] = rng.choice(["1", "-1"])
+    (scrambled / "list_attr_celeba.txt").write_text("\n".join([*lines[:2], *map(" ".join, rows)]) + "\n")
+    done = train(scrambled, synthetic, tmp_path / "out", *RUN, "full:settings=auto")
+    assert done.returncode == 0, done.stderr
+    assert of(tmp_path / "out", "full:settings=auto", "choice.csv").equals(
+        of(output, "full:settings=auto", "choice.csv")
+    )
+    tested = [of(folder, "full:settings=auto")["metrics"] for folder in (output, tmp_path / "out")]
+    assert tested[0] != tested[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "gone",
+    [
+        ("full_settings=auto",),
+        ("full_settings=auto", "full_lr=0.002"),
+        ("full_settings=auto", *(label.replace(":", "_") for label in THREE)),
+    ],
+    ids=len,
+)
+def test_what_is_lost_is_made_again_the_same(output, toy, synthetic, tmp_path, gone):
+    copy = shutil.copytree(output, tmp_path / "out")
+    for folder in gone:
+        shutil.rmtree(copy / folder)
+    assert train(toy, synthetic, copy, *RUN, *METHODS_OF_RUN).returncode == 0
+    for name in ("model.safetensors", "choice.csv", "curve.csv", "test_predictions.csv"):
+        path = f"full_settings=auto/seed_100/{name}"
+        assert (copy / path).read_bytes() == (output / path).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_the_flag_and_a_dry_run_say_what_is_tried(toy, synthetic, tmp_path):
+    done = train(toy, synthetic, tmp_path, *RUN[:-1], "--settings", "auto", "--dry-run", "--no-estimate")
+    assert "erm, aim-fair, aim-fair:lr=0.01,batch-norm=hold, aim-fair:lr=0.002, aim-fair:settings=auto;" in done.stdout
+    done = train(toy, synthetic, tmp_path, *RUN[:-1], "--number-balanced-synthetic", 6, "--settings", "auto")
+    assert_one_line_error(done, "0_0 has 6 of 8", "--number-held-out-synthetic")
