@@ -12,7 +12,7 @@ The method has four steps:
     4. `aim_fair`: only these tensors are fine-tuned, on balanced synthetic faces.
 
 The defaults are the paper's (models/settings.py): 15 epochs of pre-training and 10 of fine-tuning, k = 55, ten seeds.
-Each training keeps its epoch with the best accuracy on real val. Each seed and method leaves a record in
+Each training keeps the weights of the epoch with the best accuracy on real val. Each seed and method leaves a record in
 <output>/<method>/seed_<n>/ and is not run again; <output>/summary.md has a table over seeds.
 
 --methods names further methods to compare with. They share a seed's biased model and its gradients:
@@ -74,7 +74,7 @@ def aim_fair(
 ) -> TrainedModel:
     """Step 4: fine-tune only the tensors of the mask, on balanced synthetic faces.
 
-    `bias_degree` is the ratio of minority to majority in `synthetic.biased`, which the caller has drawn by it.
+    `bias_degree` is the ratio of minority to majority in `synthetic.biased`; the caller has drawn that set with it.
     """
     chosen, sensitivity = selective_mask(run, synthetic, top_k)
     tables = {"sensitivity": sensitivity}

@@ -51,6 +51,6 @@ def _group_sizes(size: int, degree: Fraction, groups: tuple[str, ...]) -> dict[s
     sizes = {}
     for group in groups:
         target, *protected = group_values(group)
-        same = sum(bit == target for bit in protected)  # attributes whose value goes with the target against the bias
+        same = sum(bit == target for bit in protected)  # protected attributes equal to the target: the rare combination
         sizes[group] = int(size * degree**same / (degree + 1) ** len(protected) / 2)
     return sizes

@@ -3,7 +3,7 @@
     @says(work=..., protected_labels=...)
     def mine(run: Run, ...) -> TrainedModel: ...
 
-A method without declared facts is estimated as one training, and counts as one without protected labels.
+A method without declared facts is estimated as one fine-tuning (if it takes `biased_model`) or one training, and counts as one without protected labels.
 """
 
 from collections.abc import Callable, Mapping

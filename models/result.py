@@ -40,7 +40,7 @@ def train_and_record(
         "seconds": {"train": trained_in, "test": round(time.perf_counter() - start, 2)},
         "command": shlex.join(["python", "train.py", *sys.argv[1:]]).replace(f"{ROOT}/", ""),
         **environment,
-        "threads": torch.get_num_threads(),  # a resumed training takes the number that it began with
+        "threads": torch.get_num_threads(),  # a resumed training keeps its first number of threads
         **batches_used(trained.tables),
         **chosen_of(trained.tables),
     }

@@ -64,7 +64,7 @@ class Run:
     _rankings: dict = field(default_factory=dict)
 
     def new_network(self, seed: int | None = None) -> nn.Module:
-        """Return a network on the device with the weights from which training starts; `seed` draws its last layer."""
+        """Return a network on the device with the weights from which training starts; `seed` initialises the last layer."""
         return self._on_device(self._network(self.settings.weights, self.seed if seed is None else seed))
 
     def biased_model(self) -> nn.Module:
@@ -155,7 +155,9 @@ class Run:
         with lone_images_named():
             table, settled = until_settled(self.running_ranking(synthetic), top_k, measure, patience)
         used = ", ".join(f"{table[f'{name}_batches'].iloc[0]} {name}" for name in SETS)
-        how = f"unchanged for {patience}" if settled else f"all there are: not unchanged for {patience} before"
+        how = (
+            f"unchanged for {patience}" if settled else f"all there are: the mask never stayed unchanged for {patience}"
+        )
         print(f"seed {self.seed}, k {top_k}: mask after {used} batches ({how})", flush=True)
         return table
 
@@ -194,7 +196,7 @@ class Run:
     ) -> list[dict]:
         label = f"seed {self.seed} {label}"
         checkpoint = self.unfinished and self.unfinished.checkpoint(label)
-        # methods may share a label, and one may train twice under it; the checkpoint's name differs
+        # labels are not unique, because methods can share one or use it twice; checkpoint names are
         name = f"{self.method}/{checkpoint.path.stem if checkpoint else label}"
         compute, generator = compute or self.settings.compute, torch_generator(self.seed, stream)
         options |= {"generator": generator, "label": label, "checkpoint": checkpoint}
@@ -213,7 +215,7 @@ class Run:
         return self._gradients[key]
 
     def _ranking_batches(self, name: str, data: LabelledImages) -> Iterator[Batch]:
-        """Yield a set's batches by a random stream of its own, so that fewer batches are the first of more."""
+        """Yield a set's batches from its own random stream, so that the first ones are the same however many are used."""
         compute = of_mean_gradients(self.settings.compute)
         return train_batches(data, compute, torch_generator(self.seed, f"gradient {name}"))
 

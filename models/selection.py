@@ -101,7 +101,7 @@ def choose_tensors(sensitivity: pd.DataFrame, top_k: int, measure: str = "absolu
 
 
 def tied_at(sensitivity: pd.DataFrame, top_k: int, measure: str = "absolute") -> list[bool]:
-    """Return for each tensor of a `sensitivity_table` whether only the table's order decides if it is in the `top_k`.
+    """Return, for each tensor of a `sensitivity_table`, whether the table's order broke a tie at rank `top_k`.
 
     This happens if tensors with exactly equal gaps stand on both sides of the limit. In a residual block the bias of
     the last norm and of the shortcut's norm are added to each other, so their gradients are identical.
@@ -133,7 +133,7 @@ def mean_absolute_gap(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) ->
 
 
 def cosine_gap(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Return 1 - cos(a, b) for each tensor, from 0 (same direction) to 2; 1 if either is zero throughout.
+    """Return 1 - cos(a, b) for each tensor, from 0 (same direction) to 2; 1 if either is all zeros.
 
     Raises `ValueError` if the names or shapes differ.
     """
@@ -142,7 +142,7 @@ def cosine_gap(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> dict[s
 
 
 def select_parameters(domain_gap: dict[str, float], bias_gap: dict[str, float], top_k: int) -> list[str]:
-    """Return the names among both the `top_k` smallest domain gaps and the `top_k` largest bias gaps.
+    """Return the tensors that have one of the `top_k` smallest domain gaps and one of the `top_k` largest bias gaps.
 
     The names keep the order of `domain_gap`, which also settles ties. Raises `UserError` if `top_k` is not between 1
     and the number of names, or if no name is left: the message gives the smallest value that leaves one.

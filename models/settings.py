@@ -43,8 +43,8 @@ class Settings:
         "toy: toy faces in CelebA's layout; csv: your own images; parquet: CelebA or FairFace from the hub",
         choices=tuple(DATASETS),
     )
-    age_limit: int = _data(40, "Young is an age below so many years, for UTKFace and FairFace", type=positive_int)
-    decode_size: int | None = _data(None, "resize all images to so many pixels a side on reading", type=pixels)
+    age_limit: int = _data(40, "ages below this count as Young, for UTKFace and FairFace", type=positive_int)
+    decode_size: int | None = _data(None, "resize every image to this many pixels a side when it is read", type=pixels)
     real_crop: tuple[float, float, float, float] = _data(
         WHOLE,
         "use only this box of every real image, as fractions of its width and height; for synthetic images that show "

@@ -15,8 +15,8 @@ COLUMNS, CHANGES = ("ACC", "WST", "WST by seed", "EO"), ("ACC", "EO")
 HEADINGS = ("n", *(SHOWN[key] for key in COLUMNS), *(f"{key} to ERM" for key in CHANGES))
 NOTE = """
 Percent on the test split; mean ± sample standard deviation over n seeds. EO is the equalized odds difference, the larger gap. WST is the
-worst group accuracy: *of means*, of the groups averaged over seeds; *mean of*, of each seed. The differences to ERM have 95 % intervals for
-other seeds and other test images; with one seed, for other images alone."""
+worst group accuracy: *of means*, of the groups averaged over seeds; *mean of*, of each seed. Differences to ERM have 95 % intervals over
+seeds and test images, or over test images alone if there is one seed."""
 
 
 def as_page(blocks: list[str | list[str]]) -> str:

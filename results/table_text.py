@@ -26,7 +26,7 @@ over seeds, as the paper does, which has no deviation over seeds; *mean of* take
 (WST: of means) have 95 % intervals for other seeds and other test images, from the seeds that both rows have \
 (`results/intervals.py`; docs/intervals.md says how often they cover). With one seed they are for other images alone. Noise \
 lowers WST and raises EO and STD. The intervals correct for part of that, so they are not centred on the difference shown. \
-Each interval holds for itself alone; a line below each table says what is left if all of them together may err with 5 %, \
+Each interval is for one comparison; a line below each table says what is left if all of them together may err with 5 %, \
 by Holm's correction, and * marks those. Bold: best of the rows that take no protected labels of real images \
 beyond ERM's and whose answers depend on the target in every seed, if the interval of its difference to the second best \
 excludes 0; this is not corrected. – : not run, or not printed in the paper. \

@@ -5,7 +5,7 @@
 Generation has four steps:
     1. Read the prompts of each group (target x protected attribute) from the pair's prompt file.
     2. Plan which image gets which prompt and seed: every group as many images.
-    3. Put together the recipe, which says how an image is drawn. A set is only continued by the recipe it was begun with.
+    3. Put together the recipe, which says how an image is drawn. A set can only be continued with the recipe that it began with.
     4. Load the generator, then draw and write the images that are missing.
 
 The defaults are the paper's: Stable Diffusion 2.1-base, DDIM with 50 steps, guidance 9, 512 pixels reduced to 224,
@@ -51,7 +51,7 @@ def main() -> None:
     images.check(recipe)
     print(f"{folder}: {len(images.jobs)} images asked for; {settings.model}, {recipe.describe()}", flush=True)
     if settings.steps is None and looks_distilled(settings.model):
-        print("note: by its name the model is distilled: it wants the --steps and --guidance-scale of its page")
+        print("note: the name suggests a distilled model: set --steps and --guidance-scale as the model's page says")
     if settings.dry_run:
         only_check(settings, images, recipe, device)
         return

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 GENERATION = "generation"
 ASSUMED = (
-    "estimated on this machine: a few steps of each stage timed, as if nothing else ran; what is recorded already "
+    "estimated from a few timed steps of each stage, assuming an idle machine; what is recorded already "
     "costs nothing, a training that was interrupted counts whole"
 )
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from datasets.celeba import image_folder, read_attributes
+from datasets.celeba import check_images, image_folder, read_attributes
 from datasets.toy import ATTRIBUTES, sample_face, write_toy_celeba
 from datasets.toy_captions import describe
 from utils.errors import UserError
@@ -66,5 +66,6 @@ def test_a_few_faces_stand_for_all_of_the_same_lists(tmp_path):
     few, whole = (sorted((tmp_path / name / "img_align_celeba").iterdir()) for name in ("few", "whole"))
     assert [path.name for path in few] == [path.name for path in whole]
     assert [path.read_bytes() for path in few[:4]] == 2 * [path.read_bytes() for path in whole[:2]]
+    check_images(few[0].parent, [path.name for path in few])  # as a dry run does, which refuses links to one file
     with pytest.raises(UserError, match="other settings"):  # a run never takes them for the whole set
         write_toy_celeba(tmp_path / "few", counts, seed=3, size=32)

@@ -46,7 +46,7 @@ from utils.same_settings import check_alike
 TABLES = ("table_1", "table_3", "table_4", "table_k")
 WITH_PAPERS = ", paper's settings"  # how the second column of a source is called
 SETTINGS_NOTE = """
-Each interval holds for itself alone. A *setting* of fine-tuning is what batch norm's running statistics do, and the learning rate. They
+Each interval is for one comparison. A *setting* of fine-tuning is what batch norm's running statistics do, and the learning rate. They
 follow the unbiased images, hold their values, or are estimated anew on real images. *paper*: they follow, for 10 epochs at 0.06 in batches of
 128. *chosen*: taken for each method on the first seed, without the test set, by accuracy on real val and equalized odds difference on held-out
 images of the source (`models/choice.py`). If a source or a method has one setting alone, nothing was chosen."""
