@@ -83,7 +83,13 @@ def columns(study: Study, records: Path) -> dict[str, RunSet]:
 
 
 def write_pages(name: str, study: Study, records: Path, output: Path) -> None:
-    """Write the page of a study to <output>/records/<name>/README.md, and its further pages to <output>/pages/<name>."""
+    """Write the page of a study to <output>/records/<name>/README.md, and its further pages to <output>/pages/<name>.
+
+    Raises `UserError` if the study has arms and `records` holds no record.
+    """
+    if study.arms and not any(path.suffix in (".json", ".jsonl") for path in records.rglob("*")):
+        call = f"python -m results.study {name}"
+        raise UserError(f"{records} holds no records: {call} run makes them, then {call} pack")
     if study.body:
         write_whole(output / "records" / name / "README.md", page(name, study, records))
     if study.pages:
@@ -149,7 +155,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with the data sets that the study names")
     parser.add_argument("--weights", type=Path, help="ResNet-18 trained on ImageNet, as a safetensors file")
     parser.add_argument("--output", type=Path, help=f"the runs (default: {RUNS}/NAME)")
-    parser.add_argument("--records", type=Path, help=f"the packed records (default: {RECORDS}/NAME)")
+    parser.add_argument(
+        "--records", type=Path, help=f"the packed records (default: {RECORDS}/NAME); their pages go to made/ in it"
+    )
     parser.add_argument("--only", nargs="+", default=[], metavar="ARM", help='arms, or patterns such as "whole*"')
     parser.add_argument("--jobs", type=int, default=1, help="processes at once (default: 1)")
     parser.add_argument("--device", help="of train.py and of what is measured (default: auto)")
@@ -172,7 +180,8 @@ def main() -> None:
         elif args.do == "pack":
             pack(study, output, records)
         else:
-            write_pages(name, study, records, RECORDS.parent)
+            # the pages of other records lie beside these, and leave the committed ones alone
+            write_pages(name, study, records, args.records / "made" if args.records else RECORDS.parent)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,8 @@ class Runner:
 
     def _trained(self, arm: Arm, seeds, methods, status: int | None, seconds: float, said: str) -> list[Task]:
         """Note what diverged; a call of several methods or seeds is tried again one by one, since the others may do well."""
-        print(f"{seconds:6.0f} s  {arm.name} {' '.join((*methods, *map(str, seeds)))}", flush=True)
+        state = "" if status == 0 else ": failed"
+        print(f"{seconds:6.0f} s  {arm.name} {' '.join((*methods, *map(str, seeds)))}{state}", flush=True)
         if status and DIVERGED in said and arm.program == "train.py":
             if len(methods) > 1:
                 return [self._training(arm, seeds, (method,)) for method in methods]

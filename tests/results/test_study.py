@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -236,3 +237,14 @@ def test_one_real_arm_from_the_command_to_its_page(toy, synthetic, tmp_path, mon
     assert "| linear-probe | 1 |" in text and "--fine-tune-epochs 1" in text
     failed = run_here(study_script.main, "tiny", "run")
     assert_one_line_error(failed, "--data is needed")
+
+
+def test_pages_of_other_records_leave_the_committed_ones_alone(tmp_path):
+    page = ROOT / "results" / "records" / "crop_scale" / "README.md"
+    before, other = page.stat().st_mtime_ns, tmp_path / "other"
+    shutil.copytree(page.parent, other)
+    assert run_here(study_script.main, "crop_scale", "page", "--records", other).returncode == 0
+    assert (other / "made" / "records" / "crop_scale" / "README.md").read_bytes() == page.read_bytes()
+    assert page.stat().st_mtime_ns == before
+    empty = run_here(study_script.main, "crop_scale", "page", "--records", tmp_path / "none")
+    assert_one_line_error(empty, "holds no records", "python -m results.study crop_scale run")
