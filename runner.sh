@@ -26,7 +26,7 @@ fail() { echo "error: $*" >&2 || true; exit 2; }
 
 typed="bash runner.sh"
 if [ $# -gt 0 ]; then typed+="$(printf ' %q' "$@")"; fi
-dry_run="" estimate="" dataset=toy network="" pair=Smiling_Male real_data="" runs="" output="" synthetic="" cache="" rows=""
+dry_run="" estimate="" dataset=toy network="" pair=Smiling_Male real_data="" runs="" output="" synthetic="" cache="" rows="" choose=""
 both=() generation=() training=()
 while [ $# -gt 0 ]; do
     flag="$1"; shift
@@ -49,6 +49,9 @@ while [ $# -gt 0 ]; do
         --output) output="${values[0]}" ;;
         --cache) cache="${values[0]}" ;;
         --network) network="${values[0]}"; training+=("$flag" "${values[@]}") ;;
+        --methods|--settings|--top-k)
+            case " ${values[*]} " in *" auto "*|*=auto[\ ,]*) choose=1 ;; esac
+            training+=("$flag" "${values[@]}") ;;
         --target-sensitive) pair="${values[0]}"; both+=("$flag" "${values[@]}") ;;
         --prompt-type|--device) both+=("$flag" "${values[@]}") ;;
         --dry-run) dry_run=1 ;;
@@ -85,8 +88,11 @@ if [ "$dataset" = toy ]; then
     # for few, small images: a narrow network that has seen such faces, crops that keep the mouth, smaller batches
     start=(--weights toy --width 0.25)
     if [ -n "$network" ] && [ "$network" != resnet18 ]; then start=(--weights none); fi
+    # what chooses needs images that nothing is trained on: a quarter of the same ones
+    balanced=200
+    if [ -n "$choose" ]; then balanced=150; output="${output:-$runs/train/${pair}_auto}"; fi
     training=("${start[@]}" --image-size 48 --crop-scale 0.6 1 --number-train-data-real 1200
-        --number-balanced-synthetic 200 --number-imbalanced-synthetic 400 --batch-size 64 --pre-train-epochs 7
+        --number-balanced-synthetic $balanced --number-held-out-synthetic 50 --number-imbalanced-synthetic 400 --batch-size 64 --pre-train-epochs 7
         --pre-train-lr 0.02 --milestones 6 --fine-tune-epochs 5 --fine-tune-lr 0.02 --seeds 100 200
         --precision $precision ${training[@]+"${training[@]}"})
 fi

@@ -145,6 +145,24 @@ def test_a_runner_works_in_odd_surroundings(project, shell, variables):
     assert not (project / "results" / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("flags", "chooses"),
+    [
+        ("--settings auto", True), ("--methods aim-fair auto", True), ("--methods full:settings=auto,threshold=val", True),
+        ("--top-k auto", True), ("--ranking-batches auto", False), ("--methods aim-fair full", False),
+    ],
+)  # fmt: skip
+def test_toy_faces_are_held_out_if_something_is_chosen_by_them(project, flags, chooses):
+    """In an output of its own, since its records are made with fewer images."""
+    process = start(project, "bash", "runner.sh", *flags.split(), TRAINS="0")
+    _, errors = process.communicate(timeout=30)
+    calls = (project / ".venv" / "bin" / "calls").read_text()
+    assert process.returncode == 0 and "--number-held-out-synthetic 50" in calls, errors
+    assert (f"--number-balanced-synthetic {150 if chooses else 200}" in calls) and (
+        "Smiling_Male_auto" in calls
+    ) == chooses
+
+
 @pytest.mark.parametrize("name", ["faces.csv", "FACES.CSV"])
 def test_a_list_of_images_takes_the_place_of_generation(project, name):
     process = start(project, "bash", "runner.sh", "--synthetic-data-root", name, TRAINS="0")
