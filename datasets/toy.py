@@ -66,10 +66,7 @@ def write_toy_celeba(
     folder.mkdir(parents=True, exist_ok=True)
     (root / "unfinished").touch()
     faces = _draw_all(partial(_draw_and_save, folder, seed, size, drawn), sum(counts.values()))
-    for index in range(drawn or len(faces), len(faces)):
-        shutil.copyfile(
-            folder / _name(index % drawn), folder / _name(index)
-        )  # links would count as one image listed twice
+    _copy_others(folder, drawn or len(faces), len(faces))
     _write_lists(root, counts, [face for face, _ in faces])
     if captions:
         rows = [(f"img_align_celeba/{_name(index)}", caption) for index, (_, caption) in enumerate(faces)]
@@ -95,6 +92,12 @@ def _draw_and_save(folder: Path, seed: int, size: int, drawn: int | None, index:
     if not drawn or index < drawn:
         draw_face(face, rng, size).save(folder / _name(index), quality=95, subsampling=0)
     return face, describe(face, np.random.default_rng([seed, index, 1]))
+
+
+def _copy_others(folder: Path, drawn: int, count: int) -> None:
+    """Copy the first `drawn` images by turns for all others; links would count as one image that is listed twice."""
+    for index in range(drawn, count):
+        shutil.copyfile(folder / _name(index % drawn), folder / _name(index))
 
 
 def _write_lists(root: Path, counts: dict[str, int], faces: list[Face]) -> None:
