@@ -180,7 +180,7 @@ def _hint(folder: Path, name: str) -> str:
     """Return a hint on what stands in place of a missing file."""
     path = folder / name
     if os.path.islink(path):
-        return f"; the first is a link to {os.readlink(path)}, where there is no file"
+        return f"; the first is a link to {os.readlink(path)}, which does not exist"
     if name and os.path.exists(path):
         return "; the first is no file"
     for other in sorted(path.parent.iterdir()) if os.path.isdir(path.parent) else ():

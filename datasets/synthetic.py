@@ -75,7 +75,7 @@ class SyntheticImages:
 
     number_imbalanced : images in a biased set
     number_held_out : images of each group to hold out, or fewer if fewer are left
-    tested : test images, of which no synthetic image may be a copy
+    tested : test images; no synthetic image may be a copy of one
     """
 
     root: Path

@@ -1,4 +1,4 @@
-"""What can change a trained model without another step of training: its distance from the biased model, and its threshold."""
+"""Changes to a trained model that need no further training: its distance from the biased model, and its threshold."""
 
 import numpy as np
 import torch

@@ -16,7 +16,7 @@ STATISTICS_BATCHES = 20  # batches of images from which running statistics are e
 
 
 def add_to_mean(mean: State | None, state: State, count: int) -> State:
-    """Return the mean of `count` states, of which `mean` is that of all but the last, `state`; integers are the last one's."""
+    """Return the mean of `count` states from the `mean` of the earlier ones and the last `state`; integers are the last state's."""
     if count <= 1:
         return state
     return {

@@ -17,7 +17,7 @@ from utils.metrics import fairness_metrics, positive
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how the network runs.
+    """Device, precision and sizes with which the network runs.
 
     amp : bfloat16 autocast instead of fp32
     image_size : pixels a side

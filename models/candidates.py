@@ -38,7 +38,7 @@ def made_from(method: Method, known: dict[str, Callable], flags: dict, tensors: 
 
 
 def settings_to_try(flags: dict) -> list[dict[str, str]]:
-    """Return the options of fine-tuning that "settings=auto" tries: three, of which the first is what the flags say.
+    """Return the options of fine-tuning that "settings=auto" tries: the flags' own, and two others.
 
     With the paper's learning rate, 0.06, the others are 0.01 with batch norm's statistics held, if the network has any, and
     0.002. They were chosen by the table "Which settings are worth trying?" of results/records/settings_rule/README.md.

@@ -102,7 +102,7 @@ class Method:
 
     @property
     def keywords(self) -> dict[str, object]:
-        """The options that are keyword arguments of the function."""
+        """Return the options that are keyword arguments of the function."""
         return {
             _underscored(key): value for key, value in self.options.items() if _underscored(key) in self._parameters
         }

@@ -182,7 +182,7 @@ def _needed(settings: Settings, methods: list[Method], lists: Splits) -> dict[st
 
 
 def _existing(settings: Settings, lists: Splits, prompt_type: str) -> dict[str, list[Path]]:
-    """The synthetic images of each group that are there."""
+    """Return the synthetic images of each group that exist."""
     try:
         return group_files(settings.synthetic_data_root, lists.pair, prompt_type)[1]
     except UserError:

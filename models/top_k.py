@@ -1,4 +1,4 @@
-"""How many tensors each ranking keeps, k: as a number, as a fraction, or among which values it is chosen."""
+"""k, the number of tensors that each ranking keeps: a number, a fraction, or a choice among values."""
 
 import argparse
 import re

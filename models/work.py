@@ -7,7 +7,7 @@ from models.batches import Compute, number_of_batches
 
 
 class Sizes(NamedTuple):
-    """The images of the sets that a method works with (`balanced`, `biased`: 0 if it has none), and its epochs."""
+    """Numbers of images in a method's sets (`balanced`, `biased`: 0 if it has none), and of its epochs."""
 
     train: int
     val: int

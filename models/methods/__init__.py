@@ -1,4 +1,4 @@
-"""The methods that AIM-Fair is compared with, by their names in --methods: files here, each with an entry below.
+"""Methods to compare AIM-Fair with, by their names in --methods. Each is a file here and an entry below.
 
 A method is a function of a `models.run.Run`. Its parameters may name `biased_model`, a copy of the seed's biased model
 to fine-tune, and `synthetic`, the synthetic images (`datasets.synthetic.SyntheticSets`). Its keyword arguments are its

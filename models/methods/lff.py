@@ -23,7 +23,7 @@ from utils.seeds import derived_seed
 
 
 def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
-    """Count two networks, of which one is evaluated on val."""
+    """Count the training of two networks and the evaluation of one."""
     once = on_real(sizes, compute)
     return once + Work(trained=once.trained)
 

@@ -199,7 +199,7 @@ def test_one_target_value_in_train_is_refused(own):
     [
         (lambda path: path.with_suffix(".JPG").touch(), "in place of the first there is 'gone.JPG'"),
         (lambda path: path.with_name("GONE.png ").touch(), "in place of the first there is 'GONE.png '"),
-        (lambda path: path.symlink_to("nowhere"), "the first is a link to nowhere, where there is no file"),
+        (lambda path: path.symlink_to("nowhere"), "the first is a link to nowhere, which does not exist"),
         (lambda path: path.mkdir(), "the first is no file"),
     ],
 )

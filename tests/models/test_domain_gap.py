@@ -13,8 +13,9 @@ from torch import nn
 
 import train
 from datasets.images import LabelledImages, decode_images
+from models.averaging import STATISTICS_BATCHES
 from models.batches import train_batches
-from models.run import STATISTICS_BATCHES, Run
+from models.run import Run
 from models.training import Schedule, fit
 from utils.errors import UserError
 from utils.seeds import torch_generator
