@@ -163,3 +163,19 @@ def test_full_fine_tuning_has_the_lower_odds_as_often_as_is_told():
             lower.append(sum(full[seed] for seed in both) < sum(ours[seed] for seed in both))
     text = (ROOT / PROSE_OF_FACES).read_text(encoding="utf-8")
     assert f"In {sum(lower)} of the {len(lower)} settings that have three seeds" in text
+
+
+def test_the_page_on_new_pairs_tells_what_the_study_of_the_rule_found():
+    rows = {}
+    for line in (RECORDS / "settings_rule" / "README.md").read_text(encoding="utf-8").splitlines():
+        name, *cells = [cell.strip(" *") for cell in line.strip("| ").split(" | ")]
+        rows.setdefault(name, cells)
+    (_, _, change, worst, *_), (_, _, papers, papers_worst, *_) = (
+        rows[name] for name in ("within 1 point", "AIM-Fair with the paper's settings")
+    )
+    told = re.sub(r"\s+", " ", (ROOT / "docs" / "new_pair.md").read_text(encoding="utf-8"))
+    (gain, odds), (loss, other) = ([value.strip("+-") for value in text.split(" / ")] for text in (change, papers))
+    assert f"raised accuracy by {gain} points and lowered the equalized odds difference by {odds}" in told
+    assert f"settings lowered accuracy by {loss} and the difference by {other}" in told
+    lost = [text.split(" / ")[0].strip("-") for text in (worst, papers_worst)]
+    assert f"it lost {lost[0]} points of accuracy, the paper's settings {lost[1]}" in told
