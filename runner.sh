@@ -89,12 +89,14 @@ if [ "$dataset" = toy ]; then
     start=(--weights toy --width 0.25)
     if [ -n "$network" ] && [ "$network" != resnet18 ]; then start=(--weights none); fi
     # what chooses needs images that nothing is trained on: a quarter of the same ones
-    balanced=200
-    if [ -n "$choose" ]; then balanced=150; output="${output:-$runs/train/${pair}_auto}"; fi
+    held_out=()
+    if [ -n "$choose" ]; then
+        held_out=(--number-balanced-synthetic 150 --number-held-out-synthetic 50) output="${output:-$runs/train/${pair}_auto}"
+    fi
     training=("${start[@]}" --image-size 48 --crop-scale 0.6 1 --number-train-data-real 1200
-        --number-balanced-synthetic $balanced --number-held-out-synthetic 50 --number-imbalanced-synthetic 400 --batch-size 64 --pre-train-epochs 7
+        --number-balanced-synthetic 200 --number-imbalanced-synthetic 400 --batch-size 64 --pre-train-epochs 7
         --pre-train-lr 0.02 --milestones 6 --fine-tune-epochs 5 --fine-tune-lr 0.02 --seeds 100 200
-        --precision $precision ${training[@]+"${training[@]}"})
+        --precision $precision ${held_out[@]+"${held_out[@]}"} ${training[@]+"${training[@]}"})
 fi
 synthetic="${synthetic:-$runs/synthetic}"
 output="${output:-$runs/train/$pair}"
