@@ -63,7 +63,7 @@ def main() -> None:
 
 
 class Edited(UserError):
-    """A card is there already that reads otherwise."""
+    """Someone has edited the card that would be overwritten."""
 
 
 def write_cards(runs: Path, overwrite: bool = False) -> str:

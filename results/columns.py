@@ -121,7 +121,7 @@ def main() -> None:
         own = read_run_set(folder)
         runs = with_packed(own, target)
         pack_column(runs, target)
-        stay = f", of which {before} were packed before" if (before := len(runs.records) - len(own.records)) else ""
+        stay = f"; {before} of them were packed before" if (before := len(runs.records) - len(own.records)) else ""
         print(f"{target}: {len(runs.records)} records of {len(runs.methods)} methods{stay}")
 
 

@@ -1,4 +1,4 @@
-"""What pages say of runs beside their numbers, and which runs they may call the best."""
+"""Remarks on runs, printed beside their numbers, and the rule for which runs may be called the best."""
 
 from collections.abc import Iterable, Sequence
 

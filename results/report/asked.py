@@ -1,4 +1,4 @@
-"""What a run was asked for: its data with the counts of each group, its settings, and what it ran on."""
+"""The report's part on a run's input: group counts of its data, its settings, and the machine."""
 
 from collections.abc import Iterable
 

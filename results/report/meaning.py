@@ -1,4 +1,4 @@
-"""What the numbers say in three sentences: if the gap closed, at what cost, and how far to trust that."""
+"""Three sentences on the result: whether the gap closed, at what cost, and how reliable that is."""
 
 from collections.abc import Iterable
 
@@ -16,7 +16,7 @@ def sentences(
     """Return three sentences on `method` against ERM; without a method or without ERM, on the first entry alone.
 
     `entries` are the rows by name, in percent. `common` are those of ERM and the method from the `seeds` that both have. If one of
-    them has more seeds, a sentence says so. Without `common` the levels are of all seeds.
+    them has more seeds, the sentences mention that. Without `common` the levels are means over all seeds.
     """
     if method is None or "erm" not in entries:
         return _alone(runs, next(iter(entries.values())))

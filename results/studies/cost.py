@@ -1,4 +1,4 @@
-"""How far is the estimate of a dry run from the finished run? Ten minutes on two CPU cores; nothing else may run meanwhile."""
+"""The error of a dry run's estimate against the finished run. Takes ten minutes on two idle CPU cores."""
 
 import os
 import sys

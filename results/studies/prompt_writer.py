@@ -46,10 +46,10 @@ In fp32, on toy faces (2,800 biased training, 800 val and 1,600 test images) wit
         NOTE,
         """
 **There was nothing to repair.** The biased list did not lead the classifier astray, probably because drawn eyeglasses are
-easy to see, and the two methods can't be told apart with two seeds. The pair shows that the commands run, not that the method helps.
-The contact sheets show something else: the tiny generator makes nearly everybody with eyeglasses smile and most without
-them frown, though no prompt says so. A classifier of a target that is harder to see could learn that from the synthetic
-images. Balanced prompts don't make a balanced generator: look at the sheets.""",
+easy to see. Two seeds show no difference between the two methods. This pair shows that the commands run, not that the method helps.
+The contact sheets show another problem. The tiny generator makes nearly everybody with eyeglasses smile, and most faces
+without eyeglasses frown, although no prompt asks for it. If a target is harder to see, a classifier could learn that from the
+synthetic images. Balanced prompts don't make a balanced generator: look at the sheets.""",
     ),
     arms=(ARM,),
     note="Copy the prompt file to `prompts/` first. The defaults of `runner.sh` on toy faces have changed since: at the commit that the records name, "

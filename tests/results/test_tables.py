@@ -164,7 +164,7 @@ def test_packing_adds_to_what_was_packed(folder, packed, tmp_path):
     for method in ("aim-fair", "full"):
         shutil.rmtree(folder / method)
     done = pack()
-    assert done.returncode == 0 and "10 records of 5 methods, of which 4 were packed before" in done.stdout
+    assert done.returncode == 0 and "10 records of 5 methods; 4 of them were packed before" in done.stdout
     assert whole == {path: path.read_bytes() for path in packed.iterdir()}
 
     (packed / "records.jsonl").rename(tmp_path / "kept")

@@ -1,4 +1,4 @@
-"""What can only a GPU show: does it give what a CPU gives, and the same again? Five minutes with --jobs 8 on one GPU.
+"""Tests that need a GPU: does it agree with a CPU, and with itself? Five minutes with --jobs 8 on one GPU.
 
 What is compared runs beside other work, so no time here says how fast anything is: that is the study `speed`.
 With --device cpu --small the arms run in miniature, without a GPU.
@@ -38,8 +38,9 @@ the GPU**, so its seconds say nothing, and a path was shortened.
 
 - **`--deterministic`** gave the same bytes in two runs, and after two kills the same as unbroken; without it weights differed.
 - **bf16** and fp32 end within three points of each other's accuracy, and within 7.2 of each other's equalized odds (one seed, three methods).
-- **Without TF32 the GPU differed from the CPU in no more test decisions than another number of threads did**, in this one seed. Beside a training on the CPU with four threads, ERM's test decisions differ in 56 of
-  1,600 with two threads, in 54 on the GPU without TF32, and in 87 with it, torch's default there; two of the chosen tensors differ in each. Of full fine-tuning's decisions 113, 71 and 117 differ, of AIM-Fair's 64, 64 and 72. Whether TF32 matters can't be told from that. The comparison at the same weights, which is sharper, was cut off.
+- **Without TF32 the GPU differed from the CPU in no more test decisions than another number of threads did**, in this one seed. We compared
+  three trainings with one on the CPU with four threads: CPU with two threads, GPU without TF32, GPU with TF32 (torch's default). Of ERM's 1,600 test decisions 56, 54 and 87 differ, of
+  full fine-tuning's 113, 71 and 117, of AIM-Fair's 64, 64 and 72. Each chose two other tensors. This does not show whether TF32 matters. The comparison at the same weights, which is sharper, was cut off.
 - **Generation**: in fp32 the GPU's images are the CPU's to one grey level of 255; a kill and a restart changed no byte; the batch changed them by one level at
   most; `--offload model` changed nothing. fp16 and bf16 draw **other noise** from the same seed, since torch draws it in that precision: those are other
   faces (by 38 and 39 grey levels in the mean); whether they are worse was not measured. The forced out-of-memory, `--compile` and the runner's whole default were cut off.

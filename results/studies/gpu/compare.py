@@ -1,4 +1,4 @@
-"""How far two records of train.py are apart."""
+"""Differences between two records of train.py."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The arms that draw on a GPU: the tiny generator of this repository in every precision, killed, and short of memory."""
+"""Arms that draw on a GPU with the tiny generator: in every precision, after a kill, and without enough memory."""
 
 import contextlib
 import io

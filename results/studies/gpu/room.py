@@ -1,4 +1,4 @@
-"""What the arms share: an empty folder to work in, and the environment variables of their processes."""
+"""Helpers of all arms: an empty working folder, and environment variables for processes."""
 
 import shutil
 from pathlib import Path
