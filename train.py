@@ -95,7 +95,7 @@ def main() -> None:
     if settings.dry_run:
         print(experiment.describe())
         if not settings.no_estimate:
-            report(estimate(settings, experiment.methods, experiment.lists), settings.cost_rows)
+            report(estimate(settings, experiment.methods, experiment.lists, experiment.finalists), settings.cost_rows)
         return
     experiment.load()
     for run in experiment.runs():  # one for each seed

@@ -47,6 +47,11 @@ def best_threshold(logits: np.ndarray, target: np.ndarray) -> float:
     return float(cuts[good[np.argmin(np.abs(cuts[good]))]])
 
 
+def accuracy_at_best_threshold(logits: np.ndarray, target: np.ndarray) -> float:
+    """Return the accuracy, a fraction, with `best_threshold`: a model whose logits are all shifted has the same."""
+    return float(np.mean((logits >= best_threshold(logits, target)) == target))
+
+
 def move_threshold(head: nn.Linear, threshold: float) -> None:
     """Lower the last layer's bias by `threshold`, so that a probability of 0.5 is where that logit was.
 

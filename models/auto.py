@@ -1,7 +1,5 @@
 """Results made from recorded ones without training: the best of several, a shorter step, another threshold."""
 
-from collections.abc import Iterator
-
 import pandas as pd
 from torch import nn
 
@@ -24,22 +22,35 @@ def take_best(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, th
     has a row for each: candidate, step, val_accuracy, held_out_equalized_odds, chosen. Raises UserError if no images are held
     out.
     """
-    rows = []
-    for label, step, model in _candidates(run, biased_model):
-        model = with_threshold(run, model, synthetic, threshold)
-        val = evaluate(model, run.real["val"], run.settings.compute)
-        odds = evaluate(model, synthetic.held_out, run.settings.compute)["equalized_odds"]
-        rows.append(
-            {"candidate": label, "step": step, "val_accuracy": val["accuracy"], "held_out_equalized_odds": odds}
-        )
-    table = pd.DataFrame(rows)
-    best = choose(table["val_accuracy"].tolist(), table["held_out_equalized_odds"].tolist())
-    table["chosen"] = table.index == best
-    label, step = table.loc[best, ["candidate", "step"]]
+    table = judged(run, biased_model, synthetic, threshold)
+    label, step = table.loc[table["chosen"], ["candidate", "step"]].iloc[0]
     print(f"seed {run.seed}: {label} chosen" + (f", {step:g} of the way to it" if step < 1 else ""), flush=True)
     model, curve = run.recorded(label)
     model = with_threshold(run, stepped(run, model, step), synthetic, threshold)
     return TrainedModel(model, curve, {"choice": table}, synthetic.held_out)
+
+
+def best_trial(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, threshold: str) -> str:
+    """Return the label of the result that `take_best` would take now; `BIASED` if it is the biased model."""
+    table = judged(run, biased_model, synthetic, threshold)
+    return table.loc[table["chosen"], "candidate"].iloc[0]
+
+
+def judged(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, threshold: str) -> pd.DataFrame:
+    """Return the table `choice` (see `take_best`). `run` remembers the numbers, which several methods may need."""
+    held_out, compute, rows = synthetic.held_out, run.settings.compute, []
+    for label in (BIASED, *run.made_from):
+        for step in STEPS if label != BIASED else (1.0,):
+            key = (label, step, threshold, id(held_out.pixels), held_out.rows.tobytes())
+            if key not in run.judged:
+                model = biased_model if label == BIASED else stepped(run, run.recorded(label)[0], step)
+                model = with_threshold(run, model, synthetic, threshold)
+                accuracy = evaluate(model, run.real["val"], compute)["accuracy"]
+                run.judged[key] = accuracy, evaluate(model, held_out, compute)["equalized_odds"]
+            rows.append((label, step, *run.judged[key]))
+    table = pd.DataFrame(rows, columns=["candidate", "step", "val_accuracy", "held_out_equalized_odds"])
+    best = choose(table["val_accuracy"].tolist(), table["held_out_equalized_odds"].tolist())
+    return table.assign(chosen=table.index == best)
 
 
 def chosen_of(tables: dict[str, pd.DataFrame]) -> dict:
@@ -74,10 +85,3 @@ def stepped(run: Run, model: nn.Module, step: float) -> nn.Module:
     if step < 1:
         load_state(model, between(run.biased_model().state_dict(), model.state_dict(), step))
     return model
-
-
-def _candidates(run: Run, biased_model: nn.Module) -> Iterator[tuple[str, float, nn.Module]]:
-    yield BIASED, 1.0, biased_model
-    for label in run.made_from:
-        for step in STEPS:
-            yield label, step, stepped(run, run.recorded(label)[0], step)

@@ -22,19 +22,46 @@ def with_candidates(
 def made_from(method: Method, known: dict[str, Callable], flags: dict, tensors: int = PAPER_TENSORS) -> list[Method]:
     """Return the methods whose results a method copies, changes or chooses among; none if it trains.
 
-    "top-k=auto" chooses among the values of `models.top_k.auto_top_k`, "settings=auto" among those of `settings_to_try`.
+    "top-k=auto" chooses among the values of `models.top_k.auto_top_k`, "settings=auto" among those of `settings_to_try`. The latter
+    are short trials if they would otherwise cost more than the biased model: together they see at most as many images as its
+    training did, or each a single epoch. The best trial is then trained in full (`finalists`).
     """
     given = _given(method)
     if method.chooses:
         kept = _without(given, (*TUNED, *THRESHOLD))
         names = facts_of(method.train).chosen_from or (method.name,)
-        return [_parsed(name, kept | more, known, flags) for name in names for more in settings_to_try(flags)]
+        tries = [(name, more) for name in names for more in settings_to_try(flags)]
+        images = sum(method.balanced_sizes(flags["train-labels"], flags["number-balanced-synthetic"]).values())
+        short = trial_epochs(flags["fine-tune-epochs"], len(tries) * images, flags["images-of-biased-model"])
+        short = {"epochs": short} if short < flags["fine-tune-epochs"] else {}
+        return [_parsed(name, kept | more | short, known, flags) for name, more in tries]
     if method.changes:
         return [_parsed(method.name, _without(given, (*STEP, *THRESHOLD)), known, flags)]
     if method.copies:
         kept = _without(given, ("top-k",))
         return [_parsed(method.name, {"top-k": k, **kept}, known, flags) for k in auto_top_k(tensors)]
     return []
+
+
+def finalists(method: Method, known: dict[str, Callable], flags: dict) -> dict[str, Method]:
+    """Return what a method that chooses may train for all epochs, once its short trials are done, by the trial's label.
+
+    Empty if the trials have all epochs already, or if the method does not choose.
+    """
+    tried = made_from(method, known, flags) if method.chooses else []
+    return {
+        each.label: _parsed(each.name, _without(_given(each), ("epochs",)), known, flags)
+        for each in tried
+        if each.options.get("epochs")
+    }
+
+
+def trial_epochs(epochs: int, images: int, most: int) -> int:
+    """Return for how many epochs each candidate is tried: all, or as many as let them see `most` images, at least one.
+
+    images : what all candidates together see in one epoch
+    """
+    return max(1, min(epochs, most // images))
 
 
 def settings_to_try(flags: dict) -> list[dict[str, str]]:

@@ -42,8 +42,9 @@ class Asked(NamedTuple):
 def trained(method: Method, sizes: Sizes, compute: Compute) -> Work:
     """Return the work of a method's training, without the three gradients and the judging of its result."""
     if method.chooses:  # it judges its candidates at several steps
-        count = 3 * len(facts_of(method.train).chosen_from or (method.name,))
-        return Work(predicted=(1 + count * len(STEPS)) * (sizes.val + sizes.held_out))
+        count = 3 * len(facts_of(method.train).chosen_from or (method.name,)) + sizes.finals
+        judging = Work(predicted=(1 + count * len(STEPS)) * (sizes.val + sizes.held_out))
+        return judging + (one_fine_tuning(sizes, compute, {}) if sizes.finals else Work())
     if not method.trains:
         return Work()  # it takes over one of its candidates, or changes it
     counted = facts_of(method.train).work or (one_fine_tuning if method.fine_tunes else one_training)

@@ -12,8 +12,9 @@ from torch import nn
 from datasets.images import check_some, fingerprint
 from datasets.real import fingerprints, labelled, load_faces, read_lists
 from datasets.synthetic import SyntheticImages, SyntheticSets
+from models.auto import best_trial
 from models.averaging import batch_norms
-from models.candidates import made_from, with_auto, with_candidates
+from models.candidates import finalists, made_from, with_auto, with_candidates
 from models.classifier import head_names, linear_head, new_classifier, outline
 from models.methods import of_network
 from models.options import Method, parse_method
@@ -56,10 +57,15 @@ class Experiment:
         self.flags = {name.replace("_", "-"): value for name, value in vars(settings).items()}
         self.flags["has-batch-norm"] = bool(batch_norms(network))
         self.flags["top-k"] = count_of(settings.top_k, self.tensors)
-        self.methods = self._asked_methods(network)
+        asked = self._asked_methods(network)
         self.lists = read_lists(settings)
         no_pixels = np.empty((0, 1, 1, 3), np.uint8)
         self.train_labels = labelled(no_pixels, self.lists.tables["train"], self.lists.pair)
+        self.flags["train-labels"] = self.train_labels
+        self.flags["images-of-biased-model"] = settings.pre_train_epochs * len(self.train_labels)
+        self.methods = with_candidates(asked, self.known, self.flags, self.tensors)
+        each = [finalists(method, self.known, self.flags) for method in self.methods]
+        self.finalists = {label: final for found in each for label, final in found.items()}
         self.of_erm = self._erm_settings()
         self.environment = environment(self.device)  # now, because files and packages may change during training
         self._check_top_k()
@@ -97,7 +103,7 @@ class Experiment:
             tested=[self.lists.folder / name for name in self.lists.tables["test"].index],
             device=self.device,
         )
-        self.sets = {method.label: self._sets(method) for method in self.methods}
+        self.sets = {method.label: self._sets(method) for method in (*self.methods, *self.finalists.values())}
         self.of_erm["data"] = {split: fingerprint(faces) for split, faces in self.real.items()}
         self._check_output(drawn=True)
 
@@ -132,9 +138,24 @@ class Experiment:
         elif method.copies:
             adopt_best(self.settings.output, self._made_from(method), method, run.seed, asked)
         else:
-            run.settings = method.applied(self.settings)
-            run.made_from = tuple(other.label for other in self._made_from(method))
+            made_from = tuple(other.label for other in self._made_from(method))
+            if method.chooses:
+                made_from += self._record_finalist(method, run, made_from)
+            run.settings, run.made_from = method.applied(self.settings), made_from
             train_and_record(method, run, self.sets[method.label], folder, asked, self.environment)
+
+    def _record_finalist(self, method: Method, run: Run, trials: tuple[str, ...]) -> tuple[str, ...]:
+        """Train the best of the short trials in full, and return its label; nothing if no trial was short, or if none is good."""
+        if not any(label in self.finalists for label in trials):
+            return ()
+        run.settings, run.made_from = self.settings, trials
+        synthetic = self.sets[method.label].of_seed(run.seed)
+        best = best_trial(run, run.biased_model(), synthetic, method.options["threshold"])
+        if best not in self.finalists:
+            return ()
+        print(f"seed {run.seed}: {best} is the best trial, and is trained in full", flush=True)
+        self.record(self.finalists[best], run)
+        return (self.finalists[best].label,)
 
     def _asked_methods(self, network: nn.Module) -> list[Method]:
         texts = [counted(text, self.tensors) for text in ("erm", *self.settings.methods)]
@@ -143,7 +164,7 @@ class Experiment:
             asked = [with_auto(method, self.known, self.flags) for method in asked]
         if any(method.name == "last-layer" for method in asked):
             linear_head(network, self.settings.network)  # raises if the head can't be fitted alone
-        return with_candidates(asked, self.known, self.flags, self.tensors)
+        return asked
 
     def _erm_settings(self) -> dict:
         """Return the settings of the biased model for its record, without the fingerprint of its data."""

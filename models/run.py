@@ -51,6 +51,7 @@ class Run:
     method : folder of the method that is being trained
     made_from : labels of the methods, recorded already, whose results that method copies, changes or chooses among
     unfinished : checkpoints of its trainings; None: no checkpoints are kept
+    judged : accuracy on val and equalized odds on held-out images of what `models.auto` has judged
     """
 
     settings: Settings
@@ -60,6 +61,7 @@ class Run:
     method: str = ""
     made_from: tuple[str, ...] = ()
     unfinished: Unfinished | None = None
+    judged: dict[tuple, tuple[float, float]] = field(default_factory=dict)
     _gradients: dict = field(default_factory=dict)
     _rankings: dict = field(default_factory=dict)
 

@@ -9,7 +9,7 @@ from datasets.real import DATASETS
 from models.ranking import PATIENCE
 from models.registry import network_name, of_inputs
 from models.top_k import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, ranking_batches, top_k
-from models.training import ACCURACY, BATCH_NORM, LATE_MEAN, WORST_GROUP, Compute, Schedule
+from models.training import BATCH_NORM, SELECT_BY, Compute, Schedule
 from utils.arguments import (
     choose_device,
     fraction,
@@ -23,7 +23,6 @@ from utils.arguments import (
 from utils.errors import UserError
 from utils.settings import flag
 
-SELECT_BY = {"accuracy": ACCURACY, "worst-group": WORST_GROUP, "mean": LATE_MEAN}  # --select-by: column of the curve
 PAPER_CROP_SCALE = (0.08, 1.0)
 _data, _training, _machine = (partial(flag, group=name) for name in ("data", "training", "machine and output"))
 
@@ -134,8 +133,8 @@ class Settings:
     )
     select_by: str = _training(
         "accuracy",
-        "choose the epoch on val by accuracy, as in the paper, or by worst-group, which needs protected labels of val; mean: keep "
-        "the mean of the weights after each epoch of the second half",
+        "choose the epoch on val by accuracy, as in the paper; by worst-group, which needs protected labels of val; by best-threshold, the "
+        "accuracy with the threshold that suits the epoch best; mean: keep the mean of the weights of the second half of the epochs",
         choices=tuple(SELECT_BY),
     )
     top_k: int | str | None = _training(

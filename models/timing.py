@@ -20,6 +20,7 @@ from models.averaging import STATISTICS_BATCHES
 from models.batches import Compute, inference_batch, lone_images_named, memory_named, predict, train_batches
 from models.classifier import head_names
 from models.cost import Asked, Rates, trained, training_rows
+from models.facts import facts_of
 from models.options import Method
 from models.run import Run
 from models.settings import Settings
@@ -35,13 +36,14 @@ STEPS, SECONDS = 8, 2.0  # timed at most
 GPU_COPIES, CPU_COPIES = 1, 7
 
 
-def estimate(settings: Settings, methods: list[Method], lists: Splits) -> list[Row]:
-    """The rows of what the settings ask for and is not recorded yet.
+def estimate(settings: Settings, methods: list[Method], lists: Splits, finalists: dict[str, Method]) -> list[Row]:
+    """The rows of what the settings ask for and is not recorded yet; `finalists` are those of `models.candidates`.
 
     Raises `UserError` where a batch is too large for the memory, or too small for batch norm.
     """
     start = time.process_time()  # since the process began, so with the time that its imports took
-    asked = [_asked(method, settings, lists) for method in methods]
+    final = {method.name for method in finalists.values()}
+    asked = [_asked(method, settings, lists, final) for method in methods]
     paths = [lists.folder / name for name in lists.tables["train"].index]
     pixels, _ = time_reading(paths, settings.decode_size, settings.real_crop)
     side = settings.decode_size or settings.image_size
@@ -113,14 +115,18 @@ def sample(pixels: np.ndarray, count: int) -> LabelledImages:
     return LabelledImages(pixels, places % len(pixels), places % 2, places % 2, tuple(map(str, places)))
 
 
-def _asked(method: Method, settings: Settings, lists: Splits) -> Asked:
+def _asked(method: Method, settings: Settings, lists: Splits, final: set[str]) -> Asked:
     folders = [record_folder(settings.output, method.folder, seed) for seed in settings.seeds]
     seeds = [seed for seed, folder in zip(settings.seeds, folders, strict=True) if read_record(folder) is None]
-    return Asked(method, _sizes(method, settings, lists), tuple(seeds), str(folders[0].parent))
+    sizes = _sizes(method, settings, lists)
+    if method.chooses and final & {method.name, *facts_of(method.train).chosen_from}:
+        sizes = sizes._replace(finals=1)
+    return Asked(method, sizes, tuple(seeds), str(folders[0].parent))
 
 
 def _sizes(method: Method, settings: Settings, lists: Splits) -> Sizes:
     """What a method works with, by the numbers asked for: the synthetic images may not be there yet."""
+    settings = method.applied(settings)
     real = {split: len(lists.tables[split]) for split in ("train", "val", "test")}
     epochs = {"pre_epochs": settings.pre_train_epochs, "fine_epochs": settings.fine_tune_epochs}
     epochs["fine_batch"] = settings.fine_tune_batch_size

@@ -1,7 +1,6 @@
 """Training: loss, schedule, and the one loop of all methods."""
 
 import copy
-import difflib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,16 +11,25 @@ from torch import nn
 from torch.nn import functional as F
 
 from datasets.images import LabelledImages, MixedSet
+from models.after import accuracy_at_best_threshold
 from models.averaging import add_to_mean, batch_norms, estimate_statistics
-from models.batches import Batch, Compute, evaluate, lone_images_named, number_of_batches, train_batches
-from models.weights import load_state
+from models.batches import Batch, Compute, lone_images_named, number_of_batches, predict, train_batches
+from models.weights import freeze_all_but, load_state, on_cpu
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
+from utils.metrics import fairness_metrics, positive
 from utils.progress import progress
 
 # Columns of the curve that can choose the epoch whose weights are kept.
 ACCURACY, WORST_GROUP, LAST_EPOCH = "val_accuracy", "val_worst_group_accuracy", "epoch"
+BEST_THRESHOLD = "val_accuracy_at_best_threshold"  # a column only if it chooses
 LATE_MEAN = "mean"  # no column: the mean of the weights after each epoch of the second half
+SELECT_BY = {  # values of --select-by
+    "accuracy": ACCURACY,
+    "worst-group": WORST_GROUP,
+    "best-threshold": BEST_THRESHOLD,
+    "mean": LATE_MEAN,
+}
 BATCH_NORM = ("follow", "hold", "real")  # what fine-tuning does with batch norm's running statistics
 
 
@@ -31,7 +39,7 @@ class Schedule:
 
     milestones : epochs
     later_wins_ties : which of two equally good epochs is kept
-    select_by : column of the curve whose largest value chooses the epoch: `ACCURACY` or `WORST_GROUP` on val,
+    select_by : column of the curve whose largest value chooses the epoch: `ACCURACY`, `WORST_GROUP` or `BEST_THRESHOLD` on val,
         `LAST_EPOCH`. `LATE_MEAN` is none: it keeps the mean of the weights after each epoch of the second half, and estimates
         batch norm's statistics anew for it, unless they are held
     """
@@ -115,17 +123,6 @@ def fit(
     return [{**row, "best": place == training.best} for place, row in enumerate(training.curve)]
 
 
-def _freeze_all_but(model: nn.Module, trainable: list[str] | None, label: str) -> None:
-    names = [name for name, _ in model.named_parameters()]
-    unknown = [name for name in trainable or () if name not in names]
-    if unknown or trainable == []:
-        what = f"no tensor {unknown[0]} in the network" if unknown else "no tensor to train"
-        near = difflib.get_close_matches(str(unknown), names, n=2) or names[:1]
-        raise UserError(f"{label}: {what}; it has {', '.join(near)}, ...")
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(trainable is None or name in trainable)
-
-
 class _Training:
     """The changing state of one training, as a checkpoint stores it.
 
@@ -134,7 +131,7 @@ class _Training:
     """
 
     def __init__(self, model: nn.Module, schedule: Schedule, variant: Variant, compute: Compute, generator, label: str):
-        _freeze_all_but(model, variant.trainable, label)
+        freeze_all_but(model, variant.trainable, label)
         moving = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         apart = [{"params": [parameter]} for parameter in moving.values()]  # each with a learning rate of its own
         options = {"lr": schedule.lr, "momentum": schedule.momentum, "weight_decay": schedule.weight_decay}
@@ -162,7 +159,7 @@ class _Training:
                 raise UserError(f"the loss is {loss}; lower the learning rate")
             if variant.before_val:
                 variant.before_val(self.model)
-            self.end_epoch({"epoch": epoch, "lr": lr, "loss": loss}, evaluate(self.model, val, self.compute))
+            self.end_epoch({"epoch": epoch, "lr": lr, "loss": loss} | self.on_val(val))
         except UserError as error:
             raise UserError(f"{self.label}: in epoch {epoch} {error} (now {lr})") from error
         return self.curve[-1]
@@ -176,12 +173,20 @@ class _Training:
                 group["lr"] = lr * fractions[name]
         return lr
 
-    def end_epoch(self, row: dict, val_metrics: dict) -> None:
+    def on_val(self, val: LabelledImages) -> dict[str, float]:
+        """Return the columns of the curve that are measured on val."""
+        logits = predict(self.model, val, self.compute)
+        found = fairness_metrics(val.target, val.protected, positive(logits), val.groups)
+        row = {f"val_{key}": found[key] for key in ("accuracy", "worst_group_accuracy", "equalized_odds")}
+        if self.schedule.select_by == BEST_THRESHOLD:
+            row[BEST_THRESHOLD] = accuracy_at_best_threshold(logits, val.target)
+        return row
+
+    def end_epoch(self, row: dict) -> None:
         """Step the schedule, add the epoch's row to the curve, and keep the weights if they are the best so far."""
         for group, lr in zip(self.optimizer.param_groups, self.decay.get_last_lr(), strict=True):
             group["lr"] = lr  # without the fraction, because the decay multiplies the rate that it finds
         self.decay.step()
-        row |= {f"val_{key}": val_metrics[key] for key in ("accuracy", "worst_group_accuracy", "equalized_odds")}
         key = self.schedule.select_by
         if key == LATE_MEAN:
             self.curve.append(row)
@@ -208,7 +213,7 @@ class _Training:
         parts["objective"] = objective.state_dict() if isinstance(objective, nn.Module) else {}
         parts["generator"] = self.generator.get_state()
         parts["threads"] = torch.get_num_threads()
-        return _on_cpu(parts | {"curve": list(self.curve), "best": self.best, "best_state": self.best_state})
+        return on_cpu(parts | {"curve": list(self.curve), "best": self.best, "best_state": self.best_state})
 
     def restore(self, found: dict | None) -> None:
         """Load a state, if there is one; also sets torch's number of threads, on which rounding depends."""
@@ -240,11 +245,3 @@ def train_epoch(model, batches, optimizer, objective: Objective, *, compute: Com
         count += len(batch.targets)
         bar.update()
     return total.item() / count
-
-
-def _on_cpu(state):
-    if isinstance(state, torch.Tensor):
-        return state.detach().to("cpu", copy=True)
-    if isinstance(state, dict):
-        return {key: _on_cpu(value) for key, value in state.items()}
-    return [_on_cpu(value) for value in state] if isinstance(state, list) else state

@@ -1,5 +1,6 @@
 """Weights of a network from files of any common form, read without running code and matched by name and shape."""
 
+import difflib
 import hashlib
 import zipfile
 from collections import OrderedDict
@@ -215,3 +216,24 @@ def why_unreadable(path: Path, content: bytes, error: Exception) -> str:
             )
         return f"is damaged ({str(error).strip().splitlines()[0][:100]}); download or save it again"
     return "is neither safetensors nor written by torch.save, or is cut off; download or save it again"
+
+
+def freeze_all_but(model: nn.Module, trainable: list[str] | None, label: str) -> None:
+    """Let only these tensors have gradients, or all if None. Raises `UserError` if one is unknown or none is left; `label` begins it."""
+    names = [name for name, _ in model.named_parameters()]
+    unknown = [name for name in trainable or () if name not in names]
+    if unknown or trainable == []:
+        what = f"no tensor {unknown[0]} in the network" if unknown else "no tensor to train"
+        near = difflib.get_close_matches(str(unknown), names, n=2) or names[:1]
+        raise UserError(f"{label}: {what}; it has {', '.join(near)}, ...")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(trainable is None or name in trainable)
+
+
+def on_cpu(state):
+    """Return a copy on the CPU of a state: tensors in dicts and lists."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {key: on_cpu(value) for key, value in state.items()}
+    return [on_cpu(value) for value in state] if isinstance(state, list) else state

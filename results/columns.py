@@ -1,10 +1,10 @@
-"""Pack columns of tables, each a folder of runs, into four files each for the repository.
+"""Pack columns of tables, each a folder of runs, into a few files each for the repository.
 
     python -m results.columns --runs results/runs/tables/toy --output results/records/tables/toy
 
-packs every column folder in --runs. Weights, images and logits stay behind. Of a prediction only the answer is packed, which is all
-that the paper's tables need; `results.summary --metrics all` reads the runs themselves. Runs that were packed before and are not in
---runs stay, so columns can grow on several machines.
+packs every column folder in --runs. Weights and images stay behind. Logits of val and test are packed in hundredths, so that another
+threshold can be asked for later; `results.summary --metrics all` reads the runs themselves. Runs that were packed before and are not
+in --runs stay, so columns can grow on several machines.
 """
 
 import argparse
@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from results.logits import joined_logits
 from results.records import (
     LABELS,
+    LATER,
     PACKED,
     PARTS,
     PLACE,
@@ -33,19 +35,21 @@ from utils.same_settings import check_alike, check_settings
 
 
 def pack_column(runs: RunSet, folder: Path) -> None:
-    """Write the four files of a set of runs into `folder`, in place of those of an earlier call.
+    """Write the files of a set of runs into `folder`, in place of those of an earlier call.
 
     They are written beside the old ones first, which may be the only copy of some runs. Then `records.jsonl` goes first and
     comes last: a folder without it is not packed, so a part is never read as if it were whole.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    content = {f"{name}.csv": getattr(runs, name).to_csv(index=False) for name in PARTS}
+    parts = {name: getattr(runs, name) for name in (*PARTS, *LATER)}
+    content = {f"{name}.csv": part.to_csv(index=False) for name, part in parts.items() if name in PARTS or len(part)}
     content[PACKED] = "".join(json.dumps(record.content) + "\n" for record in runs.records)
     new = {name: folder / f".{name}.new" for name in content}
     try:
         for name, text in content.items():
             new[name].write_text(text, encoding="utf-8")
-        (folder / PACKED).unlink(missing_ok=True)
+        for name in (PACKED, *(f"{part}.csv" for part in LATER)):
+            (folder / name).unlink(missing_ok=True)
         for name, path in new.items():
             os.replace(path, folder / name)
     finally:
@@ -76,8 +80,12 @@ def with_packed(runs: RunSet, folder: Path) -> RunSet:
     check_alike(by_place(folder, records))
     stays = names_of(kept)
     predictions = pd.concat([runs.predictions, packed.predictions[stays]], axis=1)[LABELS + names_of(records)]
-    curves, sensitivity = (_joined(getattr(runs, part), getattr(packed, part), stays) for part in PARTS[1:])
-    return replace(runs, records=records, predictions=predictions, curves=curves, sensitivity=sensitivity)
+    stacked = {
+        part: _joined(getattr(runs, part), getattr(packed, part), stays)
+        for part in ("curves", "sensitivity", "choices")
+    }
+    logits = joined_logits(runs.logits, packed.logits, names_of(records), stays)
+    return replace(runs, records=records, predictions=predictions, logits=logits, **stacked)
 
 
 def _check_biased_models(runs: RunSet, packed: RunSet, seeds: set[int], folder: Path) -> None:

@@ -1,8 +1,8 @@
-"""Sets of runs and how they are read: from the folder that train.py wrote, or packed into four files for the repository."""
+"""Sets of runs and how they are read: from the folder that train.py wrote, or packed into a few files for the repository."""
 
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from pandas.api.types import is_numeric_dtype
 
 from datasets.pairs import Pair
 from results.group_accuracies import GroupAccuracies, group_accuracies
+from results.logits import OF_IMAGE, read_logits
 from utils.errors import UserError
 from utils.metrics import positive
 from utils.records import Record, folder_name, parse, read_records, record_folder, rerun
@@ -19,11 +20,13 @@ from utils.same_settings import check_alike
 
 PACKED = "records.jsonl"
 PARTS = ("predictions", "curves", "sensitivity")
+LATER = ("logits", "choices")  # parts that older packed records lack, and that are left out if they are empty
 LABELS = ["name", "target", "protected"]
 RANKS = ["name", "domain_rank", "bias_rank", "chosen"]
 CURVE = ["epoch", "val_accuracy"]
+CHOICE = ["candidate", "step", "val_accuracy", "held_out_equalized_odds", "chosen"]
 PLACE = ["method", "seed"]
-TEXTS = ("candidate", "name", "method")  # the columns of CSV files that hold no numbers
+TEXTS = ("candidate", "name", "method", "split")  # the columns of CSV files that hold no numbers
 RESTORE = "take the file from where it was packed (git checkout)"
 NEEDED = ("settings", "metrics.group_count", "val_metrics.accuracy")  # of a record, besides what each has
 
@@ -35,6 +38,8 @@ class RunSet:
     predictions : columns name, target, protected and, for each run, "<method>/seed_<n>", 0 or 1; a row for each test image.
     curves, sensitivity : the runs' epoch curves, and the rankings of the method aim-fair, one after another, with the columns
         method and seed in front.
+    logits : see `results.logits.read_logits`; choices : the tables `choice` of the methods that choose, with method and seed. Both
+        are empty if no run has them.
     """
 
     name: str
@@ -42,6 +47,8 @@ class RunSet:
     predictions: pd.DataFrame
     curves: pd.DataFrame
     sensitivity: pd.DataFrame
+    logits: pd.DataFrame = field(default_factory=pd.DataFrame)
+    choices: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @cached_property
     def by_method(self) -> dict[str, dict[int, Record]]:
@@ -158,7 +165,14 @@ def _read_packed(folder: Path) -> RunSet:
     path = folder / "sensitivity.csv"
     empty = path.is_file() and not path.read_bytes().strip()
     sensitivity = pd.DataFrame() if empty else read_csv(path, [*PLACE, *RANKS], remedy)
-    return RunSet(folder.name, records, predictions, curves, sensitivity)
+    kept = {"logits": OF_IMAGE, "choices": [*PLACE, *CHOICE]}
+    later = {
+        name: read_csv(folder / f"{name}.csv", kept[name], remedy)
+        if (folder / f"{name}.csv").exists()
+        else pd.DataFrame()
+        for name in LATER
+    }
+    return RunSet(folder.name, records, predictions, curves, sensitivity, **later)
 
 
 def _read_runs(folder: Path) -> RunSet:
@@ -176,7 +190,12 @@ def _read_runs(folder: Path) -> RunSet:
     predictions = pd.concat([tests[0][LABELS], pd.DataFrame(dict(zip(names_of(records), answers)))], axis=1)
     ranked = [r for r in records if r.method == "aim-fair" and (r.folder / "sensitivity.csv").exists()]
     stacked = (_stack(records, "curve.csv", CURVE), _stack(ranked, "sensitivity.csv", RANKS))
-    return RunSet(folder.name, records, predictions, *stacked)
+    chosen = [r for r in records if (r.folder / "choice.csv").exists()]
+    later = {
+        "logits": read_logits(dict(zip(names_of(records), records)), read_csv),
+        "choices": _stack(chosen, "choice.csv", CHOICE),
+    }
+    return RunSet(folder.name, records, predictions, *stacked, **later)
 
 
 def _stack(records: list[Record], name: str, columns: list[str]) -> pd.DataFrame:

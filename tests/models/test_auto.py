@@ -11,13 +11,22 @@ from safetensors.torch import load_file
 from support import assert_one_line_error
 from support.small import train
 
+from datasets.images import LabelledImages
 from models.after import best_threshold, between
-from models.candidates import made_from, with_auto, with_candidates
+from models.candidates import finalists, made_from, trial_epochs, with_auto, with_candidates
+from models.choice import choose
 from models.options import parse_method
 from train import METHODS
 from utils.errors import UserError
 
+ONE_EACH = LabelledImages(np.empty((0, 1, 1, 3), np.uint8), np.arange(4), [0, 0, 1, 1], [0, 1, 0, 1], tuple("abcd"))
 FLAGS = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9", "fine-tune-lr": 0.06, "has-batch-norm": True}
+FLAGS |= {
+    "fine-tune-epochs": 10,
+    "number-balanced-synthetic": 100,
+    "train-labels": ONE_EACH,
+    "images-of-biased-model": 36000,
+}
 THREE = ["full", "full:lr=0.01,batch-norm=hold", "full:lr=0.002"]
 
 
@@ -33,6 +42,19 @@ def test_what_is_tried_comes_before_it_and_once():
     assert labels("full:ratio=2,settings=auto,threshold=val")[1] == "full:ratio=2.0,lr=0.01,batch-norm=hold"
     assert labels("aim-fair:top-k=auto,step=0.5")[-2:] == ["aim-fair:top-k=auto", "aim-fair:top-k=auto,step=0.5"]
     assert labels("erm:threshold=held-out") == ["erm", "erm:threshold=held-out"]
+
+
+def test_trials_are_short_if_they_would_cost_more_than_the_biased_model():
+    flags = FLAGS | {"images-of-biased-model": 36000 - 1}  # nine candidates by 400 images by 10 epochs, less one
+    assert labels("auto", flags=flags)[0] == "aim-fair:epochs=9"
+    assert labels("full:settings=auto", flags=flags) == labels("full:settings=auto")
+    assert labels("full:settings=auto,ratio=500", flags=flags)[1] == "full:ratio=500.0,lr=0.01,batch-norm=hold,epochs=5"
+    assert trial_epochs(10, images=9 * 20_000, most=15 * 20_000) == 1  # the paper's size
+    assert trial_epochs(10, images=9 * 20_000, most=15 * 800) == 1  # never none
+    auto = parse_method("auto", METHODS, flags)
+    final = {label: method.label for label, method in finalists(auto, METHODS, flags).items()}
+    assert final["full:lr=0.01,batch-norm=hold,epochs=9"] == "full:lr=0.01,batch-norm=hold" and len(final) == 9
+    assert not finalists(auto, METHODS, FLAGS)
 
 
 def test_the_flag_is_for_methods_that_have_the_option_and_set_nothing_themselves():
@@ -60,7 +82,19 @@ METHODS_OF_RUN = (
     "erm:threshold=held-out",
     "full:select-by=mean",
 )
-RUN = ("--seeds", 100, "--number-held-out-synthetic", 2, "--fine-tune-epochs", 2, "--width", 0.125, "--methods")
+RUN = (
+    "--seeds",
+    100,
+    "--number-held-out-synthetic",
+    2,
+    "--fine-tune-epochs",
+    2,
+    "--width",
+    0.125,
+    "--pre-train-epochs",
+    3,
+    "--methods",
+)
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +183,34 @@ def test_what_is_lost_is_made_again_the_same(output, toy, synthetic, tmp_path, g
 
 
 @pytest.mark.slow
+def test_the_best_short_trial_is_trained_in_full_and_judged_too(toy, synthetic, tmp_path):
+    short = [*RUN[:-3], "--pre-train-epochs", 1, "--methods", "full:settings=auto"]
+    done = train(toy, synthetic, tmp_path, *short)
+    assert done.returncode == 0, done.stderr
+    choice = of(tmp_path, "full:settings=auto", "choice.csv")
+    trials = ["full:epochs=1", "full:lr=0.01,batch-norm=hold,epochs=1", "full:lr=0.002,epochs=1"]
+    tried = list(dict.fromkeys(choice["candidate"]))
+    assert tried[:4] == ["erm", *trials]
+    first = choice[choice["candidate"].isin(tried[:4])]
+    best = first["candidate"].iloc[choose(first["val_accuracy"].tolist(), first["held_out_equalized_odds"].tolist())]
+    assert tried[4:] == ([] if best == "erm" else [best.replace(",epochs=1", "").replace(":epochs=1", "")])
+    for label in tried[4:]:
+        assert len(of(tmp_path, label, "curve.csv")) == 2
+        first_epoch = of(tmp_path, best, "curve.csv")
+        assert (
+            of(tmp_path, label, "curve.csv").iloc[0, :3].equals(first_epoch.iloc[0, :3])
+        )  # it begins as its trial did
+    said = train(toy, synthetic, tmp_path, *short)
+    assert said.returncode == 0 and "trained in full" not in said.stdout
+    shutil.rmtree(tmp_path / "full_settings=auto")
+    before = choice.to_csv()
+    assert train(toy, synthetic, tmp_path, *short).returncode == 0
+    assert of(tmp_path, "full:settings=auto", "choice.csv").to_csv() == before
+
+
+@pytest.mark.slow
 def test_the_flag_and_a_dry_run_say_what_is_tried(toy, synthetic, tmp_path):
-    done = train(toy, synthetic, tmp_path, *RUN[:-1], "--settings", "auto", "--dry-run", "--no-estimate")
+    done = train(toy, synthetic, tmp_path, *RUN[:-1], "--settings", "auto", "--dry-run")
     assert "erm, aim-fair, aim-fair:lr=0.01,batch-norm=hold, aim-fair:lr=0.002, aim-fair:settings=auto;" in done.stdout
     done = train(toy, synthetic, tmp_path, *RUN[:-1], "--number-balanced-synthetic", 6, "--settings", "auto")
     assert_one_line_error(done, "0_0 has 6 of 8", "--number-held-out-synthetic")

@@ -137,6 +137,7 @@ def settings(toy, tmp_path):
         {"keep_last_batch": True, "methods": ("aim-fair", "surgical", "full", "jtt", "last-layer"), "batch_size": 7},
         {"keep_last_batch": True, "methods": ("surgical", "full"), "batch_size": 7, "fine_tune_batch_size": 9},
         {"batch_norm": "real", "methods": ("full", "surgical"), "batch_size": 7},
+        {"methods": ("full:settings=auto", "auto"), "pre_train_epochs": 1, "fine_tune_epochs": 3},
     ],
 )
 def test_it_counts_the_images_that_a_run_takes_through_the_network(settings, monkeypatch, changes):
@@ -155,7 +156,7 @@ def test_it_counts_the_images_that_a_run_takes_through_the_network(settings, mon
         return count
 
     experiment = Experiment(settings, train.METHODS)
-    given = [settings, experiment.methods, experiment.lists]
+    given = [settings, experiment.methods, experiment.lists, experiment.finalists]
     expected = {}
     for name, rates in (("trained", Rates(1, 1, 0)), ("predicted", Rates(0, 0, 1))):
         monkeypatch.setattr(timing, "measure", lambda *_, rates=rates, **__: (rates, torch.nn.Linear(1, 1)))
@@ -167,7 +168,11 @@ def test_it_counts_the_images_that_a_run_takes_through_the_network(settings, mon
     for run in experiment.runs():
         for method in experiment.methods:
             experiment.record(method, run)
-    assert seen == expected and min(seen.values()) > (100 if changes else 1000)
+    assert min(seen.values()) > (100 if changes else 1000)
+    if experiment.finalists:  # at most: the biased model may be better than every short trial, and two methods share what they judge
+        assert all(0.5 * expected[name] < seen[name] <= expected[name] for name in seen)
+    else:
+        assert seen == expected
     left = timing.estimate(*given)
     assert [row.stage for row in left] == ["start"]  # all recorded, all decoded
 

@@ -1,0 +1,66 @@
+"""Logits of val and test images in packed records, in hundredths, and what is asked of them: another threshold."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from models.after import best_threshold
+from utils.errors import UserError
+from utils.metrics import fairness_metrics
+from utils.records import Record, rerun
+
+SPLITS = ("val", "test")
+OF_IMAGE = ["split", "name", "target", "protected"]
+
+
+def hundredths(logits: pd.Series) -> pd.Series:
+    """Return logits in hundredths, rounded down, int64: so each keeps its side of every whole hundredth, and of 0."""
+    return np.floor(100 * logits.astype(np.float64)).astype(np.int64)
+
+
+def read_logits(runs: dict[str, Record], read) -> pd.DataFrame:
+    """Return the logits of runs in hundredths: the columns `OF_IMAGE`, and one for each run by its name in `runs`.
+
+    read : (path, columns, remedy) -> DataFrame of a CSV file, which raises UserError if it is damaged
+
+    A run without val_predictions.csv, which older ones lack, has no column; without any run the frame is empty.
+    """
+    found = pd.DataFrame()
+    for name, record in runs.items():
+        if not (record.folder / "val_predictions.csv").exists():
+            continue
+        parts = [_split(record.folder, split, read) for split in SPLITS]
+        both = pd.concat(parts, ignore_index=True)
+        found = both[OF_IMAGE] if found.empty else found
+        found = found.assign(**{name: hundredths(both["logit"])})
+    return found
+
+
+def joined_logits(runs: pd.DataFrame, packed: pd.DataFrame, names: list[str], stays: list[str]) -> pd.DataFrame:
+    """Return the logits of two frames by `read_logits`, those of `packed` only for the runs that stay; columns in the order of `names`.
+
+    Raises UserError if they are of different images.
+    """
+    more = packed.drop(columns=[name for name in packed.columns if name not in (*OF_IMAGE, *stays)])
+    if runs.empty or more.empty:
+        both = more if runs.empty else runs
+    elif not runs[OF_IMAGE].equals(more[OF_IMAGE]):
+        raise UserError(
+            "the packed logits are of other val images than those of the runs to be packed; pack into another folder"
+        )
+    else:
+        both = pd.concat([runs, more.drop(columns=OF_IMAGE)], axis=1)
+    return both[[name for name in (*OF_IMAGE, *names) if name in both.columns]]
+
+
+def at_threshold(logits: pd.DataFrame, run: str, groups: tuple[str, ...]) -> dict:
+    """Return a run's metrics on test (`utils.metrics.fairness_metrics`), at the threshold that suits its val best."""
+    val, test = (logits[logits["split"] == split] for split in SPLITS)
+    threshold = best_threshold(val[run].to_numpy(), val["target"].to_numpy())
+    return fairness_metrics(test["target"], test["protected"], test[run] >= threshold, groups)
+
+
+def _split(folder: Path, split: str, read) -> pd.DataFrame:
+    frame = read(folder / f"{split}_predictions.csv", [*OF_IMAGE[1:], "logit"], rerun(folder))
+    return frame.assign(split=split)
