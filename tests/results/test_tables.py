@@ -22,6 +22,7 @@ from results import columns, run_table, tables
 from results.columns import pack_column, with_packed
 from results.entries import Entry, make_entries, mark
 from results.figures import accuracy_and_odds, family, k_sweep, name_points
+from results.logits import OF_IMAGE, at_threshold
 from results.records import read_run_set
 from results.rows import (
     BEST,
@@ -38,7 +39,7 @@ from results.rows import (
 from results.table_text import SHOWN, as_latex, as_markdown, together
 from results.tables import write_tables
 from utils.errors import UserError
-from utils.metrics import fairness_metrics
+from utils.metrics import GROUPS, fairness_metrics
 
 TARGET, PROTECTED = np.repeat([0, 0, 1, 1], 25), np.tile(np.repeat([0, 1], 25), 2)
 
@@ -152,6 +153,56 @@ def test_packing_keeps_every_record_and_no_weights(folder, tmp_path):
     assert raw.records == packed.records
     for name in ("predictions", "curves", "sensitivity"):
         pd.testing.assert_frame_equal(getattr(raw, name), getattr(packed, name))
+
+
+def put_val(folder, method, seed, logits):
+    """Logits of val images, which a run has, and made-up ones of test, beside a made-up run."""
+    place, n = folder / method / f"seed_{seed}", len(logits)
+    val = {"name": [f"v{i}.jpg" for i in range(n)], "target": np.arange(n) % 2, "protected": 0, "logit": logits}
+    pd.DataFrame(val).to_csv(place / "val_predictions.csv", index=False)
+    test = pd.read_csv(place / "test_predictions.csv")
+    noise = np.random.default_rng(seed).normal(0, 2, len(test))
+    test.assign(logit=np.abs(noise) * np.sign(test["logit"])).to_csv(place / "test_predictions.csv", index=False)
+
+
+def test_logits_are_packed_in_hundredths_on_their_side_of_the_threshold(folder, tmp_path):
+    put_val(folder, "full", 100, np.array([-0.001, 0.001, -7.129, 3.456, 0.0]))
+    put_val(folder, "aim-fair", 200, np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    pack_column(with_packed(read_run_set(folder), tmp_path / "out"), tmp_path / "out")
+    packed = read_run_set(tmp_path / "out")
+    val, test = (packed.logits[packed.logits["split"] == split] for split in ("val", "test"))
+    assert val["full/seed_100"].tolist() == [-1, 0, -713, 345, 0]
+    assert packed.logits.columns.tolist() == [*OF_IMAGE, "aim-fair/seed_200", "full/seed_100"]
+    assert (test["full/seed_100"] >= 0).astype(int).tolist() == packed.predictions["full/seed_100"].tolist()
+    # what was packed stays when another machine adds its runs, and goes with the run itself
+    shutil.rmtree(folder / "full" / "seed_100")
+    put_val(folder, "full", 200, np.arange(5.0))
+    pack_column(with_packed(read_run_set(folder), tmp_path / "out"), tmp_path / "out")
+    more = read_run_set(tmp_path / "out").logits
+    assert more.columns.tolist() == [*OF_IMAGE, "aim-fair/seed_200", "full/seed_100", "full/seed_200"]
+    assert more["full/seed_100"].tolist() == packed.logits["full/seed_100"].tolist()
+    put_val(folder, "full", 200, np.arange(6.0))
+    put_val(folder, "aim-fair", 200, np.arange(6.0))
+    with pytest.raises(UserError, match="other val images"):
+        with_packed(read_run_set(folder), tmp_path / "out")
+
+
+def test_another_threshold_can_be_asked_of_packed_logits(folder):
+    put_val(folder, "full", 100, np.array([0.5, 3.0, 0.5, 3.0]))  # positive are those above 1.75
+    test = pd.read_csv(folder / "full" / "seed_100" / "test_predictions.csv")
+    found = at_threshold(read_run_set(folder).logits, "full/seed_100", GROUPS)
+    assert found == fairness_metrics(test["target"], test["protected"], test["logit"] >= 1.75)
+
+
+def test_choices_are_packed(folder, tmp_path):
+    choice = {"candidate": ["erm", "full"], "step": [1.0, 0.5], "val_accuracy": [0.8, 0.9]}
+    choice = pd.DataFrame(choice | {"held_out_equalized_odds": [0.3, 0.1], "chosen": [False, True]})
+    choice.to_csv(folder / "full" / "seed_200" / "choice.csv", index=False)
+    pack_column(read_run_set(folder), tmp_path / "out")
+    shutil.rmtree(folder / "full")
+    pack_column(with_packed(read_run_set(folder), tmp_path / "out"), tmp_path / "out")
+    kept = read_run_set(tmp_path / "out").choices
+    assert kept.drop(columns=["method", "seed"]).equals(choice) and set(kept["seed"]) == {200}
 
 
 def test_packing_adds_to_what_was_packed(folder, packed, tmp_path):
