@@ -131,6 +131,14 @@ def by_place(folder: Path, records: Iterable[Record]) -> dict[Path, Record]:
     return {record_folder(folder, folder_name(record.method), record.seed): record for record in records}
 
 
+def choice_of(runs: RunSet, record: Record) -> pd.DataFrame:
+    """Return the table `choice` of a run that chose among candidates; empty if it was packed without it."""
+    table = runs.choices
+    if table.empty:
+        return table
+    return table[(table["method"] == record.method) & (table["seed"] == record.seed)].reset_index(drop=True)
+
+
 def pair_of(record: Record) -> Pair:
     """Return the pair of a record. Raises UserError if the record does not name it, or if its groups are not the pair's."""
     groups = list(record.metrics.group_accuracy)

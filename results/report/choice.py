@@ -2,22 +2,19 @@
 
 import pandas as pd
 
-from results.records import RunSet, read_csv
+from results.records import RunSet, choice_of
 from results.report.charts import Axes, Chart, padded
 from results.report.drawings import PANELS, WIDTH, label_of
-from utils.records import Record, rerun
+from utils.records import Record
 
-COLUMNS = ["candidate", "step", "val_accuracy", "held_out_equalized_odds", "chosen"]
 BIASED = "erm"
 
 
 def choice_charts(runs: RunSet) -> list[Chart]:
-    """Return two charts for each run that chose among candidates, of the first runs; none if the records are packed."""
+    """Return two charts for each run that chose among candidates, of the first runs; none if there are no such runs."""
     charts = []
-    for number, record in enumerate(r for r in runs.records if r.folder and (r.folder / "choice.csv").exists()):
-        if number == PANELS // 2:
-            break
-        table = read_csv(record.folder / "choice.csv", COLUMNS, rerun(record.folder))
+    found = [(record, choice_of(runs, record)) for record in runs.records]
+    for number, (record, table) in enumerate([each for each in found if len(each[1])][: PANELS // 2]):
         charts += [_seen(table, record, number), _tested(table, record, runs, number)]
     return charts
 
