@@ -63,15 +63,15 @@ def start(toy, synthetic, output, network, *more):
 
 def broken_off(monkeypatch, at):
     """Ctrl-C in the validation of one epoch."""
-    left, evaluate = [at], training.evaluate
+    left, predict = [at], training.predict
 
     def pulled(*arguments):
         left[0] -= 1
         if not left[0]:
             raise KeyboardInterrupt
-        return evaluate(*arguments)
+        return predict(*arguments)
 
-    monkeypatch.setattr(training, "evaluate", pulled)
+    monkeypatch.setattr(training, "predict", pulled)
 
 
 CASES = {

@@ -39,7 +39,7 @@ def test_learns_and_puts_back_the_best_epoch():
 @pytest.mark.parametrize(("later", "epoch"), [(True, 3), (False, 1)])
 def test_ties(monkeypatch, later, epoch):
     constant = {"accuracy": 0.5, "worst_group_accuracy": 0.5, "equalized_odds": 0.0}
-    monkeypatch.setattr(training, "evaluate", lambda *_: constant)
+    monkeypatch.setattr(training, "fairness_metrics", lambda *_: constant)
     data = bright_and_dark()
     schedule = Schedule(epochs=3, lr=0.01, weight_decay=0, milestones=(9,), later_wins_ties=later)
     curve = fit(small_net(), data, data, schedule, COMPUTE, generator=generator(), label="test")
@@ -116,12 +116,27 @@ def test_crop_scale_bounds_the_fraction_of_an_image_that_is_seen(monkeypatch):
 def test_the_epoch_can_be_chosen_by_the_worst_group(monkeypatch):
     rows = [(0.9, 0.1), (0.7, 0.6), (0.8, 0.3)]
     scores = iter([dict(zip(("accuracy", "worst_group_accuracy"), row), equalized_odds=0.0) for row in 3 * rows])
-    monkeypatch.setattr(training, "evaluate", lambda *_: next(scores))
+    monkeypatch.setattr(training, "fairness_metrics", lambda *_: next(scores))
     data, schedule = bright_and_dark(), Schedule(epochs=3, lr=0.01, weight_decay=0, milestones=(9,))
     for select_by, epoch in ((training.ACCURACY, 1), (training.WORST_GROUP, 2), (training.LAST_EPOCH, 3)):
         chosen = replace(schedule, select_by=select_by)
         curve = fit(small_net(), data, data, chosen, COMPUTE, generator=generator(), label="test")
         assert [row["epoch"] for row in curve if row["best"]] == [epoch]
+
+
+def test_the_epoch_can_be_chosen_by_what_a_moved_threshold_can_not_fake(monkeypatch):
+    """The second epoch tells the classes apart, but its logits are all positive."""
+    data = bright_and_dark()
+    right = np.where(data.target == 1, 1.0, -1.0)
+    few_wrong = np.where(np.arange(len(data)) < 4, -right, right)
+    logits = iter(2 * [few_wrong, right + 5, -right])
+    monkeypatch.setattr(training, "predict", lambda *_: next(logits))
+    schedule = Schedule(epochs=3, lr=0.01, weight_decay=0, milestones=(9,))
+    for select_by, epoch in ((training.ACCURACY, 1), (training.BEST_THRESHOLD, 2)):
+        chosen = replace(schedule, select_by=select_by)
+        curve = fit(small_net(), data, data, chosen, COMPUTE, generator=generator(), label="test")
+        assert [row["epoch"] for row in curve if row["best"]] == [epoch]
+    assert curve[1][training.BEST_THRESHOLD] == 1.0 and curve[1]["val_accuracy"] == 0.5
 
 
 @pytest.mark.parametrize("hold_statistics", [True, False])
