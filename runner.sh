@@ -26,7 +26,7 @@ fail() { echo "error: $*" >&2 || true; exit 2; }
 
 typed="bash runner.sh"
 if [ $# -gt 0 ]; then typed+="$(printf ' %q' "$@")"; fi
-dry_run="" estimate="" dataset=toy network="" pair=Smiling_Male real_data="" runs="" output="" synthetic="" cache="" rows="" choose=""
+dry_run="" estimate="" dataset=toy network="" pair=Smiling_Male real_data="" runs="" output="" synthetic="" cache="" rows="" choose="" images=""
 both=() generation=() training=()
 while [ $# -gt 0 ]; do
     flag="$1"; shift
@@ -60,7 +60,8 @@ while [ $# -gt 0 ]; do
         --fast|--fuse-projections|--vae-slicing|--vae-tiling) generation+=("$flag") ;;
         --compile) both+=("$flag") ;;
         --deterministic|--keep-last-batch) training+=("$flag") ;;
-        --model|--prompts|--images-per-cell|--steps|--guidance-scale|--guidance-until|--scheduler|--prediction|--size|--save-size|--offload)
+        --images-per-cell) images="${values[0]}"; generation+=("$flag" "${values[@]}") ;;
+        --model|--prompts|--steps|--guidance-scale|--guidance-until|--scheduler|--prediction|--size|--save-size|--offload)
             generation+=("$flag" "${values[@]}") ;;
         --generation-*) generation+=("--${flag#--generation-}" "${values[@]}") ;;
         *) training+=("$flag" "${values[@]}") ;;
@@ -80,7 +81,8 @@ if [ "$dataset" = toy ]; then
     if [ -n "$dry_run" ] && [ ${#draw[@]} -gt 0 ] && [ ! -e "$real_data/toy.json" ]; then
         few="$scratch/real" draw=(--output "$scratch/real" --few)
     fi
-    generation=(--model "$AIM_FAIR_ROOT/stable_diffusion/tiny" --images-per-cell 200 --batch-size 50 --scheduler dpmpp
+    images="${images:-200}"
+    generation=(--model "$AIM_FAIR_ROOT/stable_diffusion/tiny" --images-per-cell "$images" --batch-size 50 --scheduler dpmpp
         --steps 8 --guidance-scale 3 --size 64 --save-size 64 ${generation[@]+"${generation[@]}"})
     # bf16 is twice as fast if the processor supports it, otherwise slow
     precision=fp32
@@ -123,7 +125,9 @@ if [ ${#draw[@]} -gt 0 ]; then run "$PYTHON" -m datasets.toy --train 7600 --val 
 say; say "== 2/5 prompts and settings"
 check=(--dry-run --no-estimate)  # the estimate takes seconds, so only --dry-run makes it
 if [ -n "$dry_run" ] && [ -z "$estimate" ]; then check=(--dry-run --cost-rows "${rows:-$scratch/rows}"); fi
-run "${train[@]}" "${check[@]}"
+to_come=(--images-to-come "${images:-10500}")  # generation's default; will they be enough?
+if [ -n "$listed" ]; then to_come=(); fi
+run "${train[@]}" "${check[@]}" ${to_come[@]+"${to_come[@]}"}
 if [ -z "$listed" ]; then run "${generate[@]}" "${check[@]}"; fi
 if [ -n "$dry_run" ]; then
     if [ -z "$estimate$rows" ]; then say; run "$PYTHON" -m utils.cost "$scratch/rows"; fi

@@ -90,7 +90,8 @@ METHODS = {"erm": erm, **COMPARISONS, "aim-fair": aim_fair}
 def main() -> None:
     """Run every method with every seed, unless it is recorded."""
     settings = parse(Settings, __doc__)
-    check_flags(settings.dry_run, settings.no_estimate, settings.cost_rows)
+    for_dry_run = ("no_estimate", "cost_rows", "images_to_come")
+    check_flags(settings.dry_run, **{name: getattr(settings, name) for name in for_dry_run})
     experiment = Experiment(settings, METHODS)  # finds faults before anything is trained
     if settings.dry_run:
         print(experiment.describe())

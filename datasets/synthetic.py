@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datasets.bias import biased_group_sizes
 from datasets.celeba import group_names
 from datasets.custom import binary_columns, find_images, read_lines
+from datasets.enough import biased_sizes, check_counts, images_needed
 from datasets.faithful import faithful_files, is_listing
 from datasets.images import LabelledImages, decode_images
 from datasets.pairs import Pair, group_labels, same_pair
@@ -97,11 +97,8 @@ class SyntheticImages:
         Raises `UserError` if the prompt type has no folder, or a group has too few images (with `must_hold_out` for the
         held-out ones, too).
         """
-        biased = {}
-        if bias_degree is not None:
-            biased = biased_group_sizes(self.number_imbalanced, bias_degree, self.pair.groups)
-        held_out = self.number_held_out if must_hold_out else 0
-        needed = {group: max(size + held_out, biased.get(group, 0)) for group, size in balanced.items()}
+        biased = biased_sizes(self.number_imbalanced, bias_degree, self.pair)
+        needed = images_needed(balanced, biased, self.number_held_out if must_hold_out else 0)
         pool = self._pool(prompt_type, needed)
         counts = pool.group_counts()
         left = min(counts[group] - size for group, size in balanced.items())
@@ -122,33 +119,22 @@ class SyntheticImages:
         return self._pools[prompt_type]
 
 
-def check_counts(
-    folder: Path,
-    prompt_type: str,
-    counts: dict[str, int],
-    needed: dict[str, int],
-    *,
-    min_faithfulness: float | None = None,
-) -> None:
-    """Raise `UserError` if a group in `folder` has fewer images than needed."""
-    short = [f"{group} has {counts[group]} of {needed[group]}" for group in needed if counts[group] < needed[group]]
-    if short:
-        faithful = "" if min_faithfulness is None else f"that --min-faithfulness {min_faithfulness:g} leaves "
-        raise UserError(
-            f"too few synthetic images {faithful}in {folder} (groups target_protected): {', '.join(short)}; generate "
-            f"more (stable_diffusion/generation.sh --images-per-cell {max(needed.values())}"
-            f"{'' if prompt_type == 'contextual' else f' --prompt-type {prompt_type}'}) or lower the number that is "
-            "too high: --number-balanced-synthetic, --number-imbalanced-synthetic, --number-held-out-synthetic or a "
-            "method's ratio"
-        )
-
-
 def group_files(root: Path, pair: Pair, prompt_type: str) -> tuple[Path, dict[str, list[Path]]]:
     """Return the folder (or CSV file) of a prompt type, and the images of each group in it."""
     if is_listing(root):
         return root, listed_files(root, pair)
     folder = pair_folder(root, pair.name) / prompt_type
     return folder, {group: image_files(folder / group) for group in pair.groups}
+
+
+def existing_files(root: Path, pair: Pair, prompt_type: str) -> dict[str, list[Path]]:
+    """Return the images of each group that exist, which may be none yet. Raises `UserError` if `root` is a listing with a fault."""
+    try:
+        return group_files(root, pair, prompt_type)[1]
+    except UserError:
+        if is_listing(root):
+            raise
+        return {group: [] for group in pair.groups}
 
 
 def synthetic_pool(

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from datasets.enough import biased_sizes, check_counts, images_needed
 from datasets.images import check_some, fingerprint
 from datasets.real import fingerprints, labelled, load_faces, read_lists
-from datasets.synthetic import SyntheticImages, SyntheticSets
+from datasets.synthetic import SyntheticImages, SyntheticSets, existing_files
 from models.auto import best_trial
 from models.averaging import batch_norms
 from models.candidates import finalists, made_from, with_auto, with_candidates
@@ -83,6 +84,7 @@ class Experiment:
         counts = ", ".join(f"{len(table)} {split}" for split, table in lists.tables.items())
         labels = ", ".join(method.label for method in self.methods)
         seeds = list(settings.seeds)
+        self._check_to_come()
         return f"{lists.pair.name}: {counts} images; {labels}; seeds {seeds}; on {self.device}, {settings.precision}"
 
     def load(self) -> None:
@@ -192,10 +194,24 @@ class Experiment:
         """Return the synthetic images of a method; None if it needs none."""
         if not method.needs_synthetic:
             return None
-        options = method.options
+        prompt_type, degree = method.options["prompt-type"], method.options.get("bias-degree")
         sizes = method.balanced_sizes(self.train_labels, self.settings.number_balanced_synthetic)
-        must_hold_out = options.get("top-k") == "auto" or method.chooses or options.get("threshold") == "held-out"
-        return self.images.sets(options["prompt-type"], sizes, options.get("bias-degree"), must_hold_out=must_hold_out)
+        return self.images.sets(prompt_type, sizes, degree, must_hold_out=method.must_hold_out)
+
+    def _check_to_come(self) -> None:
+        """Raise `UserError` if the images that generation will make are too few for a method."""
+        settings, pair = self.settings, self.lists.pair
+        for method in (method for method in self.methods if settings.images_to_come and method.needs_synthetic):
+            if method.options["prompt-type"] != settings.prompt_type:
+                continue
+            biased = biased_sizes(settings.number_imbalanced_synthetic, method.options.get("bias-degree"), pair)
+            sizes = method.balanced_sizes(self.train_labels, settings.number_balanced_synthetic)
+            held_out = settings.number_held_out_synthetic if method.must_hold_out else 0
+            files = existing_files(settings.synthetic_data_root, pair, settings.prompt_type)
+            counts = {group: max(settings.images_to_come, len(found)) for group, found in files.items()}
+            check_counts(
+                settings.synthetic_data_root, settings.prompt_type, counts, images_needed(sizes, biased, held_out)
+            )
 
     def _settings(self, method: Method) -> dict:
         """Return a method's settings for its record; before `load` without those of synthetic images."""

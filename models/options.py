@@ -10,15 +10,14 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from types import NoneType
-from typing import Annotated, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, get_type_hints
 
 from datasets.bias import parse_bias_degree
 from datasets.images import LabelledImages
 from models.facts import facts_of
 from models.labels import labels_taken
 from models.top_k import top_k
-from utils.arguments import non_negative_float, positive_float, positive_fraction, positive_int
+from utils.arguments import non_negative_float, positive_float, positive_fraction, positive_int, read_option
 from utils.errors import UserError
 from utils.records import folder_name
 
@@ -79,6 +78,11 @@ class Method:
     def needs_synthetic(self) -> bool:
         """True if the method draws synthetic images."""
         return "synthetic" in self._parameters or self.options.get("threshold") == "held-out"
+
+    @property
+    def must_hold_out(self) -> bool:
+        """True if the method can't do without held-out synthetic images."""
+        return self.chooses or self.options.get("top-k") == "auto" or self.options.get("threshold") == "held-out"
 
     @property
     def chooses(self) -> bool:
@@ -226,24 +230,6 @@ def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
         raise UserError(f"--methods {text}: settings=auto chooses {min(clash)} itself; leave one of them out")
     label = ",".join(f"{key}={given[key]}" for key in defaults if key in given and given[key] != defaults[key])
     return Method(name, known[name], {**defaults, **given}, f"{name}:{label}" if label else name)
-
-
-def read_option(kind, text: str):
-    """Read a value of type `kind` from a text.
-
-    Raises `ValueError` or argparse's own error if the text stands for none.
-    """
-    if get_origin(kind) is Annotated:
-        return kind.__metadata__[0](text)
-    if get_origin(kind) is Literal:
-        values = {str(value): value for value in get_args(kind)}
-        if text not in values:
-            raise ValueError(f"{text} is none of {', '.join(values)}")
-        return values[text]
-    if kind is bool:
-        return read_option(Literal["true", "false"], text.lower()) == "true"
-    inner = [part for part in get_args(kind) if part is not NoneType]
-    return read_option(inner[0], text) if inner else kind(text)
 
 
 def _underscored(name: str) -> str:

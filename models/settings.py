@@ -100,9 +100,7 @@ class Settings:
         type=network_name,
         metavar="NAME",
     )
-    width: float = _training(
-        1, "fraction of the network's channels in every layer; the paper's is 1", type=network_width
-    )
+    width: float = _training(1, "fraction of the network's channels in every layer (default: 1)", type=network_width)
     pre_train_epochs: int = _training(15, "default: 15", type=positive_int)
     pre_train_lr: float = _training(0.01, "default: 0.01", type=non_negative_float)
     fine_tune_epochs: int = _training(10, "default: 10", type=positive_int)
@@ -160,8 +158,9 @@ class Settings:
     deterministic: bool = _machine(False, "repeat results exactly on a GPU too, but run slower")
     dry_run: bool = _machine(False, "check data and settings, estimate time, disk and memory, and train nothing")
     no_estimate: bool = _machine(False, "with --dry-run: don't estimate the cost")
-    cost_rows: Path | None = _machine(
-        None, "with --dry-run: append the estimate to this file instead of printing it", type=Path
+    cost_rows: Path | None = _machine(None, "with --dry-run: append the estimate to this file", type=Path)
+    images_to_come: int | None = _machine(
+        None, "with --dry-run: are N images a group enough?", type=positive_int, metavar="N"
     )
     output: Path = _machine(Path("results/runs/train"), "folder for the records", type=Path)
     checkpoint_seconds: float = _machine(

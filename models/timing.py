@@ -11,11 +11,10 @@ from torch import nn
 from tqdm import tqdm
 
 from datasets.bias import biased_group_sizes
-from datasets.faithful import is_listing
 from datasets.images import LabelledImages, cache_file, time_reading
 from datasets.real import labelled, split_sizes
 from datasets.splits import Splits
-from datasets.synthetic import group_files
+from datasets.synthetic import existing_files
 from models.averaging import STATISTICS_BATCHES
 from models.batches import Compute, inference_batch, lone_images_named, memory_named, predict, train_batches
 from models.classifier import head_names
@@ -27,7 +26,6 @@ from models.settings import Settings
 from models.training import mean_loss, train_epoch
 from models.work import Sizes, images_trained
 from utils.cost import Row, peak_memory
-from utils.errors import UserError
 from utils.records import read_record, record_folder
 
 STEPS, SECONDS = 8, 2.0  # timed at most
@@ -136,7 +134,7 @@ def _sizes(method: Method, settings: Settings, lists: Splits) -> Sizes:
     if not method.needs_synthetic:
         return Sizes(**real, **epochs)
     balanced, biased = _groups(method, settings, lists)
-    files = _existing(settings, lists, method.options["prompt-type"])
+    files = existing_files(settings.synthetic_data_root, lists.pair, method.options["prompt-type"])
     left = min(len(files[group]) - size for group, size in balanced.items())
     held_out = len(balanced) * max(0, min(left, settings.number_held_out_synthetic))
     return Sizes(**real, **epochs, balanced=sum(balanced.values()), biased=sum(biased.values()), held_out=held_out)
@@ -161,7 +159,11 @@ def decoding_rows(
         if not file.exists():
             rows.append(_decoding(str(file), len(paths), (own, own) if own else shape, seconds))
     for prompt_type, needed in _needed(settings, methods, lists).items():
-        paths = [path for found in _existing(settings, lists, prompt_type).values() for path in found]
+        paths = [
+            path
+            for found in existing_files(settings.synthetic_data_root, lists.pair, prompt_type).values()
+            for path in found
+        ]
         if len(paths) >= needed and cache_file(paths, cache, side).exists():
             continue
         own = time_reading(paths[:1], side)[0].shape[1:3] if paths else (side, side) if side else shape
@@ -185,13 +187,3 @@ def _needed(settings: Settings, methods: list[Method], lists: Splits) -> dict[st
             number = sum(max(size, biased.get(group, 0)) for group, size in balanced.items())
             needed[prompt_type] = max(needed.get(prompt_type, 0), number)
     return needed
-
-
-def _existing(settings: Settings, lists: Splits, prompt_type: str) -> dict[str, list[Path]]:
-    """Return the synthetic images of each group that exist."""
-    try:
-        return group_files(settings.synthetic_data_root, lists.pair, prompt_type)[1]
-    except UserError:
-        if is_listing(settings.synthetic_data_root):
-            raise
-        return {group: [] for group in lists.pair.groups}

@@ -39,7 +39,7 @@ from utils.settings import parse
 def main() -> None:
     """Draw the images of a set that are missing."""
     settings = parse(GenerationSettings, __doc__)
-    check_flags(settings.dry_run, settings.no_estimate, settings.cost_rows)
+    check_flags(settings.dry_run, no_estimate=settings.no_estimate, cost_rows=settings.cost_rows)
     device = choose_device(settings.device)
     prompts = read_prompts(settings.prompt_file, settings.target_sensitive)  # 1. what to ask for
     texts = prompts_of_type(prompts, settings.prompt_type)

@@ -277,6 +277,15 @@ def test_images_drawn_anew_between_two_seeds_are_refused_before_anything_is_trai
         (["--number-train-data-real", 4000], ["largest size that works", "--number-train-data-real"]),
         (["--number-balanced-synthetic", 7], ["0_0 has 6 of 7", "--images-per-cell 7"]),
         (["--bias-degree", "9"], ["--bias-degree"]),
+        (["--images-to-come", 200], ["--images-to-come is for a dry run"]),
+        (
+            ["--dry-run", "--number-balanced-synthetic", 7, "--images-to-come", 6],
+            ["0_0 has 6 of 7", "--images-per-cell 7"],
+        ),
+        (
+            ["--dry-run", "--methods", "auto", "--images-to-come", 6],
+            ["0_0 has 6 of 504", "--number-held-out-synthetic"],
+        ),
         (["--top-k", 63], ["1 to 62"]),
         (["--top-k", 1], ["smallest value that does"]),
         (["--device", "cuda"], ["no usable GPU"]),

@@ -10,6 +10,8 @@ import time
 import pytest
 from support import ROOT
 
+from stable_diffusion.settings import GenerationSettings
+
 # notes its arguments, then trains for a minute unless it is told to stop; what it has then is saved
 STUB = f"""#!{sys.executable}
 import os, signal, sys, time
@@ -160,6 +162,24 @@ def test_toy_faces_are_held_out_if_something_is_chosen_by_them(project, flags, c
     assert process.returncode == 0, errors
     held_out = "--number-balanced-synthetic 150 --number-held-out-synthetic 50"
     assert (held_out in calls) == chooses and ("Smiling_Male_auto" in calls) == chooses
+
+
+OF_GENERATION = GenerationSettings.__dataclass_fields__["images_per_cell"].default
+
+
+@pytest.mark.parametrize(
+    ("flags", "images"),
+    [("", 200), ("--images-per-cell 30", 30), ("--dataset celeba --real-data-path .", OF_GENERATION)],
+)
+def test_training_is_checked_against_the_images_that_generation_will_make(project, flags, images):
+    """Before hours of generation, not after."""
+    process = start(project, "bash", "runner.sh", *flags.split(), TRAINS="0")
+    _, errors = process.communicate(timeout=30)
+    checks = [
+        call for call in (project / ".venv" / "bin" / "calls").read_text().splitlines() if "--images-to-come" in call
+    ]
+    assert process.returncode == 0, errors
+    assert len(checks) == 1 and "--dry-run" in checks[0] and f"--images-to-come {images}" in checks[0]
 
 
 @pytest.mark.parametrize("name", ["faces.csv", "FACES.CSV"])

@@ -3,7 +3,8 @@
 import argparse
 import os
 import warnings
-from typing import TypeVar
+from types import NoneType
+from typing import Annotated, Literal, TypeVar, get_args, get_origin
 
 import torch
 
@@ -96,3 +97,21 @@ def _why_no_device(name: str, gpus: int, error: Exception) -> str:
     if "device type" in str(error) or "device string" in str(error).lower():
         return "no such device; there are auto, cpu, cuda, cuda:1, mps, ..."
     return "this torch or this machine doesn't have it"
+
+
+def read_option(kind, text: str):
+    """Read a value of type `kind` from a text.
+
+    Raises `ValueError` or argparse's own error if the text stands for none.
+    """
+    if get_origin(kind) is Annotated:
+        return kind.__metadata__[0](text)
+    if get_origin(kind) is Literal:
+        values = {str(value): value for value in get_args(kind)}
+        if text not in values:
+            raise ValueError(f"{text} is none of {', '.join(values)}")
+        return values[text]
+    if kind is bool:
+        return read_option(Literal["true", "false"], text.lower()) == "true"
+    inner = [part for part in get_args(kind) if part is not NoneType]
+    return read_option(inner[0], text) if inner else kind(text)

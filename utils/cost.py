@@ -77,11 +77,11 @@ def read_rows(path: Path) -> list[Row]:
     return [Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def check_flags(dry_run: bool, no_estimate: bool, cost_rows: Path | None) -> None:
-    """Raise `UserError` if a flag of the estimate lacks --dry-run: the command would start hours of work."""
-    given = "--no-estimate" if no_estimate else "--cost-rows" if cost_rows else None
+def check_flags(dry_run: bool, **flags: object) -> None:
+    """Raise `UserError` if one of the `flags`, which are for a dry run, is given without it: the command would start hours of work."""
+    given = [name.replace("_", "-") for name, value in flags.items() if value]
     if given and not dry_run:
-        raise UserError(f"{given} is for a dry run: add --dry-run, or leave it out")
+        raise UserError(f"--{given[0]} is for a dry run: add --dry-run, or leave it out")
 
 
 def report(rows: list[Row], path: Path | None) -> None:

@@ -169,7 +169,9 @@ def test_it_counts_the_images_that_a_run_takes_through_the_network(settings, mon
         for method in experiment.methods:
             experiment.record(method, run)
     assert min(seen.values()) > (100 if changes else 1000)
-    if experiment.finalists:  # at most: the biased model may be better than every short trial, and two methods share what they judge
+    if (
+        experiment.finalists
+    ):  # at most: the biased model may be better than every short trial, and two methods share what they judge
         assert all(0.5 * expected[name] < seen[name] <= expected[name] for name in seen)
     else:
         assert seen == expected

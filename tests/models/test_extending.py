@@ -12,7 +12,8 @@ from support.small import SMALL, TINY, moved, record, trained, weights
 
 import train
 from datasets import celeba
-from models.options import parse_method, read_option
+from models.options import parse_method
+from utils.arguments import read_option
 from utils.errors import UserError
 
 METHOD = '''
