@@ -1,6 +1,5 @@
 """Changes to a trained model that need no further training: its distance from the biased model, and its threshold."""
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -21,35 +20,6 @@ def between(biased: State, tuned: State, step: float) -> State:
         name: torch.lerp(biased[name], value, step) if value.is_floating_point() else value
         for name, value in tuned.items()
     }
-
-
-def best_threshold(logits: np.ndarray, target: np.ndarray) -> float:
-    """Return the threshold of the logit at which most answers are right.
-
-    Among thresholds that are equally good it takes the one nearest to 0, the logit of probability 0.5. A threshold lies halfway
-    between two neighbouring logits, or one beyond the smallest or largest.
-
-    logits : float (n,)
-    target : int (n,), 0 or 1
-
-    Raises ValueError if there is no image.
-    """
-    if not len(logits):
-        raise ValueError("no image to choose a threshold on")
-    values, place = np.unique(np.asarray(logits, np.float64), return_inverse=True)
-    positives, every = np.bincount(place, weights=target), np.bincount(place)
-    # with the threshold below values[i], the images from i on count as positive
-    right = np.append(np.cumsum(positives[::-1])[::-1], 0) + np.insert(np.cumsum(every - positives), 0, 0)
-    cuts = np.concatenate([[values[0] - 1], (values[1:] + values[:-1]) / 2, [values[-1] + 1]])
-    low, high = np.append(-np.inf, values), np.append(values, np.inf)
-    cuts = np.where((low < 0) & (high >= 0), 0.0, cuts)  # 0 itself, if it divides the images as this cut does
-    good = np.flatnonzero(right == right.max())
-    return float(cuts[good[np.argmin(np.abs(cuts[good]))]])
-
-
-def accuracy_at_best_threshold(logits: np.ndarray, target: np.ndarray) -> float:
-    """Return the accuracy, a fraction, with `best_threshold`: a model whose logits are all shifted has the same."""
-    return float(np.mean((logits >= best_threshold(logits, target)) == target))
 
 
 def move_threshold(head: nn.Linear, threshold: float) -> None:

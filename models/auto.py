@@ -4,12 +4,13 @@ import pandas as pd
 from torch import nn
 
 from datasets.synthetic import SyntheticSets
-from models.after import best_threshold, between, move_threshold
+from models.after import between, move_threshold
 from models.batches import evaluate, predict
 from models.choice import choose
 from models.classifier import linear_head
 from models.run import Run, TrainedModel
 from models.weights import load_state
+from utils.metrics import best_threshold
 
 STEPS = (0.25, 0.5, 0.75, 1.0)  # from the biased model to the fine-tuned one
 BIASED = "erm"

@@ -11,13 +11,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from datasets.images import LabelledImages, MixedSet
-from models.after import accuracy_at_best_threshold
 from models.averaging import add_to_mean, batch_norms, estimate_statistics
 from models.batches import Batch, Compute, lone_images_named, number_of_batches, predict, train_batches
 from models.weights import freeze_all_but, load_state, on_cpu
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
-from utils.metrics import fairness_metrics, positive
+from utils.metrics import accuracy_at_best_threshold, fairness_metrics, positive
 from utils.progress import progress
 
 # Columns of the curve that can choose the epoch whose weights are kept.

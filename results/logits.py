@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from models.after import best_threshold
 from utils.errors import UserError
-from utils.metrics import fairness_metrics
+from utils.metrics import best_threshold, fairness_metrics
 from utils.records import Record, rerun
 
 SPLITS = ("val", "test")

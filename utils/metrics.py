@@ -123,3 +123,32 @@ def _codes(name: str, values, limit: int) -> np.ndarray:
         allowed = " and ".join([", ".join(map(str, range(limit - 1))), str(limit - 1)])
         raise ValueError(f"{name} must be a one-dimensional array of {allowed}")
     return values.astype(np.int64)
+
+
+def best_threshold(logits: np.ndarray, target: np.ndarray) -> float:
+    """Return the threshold of the logit at which most answers are right.
+
+    Among thresholds that are equally good it takes the one nearest to 0, the logit of probability 0.5. A threshold lies halfway
+    between two neighbouring logits, or one beyond the smallest or largest.
+
+    logits : float (n,)
+    target : int (n,), 0 or 1
+
+    Raises ValueError if there is no image.
+    """
+    if not len(logits):
+        raise ValueError("no image to choose a threshold on")
+    values, place = np.unique(np.asarray(logits, np.float64), return_inverse=True)
+    positives, every = np.bincount(place, weights=target), np.bincount(place)
+    # with the threshold below values[i], the images from i on count as positive
+    right = np.append(np.cumsum(positives[::-1])[::-1], 0) + np.insert(np.cumsum(every - positives), 0, 0)
+    cuts = np.concatenate([[values[0] - 1], (values[1:] + values[:-1]) / 2, [values[-1] + 1]])
+    low, high = np.append(-np.inf, values), np.append(values, np.inf)
+    cuts = np.where((low < 0) & (high >= 0), 0.0, cuts)  # 0 itself, if it divides the images as this cut does
+    good = np.flatnonzero(right == right.max())
+    return float(cuts[good[np.argmin(np.abs(cuts[good]))]])
+
+
+def accuracy_at_best_threshold(logits: np.ndarray, target: np.ndarray) -> float:
+    """Return the accuracy, a fraction, with `best_threshold`: a model whose logits are all shifted has the same."""
+    return float(np.mean((logits >= best_threshold(logits, target)) == target))

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.after import best_threshold, between, move_threshold
+from models.after import between, move_threshold
 from utils.errors import UserError
-from utils.metrics import positive
+from utils.metrics import best_threshold, positive
 
 
 def states():

@@ -12,12 +12,13 @@ from support import assert_one_line_error
 from support.small import train
 
 from datasets.images import LabelledImages
-from models.after import best_threshold, between
+from models.after import between
 from models.candidates import finalists, made_from, trial_epochs, with_auto, with_candidates
 from models.choice import choose
 from models.options import parse_method
 from train import METHODS
 from utils.errors import UserError
+from utils.metrics import best_threshold
 
 ONE_EACH = LabelledImages(np.empty((0, 1, 1, 3), np.uint8), np.arange(4), [0, 0, 1, 1], [0, 1, 0, 1], tuple("abcd"))
 FLAGS = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9", "fine-tune-lr": 0.06, "has-batch-norm": True}
