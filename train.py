@@ -31,6 +31,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # Python leaves it out if PYTHONSAFEPATH is set
 
+from models.settings import Settings
+from utils.errors import command_line
+from utils.settings import parse
+
+if __name__ == "__main__":
+    # --help and a refused flag answer at once: what follows loads torch, which takes seconds
+    command_line(lambda: parse(Settings, __doc__))
+
 import pandas as pd
 from torch import nn
 
@@ -41,13 +49,10 @@ from models.methods import COMPARISONS
 from models.options import BiasDegree, TopK
 from models.run import Run, TrainedModel
 from models.selection import choose_tensors, with_choice
-from models.settings import Settings
 from models.timing import estimate
 from models.work import one_fine_tuning, one_training
 from results.summary import write_summary
 from utils.cost import check_flags, report
-from utils.errors import command_line
-from utils.settings import parse
 
 
 @says(work=one_training)

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from datasets.known import WHOLE
 from datasets.pairs import GROUPS, group_labels
 from datasets.reading import VERSION, ImageError, caught, read_image, together
 from utils.errors import UserError
 from utils.files import whole
 from utils.progress import progress
 
-WHOLE = (0.0, 0.0, 1.0, 1.0)  # left, top, right and bottom of a box, as fractions of an image's width and height
 GPU_RESERVE = 8 * 2**30  # bytes of a GPU's memory reserved for the network
 
 

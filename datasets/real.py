@@ -7,19 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datasets import celeba, custom, parquet, toy, utkface
 from datasets.bias import largest_biased_size
 from datasets.celeba import biased_subset, check_images, group_names
-from datasets.images import WHOLE, LabelledImages, decode_images, fingerprint, in_fingerprint, read_images
+from datasets.images import LabelledImages, decode_images, fingerprint, in_fingerprint, read_images
+from datasets.known import WHOLE, module_of
 from datasets.pairs import Pair
 from datasets.reading import caught, together
 from datasets.splits import ALL, LARGEST, Splits, check_splits
 from utils.errors import UserError
-
-# A data set is a file with a function `read(path, target_sensitive)`, and an entry here. A keyword argument of the
-# function, such as UTKFace's `age_limit`, takes the value of train.py's flag of that name. A constant `PAIRS` in the
-# file names the pairs of the paper's tables; without one, results/table.sh asks for --pairs.
-DATASETS = {"celeba": celeba, "utkface": utkface, "csv": custom, "parquet": parquet, "toy": toy}
 
 
 def read_real(dataset: str, path: Path, target_sensitive: str, **flags) -> Splits:
@@ -27,7 +22,7 @@ def read_real(dataset: str, path: Path, target_sensitive: str, **flags) -> Split
 
     Raises `UserError` if they have a fault.
     """
-    read = DATASETS[dataset].read
+    read = module_of(dataset).read
     asked = [p.name for p in inspect.signature(read).parameters.values() if p.kind is p.KEYWORD_ONLY]
     return read(path, target_sensitive, **{name: flags[name] for name in asked if name in flags})
 

@@ -27,7 +27,7 @@ from models.settings import Settings
 from models.tensorboard import check_tensorboard
 from models.top_k import count_of, counted
 from models.weights import content_of
-from utils.arguments import be_deterministic
+from utils.device import be_deterministic
 from utils.environment import environment
 from utils.errors import UserError
 from utils.files import locked

@@ -8,7 +8,6 @@ import torch
 from models.selection import GradientSum, gaps, sensitivity_table, smallest_k
 
 SETS = ("real", "biased", "balanced")
-PATIENCE = 20  # batches without a change after which a mask is final: results/records/ranking_stop/README.md
 
 
 class RunningRanking:

@@ -4,34 +4,19 @@ torchvision and timm are imported when they are used, because they take seconds 
 """
 
 import difflib
-import re
 import warnings
 from functools import partial
 
 import torch
 from torch import nn
 
+from models.network_names import RESCALING, TIMM
 from utils.errors import UserError
 from utils.machine import optional_package
 
-TIMM = "timm:"  # prefix of timm's networks
-HUB_PAGE = re.compile(r"(?:timm:)?(?:hf[-_]hub:)?timm/")  # prefix of a name on timm's pages of the hub
 # Options of GoogLeNet and Inception. Nothing here uses the outputs of their auxiliary heads. Their weights expect
 # inputs from -1 to 1, as they are here; `transform_input` would rescale them a second time, from ImageNet's statistics.
 INCEPTIONS = {"aux_logits": False, "transform_input": False, "init_weights": True}
-# Prefixes of timm's networks that rescale their inputs themselves, by the mean and deviation of their configuration.
-RESCALING = ("timm:csatv2", "timm:gemma4_vit")
-
-
-def network_name(text: str) -> str:
-    """Return a network's name for records; "hf_hub:timm/NAME" and "timm/NAME", of timm's hub page, become timm:NAME."""
-    return f"{TIMM}{text[found.end() :]}" if (found := HUB_PAGE.match(text)) else text
-
-
-def of_inputs(name: str) -> dict:
-    """Return a setting that marks records of networks to which older versions gave inputs of a wrong range."""
-    made_otherwise = name in ("googlenet", "inception_v3") or name.startswith(RESCALING)
-    return {"inputs": "scaled once"} if made_otherwise else {}
 
 
 def build_registered(name: str, image_size: int) -> nn.Module:

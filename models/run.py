@@ -14,13 +14,15 @@ from torch import nn
 from datasets.images import LabelledImages, MixedSet
 from datasets.synthetic import SyntheticSets
 from models.averaging import estimate_statistics
-from models.batches import Batch, Compute, number_of_batches, of_mean_gradients
+from models.batches import Batch, Compute, lone_images_named, number_of_batches, of_mean_gradients, train_batches
 from models.classifier import new_classifier
-from models.ranking import PATIENCE, SETS, RunningRanking, until_settled, with_batches
+from models.ranking import SETS, RunningRanking, until_settled, with_batches
+from models.schedule import Schedule
 from models.selection import Gradients, GradientSum, mean_gradients, sensitivity_table
 from models.settings import Settings
 from models.tensorboard import curve_log
-from models.training import Objective, RateFractions, Schedule, fit, lone_images_named, mean_loss, train_batches
+from models.top_k import PATIENCE
+from models.training import Objective, RateFractions, fit, mean_loss
 from models.weights import load_tensors
 from utils.checkpoint import Unfinished
 from utils.records import folder_name, record_folder, rerun

@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from datasets.images import WHOLE
-from datasets.real import DATASETS
-from models.ranking import PATIENCE
-from models.registry import network_name, of_inputs
-from models.top_k import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, ranking_batches, top_k
-from models.training import BATCH_NORM, SELECT_BY, Compute, Schedule
+from datasets.known import DATASETS, WHOLE
+from models.network_names import network_name, of_inputs
+from models.schedule import BATCH_NORM, SELECT_BY, Schedule
+from models.top_k import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, PATIENCE, ranking_batches, top_k
 from utils.arguments import (
-    choose_device,
     fraction,
     network_width,
     non_negative_float,
@@ -23,6 +21,9 @@ from utils.arguments import (
 from utils.errors import UserError
 from utils.settings import flag
 
+if TYPE_CHECKING:
+    from models.batches import Compute
+
 PAPER_CROP_SCALE = (0.08, 1.0)
 _data, _training, _machine = (partial(flag, group=name) for name in ("data", "training", "machine and output"))
 
@@ -32,10 +33,7 @@ class Settings:
     """The flags of train.py; the defaults are the paper's."""
 
     real_data_path: Path = _data(
-        None,
-        "folder of the real data, for csv the file; docs/data.md tells where to get them",
-        type=Path,
-        required=True,
+        None, "folder of the real data, for csv the file (docs/data.md)", type=Path, required=True
     )
     dataset: str = _data(
         "celeba",
@@ -170,8 +168,11 @@ class Settings:
     cache: Path | None = _machine(None, "folder for decoded images (default: <output>/cache)", type=Path)
 
     @cached_property
-    def compute(self) -> Compute:
+    def compute(self) -> "Compute":
         """Device, precision and image size. Raises `UserError` if the device or a crop is impossible."""
+        from models.batches import Compute  # it loads torch, which --help should not wait for
+        from utils.device import choose_device
+
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             raise UserError(

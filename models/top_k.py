@@ -6,6 +6,7 @@ import re
 from utils.arguments import positive_fraction, positive_int
 
 PAPER_TOP_K, PAPER_TENSORS = 55, 62  # of ResNet-18
+PATIENCE = 20  # batches without a change after which a mask is final: results/records/ranking_stop/README.md
 AUTO_TOP_K = (40, 45, 50, 55, 60)  # candidates of top-k=auto: the values in the paper's figure
 
 

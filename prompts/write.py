@@ -28,7 +28,8 @@ from prompts.check import LIMIT, check_prompts, report
 from prompts.design import CONTEXTS, assemble, neutral_contexts, read_contexts, template_sentences
 from prompts.endpoint import Endpoint
 from prompts.writer import INSTRUCTION, Writer
-from utils.arguments import PRECISIONS, choose_device, non_negative_float, positive_float, positive_int
+from utils.arguments import PRECISIONS, non_negative_float, positive_float, positive_int
+from utils.device import choose_device
 from utils.errors import UserError, command_line
 from utils.files import whole
 from utils.settings import flag, parse

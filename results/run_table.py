@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from datasets.real import DATASETS
+from datasets.known import DATASETS, module_of
 from results.rows import FRACTION, TABLES, Table
 from results.tables import make_pages
 from utils.arguments import positive_int
@@ -111,7 +111,7 @@ def own_pairs(table: Table, dataset: str) -> list[str]:
 
     Raises UserError if it has no pairs of its own.
     """
-    known = getattr(DATASETS[dataset], "PAIRS", ())
+    known = getattr(module_of(dataset), "PAIRS", ())
     if not known:
         raise UserError(f"--dataset {dataset} has no pairs of its own: name them with --pairs")
     return [pair for pair in table.pairs if pair in known] or list(known)
@@ -119,7 +119,7 @@ def own_pairs(table: Table, dataset: str) -> list[str]:
 
 def whole_size(dataset: str, real: int | None) -> int:
     """Return the number of real images that a fraction is taken of. Raises UserError if the paper has none for the data set."""
-    size = real or getattr(DATASETS[dataset], "PAPER_SIZE", None)
+    size = real or getattr(module_of(dataset), "PAPER_SIZE", None)
     if not size:
         raise UserError(f"--dataset {dataset}: say with --number-train-data-real of how many images to take a fraction")
     return size

@@ -30,7 +30,8 @@ from datasets.faithful import CONTENT, FILE, SCORE, SCORER, read_scores, short_d
 from datasets.pairs import group_values, groups_of
 from datasets.synthetic import image_files
 from prompts import find_prompt_file, read_prompts
-from utils.arguments import choose_device, positive_float, positive_int, seed_number
+from utils.arguments import positive_float, positive_int, seed_number
+from utils.device import choose_device
 from utils.errors import UserError, command_line
 from utils.files import write_whole
 from utils.progress import progress

@@ -28,8 +28,8 @@ from stable_diffusion.loading.source import Unreachable
 from stable_diffusion.plan import plan
 from stable_diffusion.recipe import Recipe, recipe_of
 from stable_diffusion.settings import GenerationSettings
-from utils.arguments import choose_device
 from utils.cost import GENERATION, Row, check_flags, report
+from utils.device import choose_device
 from utils.errors import UserError, command_line
 from utils.machine import check_compile
 from utils.processes import place

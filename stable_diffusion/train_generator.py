@@ -33,7 +33,7 @@ from datasets.reading import read_image
 from prompts import TOKENIZER
 from stable_diffusion.loading.scheduler import BETAS, DDIM_ONLY, SPACING
 from stable_diffusion.small import new_autoencoder, new_text_encoder, new_unet
-from utils.arguments import choose_device
+from utils.device import choose_device
 from utils.errors import UserError, command_line
 from utils.progress import progress
 

@@ -17,7 +17,7 @@ from models.facts import says
 from models.labels import trains_on_groups
 from models.options import Positive, Protocol
 from models.run import Run, TrainedModel
-from models.training import WORST_GROUP
+from models.schedule import WORST_GROUP
 from models.work import one_training
 from utils.errors import UserError
 

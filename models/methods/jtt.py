@@ -19,7 +19,7 @@ from models.facts import says
 from models.labels import epoch_as_published
 from models.options import Count, NotNegative, Positive, Protocol
 from models.run import Run, TrainedModel
-from models.training import LAST_EPOCH, WORST_GROUP
+from models.schedule import LAST_EPOCH, WORST_GROUP
 from models.work import Sizes, Work, fitted, on_real
 from utils.errors import UserError
 from utils.metrics import positive

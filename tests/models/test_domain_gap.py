@@ -16,7 +16,8 @@ from datasets.images import LabelledImages, decode_images
 from models.averaging import STATISTICS_BATCHES
 from models.batches import train_batches
 from models.run import Run
-from models.training import Schedule, fit
+from models.schedule import Schedule
+from models.training import fit
 from utils.errors import UserError
 from utils.seeds import torch_generator
 

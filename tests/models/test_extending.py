@@ -113,9 +113,8 @@ def test_one_file_and_one_line_in_a_copy_of_the_project(toy, synthetic, tmp_path
     )
     put_line(copy / "models" / "methods" / "__init__.py", "COMPARISONS = {", '    "last-tensors": last_tensors,')
     (copy / "datasets" / "mine.py").write_text(DATASET)
-    real = copy / "datasets" / "real.py"
-    text = real.read_text().replace("from datasets import celeba,", "from datasets import mine, celeba,", 1)
-    real.write_text(text.replace("DATASETS = {", 'DATASETS = {"mine": mine, ', 1))
+    known = copy / "datasets" / "known.py"
+    known.write_text(known.read_text().replace("DATASETS = {", 'DATASETS = {"mine": "mine", ', 1))
     (copy / "models" / "small.py").write_text(NETWORK)
     networks = copy / "models" / "classifier.py"
     networks.write_text(networks.read_text().replace('NETWORKS = ("resnet18",', 'NETWORKS = ("resnet18", "small",', 1))

@@ -20,8 +20,8 @@ from models.methods.lff import FailureLoss, TwoNetworks, generalised_cross_entro
 from models.methods.mixtures import short_of_largest
 from models.options import parse_method
 from models.run import TrainedModel
+from models.schedule import LAST_EPOCH, WORST_GROUP
 from models.settings import Settings
-from models.training import LAST_EPOCH, WORST_GROUP
 from results.remarks import protected_labels
 from train import METHODS
 from utils.errors import UserError

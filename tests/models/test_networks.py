@@ -22,7 +22,7 @@ from torchvision.models.convnext import CNBlockConfig
 from models import training
 from models.classifier import head_names, new_classifier, outline
 from models.methods.fine_tuning import blocks_of, names_of
-from models.registry import network_name
+from models.network_names import network_name
 from models.settings import Settings
 from models.top_k import auto_top_k, count_of, counted
 from models.weights import as_safetensors, load_tensors

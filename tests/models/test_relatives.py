@@ -21,8 +21,9 @@ from models.methods.ffr import ffr
 from models.methods.last_layer import STRENGTHS, fit, halves, head_inputs, last_layer
 from models.methods.surgical import relative_norms, surgical
 from models.run import TrainedModel
-from models.training import Schedule, mean_loss
+from models.schedule import Schedule
 from models.training import fit as train_network
+from models.training import mean_loss
 from results.rows import RELATIVES, TABLES, row_label
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError

@@ -21,7 +21,8 @@ from models.methods.lff import FailureLoss, TwoNetworks
 from models.methods.surgical import surgical
 from models.options import Method
 from models.result import train_method
-from models.training import LATE_MEAN, Schedule, fit, mean_loss
+from models.schedule import LATE_MEAN, Schedule
+from models.training import fit, mean_loss
 from utils.checkpoint import Checkpoint, Unfinished
 from utils.errors import UserError
 

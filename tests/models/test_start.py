@@ -12,8 +12,9 @@ from datasets.toy_faces import ATTRIBUTES, sample_face
 from models import train_start
 from models.batches import Compute
 from models.classifier import START, new_classifier
+from models.schedule import Schedule
 from models.train_start import FACTORS, MIRRORED
-from models.training import Schedule, fit
+from models.training import fit
 from utils.errors import UserError
 from utils.seeds import torch_generator
 

@@ -8,10 +8,12 @@ from torch import nn
 
 import models.batches
 from datasets.images import upload
+from models import schedule as schedules
 from models import training
 from models.batches import evaluate, number_of_batches, predict, train_batches
 from models.classifier import new_classifier
-from models.training import Schedule, fit
+from models.schedule import Schedule
+from models.training import fit
 from utils.errors import UserError
 
 
@@ -118,7 +120,7 @@ def test_the_epoch_can_be_chosen_by_the_worst_group(monkeypatch):
     scores = iter([dict(zip(("accuracy", "worst_group_accuracy"), row), equalized_odds=0.0) for row in 3 * rows])
     monkeypatch.setattr(training, "fairness_metrics", lambda *_: next(scores))
     data, schedule = bright_and_dark(), Schedule(epochs=3, lr=0.01, weight_decay=0, milestones=(9,))
-    for select_by, epoch in ((training.ACCURACY, 1), (training.WORST_GROUP, 2), (training.LAST_EPOCH, 3)):
+    for select_by, epoch in ((schedules.ACCURACY, 1), (schedules.WORST_GROUP, 2), (schedules.LAST_EPOCH, 3)):
         chosen = replace(schedule, select_by=select_by)
         curve = fit(small_net(), data, data, chosen, COMPUTE, generator=generator(), label="test")
         assert [row["epoch"] for row in curve if row["best"]] == [epoch]
@@ -132,17 +134,17 @@ def test_the_epoch_can_be_chosen_by_what_a_moved_threshold_can_not_fake(monkeypa
     logits = iter(2 * [few_wrong, right + 5, -right])
     monkeypatch.setattr(training, "predict", lambda *_: next(logits))
     schedule = Schedule(epochs=3, lr=0.01, weight_decay=0, milestones=(9,))
-    for select_by, epoch in ((training.ACCURACY, 1), (training.BEST_THRESHOLD, 2)):
+    for select_by, epoch in ((schedules.ACCURACY, 1), (schedules.BEST_THRESHOLD, 2)):
         chosen = replace(schedule, select_by=select_by)
         curve = fit(small_net(), data, data, chosen, COMPUTE, generator=generator(), label="test")
         assert [row["epoch"] for row in curve if row["best"]] == [epoch]
-    assert curve[1][training.BEST_THRESHOLD] == 1.0 and curve[1]["val_accuracy"] == 0.5
+    assert curve[1][schedules.BEST_THRESHOLD] == 1.0 and curve[1]["val_accuracy"] == 0.5
 
 
 @pytest.mark.parametrize("hold_statistics", [True, False])
 def test_the_mean_of_the_late_epochs_is_kept_with_statistics_of_its_own(hold_statistics):
     data, model, seen = bright_and_dark(), small_net(), []
-    schedule = Schedule(epochs=5, lr=0.1, weight_decay=0, milestones=(9,), select_by=training.LATE_MEAN)
+    schedule = Schedule(epochs=5, lr=0.1, weight_decay=0, milestones=(9,), select_by=schedules.LATE_MEAN)
 
     def log(row):
         seen.append({name: value.clone() for name, value in model.state_dict().items()})

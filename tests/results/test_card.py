@@ -15,9 +15,8 @@ from support.report_records import REAL, labels, put
 
 from datasets.images import WHOLE, LabelledImages, decode_images
 from datasets.real import read_real
-from models.batches import predict
+from models.batches import Compute, predict
 from models.classifier import new_classifier
-from models.training import Compute
 from results import card
 from results.card import data_of, interval, make_card
 from utils.records import Record, adopt_record, read_record

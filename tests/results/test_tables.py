@@ -16,7 +16,7 @@ import pytest
 from support import ROOT, assert_one_line_error, run_here, run_script
 
 from datasets.celeba import read_attributes, split_attributes
-from datasets.real import DATASETS
+from datasets.known import DATASETS
 from models.choice import choose
 from results import columns, run_table, tables
 from results.columns import pack_column, with_packed

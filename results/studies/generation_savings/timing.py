@@ -19,7 +19,7 @@ from stable_diffusion.loading.pipeline import load_pipeline
 from stable_diffusion.loading.scheduler import other_scheduler
 from stable_diffusion.manifest import Manifest
 from stable_diffusion.plan import Job
-from utils.arguments import choose_device
+from utils.device import choose_device
 from utils.environment import environment
 from utils.records import ROOT
 

@@ -23,7 +23,7 @@ MEASURES = {
 
 def measured(module: str, function: str, place: Place) -> Iterator[Finding]:
     """Yield what a function of a module here finds, with "cuda" or "cpu" in place of "auto"."""
-    from utils.arguments import choose_device
+    from utils.device import choose_device
 
     device = str(choose_device(place.device))
     yield from getattr(import_module(f"{__name__}.{module}"), function)(replace(place, device=device))

@@ -11,7 +11,7 @@ from results.studies import Arm, Study, late, words
 from results.study_tables import findings, metrics_of
 from results.text import MISSING, as_table
 
-SEEDS, PATIENCE = (100, 200, 300), 20  # `models.ranking.PATIENCE`, auto's default
+SEEDS, PATIENCE = (100, 200, 300), 20  # `models.top_k.PATIENCE`, auto's default
 TOY = words(
     "--dataset toy --real-data-path results/runs/toy/real --synthetic-data-root results/runs/toy/synthetic "
     "--weights toy --width 0.25 --image-size 48 --crop-scale 0.6 1 --number-balanced-synthetic 200 "

@@ -22,7 +22,7 @@ from models.batches import Compute
 from models.classifier import new_classifier
 from results.studies import Finding, Place
 from results.studies.speed.page import Row
-from utils.arguments import choose_device
+from utils.device import choose_device
 from utils.environment import environment
 
 SIZE = (178, 218)  # CelebA's images

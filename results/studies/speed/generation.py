@@ -16,7 +16,7 @@ from stable_diffusion.drawing.produce import produce
 from stable_diffusion.drawing.sampling import Sampling
 from stable_diffusion.manifest import Manifest
 from stable_diffusion.plan import Job
-from utils.arguments import choose_device
+from utils.device import choose_device
 
 
 def generation(place: Place) -> Iterator[Finding]:

@@ -13,9 +13,10 @@ from datasets.images import LabelledImages, decode_images
 from datasets.synthetic import SyntheticSets
 from models.batches import Compute, evaluate
 from models.run import Run
+from models.schedule import Schedule
 from models.selection import choose_tensors, sensitivity_table
 from models.settings import Settings
-from models.training import Schedule, fit
+from models.training import fit
 from results.studies.speed.bench import TOP_K, Bench
 from utils.seeds import torch_generator
 
