@@ -15,9 +15,9 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
-from transformers import CLIPTokenizer
 
-from prompts import FOLDER, TOKENIZER, Prompts, read_prompts, shipped_files
+from prompts import FOLDER, Prompts, read_prompts, shipped_files
+from prompts.tokens import count_tokens
 from utils.arguments import non_negative_float
 from utils.errors import UserError, command_line
 
@@ -31,7 +31,7 @@ NO_CONTEXT = frozenset(["a", "an", "and", "at", "for", "from", "in", "is", "of",
 def check_prompts(path: Path, limit: float = LIMIT) -> Prompts:
     """Read a prompt file; raise `UserError` naming every fault of its prompts and its line."""
     prompts = read_prompts(path)
-    found = faults(prompts, CLIPTokenizer.from_pretrained(TOKENIZER), limit)
+    found = faults(prompts, limit)
     if found:
         lines = path.read_text(encoding="utf-8").splitlines()
         numbered = [f"{_place(lines, text)}{fault}" for text, fault in found]
@@ -39,7 +39,7 @@ def check_prompts(path: Path, limit: float = LIMIT) -> Prompts:
     return prompts
 
 
-def faults(prompts: Prompts, tokenizer: CLIPTokenizer, limit: float = LIMIT) -> list[tuple[str | None, str]]:
+def faults(prompts: Prompts, limit: float = LIMIT) -> list[tuple[str | None, str]]:
     """Return what is wrong with a file's prompts: the prompt (None: the whole of a type) and the fault."""
     found = []
     for prompt_type, groups in prompts.prompts.items():
@@ -48,7 +48,7 @@ def faults(prompts: Prompts, tokenizer: CLIPTokenizer, limit: float = LIMIT) -> 
         for group in prompts.groups:
             for number, text in enumerate(groups[group], start=1):
                 place = f"{prompt_type} {group} prompt {number} {text!r}"
-                found += [(text, f"{place}: {fault}") for fault in prompt_faults(prompts, group, text, tokenizer)]
+                found += [(text, f"{place}: {fault}") for fault in prompt_faults(prompts, group, text)]
         table = word_frequencies(prompts, prompt_type)
         gaps = frequency_gaps(prompts, table)
         for word, row in table.loc[gaps.index[gaps > limit + 1e-9]].iterrows():
@@ -65,7 +65,7 @@ def faults(prompts: Prompts, tokenizer: CLIPTokenizer, limit: float = LIMIT) -> 
     return found
 
 
-def prompt_faults(prompts: Prompts, group: str, text: str, tokenizer: CLIPTokenizer) -> list[str]:
+def prompt_faults(prompts: Prompts, group: str, text: str) -> list[str]:
     """Return what is wrong with one prompt of a group."""
     found = []
     own_words, opposite_words = prompts.own_words(group), prompts.opposite_words(group)
@@ -77,7 +77,7 @@ def prompt_faults(prompts: Prompts, group: str, text: str, tokenizer: CLIPTokeni
         found += [f"denies {word}" for word in own if denies(text, word)]
         own_synonyms = {synonym for word in own for synonym in SYNONYMS.get(word, ())}
         found += [f"says {word}" for word in opposites(opposite) if word not in own_synonyms and states(rest, word)]
-    tokens = len(tokenizer(text).input_ids)
+    tokens = count_tokens(text)
     if tokens > MAX_TOKENS:
         found.append(f"{tokens} tokens, more than {MAX_TOKENS}")
     return found

@@ -8,9 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transformers import CLIPTokenizer
-
-from prompts import FOLDER, TOKENIZER, Prompts
+from prompts import FOLDER, Prompts
 from prompts.answers import captions, without_thoughts
 from prompts.backends import LocalModel
 from prompts.check import frequency_gaps, opposites, prompt_faults, states, word_frequencies
@@ -44,7 +42,6 @@ class Writer:
     origin: dict
 
     def __post_init__(self):
-        self.tokenizer = CLIPTokenizer.from_pretrained(TOKENIZER)
         self.instruction = INSTRUCTION.read_text(encoding="utf-8")
         self.answers, self.sources, self.reasons = {}, {}, {}
         self._take_up()
@@ -137,7 +134,7 @@ class Writer:
         left_out = [detail for detail in context.details if not states(text, re.sub(r"^an? ", "", detail))]
         if left_out:
             return f"leaves out {', '.join(left_out)}"
-        found = prompt_faults(self.prompts, group, with_pose(text, context), self.tokenizer)
+        found = prompt_faults(self.prompts, group, with_pose(text, context))
         if text in self.answers.values():
             found.append("was given before")
         return "; ".join(found)

@@ -16,6 +16,14 @@ group beside them. Started again, it continues where it stopped; a larger --imag
 
 from dataclasses import replace
 
+from stable_diffusion.settings import GenerationSettings
+from utils.errors import UserError, command_line
+from utils.settings import parse
+
+if __name__ == "__main__":
+    # --help and a refused flag answer at once: what follows loads torch, which takes seconds
+    command_line(lambda: parse(GenerationSettings, __doc__))
+
 import torch
 
 from prompts import prompts_of_type, read_prompts
@@ -27,13 +35,10 @@ from stable_diffusion.loading.kind import Kind, kind_of, noted_kind
 from stable_diffusion.loading.source import Unreachable
 from stable_diffusion.plan import plan
 from stable_diffusion.recipe import Recipe, recipe_of
-from stable_diffusion.settings import GenerationSettings
 from utils.cost import GENERATION, Row, check_flags, report
 from utils.device import choose_device
-from utils.errors import UserError, command_line
 from utils.machine import check_compile
 from utils.processes import place
-from utils.settings import parse
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from datasets.pairs import GROUPS, groups_of
 from prompts import TOKENIZER, check, find_prompt_file, prompts_of_type, read_prompts, shipped_files
 from prompts.check import check_prompts, denies, states
 from prompts.design import CONTEXTS, neutral_contexts, read_contexts, sentence
+from prompts.tokens import count_tokens
 from utils.errors import UserError
 
 PAIRS = (
@@ -104,6 +105,24 @@ def test_sentence(template, words, age, expected):
 def test_sentence_with_an_unknown_place():
     with pytest.raises(UserError, match=r"--sentence.*\{Smiling\}, \{age\}"):
         sentence("a {Smilin}", {"Smiling": "smiling"}, "")
+
+
+def test_tokens_are_counted_as_transformers_counts_them():
+    tokenizer = CLIPTokenizer.from_pretrained(TOKENIZER)
+    types = [prompts for path in shipped_files() for prompts in read_prompts(path).prompts.values()]
+    texts = {text for groups in types for prompts in groups.values() for text in prompts}
+    texts |= {
+        "",
+        "  a\n\tb  ",
+        "It's 1,024 o'clock!!",
+        "Ein Mädchen mit Brille",
+        "e\u0301te\u0301",
+        "微笑的女人",
+        "👩🏽‍🦱 :-)",
+        "<b>x</b>",
+    }
+    assert len(texts) > 100
+    assert {t: count_tokens(t) for t in texts} == {t: len(tokenizer(t).input_ids) for t in texts}
 
 
 def test_tokenizer_is_clips():
