@@ -1,27 +1,16 @@
-"""Language models that run here with transformers, and how their answers are drawn."""
+"""Language models that run here with transformers."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import logging as transformers_logging
 
+from prompts.decoding import Decoding
 from prompts.replies import Reply
 from utils.arguments import PRECISIONS
 from utils.errors import UserError
 from utils.machine import why_not_fetched
-
-DEFAULT_MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """Settings of the drawing of answers. Temperature 0 takes the likeliest word each time."""
-
-    temperature: float
-    top_p: float
-    max_new_tokens: int
 
 
 class LocalModel:

@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 from tqdm import tqdm
 
-from prompts.backends import Decoding
+from prompts.decoding import Decoding
 from prompts.exchange import Response, Unavailable, chat_addresses, exchange, read_key, shown
 from prompts.replies import Reply, error_code, named_parameter, read_json, read_reply, server_text
 from utils.errors import UserError

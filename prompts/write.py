@@ -20,19 +20,22 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets.pairs import Pair, plain_name
 from prompts import FOLDER, Prompts
-from prompts.backends import DEFAULT_MODEL, Decoding, LocalModel
 from prompts.check import LIMIT, check_prompts, report
+from prompts.decoding import DEFAULT_MODEL, Decoding
 from prompts.design import CONTEXTS, assemble, neutral_contexts, read_contexts, template_sentences
 from prompts.endpoint import Endpoint
 from prompts.writer import INSTRUCTION, Writer
 from utils.arguments import PRECISIONS, non_negative_float, positive_float, positive_int
-from utils.device import choose_device
 from utils.errors import UserError, command_line
 from utils.files import whole
 from utils.settings import flag, parse
+
+if TYPE_CHECKING:
+    from prompts.backends import LocalModel
 
 of_prompts, of_model, of_endpoint = (partial(flag, group=each) for each in ("prompts", "model", "endpoint"))
 
@@ -158,12 +161,15 @@ def describe_origin(settings: WritingSettings) -> dict:
     }
 
 
-def open_model(settings: WritingSettings) -> Endpoint | LocalModel:
+def open_model(settings: WritingSettings) -> "Endpoint | LocalModel":
     """Return the model that the flags name. Raises `UserError` if it can't be loaded or asked."""
     sampling = Decoding(settings.temperature, settings.top_p, settings.max_new_tokens)
     if settings.base_url:
         options = {"timeout": settings.timeout, "retries": settings.retries}
         return Endpoint(settings.base_url, settings.model, sampling, key_variable=settings.api_key_variable, **options)
+    from prompts.backends import LocalModel  # it loads torch and transformers, which an endpoint does not need
+    from utils.device import choose_device
+
     return LocalModel(settings.model, choose_device(settings.device), settings.precision, sampling)
 
 

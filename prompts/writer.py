@@ -7,10 +7,10 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prompts import FOLDER, Prompts
 from prompts.answers import captions, without_thoughts
-from prompts.backends import LocalModel
 from prompts.check import frequency_gaps, opposites, prompt_faults, states, word_frequencies
 from prompts.design import WITHOUT_POSE, Context, basic_prompt, with_pose
 from prompts.endpoint import Endpoint
@@ -19,6 +19,9 @@ from utils.errors import UserError
 from utils.files import write_whole
 from utils.progress import progress
 from utils.seeds import derived_seed
+
+if TYPE_CHECKING:
+    from prompts.backends import LocalModel
 
 INSTRUCTION = FOLDER / "instruction.txt"
 ANSWER = re.compile(r"[A-Za-z0-9 ,.;:'()-]+")
@@ -35,7 +38,7 @@ class Writer:
     prompts: Prompts
     template: str
     contexts: list[Context]
-    model: Endpoint | LocalModel
+    model: "Endpoint | LocalModel"
     seed: int
     batch_size: int
     partial: Path

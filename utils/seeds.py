@@ -1,9 +1,12 @@
 """Independent random streams, each derived from a seed and its purpose."""
 
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derived_seed(seed: int, *place: int | str) -> int:
@@ -12,6 +15,8 @@ def derived_seed(seed: int, *place: int | str) -> int:
     return int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def torch_generator(seed: int, *place: int | str) -> torch.Generator:
+def torch_generator(seed: int, *place: int | str) -> "torch.Generator":
     """Return a CPU generator that starts at the derived seed."""
+    import torch
+
     return torch.Generator().manual_seed(derived_seed(seed, *place))

@@ -11,7 +11,7 @@ from support import assert_one_line_error
 from support.chat_stub import ask
 
 from prompts import read_prompts
-from prompts.backends import Decoding
+from prompts.decoding import Decoding
 from prompts.endpoint import Endpoint
 from prompts.exchange import chat_addresses
 from utils.errors import UserError

@@ -11,8 +11,9 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from datasets.pairs import Pair
 from prompts import TOKENIZER, read_prompts, write
-from prompts.backends import Decoding, LocalModel
+from prompts.backends import LocalModel
 from prompts.check import check_prompts
+from prompts.decoding import Decoding
 from prompts.write import name_pair, split_words
 from utils.errors import UserError
 
