@@ -9,9 +9,9 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
+from results.figure_data import family, group_values, mean, mean_ranks, metric_values  # noqa: E402
 from results.records import RunSet  # noqa: E402
 from results.remarks import protected_labels  # noqa: E402
 from results.rows import methods_by_k, read_paper, row_label  # noqa: E402
@@ -115,18 +115,6 @@ def name_points(axes: plt.Axes, named: list[str], points: dict[str, tuple], name
             unnamed.remove(method)
 
 
-def family(runs: RunSet, method: str) -> str:
-    """Return the one of `FAMILIES` that a method belongs to, by its name for ERM and AIM-Fair, by its settings for all others."""
-    record = runs.first(method)
-    if method == "erm":
-        return "ERM"
-    if record.label.name == "aim-fair":
-        return "AIM-Fair, other options" if record.label.options else "AIM-Fair"
-    if "biased_model" in record.settings:
-        return "fine-tuned on synthetic images"
-    return "with synthetic images" if "synthetic_data" in record.settings else "on real images alone"
-
-
 def groups(runs: RunSet) -> Figure | None:
     """Draw the accuracy of each group before and after, with the sample standard deviation over seeds."""
     if not runs.runs("erm") or not runs.runs("aim-fair"):
@@ -145,17 +133,6 @@ def groups(runs: RunSet) -> Figure | None:
     axes.set(xlabel="group, target_protected", ylabel="accuracy (%), ± sd of seeds", ylim=(0, top), title=runs.name)
     _legend_aside(axes)
     return figure
-
-
-def group_values(runs: RunSet, method: str) -> np.ndarray:
-    """Return a method's group accuracies, float (seeds, groups), percent."""
-    return 100 * np.array([list(r.metrics.group_accuracy.values()) for r in runs.runs(method).values()])
-
-
-def mean_ranks(ranks: pd.DataFrame) -> pd.DataFrame:
-    """Return both ranks of each tensor and how often it was chosen, means over seeds, in the network's order."""
-    order = ranks["name"].drop_duplicates()
-    return ranks.groupby("name")[["domain_rank", "bias_rank", "chosen"]].mean().loc[order]
 
 
 def rankings(runs: RunSet) -> Figure | None:
@@ -225,16 +202,6 @@ def curves(runs: RunSet) -> Figure | None:
     figure.suptitle(runs.name)
     figure.tight_layout()
     return figure
-
-
-def metric_values(runs: RunSet, method: str, key: str) -> list[float]:
-    """Return a metric, a field of `utils.records.Metrics`, of each of a method's seeds: fractions."""
-    return [getattr(record.metrics, key) for record in runs.runs(method).values()]
-
-
-def mean(runs: RunSet, method: str, key: str) -> float:
-    """Return the mean of a metric over a method's seeds, in percent."""
-    return mean_and_deviation(metric_values(runs, method, key))[0]
 
 
 DRAWINGS = {

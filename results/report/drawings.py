@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from results.entries import Entry
-from results.figures import family, group_values
+from results.figure_data import family, group_values
 from results.records import RunSet
 from results.report.charts import Axes, Chart, key, padded, place_labels
 from results.rows import without_draw

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from models.choice import choose
-from results.figures import mean, mean_ranks
+from results.figure_data import mean, mean_ranks
 from results.records import RunSet
 from results.report.charts import Axes, Chart, key, padded
 from results.report.drawings import WIDTH

@@ -21,7 +21,8 @@ from models.choice import choose
 from results import columns, run_table, tables
 from results.columns import pack_column, with_packed
 from results.entries import Entry, make_entries, mark
-from results.figures import accuracy_and_odds, family, k_sweep, name_points
+from results.figure_data import family
+from results.figures import accuracy_and_odds, k_sweep, name_points
 from results.logits import OF_IMAGE, at_threshold
 from results.records import read_run_set
 from results.rows import (
