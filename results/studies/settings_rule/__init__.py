@@ -1,7 +1,7 @@
 """By which rule should settings be chosen, without the test set or a protected label? From records of `real_faces` alone."""
 
 from results.studies import Study
-from results.studies.settings_rule.tables import by_candidates, by_count, left_out, of_rules
+from results.studies.settings_rule.tables import by_candidates, by_count, each_or_once, left_out, of_rules
 
 STUDY = Study(
     title="By which rule should settings be chosen?",
@@ -28,6 +28,11 @@ lowest held-out odds alone are no guide.
 
 Each source is left out in turn. The rule with the lowest mean regret plus mean lost accuracy on the others is applied to it:""",
         left_out,
+        """
+## For each seed, or once?
+
+On the sources with three seeds, among the candidates that all three seeds have:""",
+        each_or_once,
         """
 ## Which settings are worth trying?
 
