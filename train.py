@@ -49,6 +49,7 @@ from models.methods import COMPARISONS
 from models.options import BiasDegree, TopK
 from models.run import Run, TrainedModel
 from models.selection import choose_tensors, with_choice
+from models.stages import stages
 from models.timing import estimate
 from models.work import one_fine_tuning, one_training
 from results.summary import write_summary
@@ -104,9 +105,10 @@ def main() -> None:
             report(estimate(settings, experiment.methods, experiment.lists, experiment.finalists), settings.cost_rows)
         return
     experiment.load()
-    for run in experiment.runs():  # one for each seed
-        for method in experiment.methods:  # erm first
-            experiment.record(method, run)  # trains it, tests the model, writes the record
+    for methods in stages(experiment):  # what trains; then what chooses among the results
+        for run in experiment.runs():  # one for each seed
+            for method in methods:  # erm first
+                experiment.record(method, run)  # trains it, tests the model, writes the record
     print(write_summary(settings.output))
     print(f"records, weights and summary.md: {settings.output}")
 

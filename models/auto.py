@@ -1,5 +1,8 @@
 """Results made from recorded ones without training: the best of several, a shorter step, another threshold."""
 
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 from torch import nn
 
@@ -10,48 +13,50 @@ from models.choice import choose
 from models.classifier import linear_head
 from models.run import Run, TrainedModel
 from models.weights import load_state
+from utils.errors import UserError
+from utils.files import write_whole
 from utils.metrics import best_threshold
 
 STEPS = (0.25, 0.5, 0.75, 1.0)  # from the biased model to the fine-tuned one
 BIASED = "erm"
+SEEN = ["candidate", "step", "val_accuracy", "held_out_equalized_odds"]
+
+
+def judge(run: Run, labels: tuple[str, ...], synthetic: SyntheticSets, threshold: str, path: Path) -> pd.DataFrame:
+    """Return what a choice sees of the biased model and of several steps towards each recorded result of this seed.
+
+    Its columns are candidate, step, val_accuracy and held_out_equalized_odds (fractions). The rows are kept in the file `path`, and only
+    those that it lacks are computed. Neither the test set nor a protected label of a real image is used.
+    """
+    found = _kept(path)
+    wanted = [(BIASED, 1.0), *((label, step) for label in labels for step in STEPS)]
+    for label, step in (each for each in wanted if each not in found):
+        model = run.biased_model() if label == BIASED else stepped(run, run.recorded(label)[0], step)
+        model = with_threshold(run, model, synthetic, threshold)
+        accuracy = evaluate(model, run.real["val"], run.settings.compute)["accuracy"]
+        found[label, step] = accuracy, evaluate(model, synthetic.held_out, run.settings.compute)["equalized_odds"]
+        table = pd.DataFrame([(*key, *found[key]) for key in found], columns=SEEN)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, table.to_csv(index=False, float_format="%.8g"))
+    found = _kept(path)  # what is interrupted and goes on sees the same numbers, to the last digit
+    return pd.DataFrame([(*key, *found[key]) for key in wanted], columns=SEEN)
+
+
+def choose_once(tables: list[pd.DataFrame]) -> tuple[str, float]:
+    """Return candidate and step of the best by `models.choice`, by the means of several seeds' tables, which have the same rows."""
+    accuracy, odds = (np.mean([table[key] for table in tables], axis=0) for key in SEEN[2:])
+    best = tables[0].iloc[choose(accuracy.tolist(), odds.tolist())]
+    return best["candidate"], float(best["step"])
 
 
 def take_best(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, threshold: str = "0.5") -> TrainedModel:
-    """Return the best of the results that `run.made_from` names, of shorter steps towards them, and of the biased model.
-
-    `models.choice` says which is best. Neither the test set nor a protected label of a real image decides. The table `choice`
-    has a row for each: candidate, step, val_accuracy, held_out_equalized_odds, chosen. Raises UserError if no images are held
-    out.
-    """
-    table = judged(run, biased_model, synthetic, threshold)
-    label, step = table.loc[table["chosen"], ["candidate", "step"]].iloc[0]
+    """Return the result that `run.choice` names. The table `choice` is that of `judge`, with a column `chosen`."""
+    label, step, table = run.choice
     print(f"seed {run.seed}: {label} chosen" + (f", {step:g} of the way to it" if step < 1 else ""), flush=True)
     model, curve = run.recorded(label)
     model = with_threshold(run, stepped(run, model, step), synthetic, threshold)
+    table = table.assign(chosen=(table["candidate"] == label) & (table["step"] == step))
     return TrainedModel(model, curve, {"choice": table}, synthetic.held_out)
-
-
-def best_trial(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, threshold: str) -> str:
-    """Return the label of the result that `take_best` would take now; `BIASED` if it is the biased model."""
-    table = judged(run, biased_model, synthetic, threshold)
-    return table.loc[table["chosen"], "candidate"].iloc[0]
-
-
-def judged(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, threshold: str) -> pd.DataFrame:
-    """Return the table `choice` (see `take_best`). `run` remembers the numbers, which several methods may need."""
-    held_out, compute, rows = synthetic.held_out, run.settings.compute, []
-    for label in (BIASED, *run.made_from):
-        for step in STEPS if label != BIASED else (1.0,):
-            key = (label, step, threshold, id(held_out.pixels), held_out.rows.tobytes())
-            if key not in run.judged:
-                model = biased_model if label == BIASED else stepped(run, run.recorded(label)[0], step)
-                model = with_threshold(run, model, synthetic, threshold)
-                accuracy = evaluate(model, run.real["val"], compute)["accuracy"]
-                run.judged[key] = accuracy, evaluate(model, held_out, compute)["equalized_odds"]
-            rows.append((label, step, *run.judged[key]))
-    table = pd.DataFrame(rows, columns=["candidate", "step", "val_accuracy", "held_out_equalized_odds"])
-    best = choose(table["val_accuracy"].tolist(), table["held_out_equalized_odds"].tolist())
-    return table.assign(chosen=table.index == best)
 
 
 def chosen_of(tables: dict[str, pd.DataFrame]) -> dict:
@@ -86,3 +91,14 @@ def stepped(run: Run, model: nn.Module, step: float) -> nn.Module:
     if step < 1:
         load_state(model, between(run.biased_model().state_dict(), model.state_dict(), step))
     return model
+
+
+def _kept(path: Path) -> dict[tuple[str, float], tuple[float, float]]:
+    """Return the rows of an earlier `judge`. Raises UserError if the file is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        table = pd.read_csv(path)[SEEN]
+        return {(label, float(step)): (accuracy, odds) for label, step, accuracy, odds in table.itertuples(index=False)}
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path} is damaged; remove it, and it is made again") from error

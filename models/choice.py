@@ -1,8 +1,12 @@
 """The choice among trained models without protected labels of real data."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from utils.records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def choose(val_accuracy: list[float], held_out_odds: list[float], tolerance: float = 0.01) -> int:
@@ -23,3 +27,15 @@ def best_of(records: Sequence[Record]) -> int:
     """Return the index of the record that `choose` takes, by its `val_metrics` and `held_out_metrics`."""
     odds = [record.held_out_metrics.equalized_odds for record in records]
     return choose([record.val_metrics.accuracy for record in records], odds)
+
+
+class Choice(NamedTuple):
+    """What is taken: a recorded result, by its label, at a step from the biased model; `table` is that of `models.auto.judge`."""
+
+    candidate: str
+    step: float
+    table: "pd.DataFrame"
+
+    def differs(self, chosen: dict) -> bool:
+        """True if a record's `chosen` names something else."""
+        return (chosen["candidate"], chosen["step"]) != (self.candidate, self.step)

@@ -13,7 +13,6 @@ from datasets.enough import biased_sizes, check_counts, images_needed
 from datasets.images import check_some, fingerprint
 from datasets.real import fingerprints, labelled, load_faces, read_lists
 from datasets.synthetic import SyntheticImages, SyntheticSets, existing_files
-from models.auto import best_trial
 from models.averaging import batch_norms
 from models.candidates import finalists, made_from, with_auto, with_candidates
 from models.classifier import head_names, linear_head, new_classifier, outline
@@ -49,6 +48,7 @@ class Experiment:
         if settings.tensorboard:
             check_tensorboard()
         self.settings, self.device, self.sets = settings, settings.compute.device, {}
+        self.choices = {}  # of each method that chooses, by label: a `models.auto.Choice` for each seed
         network = outline(settings.network, settings.width, settings.image_size)
         check_flags(settings, network)
         self.tensors = sum(1 for _ in network.parameters())
@@ -137,27 +137,15 @@ class Experiment:
             if method.name == "erm" and "weights_content" not in found.settings:
                 self.of_erm.pop("weights_content", None)  # an older record lacks it, so the methods beside it do too
             print(f"{folder} is recorded already")
+            if (choice := self.choices.get(method.label, {}).get(run.seed)) and choice.differs(found.content["chosen"]):
+                print(f"note: over the seeds of this call {choice.candidate} is better; remove {folder} to take it")
         elif method.copies:
-            adopt_best(self.settings.output, self._made_from(method), method, run.seed, asked)
+            adopt_best(self.settings.output, self.made_from(method), method, run.seed, asked)
         else:
-            made_from = tuple(other.label for other in self._made_from(method))
-            if method.chooses:
-                made_from += self._record_finalist(method, run, made_from)
-            run.settings, run.made_from = method.applied(self.settings), made_from
+            run.settings = method.applied(self.settings)
+            run.made_from = tuple(other.label for other in self.made_from(method))
+            run.choice = self.choices[method.label][run.seed] if method.chooses else None
             train_and_record(method, run, self.sets[method.label], folder, asked, self.environment)
-
-    def _record_finalist(self, method: Method, run: Run, trials: tuple[str, ...]) -> tuple[str, ...]:
-        """Train the best of the short trials in full, and return its label; nothing if no trial was short, or if none is good."""
-        if not any(label in self.finalists for label in trials):
-            return ()
-        run.settings, run.made_from = self.settings, trials
-        synthetic = self.sets[method.label].of_seed(run.seed)
-        best = best_trial(run, run.biased_model(), synthetic, method.options["threshold"])
-        if best not in self.finalists:
-            return ()
-        print(f"seed {run.seed}: {best} is the best trial, and is trained in full", flush=True)
-        self.record(self.finalists[best], run)
-        return (self.finalists[best].label,)
 
     def _asked_methods(self, network: nn.Module) -> list[Method]:
         texts = [counted(text, self.tensors) for text in ("erm", *self.settings.methods)]
@@ -187,7 +175,8 @@ class Experiment:
             k, network = self.flags["top-k"], self.settings.network
             print(f"{network}: --top-k {k} of {self.tensors} tensors, the paper's fraction", flush=True)
 
-    def _made_from(self, method: Method) -> list[Method]:
+    def made_from(self, method: Method) -> list[Method]:
+        """Return the methods whose results a method copies, changes or chooses among."""
         return made_from(method, self.known, self.flags, self.tensors)
 
     def _sets(self, method: Method) -> SyntheticSets | None:

@@ -15,6 +15,7 @@ from datasets.images import LabelledImages, MixedSet
 from datasets.synthetic import SyntheticSets
 from models.averaging import estimate_statistics
 from models.batches import Batch, Compute, lone_images_named, number_of_batches, of_mean_gradients, train_batches
+from models.choice import Choice
 from models.classifier import new_classifier
 from models.ranking import SETS, RunningRanking, until_settled, with_batches
 from models.schedule import Schedule
@@ -53,7 +54,7 @@ class Run:
     method : folder of the method that is being trained
     made_from : labels of the methods, recorded already, whose results that method copies, changes or chooses among
     unfinished : checkpoints of its trainings; None: no checkpoints are kept
-    judged : accuracy on val and equalized odds on held-out images of what `models.auto` has judged
+    choice : what a method takes that chooses among other methods' results (`models.auto`)
     """
 
     settings: Settings
@@ -62,8 +63,8 @@ class Run:
     biased_weights: Path
     method: str = ""
     made_from: tuple[str, ...] = ()
+    choice: Choice | None = None
     unfinished: Unfinished | None = None
-    judged: dict[tuple, tuple[float, float]] = field(default_factory=dict)
     _gradients: dict = field(default_factory=dict)
     _rankings: dict = field(default_factory=dict)
 

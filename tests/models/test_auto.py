@@ -13,6 +13,7 @@ from support.small import train
 
 from datasets.images import LabelledImages
 from models.after import between
+from models.auto import SEEN
 from models.candidates import finalists, made_from, trial_epochs, with_auto, with_candidates
 from models.choice import choose
 from models.options import parse_method
@@ -185,15 +186,19 @@ def test_what_is_lost_is_made_again_the_same(output, toy, synthetic, tmp_path, g
 
 @pytest.mark.slow
 def test_the_best_short_trial_is_trained_in_full_and_judged_too(toy, synthetic, tmp_path):
-    short = [*RUN[:-3], "--pre-train-epochs", 1, "--methods", "full:settings=auto"]
+    short = [*RUN[:-3], "--pre-train-epochs", 1, "--methods", "full:settings=auto", "--seeds", 100, 200]
     done = train(toy, synthetic, tmp_path, *short)
     assert done.returncode == 0, done.stderr
     choice = of(tmp_path, "full:settings=auto", "choice.csv")
+    other = pd.read_csv(tmp_path / "full_settings=auto" / "seed_200" / "choice.csv")
     trials = ["full:epochs=1", "full:lr=0.01,batch-norm=hold,epochs=1", "full:lr=0.002,epochs=1"]
     tried = list(dict.fromkeys(choice["candidate"]))
     assert tried[:4] == ["erm", *trials]
-    first = choice[choice["candidate"].isin(tried[:4])]
-    best = first["candidate"].iloc[choose(first["val_accuracy"].tolist(), first["held_out_equalized_odds"].tolist())]
+    means = (choice[SEEN[2:]] + other[SEEN[2:]]) / 2  # one choice for both seeds
+    assert choice["chosen"].equals(other["chosen"])
+    assert choice["chosen"].idxmax() == choose(*(means[key].tolist() for key in SEEN[2:]))
+    first = means[choice["candidate"].isin(tried[:4])]
+    best = choice["candidate"][choose(*(first[key].tolist() for key in SEEN[2:]))]
     assert tried[4:] == ([] if best == "erm" else [best.replace(",epochs=1", "").replace(":epochs=1", "")])
     for label in tried[4:]:
         assert len(of(tmp_path, label, "curve.csv")) == 2
@@ -207,6 +212,14 @@ def test_the_best_short_trial_is_trained_in_full_and_judged_too(toy, synthetic, 
     before = choice.to_csv()
     assert train(toy, synthetic, tmp_path, *short).returncode == 0
     assert of(tmp_path, "full:settings=auto", "choice.csv").to_csv() == before
+    more = train(
+        toy, synthetic, tmp_path, *short, 300
+    )  # recorded choices stay, and it is said if three seeds would choose otherwise
+    chosen = [
+        json.loads((tmp_path / "full_settings=auto" / f"seed_{s}" / "metrics.json").read_text())["chosen"]
+        for s in (100, 300)
+    ]
+    assert more.returncode == 0 and ("note: over the seeds of this call" in more.stdout) == (chosen[0] != chosen[1])
 
 
 @pytest.mark.slow

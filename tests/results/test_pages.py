@@ -179,3 +179,5 @@ def test_the_page_on_new_pairs_tells_what_the_study_of_the_rule_found():
     assert f"settings lowered accuracy by {loss} and the difference by {other}" in told
     lost = [text.split(" / ")[0].strip("-") for text in (worst, papers_worst)]
     assert f"it lost {lost[0]} points of accuracy, the paper's settings {lost[1]}" in told
+    each, once = (float(rows[name][3]) for name in ("for each seed", "once for all seeds"))
+    assert f"each seed ended {each - once:.1f} points of equalized odds difference further from the best" in told
