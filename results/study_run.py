@@ -65,7 +65,7 @@ class Runner:
         Raises `UserError` if it was measured on another device or size, or if a flag needs what was not given.
         """
         if not arm.measure:
-            if arm.program != "train.py":
+            if arm.program != "train.py" or arm.together:
                 return [self._training(arm, arm.seeds, arm.methods)]
             return [self._training(arm, (seed,), arm.methods) for seed in arm.seeds]
         path, asked = self._record(arm), {"device": self.place.device, "small": self.place.small}

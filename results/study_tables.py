@@ -36,14 +36,16 @@ def origin(records: list[dict]) -> list[str]:
     return ["The records name:", "", *lines] if lines else []
 
 
-def methods_table(*arms: str, digits: int = 1) -> Callable[[Path], list[str]]:
-    """Return a function that shows every method of these arms, with its difference to ERM."""
+def methods_table(*arms: str, digits: int = 1, only: tuple[str, ...] = ()) -> Callable[[Path], list[str]]:
+    """Return a function that shows every method of these arms, or `only` some besides ERM, with its difference to ERM."""
 
     def table(records: Path) -> list[str]:
         rows = [("arm", "method", *HEADINGS)]
         for arm in arms:
             entries = entries_of(read_run_set(records / arm))
             for method in sorted(entries, key="erm".__ne__):
+                if only and method not in ("erm", *only):
+                    continue
                 rows.append((arm, row_label(method, entries[method].said), *numbers(entries[method], digits)))
         return as_table(rows if len(arms) > 1 else [row[1:] for row in rows])
 

@@ -62,6 +62,7 @@ class Arm:
     erm_of : name of the arm whose biased models are copied first; that arm comes before this one
     limit : seconds
     after : names of arms that must have ended before, if they run at all
+    together : one process for all seeds, because something is chosen once for all of them
     """
 
     name: str
@@ -73,6 +74,7 @@ class Arm:
     limit: float | None = None
     after: tuple[str, ...] = ()
     program: str = "train.py"
+    together: bool = False
 
 
 @dataclass(frozen=True)
