@@ -26,9 +26,9 @@ def judge(run: Run, labels: tuple[str, ...], synthetic: SyntheticSets, threshold
     """Return what a choice sees of the biased model and of several steps towards each recorded result of this seed.
 
     Its columns are candidate, step, val_accuracy and held_out_equalized_odds (fractions). The rows are kept in the file `path`, and only
-    those that it lacks are computed. Neither the test set nor a protected label of a real image is used.
+    those that it lacks, or whose weights are younger than the file, are computed. Neither the test set nor a protected label of a real image is used.
     """
-    found = _kept(path)
+    found = {key: seen for key, seen in _kept(path).items() if not _younger(run.weights_of(key[0]), path)}
     wanted = [(BIASED, 1.0), *((label, step) for label in labels for step in STEPS)]
     for label, step in (each for each in wanted if each not in found):
         model = run.biased_model() if label == BIASED else stepped(run, run.recorded(label)[0], step)
@@ -91,6 +91,10 @@ def stepped(run: Run, model: nn.Module, step: float) -> nn.Module:
     if step < 1:
         load_state(model, between(run.biased_model().state_dict(), model.state_dict(), step))
     return model
+
+
+def _younger(weights: Path, path: Path) -> bool:
+    return not weights.exists() or weights.stat().st_mtime > path.stat().st_mtime
 
 
 def _kept(path: Path) -> dict[tuple[str, float], tuple[float, float]]:

@@ -78,15 +78,18 @@ class Run:
         load_tensors(model, self.biased_weights, rerun(self.biased_weights.parent))
         return self._on_device(model)
 
+    def weights_of(self, label: str) -> Path:
+        """Return the file of a recorded method's weights of this seed."""
+        return record_folder(self.biased_weights.parents[2], folder_name(label), self.seed) / "model.safetensors"
+
     def recorded(self, label: str) -> tuple[nn.Module, list[dict]]:
         """Return a recorded method's model of this seed, on the device, and its curve.
 
         Raises `UserError` if the file of its weights is damaged.
         """
-        folder = record_folder(self.biased_weights.parents[2], folder_name(label), self.seed)
-        model = self._network("none", self.seed)
-        load_tensors(model, folder / "model.safetensors", rerun(folder))
-        return self._on_device(model), pd.read_csv(folder / "curve.csv").to_dict("records")
+        weights, model = self.weights_of(label), self._network("none", self.seed)
+        load_tensors(model, weights, rerun(weights.parent))
+        return self._on_device(model), pd.read_csv(weights.with_name("curve.csv")).to_dict("records")
 
     def pre_train(
         self,
