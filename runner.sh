@@ -26,7 +26,7 @@ fail() { echo "error: $*" >&2 || true; exit 2; }
 
 typed="bash runner.sh"
 if [ $# -gt 0 ]; then typed+="$(printf ' %q' "$@")"; fi
-dry_run="" estimate="" dataset=toy network="" pair=Smiling_Male real_data="" runs="" output="" synthetic="" cache="" rows="" choose="" images=""
+dry_run="" estimate="" dataset=toy network="" pair=Smiling_Male real_data="" runs="" output="" synthetic="" cache="" rows="" choose="" images="" prompt_type=contextual
 both=() generation=() training=()
 while [ $# -gt 0 ]; do
     flag="$1"; shift
@@ -53,7 +53,9 @@ while [ $# -gt 0 ]; do
             case " ${values[*]} " in *" auto "*|*=auto[\ ,]*) choose=1 ;; esac
             training+=("$flag" "${values[@]}") ;;
         --target-sensitive) pair="${values[0]}"; both+=("$flag" "${values[@]}") ;;
-        --prompt-type|--device) both+=("$flag" "${values[@]}") ;;
+        --prompt-type) prompt_type="${values[0]}"; both+=("$flag" "${values[@]}") ;;
+        --generation-prompt-type) prompt_type="${values[0]}"; generation+=(--prompt-type "${values[@]}") ;;
+        --device) both+=("$flag" "${values[@]}") ;;
         --dry-run) dry_run=1 ;;
         --no-estimate) estimate=--no-estimate ;;
         --cost-rows) rows="${values[0]}" ;;
@@ -125,8 +127,8 @@ if [ ${#draw[@]} -gt 0 ]; then run "$PYTHON" -m datasets.toy --train 7600 --val 
 say; say "== 2/5 prompts and settings"
 check=(--dry-run --no-estimate)  # the estimate takes seconds, so only --dry-run makes it
 if [ -n "$dry_run" ] && [ -z "$estimate" ]; then check=(--dry-run --cost-rows "${rows:-$scratch/rows}"); fi
-to_come=(--images-to-come "${images:-10500}")  # generation's default; will they be enough?
-if [ -n "$listed" ]; then to_come=(); fi
+images="${images:-10500}" to_come=()  # generation's default; will they be enough?
+if [ -z "$listed" ] && [[ "$images" =~ ^[1-9][0-9]*$ ]]; then to_come=(--images-to-come "$prompt_type=$images"); fi
 run "${train[@]}" "${check[@]}" ${to_come[@]+"${to_come[@]}"}
 if [ -z "$listed" ]; then run "${generate[@]}" "${check[@]}"; fi
 if [ -n "$dry_run" ]; then

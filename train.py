@@ -34,10 +34,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # Python leaves it out if PYTHON
 from models.settings import Settings
 from utils.errors import command_line
 from utils.settings import parse
+from utils.streams import keep_streams
 
 if __name__ == "__main__":
     # --help and a refused flag answer at once: what follows loads torch, which takes seconds
-    command_line(lambda: parse(Settings, __doc__))
+    keep_streams()
+    parse(Settings, __doc__)
 
 import pandas as pd
 from torch import nn
@@ -49,7 +51,7 @@ from models.methods import COMPARISONS
 from models.options import BiasDegree, TopK
 from models.run import Run, TrainedModel
 from models.selection import choose_tensors, with_choice
-from models.stages import stages
+from models.stages import record, report_diverged, stages
 from models.timing import estimate
 from models.work import one_fine_tuning, one_training
 from results.summary import write_summary
@@ -102,15 +104,16 @@ def main() -> None:
     if settings.dry_run:
         print(experiment.describe())
         if not settings.no_estimate:
-            report(estimate(settings, experiment.methods, experiment.lists, experiment.finalists), settings.cost_rows)
+            report(estimate(settings, experiment.methods, experiment.lists, experiment.finals), settings.cost_rows)
         return
     experiment.load()
     for methods in stages(experiment):  # what trains; then what chooses among the results
         for run in experiment.runs():  # one for each seed
             for method in methods:  # erm first
-                experiment.record(method, run)  # trains it, tests the model, writes the record
+                record(experiment, method, run)  # trains it, tests the model, writes the record
     print(write_summary(settings.output))
     print(f"records, weights and summary.md: {settings.output}")
+    report_diverged(experiment)
 
 
 if __name__ == "__main__":

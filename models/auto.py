@@ -22,7 +22,7 @@ BIASED = "erm"
 SEEN = ["candidate", "step", "val_accuracy", "held_out_equalized_odds"]
 
 
-def judge(run: Run, labels: tuple[str, ...], synthetic: SyntheticSets, threshold: str, path: Path) -> pd.DataFrame:
+def judge(run: Run, labels: list[str], synthetic: SyntheticSets, threshold: str, path: Path) -> pd.DataFrame:
     """Return what a choice sees of the biased model and of several steps towards each recorded result of this seed.
 
     Its columns are candidate, step, val_accuracy and held_out_equalized_odds (fractions). The rows are kept in the file `path`, and only
@@ -59,12 +59,12 @@ def take_best(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, th
     return TrainedModel(model, curve, {"choice": table}, synthetic.held_out)
 
 
-def chosen_of(tables: dict[str, pd.DataFrame]) -> dict:
-    """Return what a record says of a choice: candidate and step; nothing without a choice."""
+def chosen_of(tables: dict[str, pd.DataFrame], seeds: tuple[int, ...]) -> dict:
+    """Return what a record says of a choice: candidate, step, and the seeds that it was made over; nothing without a choice."""
     if "choice" not in tables:
         return {}
     row = tables["choice"].query("chosen").iloc[0]
-    return {"chosen": {"candidate": row["candidate"], "step": float(row["step"])}}
+    return {"chosen": {"candidate": row["candidate"], "step": float(row["step"]), "seeds": list(seeds)}}
 
 
 def changed(run: Run, synthetic: SyntheticSets | None, *, step: float = 1.0, threshold: str) -> TrainedModel:

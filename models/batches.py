@@ -11,7 +11,7 @@ from torch import nn
 
 from datasets.augment import crop_and_resize, random_boxes, random_flips, resize_whole
 from datasets.images import LabelledImages, MixedSet
-from utils.errors import UserError
+from utils.errors import Diverged, UserError
 from utils.metrics import fairness_metrics, positive
 
 
@@ -109,7 +109,7 @@ def predict(model: nn.Module, data: LabelledImages, compute: Compute, batch_size
             logits.append(model(inputs)[:, 0].float())
     logits = torch.cat(logits).cpu().numpy()
     if wrong := len(logits) - np.isfinite(logits).sum():
-        raise UserError(
+        raise Diverged(
             f"the network's answer to {wrong} of {len(logits)} images is no finite number; lower the learning rate"
         )
     return logits

@@ -30,11 +30,15 @@ def made_from(method: Method, known: dict[str, Callable], flags: dict, tensors: 
     if method.chooses:
         kept = _without(given, (*TUNED, *THRESHOLD))
         names = facts_of(method.train).chosen_from or (method.name,)
-        tries = [(name, more) for name in names for more in settings_to_try(flags)]
+        tried = [_parsed(name, kept | more, known, flags) for name in names for more in settings_to_try(flags)]
+        fitted = sum(
+            each.trains for each in with_candidates(tried, known, flags, tensors)
+        )  # more of them if k is tried, too
         images = sum(method.balanced_sizes(flags["train-labels"], flags["number-balanced-synthetic"]).values())
-        short = trial_epochs(flags["fine-tune-epochs"], len(tries) * images, flags["images-of-biased-model"])
-        short = {"epochs": short} if short < flags["fine-tune-epochs"] else {}
-        return [_parsed(name, kept | more | short, known, flags) for name, more in tries]
+        short = trial_epochs(flags["fine-tune-epochs"], fitted * images, flags["images-of-biased-model"])
+        if short == flags["fine-tune-epochs"]:
+            return tried
+        return [_parsed(each.name, _given(each) | {"epochs": short}, known, flags) for each in tried]
     if method.changes:
         return [_parsed(method.name, _without(given, (*STEP, *THRESHOLD)), known, flags)]
     if method.copies:
@@ -43,12 +47,14 @@ def made_from(method: Method, known: dict[str, Callable], flags: dict, tensors: 
     return []
 
 
-def finalists(method: Method, known: dict[str, Callable], flags: dict) -> dict[str, Method]:
+def finalists(
+    method: Method, known: dict[str, Callable], flags: dict, tensors: int = PAPER_TENSORS
+) -> dict[str, Method]:
     """Return what a method that chooses may train for all epochs, once its short trials are done, by the trial's label.
 
     Empty if the trials have all epochs already, or if the method does not choose.
     """
-    tried = made_from(method, known, flags) if method.chooses else []
+    tried = made_from(method, known, flags, tensors) if method.chooses else []
     return {
         each.label: _parsed(each.name, _without(_given(each), ("epochs",)), known, flags)
         for each in tried

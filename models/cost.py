@@ -31,20 +31,23 @@ class Rates(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A requested method, its sizes, and the seeds without a record of it; its records go to `folder`."""
+    """A requested method, its sizes, and the seeds without a record of it; its records go to `folder`.
+
+    final : of a method that chooses among short trials, what the best trial's training in full takes at most
+    """
 
     method: Method
     sizes: Sizes
     seeds: tuple[int, ...]
     folder: str
+    final: Work = Work()
 
 
 def trained(method: Method, sizes: Sizes, compute: Compute) -> Work:
     """Return the work of a method's training, without the three gradients and the judging of its result."""
     if method.chooses:  # it judges its candidates at several steps
-        count = 3 * len(facts_of(method.train).chosen_from or (method.name,)) + sizes.finals
-        judging = Work(predicted=(1 + count * len(STEPS)) * (sizes.val + sizes.held_out))
-        return judging + (one_fine_tuning(sizes, compute, {}) if sizes.finals else Work())
+        count = 3 * len(facts_of(method.train).chosen_from or (method.name,))
+        return Work(predicted=(1 + count * len(STEPS)) * (sizes.val + sizes.held_out))
     if not method.trains:
         return Work()  # it takes over one of its candidates, or changes it
     counted = facts_of(method.train).work or (one_fine_tuning if method.fine_tunes else one_training)
@@ -68,6 +71,16 @@ def ranking_work(methods: Iterable[tuple[Method, Sizes]], compute: Compute, batc
     return Work(trained=sum(images_trained(images, compute, most) for images in passes.values()))
 
 
+def in_full(methods: list[tuple[Method, Sizes]], compute: Compute, batches: int | str | None) -> Work:
+    """The work of a trial's training in full, by the `methods` that this takes: with ranking, evaluation, and judging by a choice."""
+    work = ranking_work(methods, compute, batches)
+    for method, sizes in methods:
+        judged = len(STEPS) * (sizes.val + sizes.held_out) if method is methods[-1][0] else 0
+        tested = 0 if method.copies else sizes.test + sizes.val + sizes.held_out
+        work += trained(method, sizes, compute) + Work(predicted=judged + tested)
+    return work
+
+
 def training_rows(
     asked: list[Asked],
     rates: Rates,
@@ -79,8 +92,8 @@ def training_rows(
 ) -> list[Row]:
     """The rows of every method, of the ranking and of the evaluation; `weights` are the bytes of a network."""
     rows, judged = [], []
-    for method, sizes, lacking, folder in asked:
-        work, seeds = trained(method, sizes, compute), len(lacking)
+    for method, sizes, lacking, folder, final in asked:
+        work, seeds = trained(method, sizes, compute) + final, len(lacking)
         more = {"seeds": seeds, "disk": seeds * weights, "memory": memory if seeds else 0, "note": remark(method)}
         rows.append(Row(method.label, folder, seeds * (work.trained + work.head), seeds * rates.seconds(work), **more))
         if not method.copies:

@@ -28,7 +28,7 @@ from models.top_k import count_of, counted
 from models.weights import content_of
 from utils.device import be_deterministic
 from utils.environment import environment
-from utils.errors import UserError
+from utils.errors import Diverged, UserError
 from utils.files import locked
 from utils.machine import check_compile
 from utils.records import read_record, record_folder
@@ -48,7 +48,8 @@ class Experiment:
         if settings.tensorboard:
             check_tensorboard()
         self.settings, self.device, self.sets = settings, settings.compute.device, {}
-        self.choices = {}  # of each method that chooses, by label: a `models.auto.Choice` for each seed
+        self.diverged = []  # what is to be said at the end
+        self.choices = {}  # of each method that chooses, by label: a `models.choice.Choice` for each seed
         network = outline(settings.network, settings.width, settings.image_size)
         check_flags(settings, network)
         self.tensors = sum(1 for _ in network.parameters())
@@ -64,9 +65,14 @@ class Experiment:
         self.train_labels = labelled(no_pixels, self.lists.tables["train"], self.lists.pair)
         self.flags["train-labels"] = self.train_labels
         self.flags["images-of-biased-model"] = settings.pre_train_epochs * len(self.train_labels)
-        self.methods = with_candidates(asked, self.known, self.flags, self.tensors)
-        each = [finalists(method, self.known, self.flags) for method in self.methods]
-        self.finalists = {label: final for found in each for label, final in found.items()}
+        self.asked, self.methods = {method.label for method in asked}, self.with_candidates(asked)
+        self.finalists = {
+            method.label: finalists(method, self.known, self.flags, self.tensors) for method in self.methods
+        }
+        self.finals = {
+            label: [self.with_candidates([final]) for final in found.values()]
+            for label, found in self.finalists.items()
+        }
         self.of_erm = self._erm_settings()
         self.environment = environment(self.device)  # now, because files and packages may change during training
         self._check_top_k()
@@ -77,7 +83,7 @@ class Experiment:
         self._check_output(drawn=False)
 
     def describe(self) -> str:
-        """Return the first line of a dry run, after reading some of the images."""
+        """Return the first line of a dry run, after reading some of the images. Raises `UserError` if too few are to come."""
         lists, settings = self.lists, self.settings
         paths = [lists.folder / name for name in lists.tables["train"].index]
         check_some(paths, settings.decode_size, settings.real_crop)
@@ -105,7 +111,7 @@ class Experiment:
             tested=[self.lists.folder / name for name in self.lists.tables["test"].index],
             device=self.device,
         )
-        self.sets = {method.label: self._sets(method) for method in (*self.methods, *self.finalists.values())}
+        self.sets = {method.label: self._sets(method) for method in self._all_methods()}
         self.of_erm["data"] = {split: fingerprint(faces) for split, faces in self.real.items()}
         self._check_output(drawn=True)
 
@@ -129,7 +135,7 @@ class Experiment:
     def record(self, method: Method, run: Run) -> None:
         """Train a method and write its record, unless there is one.
 
-        Raises `UserError` if the record was made with other settings.
+        Raises `UserError` if the record was made with other settings, and `Diverged` if the training did.
         """
         folder, asked = record_folder(self.settings.output, method.folder, run.seed), self._settings(method)
         if found := read_record(folder, "settings"):
@@ -137,13 +143,15 @@ class Experiment:
             if method.name == "erm" and "weights_content" not in found.settings:
                 self.of_erm.pop("weights_content", None)  # an older record lacks it, so the methods beside it do too
             print(f"{folder} is recorded already")
-            if (choice := self.choices.get(method.label, {}).get(run.seed)) and choice.differs(found.content["chosen"]):
-                print(f"note: over the seeds of this call {choice.candidate} is better; remove {folder} to take it")
-        elif method.copies:
-            adopt_best(self.settings.output, self.made_from(method), method, run.seed, asked)
+            return
+        made_from = [other for other in self.made_from(method) if self.is_recorded(other, run.seed)]
+        if (method.copies or method.changes) and not made_from:
+            raise Diverged(f"seed {run.seed} {method.label}: what it is made from diverged; lower the learning rate")
+        if method.copies:
+            adopt_best(self.settings.output, made_from, method, run.seed, asked)
         else:
             run.settings = method.applied(self.settings)
-            run.made_from = tuple(other.label for other in self.made_from(method))
+            run.made_from = tuple(other.label for other in made_from)
             run.choice = self.choices[method.label][run.seed] if method.chooses else None
             train_and_record(method, run, self.sets[method.label], folder, asked, self.environment)
 
@@ -175,6 +183,18 @@ class Experiment:
             k, network = self.flags["top-k"], self.settings.network
             print(f"{network}: --top-k {k} of {self.tensors} tensors, the paper's fraction", flush=True)
 
+    def _all_methods(self) -> list[Method]:
+        """Return the methods, and those that may be trained in full once short trials are done."""
+        return [*self.methods, *(each for finals in self.finals.values() for final in finals for each in final)]
+
+    def is_recorded(self, method: Method, seed: int) -> bool:
+        """Return True if there is a record of a method and seed."""
+        return read_record(record_folder(self.settings.output, method.folder, seed)) is not None
+
+    def with_candidates(self, methods: list[Method]) -> list[Method]:
+        """Return the methods, each after those that it is made from."""
+        return with_candidates(methods, self.known, self.flags, self.tensors)
+
     def made_from(self, method: Method) -> list[Method]:
         """Return the methods whose results a method copies, changes or chooses among."""
         return made_from(method, self.known, self.flags, self.tensors)
@@ -190,17 +210,16 @@ class Experiment:
     def _check_to_come(self) -> None:
         """Raise `UserError` if the images that generation will make are too few for a method."""
         settings, pair = self.settings, self.lists.pair
-        for method in (method for method in self.methods if settings.images_to_come and method.needs_synthetic):
-            if method.options["prompt-type"] != settings.prompt_type:
+        prompt_type, number = settings.images_to_come or ("", 0)
+        for method in (method for method in self.methods if method.needs_synthetic):
+            if method.options["prompt-type"] != prompt_type:
                 continue
             biased = biased_sizes(settings.number_imbalanced_synthetic, method.options.get("bias-degree"), pair)
             sizes = method.balanced_sizes(self.train_labels, settings.number_balanced_synthetic)
             held_out = settings.number_held_out_synthetic if method.must_hold_out else 0
-            files = existing_files(settings.synthetic_data_root, pair, settings.prompt_type)
-            counts = {group: max(settings.images_to_come, len(found)) for group, found in files.items()}
-            check_counts(
-                settings.synthetic_data_root, settings.prompt_type, counts, images_needed(sizes, biased, held_out)
-            )
+            files = existing_files(settings.synthetic_data_root, pair, prompt_type)
+            counts = {group: max(number, len(found)) for group, found in files.items()}
+            check_counts(settings.synthetic_data_root, prompt_type, counts, images_needed(sizes, biased, held_out))
 
     def _settings(self, method: Method) -> dict:
         """Return a method's settings for its record; before `load` without those of synthetic images."""
@@ -208,7 +227,7 @@ class Experiment:
         return method_settings(method, self.settings, self.of_erm, self.train_labels, sets)
 
     def _check_output(self, *, drawn: bool) -> None:
-        asked = {method.folder: self._settings(method) for method in self.methods}
+        asked = {method.folder: self._settings(method) for method in self._all_methods()}
         check_output(self.settings.output, asked, self.of_erm, self.settings.seeds, drawn=drawn)
 
     def _run(self, seed: int) -> Run:

@@ -138,6 +138,7 @@ class Method:
         later = {key for key in defaults if key in (*LATER, *general) and self.options[key] == defaults[key]}
         later |= {"lr", "batch-norm", "epochs"} & general.keys()  # a record has them among the settings of fine-tuning
         kept = {_underscored(key): value for key, value in self.options.items() if key not in later}
+        kept |= {"choice": "once for all seeds"} if self.chooses else {}
         return kept | facts_of(self.train).recorded
 
     def applied(self, settings):

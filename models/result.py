@@ -42,7 +42,7 @@ def train_and_record(
         **environment,
         "threads": torch.get_num_threads(),  # a resumed training keeps its first number of threads
         **batches_used(trained.tables),
-        **chosen_of(trained.tables),
+        **chosen_of(trained.tables, run.settings.seeds),
     }
     begun = {key: value for key, value in run.unfinished.begun.items() if content.get(key) != value}
     content |= {"begun": begun} if begun and run.unfinished.spent else {}

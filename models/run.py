@@ -105,7 +105,7 @@ class Run:
 
         label : names the training in the progress bar and its checkpoint
         objective, sampling : see `models.training.Variant`
-        changes : fields of the schedule (`models.training.Schedule`) with other values
+        changes : fields of the schedule (`models.schedule.Schedule`) with other values
         """
         network = self.new_network() if network is None else network
         schedule = replace(self.settings.pre_training, **changes)
@@ -129,7 +129,7 @@ class Run:
         label : names the training in the progress bar and its checkpoint
         tables : further tables for the record
         rate_fractions : see `models.training.Variant`
-        changes : fields of the schedule (`models.training.Schedule`) with other values
+        changes : fields of the schedule (`models.schedule.Schedule`) with other values
         """
         schedule = replace(self.settings.fine_tuning, **changes)
         batch_norm = self.settings.batch_norm

@@ -11,6 +11,7 @@ from models.schedule import BATCH_NORM, SELECT_BY, Schedule
 from models.top_k import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, PATIENCE, ranking_batches, top_k
 from utils.arguments import (
     fraction,
+    images_of_type,
     network_width,
     non_negative_float,
     pixels,
@@ -157,8 +158,8 @@ class Settings:
     dry_run: bool = _machine(False, "check data and settings, estimate time, disk and memory, and train nothing")
     no_estimate: bool = _machine(False, "with --dry-run: don't estimate the cost")
     cost_rows: Path | None = _machine(None, "with --dry-run: append the estimate to this file", type=Path)
-    images_to_come: int | None = _machine(
-        None, "with --dry-run: are N images a group enough?", type=positive_int, metavar="N"
+    images_to_come: tuple[str, int] | None = _machine(
+        None, "with --dry-run: images of each group to be generated", type=images_of_type, metavar="TYPE=N"
     )
     output: Path = _machine(Path("results/runs/train"), "folder for the records", type=Path)
     checkpoint_seconds: float = _machine(

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
-from models.auto import choose_once, judge
+from models.auto import BIASED, choose_once, judge
 from models.choice import Choice
 from models.experiment import Experiment
 from models.options import Method
+from models.run import Run
+from utils.errors import Diverged
 from utils.records import read_record, record_folder
 
 
@@ -16,35 +18,58 @@ def stages(experiment: Experiment) -> Iterator[list[Method]]:
     than a choice for each seed. If the candidates were short trials, the best is trained in full in a stage of its own.
     """
     yield [method for method in experiment.methods if not method.chooses]
-    choosers = [method for method in experiment.methods if method.chooses and not _recorded(experiment, method)]
-    candidates = {method.label: tuple(other.label for other in experiment.made_from(method)) for method in choosers}
+    seeds = experiment.settings.seeds
+    choosers = [method for method in experiment.methods if method.chooses]
+    choosers = [method for method in choosers if not all(experiment.is_recorded(method, seed) for seed in seeds)]
+    candidates = {method.label: experiment.made_from(method) for method in choosers}
     finals = {}
     for method in choosers:
-        if experiment.finalists.keys() & candidates[method.label]:
+        if in_full := experiment.finalists[method.label]:
             trial = _choose(experiment, method, candidates[method.label])
-            if trial in experiment.finalists:
+            if trial in in_full:
                 print(f"{trial} is the best trial, and is trained in full", flush=True)
-                finals[trial] = experiment.finalists[trial]
-                candidates[method.label] += (finals[trial].label,)
+                finals[trial] = in_full[trial]
+                candidates[method.label].append(finals[trial])
     if finals:
-        yield list(finals.values())
+        yield experiment.with_candidates(list(finals.values()))
     for method in choosers:
         _choose(experiment, method, candidates[method.label])
     yield [method for method in experiment.methods if method.chooses]
 
 
-def _recorded(experiment: Experiment, method: Method) -> bool:
-    settings = experiment.settings
-    folders = [record_folder(settings.output, method.folder, seed) for seed in settings.seeds]
-    return all(read_record(folder) for folder in folders)
+def record(experiment: Experiment, method: Method, run: Run) -> None:
+    """Record a method; if its training diverges, say so and go on, because that costs no other method but those made from it.
 
-
-def _choose(experiment: Experiment, method: Method, labels: tuple[str, ...]) -> str:
-    """Choose among recorded results for a method, note the choice in the experiment, and return the label that it takes.
-
-    Processes that share the seeds share the judging, too.
+    Raises `Diverged` if it is the biased model, from which all others start.
     """
-    tables = {}
+    folder = record_folder(experiment.settings.output, method.folder, run.seed)
+    choice = experiment.choices.get(method.label, {}).get(run.seed)
+    if choice and (found := read_record(folder)) and choice.differs(found.content["chosen"]):
+        taken = f"{choice.candidate}, step {choice.step:g},"
+        print(f"note: over the seeds of this call {taken} is better; remove {folder} to take it")
+    try:
+        experiment.record(method, run)
+    except Diverged as error:
+        if method.name == BIASED:
+            raise
+        print(f"{error}; without it the others go on", flush=True)
+        experiment.diverged += [str(error)] if method.label in experiment.asked else []
+
+
+def report_diverged(experiment: Experiment) -> None:
+    """Raise `Diverged` if a method that was asked for did; what is only a candidate of a choice may diverge."""
+    if experiment.diverged:
+        more = f" (and {len(experiment.diverged) - 1} more diverged)" if len(experiment.diverged) > 1 else ""
+        raise Diverged(experiment.diverged[0] + more)
+
+
+def _choose(experiment: Experiment, method: Method, candidates: list[Method]) -> str:
+    """Choose among the results that all seeds have, note the choice in the experiment, and return the label that it takes.
+
+    What diverged for a seed is no candidate. Processes that share the seeds share the judging, too.
+    """
+    seeds, tables = experiment.settings.seeds, {}
+    labels = [each.label for each in candidates if all(experiment.is_recorded(each, seed) for seed in seeds)]
     for run in experiment.runs():
         synthetic = experiment.sets[method.label].of_seed(run.seed)
         path = experiment.settings.output / method.folder / f"judged_{run.seed}.csv"

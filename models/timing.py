@@ -18,13 +18,12 @@ from datasets.synthetic import existing_files
 from models.averaging import STATISTICS_BATCHES
 from models.batches import Compute, inference_batch, lone_images_named, memory_named, predict, train_batches
 from models.classifier import head_names
-from models.cost import Asked, Rates, trained, training_rows
-from models.facts import facts_of
+from models.cost import Asked, Rates, in_full, trained, training_rows
 from models.options import Method
 from models.run import Run
 from models.settings import Settings
 from models.training import mean_loss, train_epoch
-from models.work import Sizes, images_trained
+from models.work import Sizes, Work, images_trained
 from utils.cost import Row, peak_memory
 from utils.records import read_record, record_folder
 
@@ -34,14 +33,17 @@ STEPS, SECONDS = 8, 2.0  # timed at most
 GPU_COPIES, CPU_COPIES = 1, 7
 
 
-def estimate(settings: Settings, methods: list[Method], lists: Splits, finalists: dict[str, Method]) -> list[Row]:
-    """The rows of what the settings ask for and is not recorded yet; `finalists` are those of `models.candidates`.
+def estimate(
+    settings: Settings, methods: list[Method], lists: Splits, finals: dict[str, list[list[Method]]]
+) -> list[Row]:
+    """The rows of what the settings ask for and is not recorded yet.
+
+    `finals` has, for the label of a method that chooses, what each of its short trials takes to be trained in full.
 
     Raises `UserError` where a batch is too large for the memory, or too small for batch norm.
     """
     start = time.process_time()  # since the process began, so with the time that its imports took
-    final = {method.name for method in finalists.values()}
-    asked = [_asked(method, settings, lists, final) for method in methods]
+    asked = [_asked(method, settings, lists, finals.get(method.label, [])) for method in methods]
     paths = [lists.folder / name for name in lists.tables["train"].index]
     pixels, _ = time_reading(paths, settings.decode_size, settings.real_crop)
     side = settings.decode_size or settings.image_size
@@ -113,13 +115,13 @@ def sample(pixels: np.ndarray, count: int) -> LabelledImages:
     return LabelledImages(pixels, places % len(pixels), places % 2, places % 2, tuple(map(str, places)))
 
 
-def _asked(method: Method, settings: Settings, lists: Splits, final: set[str]) -> Asked:
+def _asked(method: Method, settings: Settings, lists: Splits, finals: list[list[Method]]) -> Asked:
     folders = [record_folder(settings.output, method.folder, seed) for seed in settings.seeds]
     seeds = [seed for seed, folder in zip(settings.seeds, folders, strict=True) if read_record(folder) is None]
-    sizes = _sizes(method, settings, lists)
-    if method.chooses and final & {method.name, *facts_of(method.train).chosen_from}:
-        sizes = sizes._replace(finals=1)
-    return Asked(method, sizes, tuple(seeds), str(folders[0].parent))
+    sized = [[(each, _sizes(each, settings, lists)) for each in final] for final in finals]
+    works = [in_full(each, settings.compute, settings.ranking_batches) for each in sized]
+    final = max(works, key=lambda work: (work.trained + work.head, work.predicted), default=Work())
+    return Asked(method, _sizes(method, settings, lists), tuple(seeds), str(folders[0].parent), final)
 
 
 def _sizes(method: Method, settings: Settings, lists: Splits) -> Sizes:

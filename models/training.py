@@ -16,7 +16,7 @@ from models.batches import Batch, Compute, lone_images_named, number_of_batches,
 from models.schedule import BEST_THRESHOLD, LATE_MEAN, Schedule
 from models.weights import freeze_all_but, load_state, on_cpu
 from utils.checkpoint import Checkpoint
-from utils.errors import UserError
+from utils.errors import Diverged, UserError
 from utils.metrics import accuracy_at_best_threshold, fairness_metrics, positive
 from utils.progress import progress
 
@@ -66,8 +66,8 @@ def fit(
 ) -> list[dict]:
     """Train `model` in place, load the weights of its best epoch on `val`, and return the curve.
 
-    The curve has a row for each epoch: epoch, lr, loss, val_accuracy, val_worst_group_accuracy, val_equalized_odds,
-    best. After every epoch `checkpoint` stores the state, from which training resumes with the result of an unbroken
+    The curve has a row for each epoch: epoch, lr, loss, val_accuracy, val_worst_group_accuracy, val_equalized_odds, if it
+    chooses val_accuracy_at_best_threshold, and best. After every epoch `checkpoint` stores the state, from which training resumes with the result of an unbroken
     run, and `log` gets the row. `changes` are fields of `Variant`. Raises `UserError` if `trainable` is empty or has an
     unknown name, if the loss or a logit is not finite, or if a batch of one image is too small for batch norm.
     """
@@ -123,12 +123,12 @@ class _Training:
         try:
             loss = train_epoch(self.network, batches, self.optimizer, variant.objective, compute=self.compute, bar=bar)
             if not np.isfinite(loss):
-                raise UserError(f"the loss is {loss}; lower the learning rate")
+                raise Diverged(f"the loss is {loss}; lower the learning rate")
             if variant.before_val:
                 variant.before_val(self.model)
             self.end_epoch({"epoch": epoch, "lr": lr, "loss": loss} | self.on_val(val))
         except UserError as error:
-            raise UserError(f"{self.label}: in epoch {epoch} {error} (now {lr})") from error
+            raise type(error)(f"{self.label}: in epoch {epoch} {error} (now {lr})") from error
         return self.curve[-1]
 
     def begin_epoch(self, epoch: int) -> float:

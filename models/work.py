@@ -19,7 +19,6 @@ class Sizes(NamedTuple):
     fine_epochs: int = 10
     fine_batch: int | None = None  # of fine-tuning, if it has its own
     statistics: int = 0  # real images on which batch norm's statistics are estimated after every epoch of it
-    finals: int = 0  # fine-tunings in full, at most, once a method that chooses has seen short trials
 
 
 class Work(NamedTuple):

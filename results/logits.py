@@ -1,7 +1,5 @@
 """Logits of val and test images in packed records, in hundredths, and what is asked of them: another threshold."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -14,24 +12,28 @@ OF_IMAGE = ["split", "name", "target", "protected"]
 
 
 def hundredths(logits: pd.Series) -> pd.Series:
-    """Return logits in hundredths, rounded down, int64: so each keeps its side of every whole hundredth, and of 0."""
+    """Return logits in hundredths, rounded down, int64, so that each keeps its side of 0."""
     return np.floor(100 * logits.astype(np.float64)).astype(np.int64)
 
 
 def read_logits(runs: dict[str, Record], read) -> pd.DataFrame:
     """Return the logits of runs in hundredths: the columns `OF_IMAGE`, and one for each run by its name in `runs`.
 
-    read : (path, columns, remedy) -> DataFrame of a CSV file, which raises UserError if it is damaged
+    read : (path, columns, remedy, rows) -> DataFrame of a CSV file, which raises UserError if it is damaged
 
-    A run without val_predictions.csv, which older ones lack, has no column; without any run the frame is empty.
+    Raises UserError if runs have other images. A run without val_predictions.csv, which older ones lack, has no column; without any run the frame is empty.
     """
     found = pd.DataFrame()
     for name, record in runs.items():
         if not (record.folder / "val_predictions.csv").exists():
             continue
-        parts = [_split(record.folder, split, read) for split in SPLITS]
+        parts = [_split(record, split, read) for split in SPLITS]
         both = pd.concat(parts, ignore_index=True)
         found = both[OF_IMAGE] if found.empty else found
+        if not both[OF_IMAGE].equals(found[OF_IMAGE]):
+            raise UserError(
+                f"{record.folder}: val_predictions.csv has other images than the other runs'; {rerun(record.folder)}"
+            )
         found = found.assign(**{name: hundredths(both["logit"])})
     return found
 
@@ -60,6 +62,8 @@ def at_threshold(logits: pd.DataFrame, run: str, groups: tuple[str, ...]) -> dic
     return fairness_metrics(test["target"], test["protected"], test[run] >= threshold, groups)
 
 
-def _split(folder: Path, split: str, read) -> pd.DataFrame:
-    frame = read(folder / f"{split}_predictions.csv", [*OF_IMAGE[1:], "logit"], rerun(folder))
+def _split(record: Record, split: str, read) -> pd.DataFrame:
+    rows = (record.val_metrics if split == "val" else record.metrics).group_count
+    path, columns = record.folder / f"{split}_predictions.csv", [*OF_IMAGE[1:], "logit"]
+    frame = read(path, columns, rerun(record.folder), sum(rows.values()) if rows else None)
     return frame.assign(split=split)

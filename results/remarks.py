@@ -33,6 +33,9 @@ def blind_seeds(records: Iterable[Record]) -> list[int]:
 def remarks(records: Sequence[Record]) -> list[str]:
     """Return what pages say of a row's runs after the method's name, if anything."""
     said = list(dict.fromkeys(text for record in records for text in protected_labels(record).values()))
+    chosen = [record.content["chosen"] for record in records if "chosen" in record.content]
+    if len({(each["candidate"], each["step"]) for each in chosen}) > 1:
+        said.append("not one choice for all seeds")
     if blind := blind_seeds(records):
         every = len(blind) == len({record.seed for record in records})
         said.append(ALIKE if every else f"seed {', '.join(map(str, blind))} {ALIKE}")

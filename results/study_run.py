@@ -113,6 +113,8 @@ class Runner:
         if status and DIVERGED in said and arm.program == "train.py":
             if len(methods) > 1:
                 return [self._training(arm, seeds, (method,)) for method in methods]
+            if len(seeds) > 1:
+                return [self._training(arm, (seed,), methods) for seed in seeds]
             path = self.place.output / arm.name / NOTES
             noted = diverged(path.parent)
             noted[methods[0]] = sorted({*noted.get(methods[0], ()), *seeds})

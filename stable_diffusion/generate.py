@@ -19,10 +19,12 @@ from dataclasses import replace
 from stable_diffusion.settings import GenerationSettings
 from utils.errors import UserError, command_line
 from utils.settings import parse
+from utils.streams import keep_streams
 
 if __name__ == "__main__":
     # --help and a refused flag answer at once: what follows loads torch, which takes seconds
-    command_line(lambda: parse(GenerationSettings, __doc__))
+    keep_streams()
+    parse(GenerationSettings, __doc__)
 
 import torch
 

@@ -168,10 +168,16 @@ OF_GENERATION = GenerationSettings.__dataclass_fields__["images_per_cell"].defau
 
 
 @pytest.mark.parametrize(
-    ("flags", "images"),
-    [("", 200), ("--images-per-cell 30", 30), ("--dataset celeba --real-data-path .", OF_GENERATION)],
+    ("flags", "prompt_type", "images"),
+    [
+        ("", "contextual", 200),
+        ("--images-per-cell 30", "contextual", 30),
+        ("--prompt-type plain", "plain", 200),
+        ("--generation-prompt-type plain", "plain", 200),
+        ("--dataset celeba --real-data-path .", "contextual", OF_GENERATION),
+    ],
 )
-def test_training_is_checked_against_the_images_that_generation_will_make(project, flags, images):
+def test_training_is_checked_against_the_images_that_generation_will_make(project, flags, prompt_type, images):
     """Before hours of generation, not after."""
     process = start(project, "bash", "runner.sh", *flags.split(), TRAINS="0")
     _, errors = process.communicate(timeout=30)
@@ -179,7 +185,7 @@ def test_training_is_checked_against_the_images_that_generation_will_make(projec
         call for call in (project / ".venv" / "bin" / "calls").read_text().splitlines() if "--images-to-come" in call
     ]
     assert process.returncode == 0, errors
-    assert len(checks) == 1 and "--dry-run" in checks[0] and f"--images-to-come {images}" in checks[0]
+    assert len(checks) == 1 and "--dry-run" in checks[0] and f"--images-to-come {prompt_type}={images}" in checks[0]
 
 
 @pytest.mark.parametrize("name", ["faces.csv", "FACES.CSV"])

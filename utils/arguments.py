@@ -18,6 +18,14 @@ def pixels(text: str) -> int:
     return _checked(text, positive_int(text), lambda n: n <= 16_384, "between 1 and 16384 pixels")
 
 
+def images_of_type(text: str) -> tuple[str, int]:
+    """Return a prompt type and a number of images, from TYPE=N."""
+    prompt_type, _, number = text.rpartition("=")
+    if not (prompt_type and number.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text} is not TYPE=N, such as contextual=200")
+    return prompt_type, positive_int(number)
+
+
 def network_width(text: str) -> float:
     """Return a multiple of a network's channels, above 0 and at most 8."""
     return positive_fraction(text, whole=8)

@@ -22,6 +22,10 @@ class UserError(ValueError):
     """A fault in what the user gave. The message says what is wrong, where, and how to fix it."""
 
 
+class Diverged(UserError):
+    """A training whose loss or answers are no finite numbers: a lower learning rate mends it, and other methods may do well."""
+
+
 def command_line(main: Callable[[], None]) -> None:
     """Run a script's `main` and end the process with one line instead of a traceback.
 

@@ -118,7 +118,7 @@ def test_the_record_holds_what_was_chosen_and_its_weights_are_those(output):
     record, choice = of(output, "full:settings=auto"), of(output, "full:settings=auto", "choice.csv")
     assert len(choice) == 13 and choice["chosen"].sum() == 1
     row = choice[choice["chosen"]].iloc[0]
-    assert record["chosen"] == {"candidate": row["candidate"], "step": row["step"]}
+    assert record["chosen"] == {"candidate": row["candidate"], "step": row["step"], "seeds": [100]}
     assert record["val_metrics"]["accuracy"] == pytest.approx(row["val_accuracy"])
     assert record["held_out_metrics"]["equalized_odds"] == pytest.approx(row["held_out_equalized_odds"])
     weights = [of(output, label, "model.safetensors") for label in ("erm", row["candidate"], "full:settings=auto")]
@@ -228,3 +228,16 @@ def test_the_flag_and_a_dry_run_say_what_is_tried(toy, synthetic, tmp_path):
     assert "erm, aim-fair, aim-fair:lr=0.01,batch-norm=hold, aim-fair:lr=0.002, aim-fair:settings=auto;" in done.stdout
     done = train(toy, synthetic, tmp_path, *RUN[:-1], "--number-balanced-synthetic", 6, "--settings", "auto")
     assert_one_line_error(done, "0_0 has 6 of 8", "--number-held-out-synthetic")
+
+
+@pytest.mark.slow
+def test_a_candidate_that_diverges_is_none_and_costs_nothing_else(toy, synthetic, tmp_path):
+    flags = [*RUN[:-1], "--fine-tune-lr", 1e30, "--methods"]  # a thirtieth of it diverges, too
+    done = train(toy, synthetic, tmp_path, *flags, "full:settings=auto")
+    assert done.returncode == 0, done.stderr
+    assert "full: in epoch 1 the" in done.stdout and "without it the others go on" in done.stdout
+    assert of(tmp_path, "full:settings=auto")["chosen"]["candidate"] == "erm"
+    assert set(of(tmp_path, "full:settings=auto", "choice.csv")["candidate"]) == {"erm"}
+    asked = train(toy, synthetic, tmp_path, *flags, "full", "full:step=0.5", "linear-probe:lr=0.01")
+    assert_one_line_error(asked, "full: in epoch 1 the", "(and 1 more diverged)")
+    assert of(tmp_path, "linear-probe:lr=0.01")["metrics"]["accuracy"] > 0
