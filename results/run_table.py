@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from datasets.known import DATASETS, module_of
+from results.chosen import AUTO
 from results.rows import FRACTION, TABLES, Table
 from results.tables import make_pages
 from utils.arguments import positive_int
@@ -63,12 +64,15 @@ def runner_calls(arguments: list[str]) -> tuple[list[list[str]], Path]:
         "--number-train-data-real", type=positive_int, metavar="N", dest="real", help=f"train.py's; toy: {TOY_SIZE}"
     )
     parser.add_argument("--methods", nargs="+", metavar="METHOD", help="in place of the table's own")
+    parser.add_argument("--settings", choices=("paper", "auto"), default="paper", help="of fine-tuning (paper)")
     count = next((i for i, text in enumerate(arguments) if text.startswith("-")), len(arguments))
     args, flags = parser.parse_known_args(arguments[count:])
-    output, pairs = (
-        args.output or ROOT / "results" / "runs" / "tables" / args.dataset,
-        " ".join(args.pairs or []).split(),
-    )
+    ending = AUTO if args.settings == "auto" else ""
+    flags += ["--settings", "auto"] if ending else []
+    output = args.output or ROOT / "results" / "runs" / "tables" / f"{args.dataset}{ending}"
+    if output.name.endswith(AUTO) != bool(ending):
+        raise UserError(f"--output {output}: its name must end in {AUTO} with --settings auto, and only then")
+    pairs = " ".join(args.pairs or []).split()
     real = args.real or (TOY_SIZE if args.dataset == "toy" else None)
     calls = [
         [*call_of(args.dataset, pair, fraction, output, methods, real), *flags]

@@ -12,6 +12,7 @@
 # --output DIR                 the records, one folder per column (default: results/runs/tables/<dataset>)
 # --number-train-data-real N   as in train.py
 # --methods METHOD ...         rows to train in place of the table's own
+# --settings auto             rows with chosen settings, in <dataset>_auto
 # Every other flag goes to runner.sh: --real-data-path, --seeds, --model, --weights, --precision, --dry-run ...
 # A recorded row does not run again, so an interrupted command continues, and tables share rows.
 #

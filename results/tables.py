@@ -3,19 +3,22 @@
     python -m results.tables                          the committed records
     python -m results.tables --records results/runs/tables --output results/runs/tables_made
 
---records holds a folder for each data set, and that one for each column, as results/table.sh writes them. It takes seconds,
-without a GPU. The same records give the same bytes.
+--records holds a folder for each data set, and that one for each column, as results/table.sh writes them. In a folder whose name
+ends in _auto, methods stand with chosen settings. It takes seconds, without a GPU. The same records give the same bytes.
 """
 
 import argparse
 from pathlib import Path
 
+from results.chosen import AUTO, with_chosen_settings
 from results.entries import make_entries, mark, warning
 from results.figures import write_figures
 from results.records import RunSet, read_run_set, run_set_folders
 from results.rows import FROM, PAGES, columns_of, expand_rows, read_paper
 from results.table_text import NOTE, as_csv, as_latex, as_markdown
 from utils.errors import UserError, command_line
+
+CHOSEN = "The settings of every method that is fine-tuned in one go were chosen (`--settings auto`, docs/new_pair.md), the biased model included."
 
 
 def main() -> None:
@@ -35,6 +38,8 @@ def make_pages(records: Path, output: Path) -> None:
         )
     for path in datasets:
         columns = {folder.name: read_run_set(folder) for folder in run_set_folders(path)}
+        if path.name.endswith(AUTO):
+            columns = {name: with_chosen_settings(runs) for name, runs in columns.items()}
         folder = output / path.name
         folder.mkdir(parents=True, exist_ok=True)
         tables = write_tables(columns, folder)
@@ -65,7 +70,8 @@ def write_tables(columns: dict[str, RunSet], output: Path, names: tuple[str, ...
 
 def overview(dataset: str, columns: dict[str, RunSet], tables: list[str], figures: list[str]) -> str:
     """Return the page that names the tables, the figures, and where the records come from."""
-    lines = [f"# Tables and figures: {dataset}", "", NOTE, "", "## Tables", ""]
+    lines = [f"# Tables and figures: {dataset}", "", NOTE, "", *([CHOSEN, ""] if dataset.endswith(AUTO) else [])]
+    lines += ["## Tables", ""]
     lines += [f"- [{name}]({name}.md): {PAGES[name].title} ([CSV]({name}.csv), [LaTeX]({name}.tex))" for name in tables]
     lines += ["", "## Figures", "", *(f"![{name}]({name}.png)" for name in figures), "", "## Records", ""]
     for name, runs in columns.items():

@@ -19,6 +19,7 @@ from datasets.celeba import read_attributes, split_attributes
 from datasets.known import DATASETS
 from models.choice import choose
 from results import columns, run_table, tables
+from results.chosen import with_chosen_settings
 from results.columns import pack_column, with_packed
 from results.entries import Entry, make_entries, mark
 from results.figure_data import family
@@ -649,6 +650,33 @@ def test_fractions_and_prompt_types_are_calls_of_their_own():
     assert calls("3", "--seeds", "7", "--methods", "mine")[0].items() >= {"--seeds": "7", "--methods": "mine"}.items()
 
 
+def test_chosen_settings_have_records_of_their_own():
+    [call] = calls("3", "--settings", "auto")
+    assert call["--settings"] == "auto" and Path(call["--output"]).parent.name == "toy_auto"
+    assert "--settings" not in calls("3")[0] and Path(calls("3")[0]["--output"]).parent.name == "toy"
+
+
+def test_a_row_with_chosen_settings_is_the_methods_and_its_candidates_are_none(records, folder):
+    """A candidate's name begins as that of a row does, and would stand in it."""
+    put_all(folder, {"full:settings=auto": [1, 2, 1, 3], "random-mask:share=0.4,settings=auto": [1, 1, 1, 1]})
+    put_all(folder, {"random-mask:share=0.4,lr=0.002": [9, 9, 9, 9]})
+    for method, name in (("full", "full"), ("random-mask", "random-mask:share=0.4,lr=0.002")):
+        choice = {"candidate": ["erm", name], "step": 1.0, "val_accuracy": 0.8, "held_out_equalized_odds": 0.1}
+        for place in folder.glob(f"{method}*settings=auto/seed_*"):
+            pd.DataFrame({**choice, "chosen": [False, True]}).to_csv(place / "choice.csv", index=False)
+    runs = with_chosen_settings(read_run_set(folder))
+    assert runs.methods == ["aim-fair", "erm", "full", "random-mask:share=0.4", "random-mask:share=0.7"]
+    assert [min(r.metrics.group_accuracy.values()) for r in runs.runs("full").values()] == [0.88, 0.88]
+    assert runs.accuracies.observed.shape == (10, 4) and set(runs.choices["method"]) == {
+        "full",
+        "random-mask:share=0.4",
+    }
+    (records / "toy").rename(records / "toy_auto")
+    assert remake(records, records.parent / "out").returncode == 0
+    made = records.parent / "out" / "toy_auto"
+    assert "lr=0.002" not in (made / "table_4.md").read_text(encoding="utf-8") and "chosen" in (made / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
@@ -656,6 +684,10 @@ def test_fractions_and_prompt_types_are_calls_of_their_own():
         (["9"], "no table 9: 1, 2, 3, 4, 5, 6, 7, k, blocks or all"),
         (["--seeds", "1"], "name a table before the flags"),
         (["3", "--dataset", "mnist"], "invalid choice: 'mnist'"),
+        (
+            ["3", "--settings", "auto", "--output", "mine"],
+            "--output mine: its name must end in _auto with --settings auto",
+        ),
     ],
 )
 def test_a_wrong_call_of_the_table_script_is_one_line(arguments, part):
