@@ -130,8 +130,8 @@ if [ -n "$dry_run" ] && [ -z "$estimate" ]; then check=(--dry-run --cost-rows "$
 images="${images:-10500}" to_come=()  # generation's default; will they be enough?
 if [ -z "$listed" ] && [[ "$images" =~ ^[1-9][0-9]*$ ]]; then to_come=(--images-to-come "$prompt_type=$images"); fi
 run "${train[@]}" "${check[@]}" ${to_come[@]+"${to_come[@]}"}
-if [ -z "$listed" ]; then run "${generate[@]}" "${check[@]}"; fi
 if [ -n "$dry_run" ]; then
+    if [ -z "$listed" ]; then run "${generate[@]}" "${check[@]}"; fi  # else generation itself checks first
     if [ -z "$estimate$rows" ]; then say; run "$PYTHON" -m utils.cost "$scratch/rows"; fi
     exit 0
 fi
