@@ -6,6 +6,8 @@ from models.facts import facts_of
 from models.options import STEP, THRESHOLD, TUNED, Method, parse_method
 from models.top_k import PAPER_TENSORS, auto_top_k
 
+STEPS_OF_EPOCH = 16  # fewer are few
+
 
 def with_candidates(
     methods: list[Method], known: dict[str, Callable], flags: dict, tensors: int = PAPER_TENSORS
@@ -30,11 +32,11 @@ def made_from(method: Method, known: dict[str, Callable], flags: dict, tensors: 
     if method.chooses:
         kept = _without(given, (*TUNED, *THRESHOLD))
         names = facts_of(method.train).chosen_from or (method.name,)
-        tried = [_parsed(name, kept | more, known, flags) for name in names for more in settings_to_try(flags)]
+        images = sum(method.balanced_sizes(flags["train-labels"], flags["number-balanced-synthetic"]).values())
+        tried = [_parsed(name, kept | more, known, flags) for name in names for more in settings_to_try(flags, images)]
         fitted = sum(
             each.trains for each in with_candidates(tried, known, flags, tensors)
         )  # more of them if k is tried, too
-        images = sum(method.balanced_sizes(flags["train-labels"], flags["number-balanced-synthetic"]).values())
         short = trial_epochs(flags["fine-tune-epochs"], fitted * images, flags["images-of-biased-model"])
         if short == flags["fine-tune-epochs"]:
             return tried
@@ -70,15 +72,17 @@ def trial_epochs(epochs: int, images: int, most: int) -> int:
     return max(1, min(epochs, most // images))
 
 
-def settings_to_try(flags: dict) -> list[dict[str, str]]:
+def settings_to_try(flags: dict, images: int) -> list[dict[str, str]]:
     """Return the options of fine-tuning that "settings=auto" tries: the flags' own, and two others.
 
     With the paper's learning rate, 0.06, the others are 0.01 with batch norm's statistics held, if the network has any, and
-    0.002. They were chosen by the table "Which settings are worth trying?" of results/records/settings_rule/README.md.
+    0.002. They were chosen by the table "Which settings are worth trying?" of results/records/settings_rule/README.md. As there, they
+    take a quarter of the batch if an epoch of all `images` has few steps: with so small a learning rate they would not get anywhere.
     """
-    lr = flags["fine-tune-lr"]
+    lr, batch = flags["fine-tune-lr"], flags["fine-tune-batch-size"] or flags["batch-size"]
     hold = {"batch-norm": "hold"} if flags["has-batch-norm"] else {}
-    return [{}, {"lr": f"{lr / 6:g}", **hold}, {"lr": f"{lr / 30:g}"}]
+    smaller = {"batch-size": max(1, batch // 4)} if images < STEPS_OF_EPOCH * batch else {}
+    return [{}, {"lr": f"{lr / 6:g}", **hold, **smaller}, {"lr": f"{lr / 30:g}", **smaller}]
 
 
 def with_auto(method: Method, known: dict[str, Callable], flags: dict) -> Method:

@@ -42,6 +42,7 @@ Protocol = Literal["aligned", "published"]
 TUNED = {
     "lr": (NotNegative | None, None),
     "batch-norm": (Literal["follow", "hold", "real"] | None, None),
+    "batch-size": (Count | None, None),
     "epochs": (Count | None, None),
     "select-by": (Literal["accuracy", "worst-group", "best-threshold", "mean"] | None, None),
     "settings": (Literal["paper", "auto"], "paper"),
@@ -136,21 +137,22 @@ class Method:
         defaults = {key: value for key, (_, value) in options_of(self.train).items()}
         general = general_options(self.train)
         later = {key for key in defaults if key in (*LATER, *general) and self.options[key] == defaults[key]}
-        later |= {"lr", "batch-norm", "epochs"} & general.keys()  # a record has them among the settings of fine-tuning
+        later |= {
+            "lr",
+            "batch-norm",
+            "batch-size",
+            "epochs",
+        } & general.keys()  # a record has them among the settings of fine-tuning
         kept = {_underscored(key): value for key, value in self.options.items() if key not in later}
         kept |= {"choice": "once for all seeds"} if self.chooses else {}
         return kept | facts_of(self.train).recorded
 
     def applied(self, settings):
-        """Return train.py's settings with the method's own learning rate, batch norm, epochs and choice of the epoch."""
+        """Return train.py's settings with the method's own settings of fine-tuning."""
         if not facts_of(self.train).tuned:  # its options may have the same names
             return settings
-        names = {
-            "lr": "fine_tune_lr",
-            "batch-norm": "batch_norm",
-            "epochs": "fine_tune_epochs",
-            "select-by": "select_by",
-        }
+        names = {"lr": "fine_tune_lr", "batch-norm": "batch_norm", "batch-size": "fine_tune_batch_size"}
+        names |= {"epochs": "fine_tune_epochs", "select-by": "select_by"}
         own = {flag: self.options[name] for name, flag in names.items() if self.options.get(name) is not None}
         return replace(settings, **own) if own else settings
 
@@ -226,7 +228,7 @@ def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
         except (ValueError, argparse.ArgumentTypeError) as error:
             raise UserError(f"--methods {text}: {key}={value}: {error}") from error
     if given.get("settings") == "auto" and (
-        clash := given.keys() & {"lr", "batch-norm", "epochs", "select-by", "step"}
+        clash := given.keys() & {"lr", "batch-norm", "batch-size", "epochs", "select-by", "step"}
     ):
         raise UserError(f"--methods {text}: settings=auto chooses {min(clash)} itself; leave one of them out")
     label = ",".join(f"{key}={given[key]}" for key in defaults if key in given and given[key] != defaults[key])

@@ -25,9 +25,11 @@ ONE_EACH = LabelledImages(np.empty((0, 1, 1, 3), np.uint8), np.arange(4), [0, 0,
 FLAGS = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9", "fine-tune-lr": 0.06, "has-batch-norm": True}
 FLAGS |= {
     "fine-tune-epochs": 10,
-    "number-balanced-synthetic": 100,
+    "number-balanced-synthetic": 600,
     "train-labels": ONE_EACH,
-    "images-of-biased-model": 36000,
+    "images-of-biased-model": 216000,
+    "batch-size": 128,
+    "fine-tune-batch-size": None,
 }
 THREE = ["full", "full:lr=0.01,batch-norm=hold", "full:lr=0.002"]
 
@@ -41,16 +43,20 @@ def test_what_is_tried_comes_before_it_and_once():
     assert labels("full:settings=auto", flags=FLAGS | {"has-batch-norm": False})[1] == "full:lr=0.01"
     each = [[name + label[4:] for label in THREE] for name in ("aim-fair", "full", "linear-probe")]
     assert labels("auto") == [*sum(each, []), "auto"]
-    assert labels("full:ratio=2,settings=auto,threshold=val")[1] == "full:ratio=2.0,lr=0.01,batch-norm=hold"
+    assert (
+        labels("full:ratio=2,settings=auto,threshold=val")[1] == "full:ratio=2.0,lr=0.01,batch-norm=hold,batch-size=32"
+    )
     assert labels("aim-fair:top-k=auto,step=0.5")[-2:] == ["aim-fair:top-k=auto", "aim-fair:top-k=auto,step=0.5"]
     assert labels("erm:threshold=held-out") == ["erm", "erm:threshold=held-out"]
 
 
 def test_trials_are_short_if_they_would_cost_more_than_the_biased_model():
-    flags = FLAGS | {"images-of-biased-model": 36000 - 1}  # nine candidates by 400 images by 10 epochs, less one
+    flags = FLAGS | {"images-of-biased-model": 216000 - 1}  # nine candidates by 2400 images by 10 epochs, less one
     assert labels("auto", flags=flags)[0] == "aim-fair:epochs=9"
     assert labels("full:settings=auto", flags=flags) == labels("full:settings=auto")
-    assert labels("full:settings=auto,ratio=500", flags=flags)[1] == "full:ratio=500.0,lr=0.01,batch-norm=hold,epochs=5"
+    assert (
+        labels("full:settings=auto,ratio=3000", flags=flags)[1] == "full:ratio=3000.0,lr=0.01,batch-norm=hold,epochs=5"
+    )
     assert trial_epochs(10, images=9 * 20_000, most=15 * 20_000) == 1  # the paper's size
     assert trial_epochs(10, images=9 * 20_000, most=15 * 800) == 1  # never none
     auto = parse_method("auto", METHODS, flags)
@@ -77,6 +83,7 @@ def test_what_is_chosen_can_not_be_set(other):
         parse_method(f"full:settings=auto,{other}", METHODS, FLAGS)
 
 
+SMALLER = [THREE[0], *(f"{label},batch-size=4" for label in THREE[1:])]  # an epoch has one step
 METHODS_OF_RUN = (
     "full:settings=auto",
     "full:step=0.5",
@@ -169,8 +176,8 @@ def test_neither_the_test_set_nor_a_protected_label_decides(output, toy, synthet
     "gone",
     [
         ("full_settings=auto",),
-        ("full_settings=auto", "full_lr=0.002"),
-        ("full_settings=auto", *(label.replace(":", "_") for label in THREE)),
+        ("full_settings=auto", SMALLER[2].replace(":", "_")),
+        ("full_settings=auto", *(label.replace(":", "_") for label in SMALLER)),
     ],
     ids=len,
 )
@@ -191,7 +198,7 @@ def test_the_best_short_trial_is_trained_in_full_and_judged_too(toy, synthetic, 
     assert done.returncode == 0, done.stderr
     choice = of(tmp_path, "full:settings=auto", "choice.csv")
     other = pd.read_csv(tmp_path / "full_settings=auto" / "seed_200" / "choice.csv")
-    trials = ["full:epochs=1", "full:lr=0.01,batch-norm=hold,epochs=1", "full:lr=0.002,epochs=1"]
+    trials = [f"{label},epochs=1".replace("full,", "full:") for label in SMALLER]
     tried = list(dict.fromkeys(choice["candidate"]))
     assert tried[:4] == ["erm", *trials]
     means = (choice[SEEN[2:]] + other[SEEN[2:]]) / 2  # one choice for both seeds
@@ -219,13 +226,17 @@ def test_the_best_short_trial_is_trained_in_full_and_judged_too(toy, synthetic, 
         json.loads((tmp_path / "full_settings=auto" / f"seed_{s}" / "metrics.json").read_text())["chosen"]
         for s in (100, 300)
     ]
-    assert more.returncode == 0 and ("note: over the seeds of this call" in more.stdout) == (chosen[0] != chosen[1])
+    taken = [(each["candidate"], each["step"]) for each in chosen]
+    assert more.returncode == 0 and ("note: over the seeds of this call" in more.stdout) == (taken[0] != taken[1])
 
 
 @pytest.mark.slow
 def test_the_flag_and_a_dry_run_say_what_is_tried(toy, synthetic, tmp_path):
     done = train(toy, synthetic, tmp_path, *RUN[:-1], "--settings", "auto", "--dry-run")
-    assert "erm, aim-fair, aim-fair:lr=0.01,batch-norm=hold, aim-fair:lr=0.002, aim-fair:settings=auto;" in done.stdout
+    assert (
+        "erm, aim-fair, aim-fair:lr=0.01,batch-norm=hold,batch-size=4, aim-fair:lr=0.002,batch-size=4, aim-fair:settings=auto;"
+        in done.stdout
+    )
     done = train(toy, synthetic, tmp_path, *RUN[:-1], "--number-balanced-synthetic", 6, "--settings", "auto")
     assert_one_line_error(done, "0_0 has 6 of 8", "--number-held-out-synthetic")
 

@@ -674,7 +674,10 @@ def test_a_row_with_chosen_settings_is_the_methods_and_its_candidates_are_none(r
     (records / "toy").rename(records / "toy_auto")
     assert remake(records, records.parent / "out").returncode == 0
     made = records.parent / "out" / "toy_auto"
-    assert "lr=0.002" not in (made / "table_4.md").read_text(encoding="utf-8") and "chosen" in (made / "README.md").read_text()
+    assert (
+        "lr=0.002" not in (made / "table_4.md").read_text(encoding="utf-8")
+        and "chosen" in (made / "README.md").read_text()
+    )
 
 
 @pytest.mark.parametrize(
