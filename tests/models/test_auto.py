@@ -63,6 +63,16 @@ def test_trials_are_short_if_they_would_cost_more_than_the_biased_model():
     final = {label: method.label for label, method in finalists(auto, METHODS, flags).items()}
     assert final["full:lr=0.01,batch-norm=hold,epochs=9"] == "full:lr=0.01,batch-norm=hold" and len(final) == 9
     assert not finalists(auto, METHODS, FLAGS)
+    both = parse_method("aim-fair:top-k=auto,settings=auto", METHODS, FLAGS)  # each of three tries five values of k
+    assert made_from(both, METHODS, FLAGS)[0].label == "aim-fair:top-k=auto,epochs=6"
+    [final, *_] = finalists(both, METHODS, FLAGS).values()
+    needed = [method.label for method in with_candidates([final], METHODS, FLAGS)]
+    assert needed == [
+        *(f"aim-fair:top-k={k}" for k in (40, 45, 50)),
+        "aim-fair",
+        "aim-fair:top-k=60",
+        "aim-fair:top-k=auto",
+    ]
 
 
 def test_the_flag_is_for_methods_that_have_the_option_and_set_nothing_themselves():
