@@ -37,7 +37,7 @@ def made_from(method: Method, known: dict[str, Callable], flags: dict, tensors: 
         fitted = sum(
             each.trains for each in with_candidates(tried, known, flags, tensors)
         )  # more of them if k is tried, too
-        short = trial_epochs(flags["fine-tune-epochs"], fitted * images, flags["images-of-biased-model"])
+        short = trial_epochs(flags["fine-tune-epochs"], fitted, images, flags["images-of-biased-model"])
         if short == flags["fine-tune-epochs"]:
             return tried
         return [_parsed(each.name, _given(each) | {"epochs": short}, known, flags) for each in tried]
@@ -64,12 +64,13 @@ def finalists(
     }
 
 
-def trial_epochs(epochs: int, images: int, most: int) -> int:
-    """Return for how many epochs each candidate is tried: all, or as many as let them see `most` images, at least one.
+def trial_epochs(epochs: int, candidates: int, images: int, most: int) -> int:
+    """Return for how many epochs each candidate is tried: all, or as many as let them together see `most` images, at least one.
 
-    images : what all candidates together see in one epoch
+    `images` is what one candidate sees in an epoch. It is all epochs, too, if the trials and one training in full would take more.
     """
-    return max(1, min(epochs, most // images))
+    short = max(1, min(epochs, most // (candidates * images)))
+    return short if candidates * short + epochs < candidates * epochs else epochs
 
 
 def settings_to_try(flags: dict, images: int) -> list[dict[str, str]]:

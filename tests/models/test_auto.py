@@ -51,17 +51,19 @@ def test_what_is_tried_comes_before_it_and_once():
 
 
 def test_trials_are_short_if_they_would_cost_more_than_the_biased_model():
-    flags = FLAGS | {"images-of-biased-model": 216000 - 1}  # nine candidates by 2400 images by 10 epochs, less one
-    assert labels("auto", flags=flags)[0] == "aim-fair:epochs=9"
+    flags = FLAGS | {"images-of-biased-model": 8 * 21600}  # eight epochs of nine candidates with 2400 images
+    assert labels("auto", flags=flags)[0] == "aim-fair:epochs=8"
     assert labels("full:settings=auto", flags=flags) == labels("full:settings=auto")
     assert (
-        labels("full:settings=auto,ratio=3000", flags=flags)[1] == "full:ratio=3000.0,lr=0.01,batch-norm=hold,epochs=5"
+        labels("full:settings=auto,ratio=3000", flags=flags)[1] == "full:ratio=3000.0,lr=0.01,batch-norm=hold,epochs=4"
     )
-    assert trial_epochs(10, images=9 * 20_000, most=15 * 20_000) == 1  # the paper's size
-    assert trial_epochs(10, images=9 * 20_000, most=15 * 800) == 1  # never none
+    assert trial_epochs(10, 9, images=20_000, most=15 * 20_000) == 1  # the paper's size
+    assert trial_epochs(10, 3, images=20_000, most=15 * 20_000) == 5
+    assert trial_epochs(10, 9, images=20_000, most=15 * 800) == 1  # never none
+    assert trial_epochs(5, 3, images=600, most=7 * 1200) == 5  # four epochs of three and five of the best are no less
     auto = parse_method("auto", METHODS, flags)
     final = {label: method.label for label, method in finalists(auto, METHODS, flags).items()}
-    assert final["full:lr=0.01,batch-norm=hold,epochs=9"] == "full:lr=0.01,batch-norm=hold" and len(final) == 9
+    assert final["full:lr=0.01,batch-norm=hold,epochs=8"] == "full:lr=0.01,batch-norm=hold" and len(final) == 9
     assert not finalists(auto, METHODS, FLAGS)
     both = parse_method("aim-fair:top-k=auto,settings=auto", METHODS, FLAGS)  # each of three tries five values of k
     assert made_from(both, METHODS, FLAGS)[0].label == "aim-fair:top-k=auto,epochs=6"
