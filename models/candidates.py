@@ -83,7 +83,7 @@ def settings_to_try(flags: dict, images: int) -> list[dict[str, str]]:
     lr, batch = flags["fine-tune-lr"], flags["fine-tune-batch-size"] or flags["batch-size"]
     hold = {"batch-norm": "hold"} if flags["has-batch-norm"] else {}
     smaller = {"batch-size": max(1, batch // 4)} if images < STEPS_OF_EPOCH * batch else {}
-    return [{}, {"lr": f"{lr / 6:g}", **hold, **smaller}, {"lr": f"{lr / 30:g}", **smaller}]
+    return [{}, {"lr": f"{lr / 6:.2g}", **hold, **smaller}, {"lr": f"{lr / 30:.2g}", **smaller}]
 
 
 def with_auto(method: Method, known: dict[str, Callable], flags: dict) -> Method:
