@@ -1,4 +1,4 @@
-"""What the flags of the real data can name: the data sets, and the box that is all of an image."""
+"""Values of the flags for real data: the data sets by name, and the box that is all of an image."""
 
 from importlib import import_module
 from types import ModuleType

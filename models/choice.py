@@ -30,7 +30,7 @@ def best_of(records: Sequence[Record]) -> int:
 
 
 class Choice(NamedTuple):
-    """What is taken: a recorded result, by its label, at a step from the biased model; `table` is that of `models.auto.judge`."""
+    """The recorded result to take, by its label, at a step from the biased model; `table` is that of `models.auto.judge`."""
 
     candidate: str
     step: float

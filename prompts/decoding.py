@@ -1,4 +1,4 @@
-"""How answers of a language model are drawn, and the model that is asked if none is named."""
+"""Settings by which a language model draws its answers, and the default model."""
 
 from dataclasses import dataclass
 

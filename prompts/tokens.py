@@ -1,4 +1,4 @@
-"""How many tokens a prompt has for Stable Diffusion: CLIP's tokenizer, without loading transformers and torch."""
+"""The number of a prompt's tokens for Stable Diffusion, by CLIP's tokenizer, without loading transformers and torch."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""What figures and the report draw of a set of runs, without drawing it."""
+"""Numbers of a set of runs that figures and the report draw."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What `--settings auto` and `--methods auto` choose on real faces, and what becomes of epochs and thresholds that are chosen otherwise.
+"""Chosen settings on real faces, by `--settings auto` and `--methods auto`; and other choices of the epoch and the threshold.
 
 On two CPU cores without bf16, each with a training, a biased model takes 45 minutes, and a column of a seed about an hour.
 """

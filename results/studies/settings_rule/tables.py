@@ -30,17 +30,15 @@ def of_rules(records: Path) -> list[str]:
     rows = [("rule", "accuracy", "odds", "to ERM", "worst case", "regret in odds", "worst regret")]
     for name, rule in RULES.items():
         got = outcomes(rule, found)
-        of = {key: [getattr(o, key) for o in got] for key in ("accuracy", "odds", "gain", "change", "regret")}
-        change = f"{mean(of['gain']):+.1f} / {mean(of['change']):+.1f}"
-        worst = f"{min(of['gain']):+.1f} / {max(of['change']):+.1f}"
+        of = {key: [getattr(o, key) for o in got] for key in ("accuracy", "odds", "regret")}
         shown = f"**{name}**" if name == TAKEN else name
         rows.append(
             (
                 shown,
                 f"{mean(of['accuracy']):.1f}",
                 f"{mean(of['odds']):.1f}",
-                change,
-                worst,
+                _change(got),
+                _worst(got),
                 f"{mean(of['regret']):.1f}",
                 f"{max(of['regret']):.1f}",
             )
@@ -57,7 +55,7 @@ def left_out(records: Path) -> list[str]:
         others = [case for case in found if case not in inside]
         name = min(_choosers(), key=lambda name: _loss(outcomes(RULES[name], others)))
         got, taken = outcomes(RULES[name], inside), outcomes(RULES[TAKEN], inside)
-        change = f"{mean(o.gain for o in got):+.1f} / {mean(o.change for o in got):+.1f}"
+        change = _change(got)
         rows.append(
             (
                 f"{pair}, {source}",
@@ -97,11 +95,21 @@ def each_or_once(records: Path) -> list[str]:
         once += [outcome(case, place) for case in seeds]
     rows = [("chosen", "cases", "accuracy, odds to ERM", "worst case", "regret", "worst regret")]
     for name, got in (("for each seed", each), ("once for all seeds", once)):
-        change = f"{mean(o.gain for o in got):+.1f} / {mean(o.change for o in got):+.1f}"
-        worst = f"{min(o.gain for o in got):+.1f} / {max(o.change for o in got):+.1f}"
+        change = _change(got)
+        worst = _worst(got)
         regrets = [o.regret for o in got]
         rows.append((name, str(len(got)), change, worst, f"{mean(regrets):.1f}", f"{max(regrets):.1f}"))
     return as_table(rows)
+
+
+def _change(got: list[Outcome]) -> str:
+    """Return the mean changes of accuracy and odds to ERM as text."""
+    return f"{mean(o.gain for o in got):+.1f} / {mean(o.change for o in got):+.1f}"
+
+
+def _worst(got: list[Outcome]) -> str:
+    """Return the worst change of accuracy and the worst of odds as text."""
+    return f"{min(o.gain for o in got):+.1f} / {max(o.change for o in got):+.1f}"
 
 
 def _choosers() -> list[str]:
@@ -137,8 +145,8 @@ def by_candidates(records: Path) -> list[str]:
     for name, (methods, settings) in GRIDS.items():
         kept = [_only(case, methods, settings) for case in found]
         got = outcomes(RULES[TAKEN], kept)
-        change = f"{mean(o.gain for o in got):+.1f} / {mean(o.change for o in got):+.1f}"
-        worst = f"{min(o.gain for o in got):+.1f} / {max(o.change for o in got):+.1f}"
+        change = _change(got)
+        worst = _worst(got)
         many = f"{mean(len(case.candidates) for case in kept):.0f}"
         rows.append(
             (name, many, f"{mean(o.accuracy for o in got):.1f}", f"{mean(o.odds for o in got):.1f}", change, worst)
