@@ -3,18 +3,19 @@
 Checks everything first, then trains and records what is missing.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from datasets.enough import biased_sizes, check_counts, images_needed
 from datasets.images import check_some, fingerprint
 from datasets.real import fingerprints, labelled, load_faces, read_lists
-from datasets.synthetic import SyntheticImages, SyntheticSets, existing_files
+from datasets.synthetic import SyntheticImages, SyntheticSets
 from models.averaging import batch_norms
 from models.candidates import finalists, made_from, with_auto, with_candidates
+from models.checks import check_flags, check_to_come
 from models.classifier import head_names, linear_head, new_classifier, outline
 from models.methods import of_network
 from models.options import Method, parse_method
@@ -28,11 +29,15 @@ from models.top_k import count_of, counted
 from models.weights import content_of
 from utils.device import be_deterministic
 from utils.environment import environment
-from utils.errors import Diverged, UserError
+from utils.errors import Diverged
 from utils.files import locked
 from utils.machine import check_compile
 from utils.records import read_record, record_folder
 from utils.same_settings import check_settings
+
+HAND_OVER = (
+    0.01  # seconds; so a process that waits for a seed gets it before this one, in its next stage, takes it again
+)
 
 
 class Experiment:
@@ -90,7 +95,7 @@ class Experiment:
         counts = ", ".join(f"{len(table)} {split}" for split, table in lists.tables.items())
         labels = ", ".join(method.label for method in self.methods)
         seeds = list(settings.seeds)
-        self._check_to_come()
+        check_to_come(self.methods, settings, lists.pair, self.train_labels)
         return f"{lists.pair.name}: {counts} images; {labels}; seeds {seeds}; on {self.device}, {settings.precision}"
 
     def load(self) -> None:
@@ -127,6 +132,7 @@ class Experiment:
                     yield self._run(seed)
                 else:
                     others.append(seed)
+            time.sleep(HAND_OVER)
         for seed in others:
             print(f"seed {seed} is run by another process; waiting for it", flush=True)
             with locked(self._lock(seed), wait=True):
@@ -207,20 +213,6 @@ class Experiment:
         sizes = method.balanced_sizes(self.train_labels, self.settings.number_balanced_synthetic)
         return self.images.sets(prompt_type, sizes, degree, must_hold_out=method.must_hold_out)
 
-    def _check_to_come(self) -> None:
-        """Raise `UserError` if the images that generation will make are too few for a method."""
-        settings, pair = self.settings, self.lists.pair
-        prompt_type, number = settings.images_to_come or ("", 0)
-        for method in (method for method in self.methods if method.needs_synthetic):
-            if method.options["prompt-type"] != prompt_type:
-                continue
-            biased = biased_sizes(settings.number_imbalanced_synthetic, method.options.get("bias-degree"), pair)
-            sizes = method.balanced_sizes(self.train_labels, settings.number_balanced_synthetic)
-            held_out = settings.number_held_out_synthetic if method.must_hold_out else 0
-            files = existing_files(settings.synthetic_data_root, pair, prompt_type)
-            counts = {group: max(number, len(found)) for group, found in files.items()}
-            check_counts(settings.synthetic_data_root, prompt_type, counts, images_needed(sizes, biased, held_out))
-
     def _settings(self, method: Method) -> dict:
         """Return a method's settings for its record; before `load` without those of synthetic images."""
         sets = self.sets.get(method.label)
@@ -236,13 +228,3 @@ class Experiment:
 
     def _lock(self, seed: int) -> Path:
         return self.settings.output / f".seed_{seed}.lock"
-
-
-def check_flags(settings: Settings, network: nn.Module) -> None:
-    """Raise `UserError` if a flag contradicts another one or the network."""
-    if settings.batch_norm != "follow" and not batch_norms(network):
-        raise UserError(f"--batch-norm {settings.batch_norm}: {settings.network} has no batch norm; leave the flag out")
-    if settings.ranking_patience and settings.ranking_batches != "auto":
-        raise UserError(
-            f"--ranking-patience {settings.ranking_patience} needs --ranking-batches auto: add that, or leave it out"
-        )

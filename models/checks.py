@@ -1,0 +1,36 @@
+"""Checks of train.py's flags: do they fit each other, the network, and the images that generation will make?"""
+
+from torch import nn
+
+from datasets.enough import biased_sizes, check_counts, images_needed
+from datasets.images import LabelledImages
+from datasets.pairs import Pair
+from datasets.synthetic import existing_files
+from models.averaging import batch_norms
+from models.options import Method
+from models.settings import Settings
+from utils.errors import UserError
+
+
+def check_flags(settings: Settings, network: nn.Module) -> None:
+    """Raise `UserError` if a flag contradicts another one or the network."""
+    if settings.batch_norm != "follow" and not batch_norms(network):
+        raise UserError(f"--batch-norm {settings.batch_norm}: {settings.network} has no batch norm; leave the flag out")
+    if settings.ranking_patience and settings.ranking_batches != "auto":
+        raise UserError(
+            f"--ranking-patience {settings.ranking_patience} needs --ranking-batches auto: add that, or leave it out"
+        )
+
+
+def check_to_come(methods: list[Method], settings: Settings, pair: Pair, train: LabelledImages) -> None:
+    """Raise `UserError` if the images that generation will make, as --images-to-come says, are too few for a method."""
+    prompt_type, number = settings.images_to_come or ("", 0)
+    for method in (method for method in methods if method.needs_synthetic):
+        if method.options["prompt-type"] != prompt_type:
+            continue
+        biased = biased_sizes(settings.number_imbalanced_synthetic, method.options.get("bias-degree"), pair)
+        sizes = method.balanced_sizes(train, settings.number_balanced_synthetic)
+        held_out = settings.number_held_out_synthetic if method.must_hold_out else 0
+        files = existing_files(settings.synthetic_data_root, pair, prompt_type)
+        counts = {group: max(number, len(found)) for group, found in files.items()}
+        check_counts(settings.synthetic_data_root, prompt_type, counts, images_needed(sizes, biased, held_out))
