@@ -1,11 +1,13 @@
 """Results made from recorded ones without training: the best of several, a shorter step, another threshold."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from torch import nn
 
+from datasets.images import LabelledImages
 from datasets.synthetic import SyntheticSets
 from models.after import between, move_threshold
 from models.batches import evaluate, predict
@@ -20,26 +22,36 @@ from utils.metrics import best_threshold
 STEPS = (0.25, 0.5, 0.75, 1.0)  # from the biased model to the fine-tuned one
 BIASED = "erm"
 SEEN = ["candidate", "step", "val_accuracy", "held_out_equalized_odds"]
+KEPT = [*SEEN[:2], "threshold", "held_out", *SEEN[2:]]
 
 
-def judge(run: Run, labels: list[str], synthetic: SyntheticSets, threshold: str, path: Path) -> pd.DataFrame:
+def judge(run: Run, labels: list[str], held_out: LabelledImages, threshold: str) -> pd.DataFrame:
     """Return what a choice sees of the biased model and of several steps towards each recorded result of this seed.
 
-    Its columns are candidate, step, val_accuracy and held_out_equalized_odds (fractions). The rows are kept in the file `path`, and only
-    those that it lacks, or whose weights are younger than the file, are computed. Neither the test set nor a protected label of a real image is used.
+    Its columns are `SEEN`; the two numbers are fractions. The file `judged_file` keeps them for all choices of the seed. Only rows that
+    it lacks, or whose weights are younger than the file, are computed. Neither the test set nor a protected label of a real image
+    is used.
     """
+    path, images = judged_file(run), zlib.crc32("\n".join(held_out.names).encode())
     found = {key: seen for key, seen in _kept(path).items() if not _younger(run.weights_of(key[0]), path)}
-    wanted = [(BIASED, 1.0), *((label, step) for label in labels for step in STEPS)]
-    for label, step in (each for each in wanted if each not in found):
+    steps = [(BIASED, 1.0), *((label, step) for label in labels for step in STEPS)]
+    for label, step in steps:
+        if (key := (label, step, threshold, images)) in found:
+            continue
         model = run.biased_model() if label == BIASED else stepped(run, run.recorded(label)[0], step)
-        model = with_threshold(run, model, synthetic, threshold)
+        model = with_threshold(run, model, held_out, threshold)
         accuracy = evaluate(model, run.real["val"], run.settings.compute)["accuracy"]
-        found[label, step] = accuracy, evaluate(model, synthetic.held_out, run.settings.compute)["equalized_odds"]
-        table = pd.DataFrame([(*key, *found[key]) for key in found], columns=SEEN)
+        found[key] = accuracy, evaluate(model, held_out, run.settings.compute)["equalized_odds"]
+        table = pd.DataFrame([(*key, *found[key]) for key in found], columns=KEPT)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, table.to_csv(index=False, float_format="%.8g"))
     found = _kept(path)  # what is interrupted and goes on sees the same numbers, to the last digit
-    return pd.DataFrame([(*key, *found[key]) for key in wanted], columns=SEEN)
+    return pd.DataFrame([(*step, *found[*step, threshold, images]) for step in steps], columns=SEEN)
+
+
+def judged_file(run: Run) -> Path:
+    """Return the file that keeps what choices of a seed saw: `KEPT`, with a checksum of the names of the held-out images."""
+    return run.weights_of(BIASED).parents[2] / "judged" / f"seed_{run.seed}.csv"
 
 
 def choose_once(tables: list[pd.DataFrame]) -> tuple[str, float]:
@@ -54,7 +66,7 @@ def take_best(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, th
     label, step, table = run.choice
     print(f"seed {run.seed}: {label} chosen" + (f", {step:g} of the way to it" if step < 1 else ""), flush=True)
     model, curve = run.recorded(label)
-    model = with_threshold(run, stepped(run, model, step), synthetic, threshold)
+    model = with_threshold(run, stepped(run, model, step), synthetic.held_out, threshold)
     table = table.assign(chosen=(table["candidate"] == label) & (table["step"] == step))
     return TrainedModel(model, curve, {"choice": table}, synthetic.held_out)
 
@@ -70,17 +82,18 @@ def chosen_of(tables: dict[str, pd.DataFrame], seeds: tuple[int, ...]) -> dict:
 def changed(run: Run, synthetic: SyntheticSets | None, *, step: float = 1.0, threshold: str) -> TrainedModel:
     """Return the result that `run.made_from` names, at a shorter step from the biased model or with another threshold."""
     model, curve = run.recorded(run.made_from[0])
-    model = with_threshold(run, stepped(run, model, step), synthetic, threshold)
-    return TrainedModel(model, curve, {}, synthetic and synthetic.held_out)
+    held_out = synthetic and synthetic.held_out
+    model = with_threshold(run, stepped(run, model, step), held_out, threshold)
+    return TrainedModel(model, curve, {}, held_out)
 
 
-def with_threshold(run: Run, model: nn.Module, synthetic: SyntheticSets | None, threshold: str) -> nn.Module:
+def with_threshold(run: Run, model: nn.Module, held_out: LabelledImages | None, threshold: str) -> nn.Module:
     """Move a model's threshold, in place, to where most answers on real val, or on held-out synthetic images, are right.
 
     Target labels alone are used. "0.5" leaves the model as it is.
     """
     if threshold != "0.5":
-        faces = run.real["val"] if threshold == "val" else synthetic.held_out
+        faces = run.real["val"] if threshold == "val" else held_out
         logits = predict(model, faces, run.settings.compute)
         move_threshold(linear_head(model, run.settings.network), best_threshold(logits, faces.target))
     return model
@@ -97,12 +110,14 @@ def _younger(weights: Path, path: Path) -> bool:
     return not weights.exists() or weights.stat().st_mtime > path.stat().st_mtime
 
 
-def _kept(path: Path) -> dict[tuple[str, float], tuple[float, float]]:
+def _kept(path: Path) -> dict[tuple, tuple[float, float]]:
     """Return the rows of an earlier `judge`. Raises UserError if the file is damaged."""
     if not path.exists():
         return {}
     try:
-        table = pd.read_csv(path)[SEEN]
-        return {(label, float(step)): (accuracy, odds) for label, step, accuracy, odds in table.itertuples(index=False)}
+        table = pd.read_csv(path, dtype={"threshold": str})[KEPT]
+        return {
+            (label, float(step), *key): (val, odds) for label, step, *key, val, odds in table.itertuples(index=False)
+        }
     except (ValueError, KeyError) as error:
         raise UserError(f"{path} is damaged; remove it, and it is made again") from error

@@ -72,8 +72,7 @@ def _choose(experiment: Experiment, method: Method, candidates: list[Method]) ->
     labels = [each.label for each in candidates if all(experiment.is_recorded(each, seed) for seed in seeds)]
     for run in experiment.runs():
         synthetic = experiment.sets[method.label].of_seed(run.seed)
-        path = experiment.settings.output / method.folder / f"judged_{run.seed}.csv"
-        tables[run.seed] = judge(run, labels, synthetic, method.options["threshold"], path)
+        tables[run.seed] = judge(run, labels, synthetic.held_out, method.options["threshold"])
     label, step = choose_once(list(tables.values()))
     experiment.choices[method.label] = {seed: Choice(label, step, table) for seed, table in tables.items()}
     return label
