@@ -5,6 +5,7 @@ import re
 import subprocess
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from support import ROOT
 
@@ -179,5 +180,19 @@ def test_the_page_on_new_pairs_tells_what_the_study_of_the_rule_found():
     assert f"settings lowered accuracy by {loss} and the difference by {other}" in told
     lost = [text.split(" / ")[0].strip("-") for text in (worst, papers_worst)]
     assert f"it lost {lost[0]} points of accuracy, the paper's settings {lost[1]}" in told
+    live = {
+        method: [column.runs(method)[seed].metrics for seed in column.runs(method)]
+        for column in [read_run_set(RECORDS / "choosing" / "Smiling_Male" / "t2i")]
+        for method in ("auto", "erm", "aim-fair")
+    }
+    auto, erm, papers_own = (
+        [f"{100 * np.mean([getattr(m, key) for m in found]):.1f}" for key in ("accuracy", "equalized_odds")]
+        for found in live.values()
+    )
+    assert (
+        f"an accuracy of {auto[0]} % and an equalized odds difference of {auto[1]}, ERM at {erm[0]} and {erm[1]}"
+        in told
+    )
+    assert f"paper's settings at {papers_own[0]} and {papers_own[1]} (" in told
     each, once = (float(rows[name][3]) for name in ("for each seed", "once for all seeds"))
     assert f"each seed ended {each - once:.1f} points of equalized odds difference further from the best" in told
