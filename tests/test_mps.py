@@ -9,7 +9,7 @@ from support.small import TINY, trained
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import models.settings
+import utils.device
 from stable_diffusion import faithfulness
 
 ATEN = torch.ops.aten
@@ -39,7 +39,7 @@ class NoFloat64(TorchDispatchMode):
 @pytest.fixture
 def device(monkeypatch):
     """Have the scripts choose it."""
-    for script in (faithfulness, models.settings):
+    for script in (faithfulness, utils.device):
         monkeypatch.setattr(script, "choose_device", lambda name: torch.device("meta"))
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which knows no such device
     with NoFloat64():

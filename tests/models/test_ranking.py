@@ -169,7 +169,7 @@ def test_auto_stops_where_a_fixed_number_gives_the_same_whatever_ran_before(toy,
     for name, methods in (("forth", ranked), ("back", ranked[::-1])):
         done = train(toy, synthetic, tmp_path / name, *FLAGS, "--methods", *methods, *auto)
         assert done.returncode == 0, done.stderr
-        settled, ended = (done.stdout.count(said) for said in ("(unchanged for 1)", "not unchanged for 1 before"))
+        settled, ended = (done.stdout.count(said) for said in ("(unchanged for 1)", "never stayed unchanged for 1"))
         assert settled >= 1 and settled + ended == len(ranked), done.stdout
     stops = []
     for method in ranked:

@@ -69,7 +69,8 @@ def test_arms_have_the_flags_that_the_records_were_made_with(name):
     own = STUDIES[name]
     for arm in (arm for arm in own.arms if arm.methods):
         for record in read_run_set(RECORDS / name / arm.name).records if (RECORDS / name / arm.name).is_dir() else ():
-            assert record.seed in arm.seeds and record.method in ("erm", *arm.methods), (
+            candidates = set(read_run_set(RECORDS / name / arm.name).choices.get("candidate", ()))
+            assert record.seed in arm.seeds and record.method in ("erm", *arm.methods, *candidates), (
                 arm.name,
                 record.method,
             )

@@ -151,6 +151,6 @@ def test_train_finds_its_own_packages_first(tmp_path):
     (tmp_path / "pandas.py").write_text("import datasets, sys; sys.exit(datasets.__path__[0])")
     for more in ({"PYTHONSAFEPATH": "1"}, {}):
         variables = {**os.environ, "PYTHONPATH": str(tmp_path), **more}
-        command = [sys.executable, ROOT / "train.py"]
+        command = [sys.executable, ROOT / "train.py", "--real-data-path", tmp_path]
         done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
         assert done.stderr.strip() == str(ROOT / "datasets")
