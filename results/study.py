@@ -171,7 +171,7 @@ def main() -> None:
         raise UserError(f"all: only page takes all studies at once; name one: {', '.join(names())}")
     for name in names() if args.name == "all" else [args.name]:
         study, records, output = study_of(name), args.records or RECORDS / name, args.output or RUNS / name
-        place = Place(output / "work", output, args.device or "auto", args.small, args.data, args.weights)
+        place = Place(output / "scratch", output, args.device or "auto", args.small, args.data, args.weights)
         if args.do == "run":
             flags = (*more, *(["--device", args.device] if args.device else []))
             run(name, study, place, only=tuple(args.only), jobs=args.jobs, more=flags)
