@@ -12,8 +12,8 @@
 #
 # Add --dry-run to check everything and to estimate time, disk space and memory first.
 #
-# Flags of train.py and of stable_diffusion/generate.py are passed on. --target-sensitive, --prompt-type, --device and
-# --compile go to both. --model, --prompts, --images-per-cell, --steps, --guidance-scale, --guidance-until, --scheduler,
+# Flags of train.py and of stable_diffusion/generate.py are passed on. --target-sensitive, --prompt-type, --device,
+# --compile, --workers and --submit go to both. --model, --prompts, --images-per-cell, --steps, --guidance-scale, --guidance-until, --scheduler,
 # --prediction, --fast, --fuse-projections, --size, --save-size, --offload, --vae-slicing, --vae-tiling and, as
 # --generation-batch-size, --generation-seed and --generation-precision, go to generation. All other flags go to training.
 # With --synthetic-data-root FILE.csv nothing is generated: the images listed in the file replace the synthetic ones.
@@ -55,7 +55,7 @@ while [ $# -gt 0 ]; do
         --target-sensitive) pair="${values[0]}"; both+=("$flag" "${values[@]}") ;;
         --prompt-type) prompt_type="${values[0]}"; both+=("$flag" "${values[@]}") ;;
         --generation-prompt-type) prompt_type="${values[0]}"; generation+=(--prompt-type "${values[@]}") ;;
-        --device) both+=("$flag" "${values[@]}") ;;
+        --device|--workers|--submit) both+=("$flag" "${values[@]}") ;;
         --dry-run) dry_run=1 ;;
         --no-estimate) estimate=--no-estimate ;;
         --cost-rows) rows="${values[0]}" ;;

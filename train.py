@@ -51,14 +51,16 @@ from models.methods import COMPARISONS
 from models.options import BiasDegree, TopK
 from models.run import Run, TrainedModel
 from models.selection import choose_tensors, with_choice
+from models.sharing import share, work_of
 from models.stages import record, report_diverged, stages
 from models.timing import estimate
 from models.work import one_fine_tuning, one_training
 from results.summary import write_summary
 from utils.cost import check_flags, report
+from utils.workers import run_workers, starts_workers
 
 
-@says(work=one_training)
+@says(work=one_training, from_scratch=True)
 def erm(run: Run) -> TrainedModel:
     """Step 2: train the biased model, by empirical risk minimisation on biased real faces, without protected labels."""
     return run.pre_train(run.real["train"], label="pre-train")
@@ -106,10 +108,12 @@ def main() -> None:
         if not settings.no_estimate:
             report(estimate(settings, experiment.methods, experiment.lists, experiment.finals), settings.cost_rows)
         return
-    experiment.load()
-    for methods in stages(experiment):  # what trains; then what chooses among the results
-        for run in experiment.runs():  # one for each seed
-            for method in methods:  # erm first
+    if starts_workers(settings):
+        run_workers(work_of(experiment), settings.workers, settings.submit)  # each does what follows
+    else:
+        experiment.load()
+        for methods in stages(experiment):  # what trains; then what chooses among the results
+            for method, run in share(experiment, methods):  # a run for each seed, erm first
                 record(experiment, method, run)  # trains it, tests the model, writes the record
     print(write_summary(settings.output))
     print(f"records, weights and summary.md: {settings.output}")

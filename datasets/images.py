@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from datasets.known import WHOLE
 from datasets.pairs import GROUPS, group_labels
 from datasets.reading import VERSION, ImageError, caught, read_image, together
 from utils.errors import UserError
-from utils.files import whole
+from utils.files import locked, whole
 from utils.progress import progress
 
 GPU_RESERVE = 8 * 2**30  # bytes of a GPU's memory reserved for the network
@@ -125,8 +125,11 @@ def decode_images(
     try:
         return np.load(target, mmap_mode="r")
     except (FileNotFoundError, ValueError, EOFError):  # not there, or cut off
-        with quiet():
-            _write_pixels(paths, target, size, box)
+        pass
+    with locked(cache / ".lock", wait=True), quiet():  # of several processes one decodes
+        with suppress(FileNotFoundError, ValueError, EOFError):
+            return np.load(target, mmap_mode="r")
+        _write_pixels(paths, target, size, box)
     return np.load(target, mmap_mode="r")
 
 

@@ -17,6 +17,7 @@ from models.averaging import batch_norms
 from models.candidates import finalists, made_from, with_auto, with_candidates
 from models.checks import check_flags, check_to_come
 from models.classifier import head_names, linear_head, new_classifier, outline
+from models.facts import facts_of
 from models.methods import of_network
 from models.options import Method, parse_method
 from models.recorded import adopt_best, check_output, method_settings
@@ -35,9 +36,8 @@ from utils.machine import check_compile
 from utils.records import read_record, record_folder
 from utils.same_settings import check_settings
 
-HAND_OVER = (
-    0.01  # seconds; so a process that waits for a seed gets it before this one, in its next stage, takes it again
-)
+LOCKS = ".locks"  # folder in the output
+HAND_OVER = 0.01  # seconds in which a process that waits for a seed gets it, before this one comes back to it
 
 
 class Experiment:
@@ -121,22 +121,23 @@ class Experiment:
         self._check_output(drawn=True)
 
     def runs(self) -> Iterator[Run]:
-        """Yield one run for each seed: free seeds first, then those that another process held and may have left.
-
-        The same command, started once on each GPU, so spreads its seeds over them.
-        """
-        others = []
-        for seed in self.settings.seeds:
-            with locked(self._lock(seed), wait=False) as mine:
-                if mine:
-                    yield self._run(seed)
-                else:
-                    others.append(seed)
-            time.sleep(HAND_OVER)
+        """Yield one run for each seed: free seeds first, then those that another process held and has left."""
+        others = list(self.settings.seeds)
+        for run in self.free_runs():
+            others.remove(run.seed)
+            yield run
         for seed in others:
             print(f"seed {seed} is run by another process; waiting for it", flush=True)
             with locked(self._lock(seed), wait=True):
-                yield self._run(seed)
+                yield self.run(seed)
+
+    def free_runs(self) -> Iterator[Run]:
+        """Yield one run for each seed that no other process holds; it is held until the next one."""
+        for seed in self.settings.seeds:
+            with locked(self._lock(seed), wait=False) as mine:
+                if mine:
+                    yield self.run(seed)
+            time.sleep(HAND_OVER)
 
     def record(self, method: Method, run: Run) -> None:
         """Train a method and write its record, unless there is one.
@@ -205,6 +206,12 @@ class Experiment:
         """Return the methods whose results a method copies, changes or chooses among."""
         return made_from(method, self.known, self.flags, self.tensors)
 
+    def starts_from(self, method: Method) -> list[Method]:
+        """Return the methods that must be recorded before one: those that it is made from, and the biased model if it may ask for it."""
+        biased = [other for other in self.methods if other.name == "erm" and other.trains]
+        free = facts_of(method.train).from_scratch
+        return [*([] if free else biased), *self.made_from(method)]
+
     def _sets(self, method: Method) -> SyntheticSets | None:
         """Return the synthetic images of a method; None if it needs none."""
         if not method.needs_synthetic:
@@ -222,9 +229,10 @@ class Experiment:
         asked = {method.folder: self._settings(method) for method in self._all_methods()}
         check_output(self.settings.output, asked, self.of_erm, self.settings.seeds, drawn=drawn)
 
-    def _run(self, seed: int) -> Run:
+    def run(self, seed: int) -> Run:
+        """Return a run of a seed."""
         erm = record_folder(self.settings.output, "erm", seed)
         return Run(self.settings, self.real, seed, erm / "model.safetensors")
 
     def _lock(self, seed: int) -> Path:
-        return self.settings.output / f".seed_{seed}.lock"
+        return self.settings.output / LOCKS / str(seed)

@@ -21,6 +21,7 @@ from utils.arguments import (
 )
 from utils.errors import UserError
 from utils.settings import flag
+from utils.workers import submit_flag, workers_flag
 
 if TYPE_CHECKING:
     from models.batches import Compute
@@ -161,6 +162,8 @@ class Settings:
     images_to_come: tuple[str, int] | None = _machine(
         None, "with --dry-run: images of each group to be generated", type=images_of_type, metavar="TYPE=N"
     )
+    workers: int = workers_flag(_machine)
+    submit: tuple[str, ...] = submit_flag(_machine)
     output: Path = _machine(Path("results/runs/train"), "folder for the records", type=Path)
     checkpoint_seconds: float = _machine(
         60, "seconds between two checkpoints of a training, the most that a kill costs", type=non_negative_float

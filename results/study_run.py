@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from results.processes import Task, reason, run_at_once
 from results.studies import Arm, Place, Study
 from utils.environment import commit
 from utils.errors import UserError
 from utils.files import write_whole
 from utils.records import ROOT, copy_record, record_folder
+from utils.tasks import Task, reason, run_at_once
 
 FINISHED, FAILED, STOPPED = "finished", "failed", "stopped"
 DIVERGED, NOTES = "the loss is", "diverged.json"  # what train.py prints, and where that is noted

@@ -41,6 +41,7 @@ from utils.cost import GENERATION, Row, check_flags, report
 from utils.device import choose_device
 from utils.machine import check_compile
 from utils.processes import place
+from utils.workers import run_workers, starts_workers
 
 
 def main() -> None:
@@ -62,6 +63,10 @@ def main() -> None:
     if settings.dry_run:
         only_check(settings, images, recipe, device)
         return
+    if starts_workers(settings):
+        run_workers(
+            images.work, settings.workers, settings.submit
+        )  # each does what follows, and leaves nothing to draw
     with images.claim(place(), recipe.save_size):
         count, left = len(images.jobs), len(images.missing())
         print(f"{folder}: {count - left} of {count} images are there, on {device} in {recipe.precision}", flush=True)

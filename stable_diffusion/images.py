@@ -14,6 +14,9 @@ from stable_diffusion.recipe import Recipe
 from utils.errors import UserError
 from utils.files import locked
 from utils.processes import Place
+from utils.workers import Work
+
+PROGRAM = ("-m", "stable_diffusion.generate")
 
 
 class ImageSet:
@@ -31,6 +34,12 @@ class ImageSet:
         """Return the jobs whose image doesn't exist."""
         there = manifest.existing(self.folder, (job.image for job in self.jobs))
         return [job for job in self.jobs if job.image not in there]
+
+    @property
+    def work(self) -> Work:
+        """The set as work for several processes."""
+        total = len(self.jobs)
+        return Work(PROGRAM, self.folder.absolute() / "logs", lambda: total - len(self.missing()), total, "image")
 
     def complete(self, model: str) -> bool:
         """Return whether every image exists, and the model need not be loaded to tell whether it drew them."""

@@ -17,6 +17,7 @@ from stable_diffusion.loading.family import (
 from stable_diffusion.loading.source import DEFAULT_MODEL
 from utils.arguments import PRECISIONS, non_negative_float, positive_fraction, positive_int, seed_number
 from utils.settings import flag
+from utils.workers import submit_flag, workers_flag
 
 PREDICTIONS = ("epsilon", "v_prediction")  # what a UNet can predict: the noise, or the velocity
 OFFLOADS = ("none", "model", "sequential")  # what waits in main memory: nothing, idle parts, every idle layer
@@ -78,6 +79,8 @@ class GenerationSettings:
         choices=OFFLOADS,
     )
     device: str = of_machine("auto", "auto, cpu, cuda, cuda:1, ...")
+    workers: int = workers_flag(of_machine)
+    submit: tuple[str, ...] = submit_flag(of_machine)
     outdir: Path = of_machine(Path("results/runs/synthetic"), "folder for the images", type=Path)
     dry_run: bool = of_machine(False, "check all, estimate time, disk and memory, make no image", action="store_true")
     no_estimate: bool = of_machine(False, "with --dry-run: don't estimate the cost", action="store_true")

@@ -15,7 +15,7 @@ from models.run import Run, TrainedModel
 from models.work import one_training
 
 
-@says(work=one_training)
+@says(work=one_training, from_scratch=True)
 def cvar_dro(run: Run, *, alpha: PositiveFraction = 0.2) -> TrainedModel:
     """Train on the worst fraction of every batch of real images."""
     return run.pre_train(run.real["train"], label="cvar-dro", objective=WorstFractionLoss(alpha))

@@ -17,7 +17,7 @@ def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
     return on_balanced(sizes, compute) + on_real(sizes, compute)
 
 
-@says(work=work)
+@says(work=work, from_scratch=True)
 def ffr(run: Run, synthetic: SyntheticSets) -> TrainedModel:
     """Train on the balanced synthetic set, then continue on the real images."""
     first = run.pre_train(synthetic.balanced, label="ffr, synthetic")

@@ -22,7 +22,7 @@ from models.work import one_training
 from utils.errors import UserError
 
 
-@says(work=one_training, protected_labels=trains_on_groups)
+@says(work=one_training, protected_labels=trains_on_groups, from_scratch=True)
 def group_dro(run: Run, *, step_size: Positive = 0.01, protocol: Protocol = "aligned") -> TrainedModel:
     """Train on the real images, robustly to the groups of target and protected attribute."""
     train = run.real["train"]

@@ -33,7 +33,7 @@ def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
     return first + Work(predicted=sizes.train) + on_real(sizes, compute)
 
 
-@says(work=work, protected_labels=epoch_as_published)
+@says(work=work, protected_labels=epoch_as_published, from_scratch=True)
 def jtt(
     run: Run,
     *,

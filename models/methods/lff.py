@@ -28,7 +28,7 @@ def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
     return once + Work(trained=once.trained)
 
 
-@says(work=work)
+@says(work=work, from_scratch=True)
 def lff(
     run: Run, *, q: PositiveFraction = 0.7, momentum: NotNegative = 0.7, protocol: Protocol = "aligned"
 ) -> TrainedModel:

@@ -9,13 +9,13 @@ from models.work import on_balanced, one_training
 from utils.errors import UserError
 
 
-@says(work=lambda sizes, compute, options: on_balanced(sizes, compute))
+@says(work=lambda sizes, compute, options: on_balanced(sizes, compute), from_scratch=True)
 def synthetic_only(run: Run, synthetic: SyntheticSets) -> TrainedModel:
     """Train only on the balanced synthetic set."""
     return run.pre_train(synthetic.balanced, label="synthetic-only")
 
 
-@says(work=one_training)
+@says(work=one_training, from_scratch=True)
 def supplement(run: Run, synthetic: SyntheticSets) -> TrainedModel:
     """Train on the real images together with the balanced synthetic set ("data supplementation")."""
     return run.pre_train(MixedSet((run.real["train"], synthetic.balanced)), label="supplement")
@@ -32,7 +32,7 @@ def short_of_largest(data: LabelledImages) -> dict[str, int]:
     return {group: max(counts.values()) - count for group, count in counts.items()}
 
 
-@says(work=one_training, group_sizes=short_of_largest, protected_labels=counts_groups)
+@says(work=one_training, group_sizes=short_of_largest, protected_labels=counts_groups, from_scratch=True)
 def repair(run: Run, synthetic: SyntheticSets) -> TrainedModel:
     """Train on the real images, with smaller groups filled up by synthetic images ("data repairing").
 

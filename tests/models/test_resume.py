@@ -188,8 +188,25 @@ def test_two_processes_in_one_output_do_the_work_once(toy, synthetic, unbroken, 
     first, second = start(command(toy, synthetic, tmp_path)), start(command(toy, synthetic, tmp_path))
     texts = [process.communicate(timeout=300)[0] for process in (first, second)]
     assert first.returncode == second.returncode == 0
-    assert sum("is run by another process; waiting for it" in text for text in texts) == 1
     assert sum(text.count("recorded already") for text in texts) == 3
+    assert_same_results(tmp_path, expected)
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_are_replaced_and_the_result_is_the_same(toy, synthetic, unbroken, tmp_path):
+    expected, _ = unbroken
+    process = start([*command(toy, synthetic, tmp_path), "--workers", "2"])
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("*/.seed_100.unfinished/*.pt")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+        for pid in found[:1]:
+            os.kill(int(pid), number)
+        time.sleep(1)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert 1 <= errors.count("was stopped from outside") <= 2
     assert_same_results(tmp_path, expected)
 
 

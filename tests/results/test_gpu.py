@@ -10,13 +10,14 @@ import pytest
 import torch
 from support import ROOT
 
-from results.processes import kill_once, together, with_variables
+from results.processes import kill_once, together
 from results.studies import Place
 from results.studies.gpu import compare, drawing, training
 from results.study_tables import findings_tables
 from results.toy_runs import FACES, differing
 from stable_diffusion.drawing import produce
 from utils.errors import UserError
+from utils.tasks import with_variables
 
 
 def test_the_settings_are_those_of_runner_sh():

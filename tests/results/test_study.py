@@ -15,13 +15,13 @@ from support.small import SMALL
 
 from results import study as study_script
 from results import study_run
-from results.processes import Task, run_at_once
 from results.records import read_run_set
 from results.studies import Arm, Finding, Place, Study
 from results.study import pack
 from results.study_run import Runner, diverged, measure, read_measured, run
 from results.study_tables import methods_table
 from utils.errors import UserError
+from utils.tasks import Task, run_at_once
 
 STUB = """
 import json, pathlib, sys

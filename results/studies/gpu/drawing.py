@@ -13,7 +13,7 @@ import torch
 
 from prompts import find_prompt_file, prompts_of_type, read_prompts
 from results.drawn import grey_levels
-from results.processes import kill_once, together, with_variables
+from results.processes import kill_once, together
 from results.studies import Finding, Place
 from results.studies.gpu.room import COMPILERS, FEW_THREADS, ONE_THREAD, empty
 from results.toy_runs import differing
@@ -24,6 +24,7 @@ from stable_diffusion.manifest import Manifest
 from stable_diffusion.plan import plan
 from utils.errors import UserError
 from utils.records import ROOT
+from utils.tasks import with_variables
 
 TINY = ROOT / "stable_diffusion" / "tiny"
 SAMPLER = (

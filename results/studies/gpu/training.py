@@ -9,13 +9,14 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from results.processes import together, with_variables
+from results.processes import together
 from results.studies import Finding, Place
 from results.studies.gpu.compare import predictions, sensitivity
 from results.studies.gpu.room import COMPILERS, FEW_THREADS, ONE_THREAD, TWO_THREADS, empty
 from results.toy_runs import BYTES, FACES, METHODS, SEED, differing, draw_faces, kill_and_resume, train
 from utils.environment import environment
 from utils.records import copy_record, read_record, record_folder
+from utils.tasks import with_variables
 
 OTHERS = 1600  # stand for generated ones; about as many of each group
 SMALL_FACES, SMALL_OTHERS = {"train": 600, "val": 60, "test": 100}, 200

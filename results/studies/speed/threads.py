@@ -10,10 +10,11 @@ import torch
 
 from models.batches import Compute
 from models.classifier import new_classifier
-from results.processes import kill_once, together, with_variables
+from results.processes import kill_once, together
 from results.studies import Finding, Place
 from results.studies.speed.bare import Bare
 from results.studies.speed.bench import THREAD_VARIABLES, setup
+from utils.tasks import with_variables
 
 SETTINGS = {
     "torch's default": {},

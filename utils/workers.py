@@ -1,0 +1,141 @@
+"""Several processes, the workers, that run one command.
+
+They share a folder and send no messages: locks and records tell each what is left. Each worker gets a place (`utils.processes`), and
+so a GPU of its own, and its own log.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from utils.arguments import positive_int
+from utils.errors import UserError
+from utils.progress import progress
+from utils.records import ROOT
+from utils.tasks import Task, reason, run_at_once, with_variables
+
+MARK = "AIM_FAIR_WORKER"  # set in a worker's environment, so that it starts no workers itself
+LOST = (129, 130, 143)  # exit statuses of a worker that was told to stop; below 0 it was killed
+REPLACEMENTS = 3  # of one worker, so that what kills each of them (memory) ends
+LOOK = 1.0  # seconds between two looks at what is done
+
+
+@dataclass(frozen=True)
+class Work:
+    """A command that several processes share.
+
+    program : what Python runs, a script or `-m` and a module
+    logs : folder of the workers' logs
+    done : counts what is done; `total` is all there is
+    unit : one of them, for the progress bar
+    """
+
+    program: tuple[str, ...]
+    logs: Path
+    done: Callable[[], int]
+    total: int
+    unit: str
+
+    def log(self, number: int) -> Path:
+        """Return the log of a worker."""
+        return self.logs / f"worker_{number}.log"
+
+    def command(self, number: int, count: int, *, threads: int | None = None, gpu: int = 0) -> tuple[str, ...]:
+        """Return the command of a worker; on a CPU it gets so many threads, unless OMP_NUM_THREADS is set."""
+        variables = {MARK: "1", "RANK": number, "WORLD_SIZE": count, "LOCAL_RANK": gpu}
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        if threads:
+            variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", threads)
+        return (*with_variables(variables), sys.executable, *self.program, *sys.argv[1:])
+
+
+def workers_flag(of_group: Callable) -> int:
+    """Return the field of --workers for a class of settings; `of_group` is `utils.settings.flag` with a group."""
+    text = "processes that share the work, each with a GPU, or with its part of the cores (docs/many_gpus.md)"
+    return of_group(1, text, type=positive_int)
+
+
+def submit_flag(of_group: Callable) -> tuple[str, ...]:
+    """Return the field of --submit for a class of settings; `of_group` is `utils.settings.flag` with a group."""
+    text = "run the workers as jobs of a cluster, through submitit, with these parameters of it (docs/many_gpus.md)"
+    return of_group((), text, nargs="+", metavar="KEY=VALUE")
+
+
+def starts_workers(settings) -> bool:
+    """Return True if this process is to let workers do the work that `settings` ask for."""
+    return (settings.workers > 1 or bool(settings.submit)) and MARK not in os.environ
+
+
+def run_workers(work: Work, count: int, parameters: tuple[str, ...] = ()) -> None:
+    """Let `count` workers do what is left, on this machine, or with `parameters` on a cluster (`utils.cluster.submit`).
+
+    Raises `UserError` if one fails.
+    """
+    if work.done() == work.total:
+        return
+    if parameters:
+        from utils.cluster import submit
+
+        submit(work, count, parameters)
+    else:
+        run_here(work, count)
+
+
+def run_here(work: Work, count: int) -> None:
+    """Run `count` workers on this machine and show how far they are together; a lost one is replaced.
+
+    If this process is interrupted, all are asked to end, and save. Raises `UserError` with the first fault of a worker,
+    once the others have ended.
+    """
+    faults, lost, bar, looked = [], [], bar_of(work), [0.0]
+    threads = max(1, _cores() // count)
+    bar.write(f"{count} workers, {threads} cores each; their logs: {work.logs}", file=sys.stderr)
+
+    def task(number: int, left: int) -> Task:
+        command = work.command(number, count, threads=threads, gpu=number)
+        return Task(f"worker {number}", command, work.log(number), partial(ended, number, left))
+
+    def ended(number: int, left: int, status: int | None, _: float, said: str) -> list[Task]:
+        if status and (status < 0 or status in LOST):
+            bar.write(f"worker {number} was stopped from outside", file=sys.stderr)
+            if left:
+                return [task(number, left - 1)]
+            lost.append(f"worker {number} was stopped from outside {REPLACEMENTS + 1} times ({work.log(number)})")
+        elif status:
+            faults.append(f"worker {number}: {reason(said, status)} ({work.log(number)})")
+        return []
+
+    def look() -> None:
+        if time.monotonic() - looked[0] > LOOK:
+            looked[0] = time.monotonic()
+            bar.update(work.done() - bar.n)
+
+    with bar:
+        run_at_once([task(number, REPLACEMENTS) for number in range(count)], count, look)
+        bar.update(work.done() - bar.n)
+    check(work, faults, lost)
+
+
+def check(work: Work, faults: list[str], lost: list[str]) -> None:
+    """Raise `UserError` with the first fault, or if workers were lost and the others have not done their part."""
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise UserError(faults[0] + more)
+    left = work.total - work.done()
+    if lost and left:
+        raise UserError(f"{left} of {work.total} {work.unit}s are left: {lost[0]}; the same command goes on with them")
+
+
+def bar_of(work: Work) -> tqdm:
+    """Return the progress bar of all workers together."""
+    return progress(desc="all workers", total=work.total, unit=work.unit, initial=work.done())
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
