@@ -129,7 +129,11 @@ check=(--dry-run --no-estimate)  # the estimate takes seconds, so only --dry-run
 if [ -n "$dry_run" ] && [ -z "$estimate" ]; then check=(--dry-run --cost-rows "${rows:-$scratch/rows}"); fi
 images="${images:-10500}" to_come=()  # generation's default; will they be enough?
 if [ -z "$listed" ] && [[ "$images" =~ ^[1-9][0-9]*$ ]]; then to_come=(--images-to-come "$prompt_type=$images"); fi
-run "${train[@]}" "${check[@]}" ${to_come[@]+"${to_come[@]}"}
+if [ -n "$dry_run" ] || { [ -z "$listed" ] && ! compgen -G "$synthetic/*/$prompt_type/contact_sheet_*" >/dev/null; }; then
+    run "${train[@]}" "${check[@]}" ${to_come[@]+"${to_come[@]}"}
+else
+    say "the images are there, so training begins at once, and checks them"
+fi
 if [ -n "$dry_run" ]; then
     if [ -z "$listed" ]; then run "${generate[@]}" "${check[@]}"; fi  # else generation itself checks first
     if [ -z "$estimate$rows" ]; then say; run "$PYTHON" -m utils.cost "$scratch/rows"; fi
@@ -144,8 +148,7 @@ run "${train[@]}"
 
 say; say "== 5/5 report, model cards"
 run "$PYTHON" -m results.report --runs "$output" --synthetic "$synthetic" ${real_data:+--real "$real_data"} \
-    --command "$typed"
-run "$PYTHON" -m results.card --runs "$output"
+    --command "$typed" --cards
 
 say
 say "Done. Report, for a browser: $output/report.html"

@@ -9,6 +9,8 @@ import math
 
 import torch
 
+from utils.errors import UserError
+
 MEAN, STD = 0.5, 0.5
 ATTEMPTS = 10
 
@@ -100,3 +102,16 @@ def _resize_weights(start: torch.Tensor, length: torch.Tensor, full: int, size: 
     weights = (1 - (place + 0.5 - centre).abs() / scale.clamp(min=1)).clamp(min=0)
     weights = weights * ((place >= 0) & (place < length[:, None, None]))
     return weights / weights.sum(2, keepdim=True)
+
+
+def check_crops(scale: tuple[float, float], box: tuple[float, float, float, float]) -> None:
+    """Raise `UserError` for values of --crop-scale or --real-crop that leave no image."""
+    low, high = scale
+    if not 0 < low <= high <= 1:
+        raise UserError(
+            f"--crop-scale {low:g} {high:g}: expected two numbers above 0 and at most 1, the smaller one first"
+        )
+    left, top, right, bottom = box
+    if left >= right or top >= bottom:
+        text = f"{left:g} {top:g} {right:g} {bottom:g}"
+        raise UserError(f"--real-crop {text}: expected LEFT below RIGHT and TOP below BOTTOM, from 0 to 1")

@@ -1,18 +1,14 @@
-"""The real images of a run, from any known data set: the pair, the lists of train, val and test, and the pixels."""
+"""The lists of a run's real images, from any known data set: the pair, and train, val and test. Nothing here needs torch."""
 
 import inspect
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from datasets.bias import largest_biased_size
 from datasets.celeba import biased_subset, check_images, group_names
-from datasets.images import LabelledImages, decode_images, fingerprint, in_fingerprint, read_images
-from datasets.known import WHOLE, module_of
+from datasets.known import module_of
 from datasets.pairs import Pair
-from datasets.reading import caught, together
 from datasets.splits import ALL, LARGEST, Splits, check_splits
 from utils.errors import UserError
 
@@ -43,32 +39,6 @@ def read_lists(settings) -> Splits:
     return found._replace(tables=tables)
 
 
-def load_faces(lists: Splits, settings) -> dict[str, LabelledImages]:
-    """Load the images of each split, on the GPU if it has room.
-
-    Val and test are resized once, to the network's size.
-    """
-    sizes = split_sizes(lists, settings)
-
-    def load(split: str) -> LabelledImages:
-        box, cache = settings.real_crop, settings.cache_folder
-        return real_faces(lists.folder, lists.tables[split], lists.pair, cache, sizes[split], box=box)
-
-    faces = dict(zip(lists.tables, together(map(caught(load), lists.tables)), strict=True))
-    return {split: images.on(settings.compute.device) for split, images in faces.items()}
-
-
-def fingerprints(lists: Splits, settings) -> dict[str, str]:
-    """Return the fingerprint of each split by reading only the images that it depends on."""
-    sizes, found = split_sizes(lists, settings), {}
-    for split, table in lists.tables.items():
-        places, rows = in_fingerprint(len(table)), np.zeros(len(table), np.int64)
-        pixels = read_images([lists.folder / name for name in table.index[places]], sizes[split], settings.real_crop)
-        rows[places] = np.arange(len(places))
-        found[split] = fingerprint(replace(labelled(pixels, table, lists.pair), rows=rows))
-    return found
-
-
 def split_sizes(lists: Splits, settings) -> dict[str, int | None]:
     """Return the pixels a side to which each split is resized on reading; None: it keeps its size."""
     return dict.fromkeys(lists.tables, settings.decode_size or settings.image_size) | {"train": settings.decode_size}
@@ -94,32 +64,6 @@ def training_list(train: pd.DataFrame, pair: Pair, size: int | str, bias_degree:
         counts = group_names(train, pair.target, pair.protected).value_counts()
         size = largest_biased_size({group: int(counts.get(group, 0)) for group in pair.groups}, bias_degree)
     return biased_subset(train, pair.target, pair.protected, size, bias_degree)
-
-
-def real_faces(
-    folder: Path,
-    table: pd.DataFrame,
-    pair: Pair,
-    cache: Path,
-    decode_size: int | None = None,
-    *,
-    box: tuple[float, ...] = WHOLE,
-) -> LabelledImages:
-    """Return the images of an attribute table, in its order, with the labels of a pair.
-
-    `decode_size` and `box` are the size and box of `datasets.images.decode_images`.
-    """
-    return labelled(decode_images([folder / name for name in table.index], cache, decode_size, box), table, pair)
-
-
-def labelled(pixels: np.ndarray, table: pd.DataFrame, pair: Pair) -> LabelledImages:
-    """Return images, uint8 (n, height, width, 3), with the labels of a pair from their table of n rows."""
-    target = table[pair.target].gt(0).to_numpy(np.int64)
-    protected = np.zeros(len(table), np.int64)
-    for name in pair.protected:
-        protected = 2 * protected + table[name].gt(0).to_numpy(np.int64)
-    protected[table[list(pair.protected)].isna().any(axis=1).to_numpy()] = -1
-    return LabelledImages(pixels, np.arange(len(table)), target, protected, tuple(map(str, table.index)), pair.groups)
 
 
 def check_evaluation_splits(splits: dict[str, pd.DataFrame], pair: Pair) -> None:

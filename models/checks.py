@@ -5,7 +5,7 @@ from torch import nn
 from datasets.enough import biased_sizes, check_counts, images_needed
 from datasets.images import LabelledImages
 from datasets.pairs import Pair
-from datasets.synthetic import existing_files
+from datasets.synthetic_files import existing_files
 from models.averaging import batch_norms
 from models.options import Method
 from models.settings import Settings

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from datasets.images import check_some, fingerprint
-from datasets.real import fingerprints, labelled, load_faces, read_lists
+from datasets.decoding import check_some
+from datasets.images import fingerprint
+from datasets.real import read_lists
+from datasets.real_faces import fingerprints, labelled, load_faces
 from datasets.synthetic import SyntheticImages, SyntheticSets
 from models.averaging import batch_norms
 from models.candidates import finalists, made_from, with_auto, with_candidates

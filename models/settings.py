@@ -19,7 +19,6 @@ from utils.arguments import (
     positive_int,
     seed_number,
 )
-from utils.errors import UserError
 from utils.settings import flag
 from utils.workers import submit_flag, workers_flag
 
@@ -174,18 +173,11 @@ class Settings:
     @cached_property
     def compute(self) -> "Compute":
         """Device, precision and image size. Raises `UserError` if the device or a crop is impossible."""
+        from datasets.augment import check_crops
         from models.batches import Compute  # it loads torch, which --help should not wait for
         from utils.device import choose_device
 
-        low, high = self.crop_scale
-        if not 0 < low <= high <= 1:
-            raise UserError(
-                f"--crop-scale {low:g} {high:g}: expected two numbers above 0 and at most 1, the smaller one first"
-            )
-        left, top, right, bottom = self.real_crop
-        if left >= right or top >= bottom:
-            box = f"{left:g} {top:g} {right:g} {bottom:g}"
-            raise UserError(f"--real-crop {box}: expected LEFT below RIGHT and TOP below BOTTOM, from 0 to 1")
+        check_crops(self.crop_scale, self.real_crop)
         return Compute(
             choose_device(self.device),
             self.precision == "bf16",

@@ -9,7 +9,7 @@ from models.options import Method
 from models.run import Run
 from utils.files import locked
 from utils.records import ROOT
-from utils.workers import Work
+from utils.shared_work import Work
 
 PROGRAM = (str(ROOT / "train.py"),)
 POLL = 0.5  # seconds between two looks for work that others have left or made possible

@@ -11,10 +11,12 @@ from torch import nn
 from tqdm import tqdm
 
 from datasets.bias import biased_group_sizes
-from datasets.images import LabelledImages, cache_file, time_reading
-from datasets.real import labelled, split_sizes
+from datasets.decoding import cache_file, time_reading
+from datasets.images import LabelledImages
+from datasets.real import split_sizes
+from datasets.real_faces import labelled
 from datasets.splits import Splits
-from datasets.synthetic import existing_files
+from datasets.synthetic_files import existing_files
 from models.averaging import STATISTICS_BATCHES
 from models.batches import Compute, inference_batch, lone_images_named, memory_named, predict, train_batches
 from models.classifier import head_names

@@ -7,12 +7,13 @@ A README.md that someone has edited is kept; --overwrite replaces it.
 """
 
 import argparse
+import math
 import re
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from scipy.stats import binomtest
+from scipy.special import ndtri  # scipy.stats would take a second to load
 
 from datasets.pairs import Pair
 from results.records import pair_of
@@ -193,8 +194,11 @@ def with_interval(fraction: float, count: int) -> str:
 
 def interval(fraction: float, count: int) -> tuple[float, float, float]:
     """Return a fraction of `count` images and its 95 % interval, Wilson's (JASA 22, 209, 1927), all in percent."""
-    found = binomtest(round(fraction * count), count).proportion_ci(0.95, method="wilson")
-    return 100 * fraction, 100 * found.low, 100 * found.high
+    z = ndtri(0.975)
+    share, weight = round(fraction * count) / count, z * z / count
+    centre, half = share + weight / 2, z * math.sqrt(share * (1 - share) / count + weight / count / 4)
+    low, high = ((centre + sign * half) / (1 + weight) for sign in (-1, 1))
+    return 100 * fraction, 100 * max(0.0, low), 100 * min(1.0, high)
 
 
 def plain(value: object) -> str:

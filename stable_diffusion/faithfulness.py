@@ -28,7 +28,7 @@ import torch
 
 from datasets.faithful import CONTENT, FILE, SCORE, SCORER, read_scores, short_digests
 from datasets.pairs import group_values, groups_of
-from datasets.synthetic import image_files
+from datasets.synthetic_files import image_files
 from prompts import find_prompt_file, read_prompts
 from utils.arguments import positive_float, positive_int, seed_number
 from utils.device import choose_device

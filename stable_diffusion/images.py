@@ -14,7 +14,7 @@ from stable_diffusion.recipe import Recipe
 from utils.errors import UserError
 from utils.files import locked
 from utils.processes import Place
-from utils.workers import Work
+from utils.shared_work import Work
 
 PROGRAM = ("-m", "stable_diffusion.generate")
 

@@ -20,7 +20,7 @@ from torchvision.models import resnet18
 
 from datasets.augment import crop_and_resize, random_flips, whole_image_boxes
 from datasets.celeba import check_images, image_folder, split_attributes
-from datasets.images import decode_images
+from datasets.decoding import decode_images
 from datasets.pairs import parse_pair, plain_name
 from models.weights import load_tensors
 from utils.errors import UserError

@@ -9,7 +9,7 @@ from PIL import Image
 from support import assert_one_line_error, run_here, small
 from support.generation import command
 
-from datasets.images import decode_images
+from datasets.decoding import decode_images
 from stable_diffusion import generate
 
 NEEDED = 40 * 1024  # KiB that an unbroken run of the command below takes, and more

@@ -110,7 +110,7 @@ def test_a_runner_goes_on_whoever_reads(project, streams):
     process = start(project, "bash", "-c", f"bash runner.sh {streams}", TRAINS="0.2")
     out, errors = process.communicate(timeout=30)
     assert process.returncode == 0 and not errors, errors
-    assert "results.card" in (project / ".venv" / "bin" / "calls").read_text()
+    assert "results.report" in (project / ".venv" / "bin" / "calls").read_text()
 
 
 @pytest.mark.parametrize("name", ["runner.sh", "results/table.sh", "stable_diffusion/generation.sh", "tests/run.sh"])

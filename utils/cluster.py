@@ -10,8 +10,8 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.records import ROOT
+from utils.shared_work import LOOK, Work, bar_of, check
 from utils.tasks import reason
-from utils.workers import LOOK, Work, bar_of, check
 
 
 def submit(work: Work, count: int, parameters: tuple[str, ...]) -> None:

@@ -37,6 +37,9 @@ def main() -> None:
         default="",
         help="the command that made the runs, as it was typed; the page shows it above those in the records (runner.sh gives its own)",
     )
+    parser.add_argument(
+        "--cards", action="store_true", help="also write a model card for every run (python -m results.card)"
+    )
     args = parser.parse_args()
     output = args.output or args.runs / "report.html"
     check_output(output)
@@ -45,6 +48,10 @@ def main() -> None:
     pictures = Pictures(args.synthetic, args.real, args.show_real)
     write_whole(output, make_page(read_run_set(args.runs), pictures, args.command))
     print(f"report: {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    if args.cards:
+        from results.card import write_cards
+
+        print(write_cards(args.runs))
 
 
 if __name__ == "__main__":

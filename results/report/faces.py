@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
+from datasets.decoding import read_part
 from datasets.faithful import FILE, SCORE, SCORER, is_listing, read_scores
-from datasets.images import WHOLE, read_part
+from datasets.known import WHOLE
 from datasets.pairs import Pair, same_pair
 from datasets.splits import Splits
-from datasets.synthetic import group_files
+from datasets.synthetic_files import group_files
 from utils.errors import UserError
 from utils.files import is_inside
 

@@ -218,7 +218,7 @@ def face_sheets(runs: RunSet, method: str | None, pictures: Pictures) -> tuple[d
         found["synthetic_said"] = "" if found["synthetic"] else none
     if not pictures.real:
         return found | {"real_said": "Real faces: none shown; --real DIR adds them."}, None
-    from datasets.images import WHOLE
+    from datasets.known import WHOLE
     from datasets.real import read_real
     from results.report.faces import check_tested_on, mean_real_face, mean_synthetic_face, real_sheets
 

@@ -27,7 +27,7 @@ def sets(place: Place) -> Iterator[Finding]:
     Each set lies in <work>/sets/<name>/<pair>/<prompt type>, with its images and scores in images.csv.
     """
     from datasets.pairs import GROUPS
-    from datasets.synthetic import image_files
+    from datasets.synthetic_files import image_files
 
     for name, groups in draw({group: image_files(place.work / "made" / WHERE / group) for group in GROUPS}).items():
         folder = place.work / "sets" / name / WHERE

@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from datasets.reading import read_image
-from datasets.synthetic import image_files
+from datasets.synthetic_files import image_files
 from prompts import Prompts
 
 COLUMNS, ROWS, GAP, TITLE = 10, 5, 2, 24

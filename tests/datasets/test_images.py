@@ -5,9 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets.images import decode_images
+from datasets.decoding import decode_images
 from datasets.pairs import Pair
-from datasets.synthetic import SyntheticImages, draw_groups, image_files, synthetic_pool
+from datasets.synthetic import SyntheticImages, draw_groups, synthetic_pool
+from datasets.synthetic_files import image_files
 from utils.errors import UserError
 
 PAIR = Pair("Smiling", ("Male",))

@@ -16,7 +16,8 @@ from datasets.custom import read_table
 from datasets.faithful import faithful_files, is_listing
 from datasets.pairs import Pair
 from datasets.real import read_real, training_list
-from datasets.synthetic import group_files, synthetic_pool
+from datasets.synthetic import synthetic_pool
+from datasets.synthetic_files import group_files
 from utils import files
 from utils.errors import UserError
 

@@ -11,8 +11,8 @@ from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 from support import assert_one_line_error
 from support.small import TINY, train, trained
 
-from datasets import images
-from datasets.images import check_some, decode_images, time_reading
+from datasets import decoding
+from datasets.decoding import check_some, decode_images, time_reading
 from datasets.reading import read_image
 from datasets.real import read_real
 from stable_diffusion.drawing.contact_sheet import TITLE, contact_sheet
@@ -393,8 +393,8 @@ def test_those_of_all_splits_are_named_at_once(toy, synthetic, tmp_path):
 def test_images_decoded_by_another_reading_are_not_used(tmp_path, monkeypatch):
     phone(tmp_path / "a.jpg")
     with monkeypatch.context() as patch:
-        patch.setattr(images, "VERSION", 1)
-        patch.setattr(images, "read_image", lambda path: Image.open(path).convert("RGB"))
+        patch.setattr(decoding, "VERSION", 1)
+        patch.setattr(decoding, "read_image", lambda path: Image.open(path).convert("RGB"))
         assert not is_turned(decode_images([tmp_path / "a.jpg"], tmp_path / "cache")[0])
     assert is_turned(decode_images([tmp_path / "a.jpg"], tmp_path / "cache")[0])
 

@@ -13,7 +13,8 @@ import train
 from datasets.celeba import group_names
 from datasets.custom import read_table
 from datasets.pairs import Pair
-from datasets.real import check_evaluation_splits, read_real, real_faces, training_list
+from datasets.real import check_evaluation_splits, read_real, training_list
+from datasets.real_faces import real_faces
 from datasets.utkface import read_utkface, split_balanced
 from utils.errors import UserError
 

@@ -12,7 +12,8 @@ from support.training import COMPUTE, bright_and_dark, generator, small_net
 from torch import nn
 
 import train
-from datasets.images import LabelledImages, decode_images
+from datasets.decoding import decode_images
+from datasets.images import LabelledImages
 from models.averaging import STATISTICS_BATCHES
 from models.batches import train_batches
 from models.run import Run

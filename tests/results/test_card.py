@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 from support import ROOT, assert_one_line_error, run_here
 from support.report_records import REAL, labels, put
 
-from datasets.images import WHOLE, LabelledImages, decode_images
+from datasets.decoding import decode_images
+from datasets.images import LabelledImages
+from datasets.known import WHOLE
 from datasets.real import read_real
 from models.batches import Compute, predict
 from models.classifier import new_classifier

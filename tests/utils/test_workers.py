@@ -10,7 +10,8 @@ import pytest
 from support import ROOT
 
 from utils.errors import UserError
-from utils.workers import MARK, REPLACEMENTS, Work, run_here, run_workers
+from utils.shared_work import MARK, Work
+from utils.workers import REPLACEMENTS, run_here, run_workers
 
 BEGIN = """
 import os, signal, sys, time

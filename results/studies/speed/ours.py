@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from datasets.bias import biased_group_sizes
-from datasets.images import LabelledImages, decode_images
+from datasets.decoding import decode_images
+from datasets.images import LabelledImages
 from datasets.synthetic import SyntheticSets
 from models.batches import Compute, evaluate
 from models.run import Run
