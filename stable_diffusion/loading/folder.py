@@ -3,6 +3,7 @@
 import importlib
 import re
 from dataclasses import dataclass
+from functools import cache
 
 from stable_diffusion.loading.family import PAPER_PIPELINE, check_class, needed_parts
 from stable_diffusion.loading.source import Source, Unreachable, check_whole, find_source, read_json
@@ -103,13 +104,19 @@ def _check_part(model: str, part: str, library: str, name: str) -> None:
 
     if library in ("diffusers", "transformers"):
         module = importlib.import_module(library)
-        if name not in dir(module) and not hasattr(module, name):
+        if name not in _names(library) and not hasattr(module, name):
             raise UserError(
                 f"--model {model}: its {part} is a {name}, which {library} {module.__version__} doesn't know; another "
                 f"version of {library} may, or take another model"
             )
     elif not hasattr(diffusers.pipelines, library):
         raise UserError(f"--model {model}: its {part} is code of its own ({library}.{name}), which is not run")
+
+
+@cache
+def _names(library: str) -> frozenset[str]:
+    """Return the names in a library, whose modules are loaded on first use: transformers takes half a second to list them."""
+    return frozenset(dir(importlib.import_module(library)))
 
 
 def _check_paper_model(source: Source) -> None:
