@@ -5,6 +5,7 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as TF
 
+from datasets import augment
 from datasets.augment import crop_and_resize, random_boxes, random_flips, resize_whole, whole_image_boxes
 
 
@@ -63,3 +64,17 @@ def test_images_of_the_right_size_are_scaled_alone_and_come_out_the_same():
     scaled, resized = resize_whole(images, 48), crop_and_resize(images, whole_image_boxes(3, 48, 48), None, 48)
     torch.testing.assert_close(scaled, resized, atol=1e-6, rtol=0)
     assert scaled.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(218, 178, 64), (109, 89, 112), (64, 64, 48)])
+def test_a_batch_in_blocks_is_the_batch_to_the_bit(monkeypatch, height, width, size):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (37, height, width, 3), dtype=torch.uint8, generator=generator)
+    boxes, flips = random_boxes(37, height, width, generator), random_flips(37, generator)
+    in_blocks = [crop_and_resize(images, boxes, flips, size)]
+    monkeypatch.setattr(augment, "BLOCK", 4 * 12 * max(height, size) * max(width, size))  # four images, at last one
+    in_blocks.append(crop_and_resize(images, boxes, flips, size))
+    monkeypatch.setattr(augment, "BLOCK", 2**40)
+    whole = crop_and_resize(images, boxes, flips, size)
+    for found in in_blocks:
+        assert torch.equal(found, whole) and found.is_contiguous(memory_format=torch.channels_last)
