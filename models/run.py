@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -70,13 +71,11 @@ class Run:
 
     def new_network(self, seed: int | None = None) -> nn.Module:
         """Return a network on the device with the weights from which training starts; `seed` initialises the last layer."""
-        return self._on_device(self._network(self.settings.weights, self.seed if seed is None else seed))
+        return self._network(self.settings.weights, self.seed if seed is None else seed)
 
     def biased_model(self) -> nn.Module:
         """Return a fresh copy of the seed's biased model, on the device. Raises `UserError` if its file is damaged."""
-        model = self._network("none", self.seed)
-        load_tensors(model, self.biased_weights, rerun(self.biased_weights.parent))
-        return self._on_device(model)
+        return self._loaded(self.biased_weights)
 
     def weights_of(self, label: str) -> Path:
         """Return the file of a recorded method's weights of this seed."""
@@ -87,9 +86,8 @@ class Run:
 
         Raises `UserError` if the file of its weights is damaged.
         """
-        weights, model = self.weights_of(label), self._network("none", self.seed)
-        load_tensors(model, weights, rerun(weights.parent))
-        return self._on_device(model), pd.read_csv(weights.with_name("curve.csv")).to_dict("records")
+        weights = self.weights_of(label)
+        return self._loaded(weights), pd.read_csv(weights.with_name("curve.csv")).to_dict("records")
 
     def pre_train(
         self,
@@ -179,12 +177,16 @@ class Run:
         sets = self._sets(synthetic)
         key = tuple(_key(name, data) for name, data in sets.items())
         if key not in self._rankings:
-            compute, model = of_mean_gradients(self.settings.compute), self.biased_model()
+            compute = of_mean_gradients(self.settings.compute)
             batches = {name: self._ranking_batches(name, data) for name, data in sets.items()}
-            sums = {name: GradientSum(model, found, amp=compute.amp) for name, found in batches.items()}
+            sums = {name: GradientSum(self._reference, found, amp=compute.amp) for name, found in batches.items()}
             self._seed_dropout()
             self._rankings[key] = RunningRanking(sums, compute.device)
         return self._rankings[key]
+
+    @cached_property
+    def _reference(self) -> nn.Module:
+        return self.biased_model()  # gradients are taken at copies of it
 
     def _real_statistics(self, model: nn.Module) -> None:
         """Set batch norm's running statistics to means over real training images, the same images at each call."""
@@ -216,8 +218,8 @@ class Run:
         key, asked = _key(name, data), self.settings.ranking_batches
         if key not in self._gradients:
             most = asked if isinstance(asked, int) else None  # "auto" stops in `rank` alone; here all batches count
-            batches, model = islice(self._ranking_batches(name, data), most), self.biased_model()
-            self._seed_dropout()
+            batches, model = islice(self._ranking_batches(name, data), most), self._reference
+            self._seed_dropout()  # after the model is built, which draws
             with lone_images_named():
                 self._gradients[key] = mean_gradients(model, batches, amp=self.settings.compute.amp)
         return self._gradients[key]
@@ -235,10 +237,13 @@ class Run:
         return dict(zip(SETS, (self.real["train"], synthetic.biased, synthetic.balanced), strict=True))
 
     def _network(self, weights: str, seed: int) -> nn.Module:
-        return new_classifier(weights, seed, self.settings.width, self.settings.network, self.settings.image_size)
-
-    def _on_device(self, model: nn.Module) -> nn.Module:
+        model = new_classifier(weights, seed, self.settings.width, self.settings.network, self.settings.image_size)
         return model.to(self.settings.compute.device, memory_format=torch.channels_last)
+
+    def _loaded(self, weights: Path) -> nn.Module:
+        model = self._network("none", self.seed)
+        load_tensors(model, weights, rerun(weights.parent))
+        return model
 
 
 def _key(name: str, data: LabelledImages) -> tuple:

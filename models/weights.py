@@ -123,7 +123,7 @@ def check_kept(model: nn.Module, asked: str) -> None:
 
 
 def load_tensors(model: nn.Module, path: Path, remedy: str) -> None:
-    """Load all tensors of a .safetensors file into a model on the CPU.
+    """Load all tensors of a .safetensors file into a model.
 
     Raises `UserError`, which ends with `remedy`, if the file is missing, damaged or of another model.
     """
