@@ -99,7 +99,7 @@ if [ "$dataset" = toy ]; then
     fi
     training=("${start[@]}" --image-size 48 --crop-scale 0.6 1 --number-train-data-real 1200
         --number-balanced-synthetic 200 --number-imbalanced-synthetic 400 --batch-size 64 --pre-train-epochs 7
-        --pre-train-lr 0.02 --milestones 6 --fine-tune-epochs 5 --fine-tune-lr 0.02 --seeds 100 200
+        --pre-train-lr 0.02 --milestones 6 --fine-tune-epochs 5 --fine-tune-lr 0.02 --seeds 100 200 300
         --precision $precision ${held_out[@]+"${held_out[@]}"} ${training[@]+"${training[@]}"})
 fi
 synthetic="${synthetic:-$runs/synthetic}"

@@ -41,12 +41,10 @@ class Work:
         """Return the log of a worker."""
         return self.logs / f"worker_{number}.log"
 
-    def command(self, number: int, count: int, *, threads: int | None = None, gpu: int = 0) -> tuple[str, ...]:
-        """Return the command of a worker; on a CPU it gets so many threads, unless OMP_NUM_THREADS is set."""
+    def command(self, number: int, count: int, *, gpu: int = 0) -> tuple[str, ...]:
+        """Return the command of a worker, which uses the GPU of that number."""
         variables = {MARK: "1", "RANK": number, "WORLD_SIZE": count, "LOCAL_RANK": gpu}
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        if threads:
-            variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", threads)
         return (*with_variables(variables), sys.executable, *self.program, *sys.argv[1:])
 
 

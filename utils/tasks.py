@@ -38,6 +38,8 @@ class Task:
 def run_at_once(tasks: list[Task], jobs: int, look: Callable[[], None] = lambda: None) -> None:
     """Run all tasks and those that follow from them, at most `jobs` at once, in their order.
 
+    Each gets its part of the cores: processes that all use every core are slower than one (results/records/speed).
+
     look : is called again and again while they run
 
     If this process is interrupted, every running process is asked to end and is waited for. Raises `UserError` if tasks
@@ -51,7 +53,7 @@ def run_at_once(tasks: list[Task], jobs: int, look: Callable[[], None] = lambda:
                     *task.after
                 }:
                     waiting.remove(task)
-                    running += _start(task, waiting)
+                    running += _start(task, waiting, threads_each(jobs))
             if waiting and not running and all({each.name for each in waiting} & {*task.after} for task in waiting):
                 raise UserError(f"{', '.join(sorted({task.name for task in waiting}))} wait for each other")
             time.sleep(POLL)
@@ -73,8 +75,14 @@ def run_at_once(tasks: list[Task], jobs: int, look: Callable[[], None] = lambda:
             stop(process, GRACE)
 
 
-def _start(task: Task, waiting: list[Task]) -> list[tuple]:
-    """Start a task's process. If its `begin` fails, end the task at once."""
+def threads_each(jobs: int) -> dict[str, str]:
+    """Return the environment variable that gives each of several processes its part of the cores, unless the user has set it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"OMP_NUM_THREADS": str(max(1, cores // jobs))} if jobs > 1 and "OMP_NUM_THREADS" not in os.environ else {}
+
+
+def _start(task: Task, waiting: list[Task], variables: dict[str, str]) -> list[tuple]:
+    """Start a task's process with further environment variables. If its `begin` fails, end the task at once."""
     try:
         task.begin()
     except UserError as error:
@@ -83,6 +91,7 @@ def _start(task: Task, waiting: list[Task]) -> list[tuple]:
     task.log.parent.mkdir(parents=True, exist_ok=True)
     with open(task.log, "ab") as log:
         size, options = log.tell(), {"stdout": log, "stderr": subprocess.STDOUT, "start_new_session": True}
+        options["env"] = os.environ | variables
         return [(task, subprocess.Popen([str(part) for part in task.command], **options), time.monotonic(), size)]
 
 

@@ -52,11 +52,10 @@ def run_here(work: Work, count: int) -> None:
     once the others have ended.
     """
     faults, lost, bar, looked = [], [], bar_of(work), [0.0]
-    threads = max(1, _cores() // count)
-    bar.write(f"{count} workers, {threads} cores each; their logs: {work.logs}", file=sys.stderr)
+    bar.write(f"{count} workers; their logs: {work.logs}", file=sys.stderr)
 
     def task(number: int, left: int) -> Task:
-        command = work.command(number, count, threads=threads, gpu=number)
+        command = work.command(number, count, gpu=number)
         return Task(f"worker {number}", command, work.log(number), partial(ended, number, left))
 
     def ended(number: int, left: int, status: int | None, _: float, said: str) -> list[Task]:
@@ -78,7 +77,3 @@ def run_here(work: Work, count: int) -> None:
         run_at_once([task(number, REPLACEMENTS) for number in range(count)], count, look)
         bar.update(work.done() - bar.n)
     check(work, faults, lost)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
