@@ -129,7 +129,8 @@ check=(--dry-run --no-estimate)  # the estimate takes seconds, so only --dry-run
 if [ -n "$dry_run" ] && [ -z "$estimate" ]; then check=(--dry-run --cost-rows "${rows:-$scratch/rows}"); fi
 images="${images:-10500}" to_come=()  # generation's default; will they be enough?
 if [ -z "$listed" ] && [[ "$images" =~ ^[1-9][0-9]*$ ]]; then to_come=(--images-to-come "$prompt_type=$images"); fi
-if [ -n "$dry_run" ] || { [ -z "$listed" ] && ! compgen -G "$synthetic/*/$prompt_type/contact_sheet_*" >/dev/null; }; then
+there="$(find "$synthetic/$pair/$prompt_type/1_1" -name '*.png' 2>/dev/null | wc -l || true)"  # the last group of each turn
+if [ -n "$dry_run" ] || { [ -z "$listed" ] && ! [ "$there" -ge "$images" ] 2>/dev/null; }; then  # before hours of drawing
     run "${train[@]}" "${check[@]}" ${to_come[@]+"${to_come[@]}"}
 else
     say "the images are there, so training begins at once, and checks them"
