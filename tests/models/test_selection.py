@@ -1,6 +1,7 @@
 import copy
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -85,6 +86,29 @@ def test_k_out_of_range(top_k):
     gap = dict(zip("abcd", [1, 2, 3, 4]))
     with pytest.raises(UserError, match="1 to 4"):
         select_parameters(gap, gap, top_k)
+
+
+def test_the_gaps_and_ranks_of_a_table_by_hand():
+    real, biased, balanced = (
+        {"a": torch.tensor([[3.0, 4.0]]), "b": torch.tensor(values)} for values in ([1.0, 0.0], [0.0, 1.0], [0.0, -2.0])
+    )
+    biased["a"] = torch.tensor([[4.0, 3.0]])
+    table = sensitivity_table(real, biased, balanced).set_index("name")
+    assert table["size"].to_dict() == {"a": 2, "b": 2}
+    assert table["domain_gap"].to_dict() == {"a": 1.0, "b": 1.0} and table["bias_gap"].to_dict() == {"a": 1.0, "b": 1.5}
+    assert table["domain_cosine_gap"].tolist() == pytest.approx([1 - 24 / 25, 1.0])
+    assert table["bias_cosine_gap"].tolist() == pytest.approx([1 - 24 / 25, 2.0])
+    assert table["domain_rank"].tolist() == [1, 2] and table["bias_rank"].tolist() == [2, 1]
+
+
+def test_ties_are_those_of_the_measure_and_of_both_rankings():
+    gaps = {"domain_gap": [1, 1, 2, 3], "bias_gap": [1, 2, 2, 3], "domain_cosine_gap": [1, 2, 3, 4]}
+    table = pd.DataFrame({"name": list("abcd"), **gaps, "bias_cosine_gap": [4, 3, 2, 2]})
+    assert tied_at(table, 1) == [True, True, False, False]  # domain's a and b
+    assert tied_at(table, 2) == [False, True, True, False]  # bias's b and c
+    assert tied_at(table, 1, "cosine") == [False] * 4 and tied_at(table, 3, "cosine") == [False, False, True, True]
+    both = pd.DataFrame({"name": list("abcd"), "domain_gap": [1, 1, 2, 3], "bias_gap": [1, 2, 3, 3]})
+    assert tied_at(both, 1) == [True] * 4
 
 
 def test_tensors_that_the_order_alone_puts_on_two_sides_of_k_are_named():

@@ -133,3 +133,19 @@ def test_chance_alone_rarely_makes_an_unbiased_erm_count_as_biased():
 def test_a_rare_target_can_be_learned_too(accuracy, counts, learned):
     """Where "no" alone is right in 92 %, no classifier can be right ten points more often."""
     assert (hardly_learned(accuracy, dict(zip(GROUPS, counts))) == "") == learned
+
+
+def test_the_standard_error_is_of_the_groups_of_the_larger_gap():
+    """Six groups of unequal size: the gap of target 0 is the larger one, between its second and third group."""
+    names = ("0_0", "0_1", "0_2", "1_0", "1_1", "1_2")
+    accuracies = dict(zip(names, (0.8, 0.9, 0.7, 0.5, 0.45, 0.55)))
+    counts = dict(zip(names, (5, 60, 30, 7, 8, 9)))
+    rate = (60 * 0.9 + 30 * 0.7) / 90
+    least = 2 * np.sqrt(rate * (1 - rate) * (1 / 60 + 1 / 30))
+    assert f"below {100 * least:.1f} (5 points" in hardly_biased(least - 1e-6, accuracies, counts)
+    assert hardly_biased(least + 1e-6, accuracies, counts) == ""
+
+
+def test_a_model_that_hardly_learned_is_told_with_both_numbers():
+    said = hardly_learned(0.59, dict(zip(GROUPS, (6, 5, 4, 5))))
+    assert "is right in 59.0 % of" in said and "is right in 55.0 %:" in said
