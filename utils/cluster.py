@@ -40,7 +40,7 @@ def submit(work: Work, count: int, parameters: tuple[str, ...]) -> None:
     jobs = executor.map_array(Job(), [work.command(number, count) for number in range(count)], logs)
     names = " ".join(job.job_id for job in jobs)
     with bar_of(work) as bar:
-        bar.write(f"jobs {names}; their logs: {work.logs}", file=sys.stderr)
+        bar.write(f"jobs {names} ({executor.cluster}); their logs: {work.logs}", file=sys.stderr)
         try:
             while not all(job.done() for job in jobs):
                 bar.update(work.done() - bar.n)
