@@ -108,8 +108,8 @@ def main() -> None:
         if not settings.no_estimate:
             report(estimate(settings, experiment.methods, experiment.lists, experiment.finals), settings.cost_rows)
         return
-    if starts_workers(settings):
-        run_workers(work_of(experiment), settings.workers, settings.submit)  # each does what follows
+    if starts_workers(settings) and (work := work_of(experiment)).left:
+        run_workers(work, settings.workers, settings.submit)  # each does what follows
     else:
         experiment.load()
         for methods in stages(experiment):  # what trains; then what chooses among the results

@@ -85,7 +85,7 @@ class Experiment:
         self._check_top_k()
         if settings.compile:  # last, because it takes seconds
             check_compile(self.device)
-        if any(settings.output.glob("*/*seed_*/*")):  # a record, or a training that has begun
+        if begun(settings.output):
             self.of_erm["data"] = fingerprints(self.lists, settings)
         self._check_output(drawn=False)
 
@@ -238,3 +238,11 @@ class Experiment:
 
     def _lock(self, seed: int) -> Path:
         return self.settings.output / LOCKS / str(seed)
+
+
+def begun(output: Path) -> bool:
+    """Return True if an output has a record, or a training that has begun."""
+    try:
+        return any(output.glob("*/*seed_*/*"))
+    except FileNotFoundError:  # another process has just finished one
+        return True

@@ -26,7 +26,7 @@ def train_and_record(
     method: Method, run: Run, sets: SyntheticSets | None, folder: Path, settings: dict, environment: dict
 ) -> None:
     """Train a method, test its model, and write a record with `settings` and `environment` into `folder`."""
-    run.method = method.folder
+    run.method, threads = method.folder, torch.get_num_threads()
     run.unfinished = Unfinished(folder, settings, run.settings.checkpoint_seconds, environment)
     start = time.perf_counter()
     trained = train_method(method, run, sets)
@@ -52,6 +52,7 @@ def train_and_record(
     weights = as_safetensors(trained.model)
     write_record(folder, content, tables, lambda path: path.write_bytes(weights))
     run.unfinished.remove()
+    torch.set_num_threads(threads)  # what resumes takes those that it began with; the next training takes its own
 
 
 def train_method(method: Method, run: Run, sets: SyntheticSets | None) -> TrainedModel:

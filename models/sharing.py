@@ -9,7 +9,7 @@ from models.options import Method
 from models.run import Run
 from utils.files import locked
 from utils.records import ROOT
-from utils.shared_work import Work
+from utils.shared_work import Work, began
 
 PROGRAM = (str(ROOT / "train.py"),)
 POLL = 0.5  # seconds between two looks for work that others have left or made possible
@@ -42,8 +42,13 @@ def work_of(experiment: Experiment) -> Work:
     """Return an experiment as work for several processes."""
     pairs = [(method, seed) for seed in experiment.settings.seeds for method in experiment.methods]
 
+    recorded = set()  # what is recorded stays so, and need not be read again
+
     def done() -> int:
-        return sum(experiment.is_recorded(*pair) for pair in pairs)
+        recorded.update(
+            index for index, pair in enumerate(pairs) if index not in recorded and experiment.is_recorded(*pair)
+        )
+        return len(recorded)
 
     return Work(PROGRAM, experiment.settings.output.absolute() / "logs", done, len(pairs), "training")
 
@@ -54,12 +59,33 @@ def _free(experiment: Experiment, left: list, pairs: list, run: Run | None) -> I
         needs = {other.label for other in experiment.starts_from(method)}
         if any(other == seed and each.label in needs for other, each in left):
             continue
-        with locked(_lock(experiment.settings.output, method, seed), wait=False) as mine:
-            if mine or experiment.is_recorded(method, seed):
+        with locked(lock_of(experiment.settings.output, method, seed), wait=False) as mine:
+            recorded = experiment.is_recorded(method, seed)
+            if mine or recorded:
                 left.remove((seed, method))
-                run = run if run and run.seed == seed else experiment.run(seed)
-                yield method, run
+                if recorded or not _has_diverged(experiment.settings.output, method, seed):
+                    run = run if run and run.seed == seed else experiment.run(seed)
+                    yield method, run
 
 
-def _lock(output: Path, method: Method, seed: int) -> Path:
+def note_divergence(output: Path, method: Method, seed: int) -> None:
+    """Note that a training diverged, so that other workers of the same command don't try it again."""
+    note = _note_of(output, method, seed)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.touch()
+
+
+def _has_diverged(output: Path, method: Method, seed: int) -> bool:
+    """Return True if another worker noted that a training diverged, since this command began."""
+    note = _note_of(output, method, seed)
+    return note.exists() and note.stat().st_mtime >= began()
+
+
+def _note_of(output: Path, method: Method, seed: int) -> Path:
+    lock = lock_of(output, method, seed)
+    return lock.with_name(f"{lock.name}_diverged")
+
+
+def lock_of(output: Path, method: Method, seed: int) -> Path:
+    """Return the file that a process locks while it is at a method of a seed."""
     return output / LOCKS / f"{method.folder}_{seed}"

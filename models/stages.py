@@ -7,6 +7,7 @@ from models.choice import Choice
 from models.experiment import Experiment
 from models.options import Method
 from models.run import Run
+from models.sharing import note_divergence
 from utils.errors import Diverged
 from utils.records import read_record, record_folder
 
@@ -53,6 +54,7 @@ def record(experiment: Experiment, method: Method, run: Run) -> None:
         if method.name == BIASED:
             raise
         print(f"{error}; without it the others go on", flush=True)
+        note_divergence(experiment.settings.output, method, run.seed)
         experiment.diverged += [str(error)] if method.label in experiment.asked else []
 
 

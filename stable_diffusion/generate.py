@@ -48,11 +48,15 @@ def main() -> None:
     """Draw the images of a set that are missing."""
     settings = parse(GenerationSettings, __doc__)
     check_flags(settings.dry_run, no_estimate=settings.no_estimate, cost_rows=settings.cost_rows)
-    device = choose_device(settings.device)
+    workers = starts_workers(settings)
     prompts = read_prompts(settings.prompt_file, settings.target_sensitive)  # 1. what to ask for
     texts = prompts_of_type(prompts, settings.prompt_type)
     folder = settings.outdir / prompts.pair / settings.prompt_type
     images = ImageSet(folder, plan(texts, settings.images_per_cell, settings.seed))  # 2. which image gets which
+    if workers and settings.submit:  # this machine may have no GPU, so the jobs look at what they need
+        submit(settings, images)
+        return
+    device = choose_device(settings.device)
     check_machine(settings, images, device)
     kind = look_at(settings, images)
     recipe = recipe_of(settings, texts, kind, device).continuing(images.noted)  # 3. how an image is drawn
@@ -63,16 +67,21 @@ def main() -> None:
     if settings.dry_run:
         only_check(settings, images, recipe, device)
         return
-    if starts_workers(settings):
-        run_workers(
-            images.work, settings.workers, settings.submit
-        )  # each does what follows, and leaves nothing to draw
+    if workers and images.missing():
+        run_workers(images.work, settings.workers)  # each does what follows; then nothing is missing
     with images.claim(place(), recipe.save_size):
         count, left = len(images.jobs), len(images.missing())
         print(f"{folder}: {count - left} of {count} images are there, on {device} in {recipe.precision}", flush=True)
         if not images.complete(settings.model):
             recipe = draw_missing(settings, images, recipe, device)  # 4. draw and write
         images.finish(recipe, prompts)
+
+
+def submit(settings: GenerationSettings, images: ImageSet) -> None:
+    """Let jobs of a cluster draw the images that are missing, and join their manifests."""
+    if images.missing() or not images.joined:
+        run_workers(images.work, settings.workers, settings.submit)
+    print(f"{images.folder}: all {len(images.jobs)} images are there")
 
 
 def draw_missing(settings: GenerationSettings, images: ImageSet, recipe: Recipe, device: torch.device) -> Recipe:

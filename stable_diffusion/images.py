@@ -36,6 +36,11 @@ class ImageSet:
         return [job for job in self.jobs if job.image not in there]
 
     @property
+    def joined(self) -> bool:
+        """Whether one manifest lists the images of all processes."""
+        return [path.name for path in manifest.manifests(self.folder)] == [manifest.NAME]
+
+    @property
     def work(self) -> Work:
         """The set as work for several processes."""
         total = len(self.jobs)

@@ -10,8 +10,11 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.records import ROOT
-from utils.shared_work import LOOK, Work, bar_of, check
-from utils.tasks import reason
+from utils.shared_work import LOOK, REPLACEMENTS, Work, bar_of, check, lost
+from utils.tasks import reason, threads_each
+
+TIMEOUTS = 100  # after which a job is not queued again
+WORDS = {"true": True, "false": False}
 
 
 def submit(work: Work, count: int, parameters: tuple[str, ...]) -> None:
@@ -20,38 +23,58 @@ def submit(work: Work, count: int, parameters: tuple[str, ...]) -> None:
     parameters : KEY=VALUE of submitit, such as timeout_min=600, gpus_per_node=1, slurm_partition=NAME; cluster=local or
         cluster=debug runs the jobs here
 
-    If this process is interrupted, the jobs go on. Raises `UserError` if submitit is missing, refuses the parameters, or
-    something is left undone.
+    Raises `UserError` if submitit is missing, refuses the parameters, or finds no cluster, if something is left undone, and if this
+    process is interrupted: jobs of a cluster then go on.
     """
     try:
         import submitit
     except ImportError as error:
         raise UserError("--submit needs submitit: pip install submitit") from error
-    values = _read(parameters)
-    try:
-        executor = submitit.AutoExecutor(folder=work.logs, cluster=values.pop("cluster", None))
-        executor.update_parameters(**{"name": "aim-fair", **values})
-    except (RuntimeError, NameError, ValueError, TypeError, AssertionError) as error:
-        raise UserError(f"--submit {' '.join(parameters)}: submitit says: {error}") from error
+    values, asked = _read(parameters), f"--submit {' '.join(parameters)}"
+    own = values.pop("cluster", None)
+    if not own and "timeout_min" not in values:
+        raise UserError(f"{asked}: give timeout_min, the minutes of a job; else submitit takes five")
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
-    )  # where jobs find `Job`
-    logs = [str(work.log(number)) for number in range(count)]
-    jobs = executor.map_array(Job(), [work.command(number, count) for number in range(count)], logs)
+    )  # jobs find `Job`
+    try:
+        executor = submitit.AutoExecutor(folder=work.logs, cluster=own, slurm_max_num_timeout=TIMEOUTS)
+        if executor.cluster in ("local", "debug") and not own:
+            raise UserError(f"{asked}: there is no SLURM here; use --workers {count} alone, or add cluster=local")
+        executor.update_parameters(**{"name": "aim-fair", **values})
+        commands = [_command(work, number, count, here=executor.cluster != "slurm") for number in range(count)]
+        jobs = executor.map_array(Job(), commands, [str(work.log(number)) for number in range(count)])
+    except UserError:
+        raise
+    except (
+        submitit.core.utils.FailedJobError,
+        RuntimeError,
+        NameError,
+        ValueError,
+        TypeError,
+        AssertionError,
+    ) as error:
+        raise UserError(f"{asked}: submitit says: {' '.join(str(error).split())[:300]}") from error
     names = " ".join(job.job_id for job in jobs)
     with bar_of(work) as bar:
         bar.write(f"jobs {names} ({executor.cluster}); their logs: {work.logs}", file=sys.stderr)
         try:
             while not all(job.done() for job in jobs):
-                bar.update(work.done() - bar.n)
-                time.sleep(LOOK)
-        except KeyboardInterrupt:
-            print(f"the jobs go on: {names}", file=sys.stderr)
-            raise
+                with contextlib.suppress(OSError, UserError):  # a file that is just being replaced
+                    bar.update(work.done() - bar.n)
+                time.sleep(min(LOOK, 1.0) if executor.cluster != "slurm" else LOOK)
+        except KeyboardInterrupt as error:
+            if executor.cluster != "slurm":
+                for job in jobs:
+                    job.cancel()
+                raise
+            raise UserError(
+                f"the jobs go on; scancel {names} ends them, then the same command does what is left"
+            ) from error
         bar.update(work.done() - bar.n)
-    lost = {job.job_id: job.exception() for job in jobs if job.exception()}
-    faults = [f"job {job.job_id}: {job.result()}" for job in jobs if job.job_id not in lost and job.result()]
-    check(work, faults, [f"job {name}: {' '.join(str(error).splitlines()[:2])}" for name, error in lost.items()])
+    gone = {job.job_id: job.exception() for job in jobs if job.exception()}
+    faults = [f"job {job.job_id}: {job.result()}" for job in jobs if job.job_id not in gone and job.result()]
+    check(work, faults, [f"job {name}: {' '.join(str(error).splitlines()[:2])}" for name, error in gone.items()])
 
 
 class Job:
@@ -61,11 +84,16 @@ class Job:
         self._process = None
 
     def __call__(self, command: tuple[str, ...], log: str) -> str | None:
-        """Run a worker, and return its fault in one line; None if it has none."""
-        with open(log, "ab") as file:
-            begin = file.tell()
-            self._process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-            status = self._process.wait()
+        """Run a worker, again if it is killed, and return its fault in one line; None if it has none."""
+        for _ in range(REPLACEMENTS + 1):
+            with open(log, "ab") as file:
+                begin = file.tell()
+                # the signal of a pre-emption is for this process, which then tells the worker to save
+                options = {"preexec_fn": lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN)}
+                self._process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, **options)
+                status = self._process.wait()
+            if not lost(status):
+                break
         return reason(Path(log).read_bytes()[begin:].decode(errors="replace"), status) if status else None
 
     def checkpoint(self, command: tuple[str, ...], log: str):
@@ -81,12 +109,25 @@ class Job:
         return submitit.helpers.DelayedSubmission(Job(), command, log)
 
 
-def _read(parameters: tuple[str, ...]) -> dict[str, int | str]:
+def _command(work: Work, number: int, count: int, *, here: bool) -> tuple[str, ...]:
+    """Return a job's command; on this machine each job takes its own GPU and its part of the cores, as other workers do."""
+    if not here:
+        return work.command(number, count)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # submitit shows all jobs the same GPUs
+    more = threads_each(count) | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
+    return work.command(number, count, gpu=number, more=more, without=() if visible else ("CUDA_VISIBLE_DEVICES",))
+
+
+def _read(parameters: tuple[str, ...]) -> dict[str, bool | int | float | str]:
     """Return submitit's parameters. Raises `UserError` for one that is no KEY=VALUE."""
     values = {}
     for text in parameters:
         key, sign, value = text.partition("=")
         if not (key and sign):
             raise UserError(f"--submit {text}: expected KEY=VALUE, such as timeout_min=600")
-        values[key] = int(value) if value.isdecimal() else value
+        values[key] = WORDS.get(value.lower(), value)
+        if not (value.startswith("0") and value != "0"):  # an account such as 0123 is a name
+            for kind in (float, int):
+                with contextlib.suppress(ValueError):
+                    values[key] = kind(value)
     return values

@@ -17,12 +17,12 @@ def be_deterministic() -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device called `name`; "auto" is a GPU (each process gets its own), or the CPU if there is none.
+    """Return the device called `name`; "auto" is a GPU, or the CPU if there is none; of "auto" and "cuda" each process gets its own.
 
     Raises `UserError` if this torch or this machine lacks the device.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
+    if name == "auto" or (name == "cuda" and gpus):
         return torch.device("cuda", place().local_rank % gpus) if gpus else torch.device("cpu")
     try:
         with warnings.catch_warnings():

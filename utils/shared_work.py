@@ -6,6 +6,7 @@ so a GPU of its own, and its own log.
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ from utils.progress import progress
 from utils.records import ROOT
 from utils.tasks import with_variables
 
-MARK = "AIM_FAIR_WORKER"  # set in a worker's environment, so that it starts no workers itself
-LOOK = 1.0  # seconds between two looks at what is done
+MARK = "AIM_FAIR_WORKER"  # in a worker's environment: when its command began, in seconds since the epoch
+LOST = (129, 130, 143)  # exit statuses of a worker that was told to stop; below 0 it was killed
+REPLACEMENTS = 3  # of one worker, so that what kills each of them (memory) ends
+LOOK = 5.0  # seconds between two looks at what is done
 
 
 @dataclass(frozen=True)
@@ -37,25 +40,49 @@ class Work:
     total: int
     unit: str
 
+    @property
+    def left(self) -> int:
+        """The number that is left."""
+        return self.total - self.done()
+
     def log(self, number: int) -> Path:
         """Return the log of a worker."""
         return self.logs / f"worker_{number}.log"
 
-    def command(self, number: int, count: int, *, gpu: int = 0) -> tuple[str, ...]:
-        """Return the command of a worker, which uses the GPU of that number."""
-        variables = {MARK: "1", "RANK": number, "WORLD_SIZE": count, "LOCAL_RANK": gpu}
+    def command(
+        self,
+        number: int,
+        count: int,
+        *,
+        gpu: int = 0,
+        more: dict[str, str] | None = None,
+        without: tuple[str, ...] = (),
+    ) -> tuple[str, ...]:
+        """Return the command of a worker, which uses the GPU of that number, with `more` environment variables and `without` others."""
+        variables = {MARK: time.time(), "RANK": number, "WORLD_SIZE": count, "LOCAL_RANK": gpu}
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        return (*with_variables(variables), sys.executable, *self.program, *sys.argv[1:])
+        return (*with_variables(variables | (more or {}), without), sys.executable, *self.program, *sys.argv[1:])
 
 
-def check(work: Work, faults: list[str], lost: list[str]) -> None:
-    """Raise `UserError` with the first fault, or if workers were lost and the others have not done their part."""
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise UserError(faults[0] + more)
-    left = work.total - work.done()
-    if lost and left:
-        raise UserError(f"{left} of {work.total} {work.unit}s are left: {lost[0]}; the same command goes on with them")
+def began() -> float:
+    """Return when this worker's command began, in seconds since the epoch; infinity in a process that is no worker."""
+    return float(os.environ.get(MARK, "inf"))
+
+
+def lost(status: int) -> bool:
+    """Return True for the exit status of a worker that was killed or told to stop, and not by its own fault."""
+    return status < 0 or status in LOST
+
+
+def check(work: Work, faults: list[str], gone: list[str]) -> None:
+    """Raise `UserError` with the first fault, or workers that are gone, if something is left; else print them as notes."""
+    found, left = [*faults, *gone], work.left
+    if found and not left:
+        print("\n".join(f"note: {text}; the others did its part" for text in found), file=sys.stderr)
+    elif faults:
+        raise UserError(faults[0] + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""))
+    elif gone:
+        raise UserError(f"{left} of {work.total} {work.unit}s are left: {gone[0]}; the same command goes on with them")
 
 
 def bar_of(work: Work) -> tqdm:

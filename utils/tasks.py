@@ -53,7 +53,7 @@ def run_at_once(tasks: list[Task], jobs: int, look: Callable[[], None] = lambda:
                     *task.after
                 }:
                     waiting.remove(task)
-                    running += _start(task, waiting, threads_each(jobs))
+                    running += _start(task, waiting, threads_each(min(jobs, len(tasks))))
             if waiting and not running and all({each.name for each in waiting} & {*task.after} for task in waiting):
                 raise UserError(f"{', '.join(sorted({task.name for task in waiting}))} wait for each other")
             time.sleep(POLL)

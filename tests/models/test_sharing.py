@@ -1,5 +1,6 @@
 """How processes share the trainings of an experiment: who takes what, in which order."""
 
+import time
 from contextlib import ExitStack
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import pytest
 
 from models import sharing
 from utils.files import locked
+from utils.shared_work import MARK
 
 NEEDS = {"erm": (), "jtt": (), "full": ("erm",), "aim-fair": ("erm",), "aim-fair:step=0.5": ("erm", "aim-fair")}
 METHODS = {label: SimpleNamespace(label=label, folder=label.replace(":", "_")) for label in NEEDS}
@@ -19,7 +21,7 @@ class Other:
         self.output, self.held, self.locks = output, [], ExitStack()
 
     def take(self, label, seed):
-        assert self.locks.enter_context(locked(sharing._lock(self.output, METHODS[label], seed), wait=False))
+        assert self.locks.enter_context(locked(sharing.lock_of(self.output, METHODS[label], seed), wait=False))
         self.held.append((label, seed))
 
     def go_on(self, recorded):
@@ -84,6 +86,17 @@ def test_what_a_dead_process_has_left_is_taken_over(tmp_path, monkeypatch):
     monkeypatch.setattr(sharing.time, "sleep", lambda _: other.locks.close())  # it dies and records nothing
     order = list(taken(experiment(tmp_path, recorded, seeds=(1,)), recorded))
     assert sorted(order) == sorted((label, 1) for label in NEEDS)
+
+
+def test_what_diverged_for_another_worker_of_the_command_is_not_tried_again(tmp_path, monkeypatch):
+    recorded = {(label, 1) for label in NEEDS if label != "full"}
+    sharing.note_divergence(tmp_path, METHODS["full"], 1)
+    made = experiment(tmp_path, recorded, seeds=(1,))
+    assert ("full", 1) in list(taken(made, set(recorded)))  # by another command
+    monkeypatch.setenv(MARK, str(time.time() - 10))
+    assert [label for label, _ in taken(made, recorded)] == [label for label in NEEDS if label != "full"]
+    monkeypatch.setenv(MARK, str(time.time() + 10))  # it was an earlier command
+    assert ("full", 1) in list(taken(made, recorded))
 
 
 @pytest.mark.parametrize("number", [3, 16])

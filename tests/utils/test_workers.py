@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from support import ROOT
 
 from utils.errors import UserError
-from utils.shared_work import MARK, Work
-from utils.workers import REPLACEMENTS, run_here, run_workers
+from utils.shared_work import MARK, REPLACEMENTS, Work
+from utils.workers import run_here, run_workers, starts_workers
 
 BEGIN = """
 import os, signal, sys, time
@@ -32,18 +33,27 @@ def work(tmp_path, code, total=2):
     return Work((str(program),), tmp_path / "logs", done, total, "piece")
 
 
+def there(path, seconds=60):
+    """Wait for a file, and return whether it came."""
+    deadline = time.monotonic() + seconds
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return path.exists()
+
+
 def begun(tmp_path, number):
     return len(list(tmp_path.glob(f"begun_{number}_*")))
 
 
 def test_each_worker_has_a_place_threads_and_a_log(tmp_path, monkeypatch, capfd):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "OMP_NUM_THREADS", MARK)
+    names, begin = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "OMP_NUM_THREADS", MARK), time.time()
     run_workers(work(tmp_path, f"print(*[os.environ[name] for name in {names}])" + END), 2)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     for number in (0, 1):
-        said = (tmp_path / "logs" / f"worker_{number}.log").read_text()
-        assert said.split() == [str(number), "2", str(number), str(max(1, cores // 2)), "1"]
+        *said, began = (tmp_path / "logs" / f"worker_{number}.log").read_text().split()
+        assert said == [str(number), "2", str(number), str(max(1, cores // 2))]
+        assert begin <= float(began) <= time.time()
     assert "2/2" in capfd.readouterr().err
 
 
@@ -53,9 +63,29 @@ def test_threads_that_were_asked_for_are_kept(tmp_path, monkeypatch):
     assert (tmp_path / "logs" / "worker_0.log").read_text() == "7\n"
 
 
-def test_nothing_is_started_if_nothing_is_left(tmp_path):
-    run_workers(work(tmp_path, "", total=0), 2)
+def test_there_are_no_more_workers_than_there_is_work(tmp_path):
+    (tmp_path / "done_7").touch()
+    run_workers(work(tmp_path, END), 5)
+    assert [begun(tmp_path, number) for number in range(5)] == [1, 0, 0, 0, 0]
+
+
+def test_without_locks_there_are_no_workers(tmp_path, monkeypatch):
+    monkeypatch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError("no locks")))
+    with pytest.raises(UserError, match="has no locks, so workers would all do the same; start one process for each"):
+        run_workers(work(tmp_path, END), 2)
     assert not begun(tmp_path, 0)
+
+
+def test_what_cannot_be_shared_is_one_line(monkeypatch):
+    asked = SimpleNamespace(workers=2, submit=(), dry_run=False, device="auto")
+    assert starts_workers(asked)
+    for other in ({"workers": 1}, {"dry_run": True}):
+        assert not starts_workers(SimpleNamespace(**{**vars(asked), **other}))
+    with pytest.raises(UserError, match="--device cuda:1: all workers would use this GPU; .* CUDA_VISIBLE_DEVICES=1"):
+        starts_workers(SimpleNamespace(**{**vars(asked), "device": "cuda:1"}))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="leave out torchrun, accelerate launch"):
+        starts_workers(asked)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -84,6 +114,38 @@ def test_a_fault_is_one_line_and_the_others_end_their_part(tmp_path):
     assert (tmp_path / "done_0").exists() and begun(tmp_path, 1) == 1
 
 
+def test_a_fault_of_one_worker_is_a_note_if_the_others_did_its_part(tmp_path, capfd):
+    fault = "if number: sys.exit('error: no such face')\n"
+    run_here(work(tmp_path, fault + END, total=1), 2)
+    assert "note: worker 1: no such face" in capfd.readouterr().err
+
+
+def test_a_worker_saves_and_ends_if_what_started_it_is_killed(tmp_path):
+    waits = f"""
+sys.path.insert(0, {str(ROOT)!r})
+from types import SimpleNamespace
+from utils.workers import starts_workers
+def saved(*_):
+    (out / "saved").touch()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, saved)
+assert not starts_workers(SimpleNamespace(workers=2))  # it is one
+(out / "ready").touch()
+time.sleep(60)
+"""
+    made = work(tmp_path, waits)
+    code = f"""
+from pathlib import Path
+from utils.shared_work import Work
+from utils.workers import run_here
+run_here(Work({made.program!r}, Path({str(made.logs)!r}), lambda: 0, 2, "piece"), 1)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
+    assert there(tmp_path / "ready")
+    process.kill()
+    assert there(tmp_path / "saved")
+
+
 def test_an_interrupt_ends_all_workers_when_they_have_saved(tmp_path):
     save = """
 def saved(*_):
@@ -97,13 +159,12 @@ time.sleep(60)
     code = f"""
 from pathlib import Path
 from utils.errors import command_line
-from utils.workers import Work, run_here
+from utils.shared_work import Work
+from utils.workers import run_here
 command_line(lambda: run_here(Work({made.program!r}, Path({str(made.logs)!r}), lambda: 0, 2, "piece"), 2))
 """
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("ready_*"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert there(tmp_path / "ready_0") and there(tmp_path / "ready_1")
     process.send_signal(signal.SIGTERM)
     assert "goes on where it stopped" in process.communicate(timeout=60)[1] and process.returncode == 143
     assert len(list(tmp_path.glob("saved_*"))) == 2
@@ -125,6 +186,26 @@ if number == 3 and not (out / "saved").exists():
     assert made.done() == 10 and [begun(tmp_path, number) for number in (2, 3)] == [1, 2]
 
 
+def test_a_worker_in_a_job_is_started_again_if_it_is_killed(tmp_path):
+    pytest.importorskip("submitit")
+    from utils.cluster import submit
+
+    killed = "if not list(out.glob('begun_0_*'))[1:]: os.kill(os.getpid(), signal.SIGKILL)\n"
+    submit(work(tmp_path, killed + END, total=1), 1, ("cluster=local", "timeout_min=1"))
+    assert begun(tmp_path, 0) == 2
+
+
+def test_jobs_on_this_machine_share_its_gpus_and_cores(tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    from utils.cluster import submit
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    said = "print(*[os.environ[name] for name in ('CUDA_VISIBLE_DEVICES', 'LOCAL_RANK', 'OMP_NUM_THREADS')])"
+    submit(work(tmp_path, said + END), 2, ("cluster=local", "timeout_min=1", "gpus_per_node=1"))
+    assert (tmp_path / "logs" / "worker_1.log").read_text().split()[:2] == ["4,5", "1"]
+
+
 def test_a_fault_in_a_job_of_a_cluster_is_one_line(tmp_path):
     pytest.importorskip("submitit")
     from utils.cluster import submit
@@ -139,6 +220,8 @@ def test_a_fault_in_a_job_of_a_cluster_is_one_line(tmp_path):
         (("timeout_min",), "expected KEY=VALUE"),
         (("cluster=local", "nodes=2"), "submitit says"),
         (("cluster=moon",), "submitit says"),
+        (("slurm_partition=gpu",), "give timeout_min"),
+        (("timeout_min=5", "slurm_partition=gpu"), "there is no SLURM here; use --workers 1 alone"),
     ],
 )
 def test_parameters_that_cannot_be_are_one_line(tmp_path, parameters, says):
