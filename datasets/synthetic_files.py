@@ -1,4 +1,4 @@
-"""Where synthetic images lie: in generation's folders <root>/<pair>/<prompt type>/<group>/, or listed in a CSV file."""
+"""Finds synthetic images: in generation's folders <root>/<pair>/<prompt type>/<group>/, or by a CSV file that lists them."""
 
 from pathlib import Path
 

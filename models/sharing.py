@@ -1,4 +1,4 @@
-"""How processes that run one command share its trainings: each takes what no other one is at, method by method."""
+"""Shares the trainings of one command among its processes: each takes methods that no other process is training."""
 
 import time
 from collections.abc import Iterator

@@ -37,7 +37,7 @@ class ImageSet:
 
     @property
     def joined(self) -> bool:
-        """Whether one manifest lists the images of all processes."""
+        """True if one manifest lists the images of all processes."""
         return [path.name for path in manifest.manifests(self.folder)] == [manifest.NAME]
 
     @property

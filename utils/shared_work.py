@@ -26,7 +26,7 @@ LOOK = 5.0  # seconds between two looks at what is done
 
 @dataclass(frozen=True)
 class Work:
-    """A command that several processes share.
+    """The work of a command that several processes share.
 
     program : what Python runs, a script or `-m` and a module
     logs : folder of the workers' logs
@@ -42,7 +42,7 @@ class Work:
 
     @property
     def left(self) -> int:
-        """The number that is left."""
+        """What is not done yet, as a number of units."""
         return self.total - self.done()
 
     def log(self, number: int) -> Path:
@@ -82,7 +82,7 @@ def check(work: Work, faults: list[str], gone: list[str]) -> None:
     elif faults:
         raise UserError(faults[0] + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""))
     elif gone:
-        raise UserError(f"{left} of {work.total} {work.unit}s are left: {gone[0]}; the same command goes on with them")
+        raise UserError(f"{left} of {work.total} {work.unit}s are left: {gone[0]}; run the same command again")
 
 
 def bar_of(work: Work) -> tqdm:

@@ -1,4 +1,4 @@
-"""How processes share the trainings of an experiment: who takes what, in which order."""
+"""Processes share the trainings of an experiment: which process takes which training, in which order."""
 
 import time
 from contextlib import ExitStack
