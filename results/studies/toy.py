@@ -1,4 +1,4 @@
-"""What runner.sh's default gives on toy faces: three seeds, two and a half minutes on two CPU cores."""
+"""What runner.sh's default gives on toy faces: three seeds, two minutes on two CPU cores."""
 
 from results.studies import Arm, Study
 from results.study_tables import NOTE, methods_table
@@ -15,7 +15,7 @@ STUDY = Study(
     body=(
         """
 The whole of `bash runner.sh`, without a GPU: 1,200 biased training, 800 val and 1,600 test images of 64 pixels, used at 48, and 800 synthetic
-images by `stable_diffusion/tiny`. Time and memory of three runs with two seeds: [time.txt](time.txt).""",
+images by `stable_diffusion/tiny`. Time and memory, with two seeds and with three: [time.txt](time.txt).""",
         methods_table(ARM.name, digits=2),
         NOTE,
         """
