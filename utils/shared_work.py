@@ -26,7 +26,7 @@ LOOK = 5.0  # seconds between two looks at what is done
 
 @dataclass(frozen=True)
 class Work:
-    """The work of a command that several processes share.
+    """A command for several processes, and how much of it is done.
 
     program : what Python runs, a script or `-m` and a module
     logs : folder of the workers' logs
@@ -42,7 +42,7 @@ class Work:
 
     @property
     def left(self) -> int:
-        """What is not done yet, as a number of units."""
+        """Number of units that are not done yet."""
         return self.total - self.done()
 
     def log(self, number: int) -> Path:

@@ -1,4 +1,4 @@
-"""What runner.sh's default gives on toy faces: three seeds, two minutes on two CPU cores."""
+"""The toy run: `bash runner.sh` without flags, with three seeds. It takes two minutes on two CPU cores."""
 
 from results.studies import Arm, Study
 from results.study_tables import NOTE, methods_table
