@@ -34,9 +34,8 @@ def submit(work: Work, count: int, parameters: tuple[str, ...]) -> None:
     own = values.pop("cluster", None)
     if not own and "timeout_min" not in values:
         raise UserError(f"{asked}: give timeout_min, the minutes of a job; else submitit takes five")
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
-    )  # jobs find `Job`
+    # the jobs find the class `Job` there
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     try:
         executor = submitit.AutoExecutor(folder=work.logs, cluster=own, slurm_max_num_timeout=TIMEOUTS)
         if executor.cluster in ("local", "debug") and not own:
@@ -100,9 +99,8 @@ class Job:
         """Let the worker save, and return what submitit queues in its place."""
         import submitit
 
-        if (
-            self._process
-        ):  # not by its own methods, one of which this signal has interrupted: they would wait for each other
+        if self._process:
+            # not by its own methods, one of which this signal has interrupted: they would wait for each other
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(self._process.pid, signal.SIGTERM)
                 os.waitpid(self._process.pid, 0)

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
@@ -32,6 +32,7 @@ class Work:
     logs : folder of the workers' logs
     done : counts what is done; `total` is all there is
     unit : one of them, for the progress bar
+    began : when the command began, in seconds since the epoch; a worker that takes a lost one's place is told the same
     """
 
     program: tuple[str, ...]
@@ -39,6 +40,7 @@ class Work:
     done: Callable[[], int]
     total: int
     unit: str
+    began: float = field(default_factory=time.time)
 
     @property
     def left(self) -> int:
@@ -59,7 +61,7 @@ class Work:
         without: tuple[str, ...] = (),
     ) -> tuple[str, ...]:
         """Return the command of a worker, which uses the GPU of that number, with `more` environment variables and `without` others."""
-        variables = {MARK: time.time(), "RANK": number, "WORLD_SIZE": count, "LOCAL_RANK": gpu}
+        variables = {MARK: self.began, "RANK": number, "WORLD_SIZE": count, "LOCAL_RANK": gpu}
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         return (*with_variables(variables | (more or {}), without), sys.executable, *self.program, *sys.argv[1:])
 

@@ -91,13 +91,17 @@ def test_what_cannot_be_shared_is_one_line(monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_lost_worker_is_replaced(tmp_path, number):
     once = f"""
+print(os.environ["AIM_FAIR_WORKER"])
 if number and not (out / "lost").exists():
     (out / "lost").touch()
+    sys.stdout.flush()
     os.kill(os.getpid(), {int(number)})
     sys.exit(143)
 """
     run_here(work(tmp_path, once + END), 2)
     assert (begun(tmp_path, 0), begun(tmp_path, 1)) == (1, 2)
+    began = [(tmp_path / "logs" / f"worker_{worker}.log").read_text().split() for worker in (0, 1)]
+    assert len({*began[0], *began[1]}) == 1  # so that it takes notes of a divergence as the lost one did
 
 
 def test_what_kills_every_worker_ends_with_its_log_named(tmp_path):
