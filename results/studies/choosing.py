@@ -1,6 +1,7 @@
 """Chosen settings on real faces, by `--settings auto` and `--methods auto`; and other choices of the epoch and the threshold.
 
-On two CPU cores without bf16, each with a training, a biased model takes 45 minutes, and a column of a seed about an hour.
+On two CPU cores, each with a training, a biased model takes 45 minutes in fp32, and a column of a seed about an hour. Cores with
+bf16 came later, and took a third of that.
 """
 
 from collections.abc import Iterator
@@ -17,13 +18,20 @@ from utils.records import Record
 PLAIN = ("aim-fair", "full", "linear-probe", "random-mask:share=0.7")
 CHOSEN = tuple(f"{name}{',' if ':' in name else ':'}settings=auto" for name in PLAIN)
 KEPT = ("select-by=best-threshold", "select-by=mean")
-EPOCHS = tuple(
-    f"{name}{',' if ':' in name else ':'}{kept}" for name in PLAIN if name != "linear-probe" for kept in KEPT
+UNTIL_AN_EPOCH = tuple(name for name in PLAIN if name != "linear-probe")
+EPOCHS = tuple(f"{name}{',' if ':' in name else ':'}{kept}" for name in UNTIL_AN_EPOCH for kept in KEPT)
+REAL = {"Smiling_Male": 8000, "Smiling_Young": 5600}  # biased real images of each pair
+BIASED = {  # biased models: the pair, and how they and what follows from them are computed
+    "Smiling_Male/erm": "",
+    "Smiling_Male/erm_bf16": "--precision bf16",
+    "Smiling_Young/erm_bf16": "--precision bf16",
+}
+T2I = (
+    "--synthetic-data-root {data}/t2i_faces/faces.csv --number-balanced-synthetic 100 "
+    "--number-imbalanced-synthetic 240 --number-held-out-synthetic 29"
 )
-PAIRS = {"Smiling_Male": 8000, "Smiling_Young": 5600}  # and the biased real images
 COLUMNS = {
-    "Smiling_Male/t2i": "--synthetic-data-root {data}/t2i_faces/faces.csv --number-balanced-synthetic 100 "
-    "--number-imbalanced-synthetic 240 --number-held-out-synthetic 29",
+    "Smiling_Male/t2i": T2I,
     "Smiling_Male/utkface": "--synthetic-data-root {data}/utkface_smiles.csv --number-balanced-synthetic 250 "
     "--number-imbalanced-synthetic 600 --number-held-out-synthetic 100",
     "Smiling_Male/generated": "--synthetic-data-root {data}/generated --number-balanced-synthetic 250 "
@@ -31,6 +39,7 @@ COLUMNS = {
     "Smiling_Young/generated": "--synthetic-data-root {data}/generated --number-balanced-synthetic 200 "
     "--number-imbalanced-synthetic 600 --number-held-out-synthetic 100",
 }
+IN_FP32 = ("Smiling_Male/t2i", "Smiling_Male/utkface")
 ACCURACY_LOST, ODDS_ADDED, REGRET = (
     -0.5,
     1.0,
@@ -40,16 +49,25 @@ ACCURACY_LOST, ODDS_ADDED, REGRET = (
 
 def arms() -> Iterator[Arm]:
     """Yield the biased models, then every column."""
-    pairs = {}
-    for pair, real in PAIRS.items():
-        flags = f"--dataset celeba --real-data-path {{data}}/celeba --target-sensitive {pair} --number-train-data-real {real}"
-        pairs[pair] = words(flags)
-        yield Arm(f"{pair}/erm", pairs[pair], ("erm",))
+    for name, machine in BIASED.items():
+        yield Arm(name, flags(name.partition("/")[0], machine), ("erm",))
     for name, own in COLUMNS.items():
-        pair = name.partition("/")[0]
-        yield Arm(name, (*pairs[pair], *words(own)), (*PLAIN, *CHOSEN, "auto"), erm_of=f"{pair}/erm", together=True)
-    name = "Smiling_Male/t2i"
-    yield Arm(f"{name}_epochs", (*pairs["Smiling_Male"], *words(COLUMNS[name])), EPOCHS, erm_of="Smiling_Male/erm")
+        biased = "Smiling_Male/erm" if name in IN_FP32 else f"{name.partition('/')[0]}/erm_bf16"
+        methods = (*PLAIN, *CHOSEN, "auto")
+        yield Arm(name, column_flags(name, own, biased), methods, erm_of=biased, together=True)
+    name, biased = "Smiling_Male/t2i_epochs", "Smiling_Male/erm_bf16"
+    yield Arm(name, column_flags(name, T2I, biased), (*UNTIL_AN_EPOCH, *EPOCHS), erm_of=biased)
+
+
+def column_flags(name: str, own: str, biased: str) -> tuple[str, ...]:
+    """Return the flags of a column: its pair's, those of its biased models, and its own."""
+    return (*flags(name.partition("/")[0], BIASED[biased]), *words(own))
+
+
+def flags(pair: str, machine: str) -> tuple[str, ...]:
+    """Return the flags that every training of a pair has."""
+    real = f"--dataset celeba --real-data-path {{data}}/celeba --target-sensitive {pair} --number-train-data-real {REAL[pair]}"
+    return words(f"{real} {machine}")
 
 
 def columns(records: Path) -> dict[str, RunSet]:
@@ -132,7 +150,7 @@ def epochs_table(records: Path) -> list[str]:
     names = [name for each in COLUMNS for name in (each, f"{each}_epochs") if (records / name).is_dir()]
     for name in names:
         runs = read_run_set(records / name)
-        wanted = EPOCHS if name.endswith("_epochs") else ("erm", *PLAIN)
+        wanted = ("erm", *PLAIN, *EPOCHS)
         for method in (method for method in wanted if runs.runs(method)):
             usual = [three(record.content["metrics"]) for record in runs.runs(method).values()]
             groups = tuple(runs.groups)
@@ -140,7 +158,7 @@ def epochs_table(records: Path) -> list[str]:
             before, after = ([mean(part) for part in zip(*each, strict=True)] for each in (usual, moved))
             changes = [f"{b - a:+.1f}" for a, b in zip(before, after, strict=True)]
             cells = (" / ".join(f"{value:.1f}" for value in each) for each in (before, after))
-            rows.append((name.removesuffix("_epochs"), method, str(len(usual)), *cells, changes[0], changes[2]))
+            rows.append((name, method, str(len(usual)), *cells, changes[0], changes[2]))
     return as_table(rows)
 
 
