@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from models.registry import build_registered, check_size, head_of, no_weights, published_state, published_url
+from models.small_maps import with_small_maps
 from models.weights import check_kept, load_backbone, read_tensors
 from utils.errors import UserError
 from utils.machine import NOT_FETCHED, why_not_fetched
@@ -40,7 +41,7 @@ def new_classifier(
             f"--weights {weights} is of --network resnet18 --width {own_width:g} alone; give --weights none or a file"
         )
     torch.manual_seed(seed)
-    model = _build(network, width, image_size)
+    model = with_small_maps(_build(network, width, image_size))
     if weights == "imagenet":
         load_backbone(model, _published_state(network, image_size), "imagenet", head_names(model, network))
     elif weights != "none":
