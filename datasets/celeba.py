@@ -12,7 +12,7 @@ import pandas as pd
 
 from datasets.bias import biased_group_sizes, largest_biased_size
 from datasets.lists import read_list
-from datasets.pairs import groups_of, parse_pair
+from datasets.pairs import TWO, Pair, parse_pair
 from datasets.splits import NAMES, Splits
 from utils.errors import UserError
 from utils.files import first_names, is_inside
@@ -120,47 +120,45 @@ def split_attributes(root: Path) -> dict[str, pd.DataFrame]:
     return {name: attributes[(split == name).to_numpy()] for name in NAMES}
 
 
-def biased_subset(
-    attributes: pd.DataFrame,
-    target: str,
-    protected: str | tuple[str, ...],
-    size: int = 20000,
-    bias_degree: str = "1/9",
-) -> pd.DataFrame:
+def biased_subset(attributes: pd.DataFrame, pair: Pair, size: int = 20000, bias_degree: str = "1/9") -> pd.DataFrame:
     """Return the rows of a biased training list, in which the target goes with the absence of the protected attribute.
 
     From the top of the table each image is taken until its group is full (paper, section 4.1), so the list is the same
     for every seed. The groups have the sizes of `datasets.bias.biased_group_sizes`.
 
-    attributes : indexed by file name in id order, with values -1 and 1, or 0 and 1
-    protected : one attribute or several
+    attributes : indexed by file name in id order, with values -1 and 1, or 0 and 1, or the numbers of the pair's values
 
     Raises `UserError` if a group cannot be filled; the message gives the largest size that works.
     """
-    names = (protected,) if isinstance(protected, str) else tuple(protected)
-    groups = group_names(attributes, target, names)
-    sizes = biased_group_sizes(size, bias_degree, groups_of(len(names)))
+    groups = group_names(attributes, pair)
+    sizes = biased_group_sizes(size, bias_degree, pair.groups)
     available = {group: int((groups == group).sum()) for group in sizes}
     short = [f"{group} has {available[group]} of {n}" for group, n in sizes.items() if available[group] < n]
     if short:
         largest = largest_biased_size(available, bias_degree)
         remedy = f"the largest size that works is {largest}" if largest else "no size works"
         raise UserError(
-            f"cannot fill the biased list of {size} images at bias degree {bias_degree} for {target}/{'+'.join(names)} "
+            f"cannot fill the biased list of {size} images at bias degree {bias_degree} for {pair.target}/{'+'.join(pair.protected)} "
             f"(groups target_protected): {', '.join(short)}; {remedy} (--number-train-data-real)"
         )
     place_in_group = groups.groupby(groups).cumcount()
     return attributes[place_in_group < groups.map(sizes)]
 
 
-def group_names(attributes: pd.DataFrame, target: str, protected: str | tuple[str, ...]) -> pd.Series:
-    """Return the group of each row, "0_0" to "1_1" (target_protected), or "0_00" to "1_11"."""
-    names = [protected] if isinstance(protected, str) else list(protected)
-    positive = attributes[[target, *names]].gt(0).astype(int).astype(str)
-    groups = positive[target] + "_"
-    for name in names:
-        groups += positive[name]
-    return groups
+def group_names(attributes: pd.DataFrame, pair: Pair) -> pd.Series:
+    """Return the group of each row, such as "0_0" or "1_Asian" (target_protected).
+
+    A column of two values may have -1 for 0, and a missing value counts as 0; other columns have the numbers of the pair's values.
+    """
+    place = np.zeros(len(attributes), np.int64)
+    for name, values in pair.values_of.items():
+        place = len(values) * place + numbers(attributes[name], values)
+    return pd.Series(np.array(pair.groups, dtype=object)[place], attributes.index)
+
+
+def numbers(column: pd.Series, values: tuple[str, ...]) -> np.ndarray:
+    """Return the number of each row's value, int64 (n,); 0 if it is missing."""
+    return (column.gt(0) if values == TWO else column.fillna(0)).to_numpy(np.int64)
 
 
 _LAYOUT = (

@@ -1,4 +1,4 @@
-"""Your own images: a CSV file with the columns image, split and one 0/1 column for each attribute."""
+"""Your own images: a CSV file with the columns image, split and one column for each attribute, of 0 and 1 or of names."""
 
 import csv
 import os
@@ -12,25 +12,27 @@ import pandas as pd
 from datasets.lists import read_text, table_lines
 from datasets.pairs import Pair, parse_pair
 from datasets.splits import ALL, NAMES, Splits
+from datasets.values import numbers_of, with_values
 from utils.errors import UserError
 from utils.files import copies, first_names, is_inside
 
 VALUES = {"0,0": 0.0, "1,0": 1.0, "false": 0.0, "true": 1.0}  # besides numbers
 MISSING = ("", "nan", "na", "n/a", "<na>", "null", "none")
-_FORM = "--real-data-path must name a CSV file with the columns image, split (train, val or test) and 0/1 attributes"
+_FORM = "--real-data-path must name a CSV file with the columns image, split (train, val or test) and attributes"
 
 
-def read(path: Path, target_sensitive: str) -> Splits:
+def read(path: Path, target_sensitive: str, *, values: tuple[str, ...] = ()) -> Splits:
     """Read the splits of a CSV file; by default all its training images are used."""
-    pair, tables = read_table(path, target_sensitive)
+    pair, tables = read_table(path, target_sensitive, values)
     return Splits(pair, path.parent, tables, ALL)
 
 
-def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.DataFrame]]:
+def read_table(path: Path, target_sensitive: str, values: tuple[str, ...] = ()) -> tuple[Pair, dict[str, pd.DataFrame]]:
     """Return the pair that `target_sensitive` names among a file's columns, and the table of each split.
 
-    A table is indexed by image, a path relative to the file's folder, and has the pair's columns with 0 and 1; a
-    protected value may be missing (NaN) in train. Prints the number of images that are copies of others in their split.
+    A table is indexed by image, a path relative to the file's folder, and has the pair's columns with numbers from 0; a
+    protected value may be missing (NaN) in train. `values` are the entries of --values (`datasets.values`). Prints the
+    number of images that are copies of others in their split.
 
     Raises `UserError`, with lines and their content, if a value or split is invalid, a file is missing, an image is
     listed twice, or copies are in two splits.
@@ -38,14 +40,18 @@ def read_table(path: Path, target_sensitive: str) -> tuple[Pair, dict[str, pd.Da
     table = read_lines(path, ("image", "split"), _FORM)
     pair = parse_pair(target_sensitive, [name for name in table.columns if name not in ("image", "split")])
     _refuse(path, table, ~table["split"].isin(NAMES), "split is not train, val or test", show="split")
-    labels = binary_columns(path, table, pair)
+    labels = attribute_columns(path, table, pair)
     unknown = labels[list(pair.protected)].isna().any(axis=1) & (table["split"] != "train")
     _refuse(path, table, unknown, f"{' or '.join(pair.protected)} is missing, allowed only in train,", show="split")
+    if not values:
+        _refuse_rare(path, table, labels)
     table["image"] = find_images(path, table)
     _check_copies(path, table)
     empty = [name for name in NAMES if name not in set(table["split"])]
     if empty:
         raise UserError(f"{path}: no line has the split {' or '.join(empty)}; give it some of the images")
+    pair, labels = with_values(pair, labels, values)
+    table = table.loc[labels.index]
     labels.index = table["image"]
     return pair, {split: labels[(table["split"] == split).to_numpy()] for split in NAMES}
 
@@ -84,20 +90,52 @@ def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame
     return pd.DataFrame(fields, index=list(rows), columns=heading).loc[:, [name for name in heading if name]]
 
 
-def binary_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
-    """Return the pair's columns as 0.0 and 1.0; a missing protected value is NaN.
+def attribute_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
+    """Return the pair's columns, each as 0.0 and 1.0, as whole numbers or as text; a missing protected value is NaN.
 
-    Accepts 0 and 1 in any notation (1.0, 1.00, 1.000e+00), False and True, and the usual signs of a missing value
-    (`MISSING`). Raises `UserError` for any other text.
+    0 and 1 may stand in any notation (1.0, 1.00, 1.000e+00) or as False and True, and a missing value as one of
+    `MISSING`. Raises `UserError`, with lines, for a missing target, a fraction, and numbers and names in one column.
     """
     columns = {}
     for name in pair.attributes:
         text = table[name].str.lower()
-        number = pd.to_numeric(text, errors="coerce")
-        columns[name] = text.map(VALUES).fillna(number.where(number.isin((0, 1)))).astype(float)
-        unclear = columns[name].isna() & ((name == pair.target) | ~text.isin(MISSING))
-        _refuse(path, table, unclear, f"{name} is neither 0 nor 1", show=name)
-    return pd.DataFrame(columns)
+        missing, number = text.isin(MISSING), pd.to_numeric(text, errors="coerce")
+        binary = text.map(VALUES).fillna(number.where(number.isin((0, 1))))
+        _refuse(path, table, missing & (name == pair.target), f"{name} is missing", show=name)
+        whole = binary.notna() | (number.ge(0) & number.mod(1).eq(0))
+        if not whole.any() and not number.notna().any():
+            columns[name] = table[name].where(~missing)
+            continue
+        names = number.isna() & ~whole & ~missing
+        if names.sum() > whole.sum():
+            _refuse(path, table, ~names & ~missing, f"{name} is a number, and elsewhere a name,", show=name)
+        what = "no whole number, as it is elsewhere," if number.where(whole).gt(1).any() else "neither 0 nor 1"
+        _refuse(path, table, ~whole & ~missing, f"{name} is {what}", show=name)
+        columns[name] = binary.fillna(number).astype(float)
+    return pd.DataFrame(columns, index=table.index)
+
+
+def _refuse_rare(path: Path, table: pd.DataFrame, labels: pd.DataFrame) -> None:
+    """Raise `UserError` for values besides 0 and 1 that too few images have for train, val and test: mostly slips of a pen."""
+    for name, column in labels.items():
+        counts = column.value_counts()
+        rare = column.isin(counts.index[counts < len(NAMES)]) & ~column.isin([0, 1])
+        binary = set(column[~rare].dropna()) <= {0, 1}
+        few = f"of a value that fewer than {len(NAMES)} images have: correct it, or choose the values with --values:"
+        _refuse(path, table, rare, f"{name} is {'neither 0 nor 1' if binary else few}", show=name)
+
+
+def value_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
+    """Return the columns of a pair whose values are known, as numbers from 0. Raises `UserError` for any other value."""
+    labels = attribute_columns(path, table, pair)
+    for name, values in pair.values_of.items():
+        numbers = numbers_of(labels[name], values)
+        what = (
+            f"{name} is none of {', '.join(values)}" if len(values) > 2 else f"{name} is neither {' nor '.join(values)}"
+        )
+        _refuse(path, table, numbers.isna(), what, show=name)
+        labels[name] = numbers
+    return labels
 
 
 def find_images(path: Path, table: pd.DataFrame) -> list[str]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from datasets.pairs import GROUPS, group_labels
+from datasets.pairs import GROUPS, labels_in
+from utils.metrics import classes_of
 
 GPU_RESERVE = 8 * 2**30  # bytes of a GPU's memory reserved for the network
 
@@ -18,8 +19,8 @@ class LabelledImages:
 
     pixels : uint8 (N, height, width, 3), memory-mapped and shared by several sets, or a tensor on a GPU
     rows : int64 (n,)
-    target : int64 (n,), 0 or 1
-    protected : int64 (n,), 0 or 1 with four groups, 0 to 3 with eight; -1 if the label is missing
+    target : int64 (n,), numbers from 0 of the target values
+    protected : int64 (n,), numbers from 0 of the protected values taken together; -1 if the label is missing
     names : n file names
     groups : all possible groups, as target_protected
     """
@@ -34,6 +35,11 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def targets(self) -> int:
+        """The number of target values."""
+        return classes_of(self.groups)
+
     def subset(self, indices: np.ndarray) -> "LabelledImages":
         """Return the set of the images at `indices`, in that order."""
         parts = {name: getattr(self, name)[indices] for name in ("rows", "target", "protected")}
@@ -41,8 +47,8 @@ class LabelledImages:
 
     def group_counts(self) -> dict[str, int]:
         """Return the number of images in each group; images without a protected label are not counted."""
-        labels = {group: group_labels(group) for group in self.groups}
-        return {group: int(np.sum((self.target == t) & (self.protected == p))) for group, (t, p) in labels.items()}
+        labels = labels_in(self.groups).items()
+        return {group: int(np.sum((self.target == t) & (self.protected == p))) for group, (t, p) in labels}
 
     def take(self, indices: np.ndarray) -> list[tuple[torch.Tensor, np.ndarray]]:
         """Return the images at `indices` as one block, uint8 (n, height, width, 3), and their places 0 to n - 1."""

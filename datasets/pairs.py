@@ -1,7 +1,9 @@
 """Attribute pairs, of a target and one or several protected attributes, and their groups.
 
-A group is written target_protected. In `1_0` the target is present and the protected attribute absent; in `1_01` the
-target is present, the first protected attribute absent and the second present.
+A group is written target_protected, by the values of its attributes. Most attributes have the values 0 and 1: in `1_0` the
+target is present and the protected attribute absent; in `1_01` the target is present, the first protected attribute absent
+and the second present. Of other attributes the values have names (`datasets.values`): `1_Asian`, and `1_Asian.0` with two
+protected attributes.
 """
 
 import difflib
@@ -10,34 +12,58 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from utils.errors import UserError
+from utils.metrics import classes_of
+
+TWO = ("0", "1")  # the values of an attribute that is absent or present
+BETWEEN = "."  # the values of several protected attributes, unless each is 0 or 1
+
+
+def _groups(values: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    target, *protected = values
+    between = "" if all(each == TWO for each in protected) else BETWEEN
+    return tuple(f"{first}_{between.join(rest)}" for first in target for rest in itertools.product(*protected))
 
 
 def groups_of(protected: int) -> tuple[str, ...]:
-    """Return the groups of a target and `protected` protected attributes: 0_0, 0_1, 1_0, 1_1 for one."""
-    values = ["".join(bits) for bits in itertools.product("01", repeat=protected)]
-    return tuple(f"{target}_{value}" for target in "01" for value in values)
+    """Return the groups of a target and `protected` protected attributes of two values: 0_0, 0_1, 1_0, 1_1 for one."""
+    return _groups((TWO,) * (1 + protected))
 
 
 GROUPS = groups_of(1)
 
 
-def group_labels(group: str) -> tuple[int, int]:
-    """Return a group's target, 0 or 1, and protected value: 0 or 1, or the binary number of several attributes."""
-    target, protected = group.split("_")
-    return int(target), int(protected, 2)
+def values_in(groups: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """Return for each group the numbers, from 0, of the values of the target and of each protected attribute.
+
+    `groups` are all groups of a pair, in order.
+    """
+    parts = {group: group.split("_") for group in groups}
+    rest = list(dict.fromkeys(after for _, after in parts.values()))
+    bits = rest == ["".join(each) for each in itertools.product(*[TWO] * len(rest[0]))]
+    split = {group: (target, *(after if bits else after.split(BETWEEN))) for group, (target, after) in parts.items()}
+    orders = [list(dict.fromkeys(column)) for column in zip(*split.values(), strict=True)]
+    return {group: tuple(map(list.index, orders, values)) for group, values in split.items()}
 
 
-def group_values(group: str) -> tuple[int, ...]:
-    """Return the value, 0 or 1, of the target and of each protected attribute in a group."""
-    return tuple(int(bit) for bit in group.replace("_", ""))
+def labels_in(groups: tuple[str, ...]) -> dict[str, tuple[int, int]]:
+    """Return for each group the numbers, from 0, of its target and of its protected values taken together.
+
+    `groups` are all groups of a pair, in order: those of the first target value come first.
+    """
+    protected = len(groups) // classes_of(groups)
+    return {group: divmod(place, protected) for place, group in enumerate(groups)}
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A target and its protected attributes, as the label file spells them."""
+    """A target and its protected attributes, as the label file spells them.
+
+    values : the values of each attribute, in the order of `attributes`; empty if all have the values 0 and 1
+    """
 
     target: str
     protected: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...] = ()
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -45,14 +71,24 @@ class Pair:
         return (self.target, *self.protected)
 
     @property
+    def values_of(self) -> dict[str, tuple[str, ...]]:
+        """The values of each attribute."""
+        return dict(zip(self.attributes, self.values or (TWO,) * len(self.attributes), strict=True))
+
+    @property
     def groups(self) -> tuple[str, ...]:
         """The names of the groups."""
-        return groups_of(len(self.protected))
+        return _groups(tuple(self.values_of.values()))
 
     @property
     def name(self) -> str:
         """The short name, as in file and folder names: `BlondHair_Male`, `Smiling_MaleYoung`."""
         return f"{self.target.replace('_', '')}_{''.join(self.protected).replace('_', '')}"
+
+    def described(self, group: str) -> dict[str, str]:
+        """Return the value of each attribute in a group."""
+        numbers = values_in(self.groups)[group]
+        return {name: values[n] for (name, values), n in zip(self.values_of.items(), numbers, strict=True)}
 
 
 def parse_pair(text: str, attributes: Iterable[str]) -> Pair:

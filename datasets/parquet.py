@@ -14,6 +14,7 @@ from datasets import celeba
 from datasets.pairs import parse_pair
 from datasets.shards import BYTES, Shard, find_shards, image_names, opened, sort_shards, unpack
 from datasets.splits import LARGEST, NAMES, Splits
+from datasets.values import with_values
 from utils.errors import UserError
 
 PAIRS = celeba.PAIRS  # for FairFace give --pairs
@@ -45,11 +46,12 @@ FAIRFACE = Kind(
 _COMMANDS = f"{CELEBA.download}, or {FAIRFACE.download}"
 
 
-def read(path: Path, target_sensitive: str, *, age_limit: int = 40) -> Splits:
+def read(path: Path, target_sensitive: str, *, age_limit: int = 40, values: tuple[str, ...] = ()) -> Splits:
     """Read the official splits of CelebA or FairFace, which their columns tell apart, in the order of the rows.
 
     FairFace's validation files are the test split, as in the papers that use it; every tenth training image is val. Its
-    attributes are Female, each race, and Young, an age below `age_limit`, which must be the start of an age group.
+    attributes are Female, Race, Age (in groups), each race, and Young, an age below `age_limit`, which must be the start of
+    an age group. `values` are the entries of --values (`datasets.values`).
     """
     shards = find_shards(path, _COMMANDS)
     kind = kind_of(shards)
@@ -61,6 +63,8 @@ def read(path: Path, target_sensitive: str, *, age_limit: int = 40) -> Splits:
         split: pd.concat([table.set_axis(image_names(s)) for s, table in zip(parts[split], labels[split], strict=True)])
         for split in kind.splits
     }
+    pair, every = with_values(pair, pd.concat(tables.values()), values)
+    tables = {split: every[every.index.isin(table.index)] for split, table in tables.items()}
     if kind is CELEBA:
         return Splits(pair, folder, dict(zip(NAMES, tables.values(), strict=True)), celeba.PAPER_SIZE)
     train, tenth = tables["train"], np.arange(len(tables["train"])) % 10 == 0
@@ -86,7 +90,7 @@ def kind_of(shards: list[Shard]) -> Kind:
 
 
 def read_labels(shard: Shard, kind: Kind, age_limit: int) -> pd.DataFrame:
-    """Return the 0/1 attributes of each row. Raises `UserError` if a label is missing or unknown.
+    """Return the attributes of each row, 0 or 1; of FairFace Race and Age, too. Raises `UserError` for a missing or unknown label.
 
     CelebA's attributes are columns of booleans, or of whole numbers that are mostly -1, 0 or 1; other columns number
     people or places. All values of an attribute must be 0 and 1, or -1 and 1.
@@ -121,4 +125,7 @@ def _fairface_attributes(table: pd.DataFrame, age_limit: int) -> pd.DataFrame:
         raise UserError(f"--age-limit {age_limit}: FairFace knows ages by groups; take one of {known}")
     attributes = {"Female": table["gender"] == 1, "Young": table["age"] <= AGE_LIMITS.index(age_limit)}
     races = {name.replace(" ", "_"): table["race"] == number for number, name in enumerate(RACES)}
-    return pd.DataFrame(attributes | races).astype(int)
+    classes = {
+        name: pd.Categorical.from_codes(table[name.lower()], FAIRFACE_CLASSES[name.lower()]) for name in ("Race", "Age")
+    }
+    return pd.DataFrame(attributes | races).astype(int).assign(**classes)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from datasets.bias import largest_biased_size
-from datasets.celeba import biased_subset, check_images, group_names
+from datasets.celeba import biased_subset, check_images, group_names, numbers
 from datasets.known import module_of
-from datasets.pairs import Pair
+from datasets.pairs import TWO, Pair
 from datasets.splits import ALL, LARGEST, Splits, check_splits
 from utils.errors import UserError
 
@@ -20,6 +20,8 @@ def read_real(dataset: str, path: Path, target_sensitive: str, **flags) -> Split
     """
     read = module_of(dataset).read
     asked = [p.name for p in inspect.signature(read).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    if flags.get("values") and "values" not in asked:
+        raise UserError(f"--values: all attributes of --dataset {dataset} have the values 0 and 1; leave it out")
     return read(path, target_sensitive, **{name: flags[name] for name in asked if name in flags})
 
 
@@ -50,9 +52,12 @@ def training_list(train: pd.DataFrame, pair: Pair, size: int | str, bias_degree:
     Raises `UserError` if a group cannot be filled, protected labels are missing, or all images have one target value.
     """
     if size == ALL:
-        if train[pair.target].nunique() < 2:
+        values = pair.values_of[pair.target]
+        missing = set(range(len(values))) - set(numbers(train[pair.target], values).tolist())
+        if missing:
+            names = ", ".join(values[number] for number in sorted(missing))
             raise UserError(
-                f"in all {len(train)} images of train {pair.target} is the same; add images of the other value"
+                f"train has no image with {pair.target} {names}: add some, or leave the value out{'' if values == TWO else ' with --values'}"
             )
         return train
     if train[list(pair.protected)].isna().any(axis=None):
@@ -61,18 +66,19 @@ def training_list(train: pd.DataFrame, pair: Pair, size: int | str, bias_degree:
             "train on all images as they are"
         )
     if size == LARGEST:
-        counts = group_names(train, pair.target, pair.protected).value_counts()
+        counts = group_names(train, pair).value_counts()
         size = largest_biased_size({group: int(counts.get(group, 0)) for group in pair.groups}, bias_degree)
-    return biased_subset(train, pair.target, pair.protected, size, bias_degree)
+    return biased_subset(train, pair, size, bias_degree)
 
 
 def check_evaluation_splits(splits: dict[str, pd.DataFrame], pair: Pair) -> None:
     """Raise `UserError` if a group has no image in val or test, because its accuracy would be undefined."""
     for split in ("val", "test"):
-        present = set(group_names(splits[split], pair.target, pair.protected)) if len(splits[split]) else set()
+        present = set(group_names(splits[split], pair)) if len(splits[split]) else set()
         empty = [group for group in pair.groups if group not in present]
         if empty:
             raise UserError(
-                f"the {split} split has no image of group {', '.join(empty)} ({pair.name}, target_protected); its "
-                "accuracy is undefined: choose another pair or add images to the data"
+                f"the {split} split has no image of group {', '.join(empty[:5])}{', ...' if len(empty) > 5 else ''} ({pair.name}, "
+                "target_protected); its accuracy is undefined: choose another pair, or add images to the data"
+                + (", or join values or leave one out with --values" if pair.values else "")
             )

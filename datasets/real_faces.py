@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from datasets.celeba import numbers
 from datasets.decoding import decode_images, read_images
 from datasets.images import LabelledImages, fingerprint, in_fingerprint
 from datasets.known import WHOLE
@@ -59,9 +60,9 @@ def real_faces(
 
 def labelled(pixels: np.ndarray, table: pd.DataFrame, pair: Pair) -> LabelledImages:
     """Return images, uint8 (n, height, width, 3), with the labels of a pair from their table of n rows."""
-    target = table[pair.target].gt(0).to_numpy(np.int64)
-    protected = np.zeros(len(table), np.int64)
+    values, protected = pair.values_of, np.zeros(len(table), np.int64)
+    target = numbers(table[pair.target], values[pair.target])
     for name in pair.protected:
-        protected = 2 * protected + table[name].gt(0).to_numpy(np.int64)
+        protected = len(values[name]) * protected + numbers(table[name], values[name])
     protected[table[list(pair.protected)].isna().any(axis=1).to_numpy()] = -1
     return LabelledImages(pixels, np.arange(len(table)), target, protected, tuple(map(str, table.index)), pair.groups)

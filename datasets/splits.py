@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from datasets.pairs import Pair
+from datasets.pairs import TWO, Pair
 from utils.errors import UserError
 
 NAMES = ("train", "val", "test")
@@ -16,7 +16,7 @@ class Splits(NamedTuple):
     """The lists of a data set.
 
     tables : one each for train, val and test, indexed by file name relative to `folder`; attribute columns of -1 and 1,
-        or 0 and 1, with NaN for a missing protected label in train
+        or 0 and 1, or of the numbers, from 0, of the pair's values; NaN for a missing protected label in train
     default_size : number of training images if no flag gives it, or `ALL` or `LARGEST`
     """
 
@@ -50,7 +50,9 @@ def _fault(found: Splits) -> str:
         values = table[list(pair.attributes)]
         unknown = values.isna()
         allowed = list(pair.protected) if split == "train" else []  # may be missing
-        if not (values.isin([-1, 0, 1]) | unknown).all(axis=None) or unknown.drop(columns=allowed).any(axis=None):
-            return f"{split} has other labels than -1, 0 and 1"
+        for column, names in pair.values_of.items():
+            known = [-1, 0, 1] if names == TWO else [*range(len(names))]
+            if not (values[column].isin(known) | unknown[column]).all() or unknown.drop(columns=allowed).any(axis=None):
+                return f"{split} has other labels than {', '.join(map(str, known[:-1]))} and {known[-1]}"
     names = [image for table in tables.values() for image in table.index]
     return "an image is listed twice" if len(set(names)) < len(names) else ""

@@ -13,7 +13,7 @@ from datasets.decoding import decode_images
 from datasets.enough import biased_sizes, check_counts, images_needed
 from datasets.faithful import faithful_files
 from datasets.images import LabelledImages
-from datasets.pairs import Pair, group_labels
+from datasets.pairs import Pair, labels_in
 from datasets.synthetic_files import group_files
 from utils.errors import UserError
 from utils.files import copies
@@ -144,7 +144,8 @@ def synthetic_pool(
     check_counts(folder, prompt_type, counts, needed, min_faithfulness=min_faithfulness)
     paths = [path for group in needed for path in files[group]]
     _check_copies(folder, paths, tested)
-    labels = np.array([group_labels(group) for group in needed for _ in files[group]], dtype=np.int64)
+    of_group = labels_in(tuple(needed))
+    labels = np.array([of_group[group] for group in needed for _ in files[group]], dtype=np.int64)
     names = tuple(f"{path.parent.name}/{path.name}" for path in paths)
     pixels = decode_images(paths, cache, decode_size)
     return LabelledImages(pixels, np.arange(len(paths)), labels[:, 0], labels[:, 1], names, tuple(needed))
@@ -172,9 +173,9 @@ def _check_copies(folder: Path, paths: list[Path], tested: Sequence[Path]) -> No
 
 def draw_groups(pool: LabelledImages, sizes: dict[str, int], generator: np.random.Generator) -> LabelledImages:
     """Draw `sizes[group]` images of each group without replacement."""
-    chosen = []
+    chosen, labels = [], labels_in(pool.groups)
     for group, size in sizes.items():
-        target, protected = group_labels(group)
+        target, protected = labels[group]
         members = np.flatnonzero((pool.target == target) & (pool.protected == protected))
         chosen.append(generator.choice(members, size=size, replace=False))
     return pool.subset(np.concatenate(chosen))

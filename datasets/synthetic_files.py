@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 from datasets.celeba import group_names
-from datasets.custom import binary_columns, find_images, read_lines
+from datasets.custom import find_images, read_lines, value_columns
 from datasets.faithful import is_listing
 from datasets.pairs import Pair, same_pair
 from utils.errors import UserError
@@ -35,11 +35,9 @@ def listed_files(path: Path, pair: Pair) -> dict[str, list[Path]]:
     """Return the images of each group in a CSV file, sorted. Raises `UserError` as `datasets.custom` does."""
     form = f"it needs the columns image and {', '.join(pair.attributes)}"
     table = read_lines(path, ("image", *pair.attributes), form)
-    labels = binary_columns(path, table, pair)
-    if labels.isna().any(axis=None):
-        raise UserError(f"{path}: line {labels.index[labels.isna().any(axis=1)][0]} has an empty label; {form}")
+    labels = value_columns(path, table, pair)
     table["image"] = find_images(path, table)
-    groups = group_names(labels, pair.target, pair.protected)
+    groups = group_names(labels, pair)
     return {group: sorted(path.parent / name for name in table["image"][groups == group]) for group in pair.groups}
 
 

@@ -1,6 +1,6 @@
 """UTKFace: attributes from the file names, and our own splits, because the paper publishes none.
 
-A name is age_gender_race_date.jpg.chip.jpg; gender 1 is female, race 0 is White.
+A name is age_gender_race_date.jpg.chip.jpg; gender 1 is female, races are numbered as in `RACES`.
 """
 
 import re
@@ -11,10 +11,12 @@ import pandas as pd
 from datasets.celeba import group_names
 from datasets.pairs import Pair, parse_pair
 from datasets.splits import LARGEST, Splits
+from datasets.values import with_values
 from utils.errors import UserError
 from utils.files import digests
 
 PAIRS = ("Female_White",)
+RACES = ("White", "Black", "Asian", "Indian", "Others")
 NAME = re.compile(
     r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d{17}\.(jpe?g|png)(\.chip\.(jpe?g|png))?", re.IGNORECASE
 )
@@ -24,15 +26,20 @@ TEST_FRACTION, VAL_FRACTION = 0.2, 0.1  # of the smallest group's size, taken fr
 SHOWN = 10  # names in a message
 
 
-def read(path: Path, target_sensitive: str, *, age_limit: int = 40) -> Splits:
-    """Read our own splits, with the largest possible biased training list; Young is an age below `age_limit` years."""
+def read(path: Path, target_sensitive: str, *, age_limit: int = 40, values: tuple[str, ...] = ()) -> Splits:
+    """Read our own splits, with the largest possible biased training list; Young is an age below `age_limit` years.
+
+    `values` are the entries of --values (`datasets.values`).
+    """
     folder, table = read_utkface(path, age_limit)
-    pair = parse_pair(target_sensitive, table.columns)
+    pair, table = with_values(parse_pair(target_sensitive, table.columns), table, values)
     return Splits(pair, folder, split_balanced(table, pair), LARGEST)
 
 
 def read_utkface(root: Path, age_limit: int) -> tuple[Path, pd.DataFrame]:
-    """Return the folder of the images, and a table indexed by file name with the 0/1 columns Female, White and Young.
+    """Return the folder of the images, and a table indexed by file name.
+
+    Its columns are Female, White and Young, 0 or 1; Race, one of `RACES`; and Age in years.
 
     Files whose name doesn't parse are left out, with a message. Of files with equal bytes the first by name is kept, so
     that no image is in two splits. The rows are in the order of the contents' SHA-256, which depends neither on the
@@ -57,7 +64,8 @@ def read_utkface(root: Path, age_limit: int) -> tuple[Path, pd.DataFrame]:
         )
     table = table[~repeated].sort_values("digest")
     attributes = {"Female": table["gender"] == 1, "White": table["race"] == 0, "Young": table["age"] < age_limit}
-    return folder, pd.DataFrame(attributes).astype(int)
+    races = pd.Categorical.from_codes(table["race"], RACES)
+    return folder, pd.DataFrame(attributes).astype(int).assign(Race=races, Age=table["age"])
 
 
 def find_images(root: Path) -> tuple[Path, list[str]]:
@@ -99,13 +107,13 @@ def split_balanced(table: pd.DataFrame, pair: Pair) -> dict[str, pd.DataFrame]:
     Test takes from every group a fifth of the smallest group's size, val the next tenth, in the order of the table.
     Raises `UserError` if the smallest group is too small.
     """
-    groups = group_names(table, pair.target, pair.protected)
+    groups = group_names(table, pair)
     counts = groups.value_counts().reindex(pair.groups, fill_value=0)
     n_test, n_val = int(counts.min() * TEST_FRACTION), int(counts.min() * VAL_FRACTION)
     if n_val < 1:
         raise UserError(
             f"UTKFace cannot be split for {pair.name}: group {counts.idxmin()} (target_protected) has {counts.min()} "
-            "images and 10 are needed; choose another pair or --age-limit"
+            f"images and 10 are needed; choose another pair{', or join or leave out values with --values' if pair.values else ' or --age-limit'}"
         )
     place = groups.groupby(groups).cumcount()
     return {

@@ -12,7 +12,7 @@ from torch import nn
 from datasets.augment import crop_and_resize, random_boxes, random_flips, resize_whole
 from datasets.images import LabelledImages, MixedSet
 from utils.errors import Diverged, UserError
-from utils.metrics import fairness_metrics, positive
+from utils.metrics import answers, fairness_metrics
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Batch(NamedTuple):
     """A batch on the device.
 
     inputs : float32 (n, 3, size, size), from -1 to 1
-    targets : float32 (n,), 0 or 1
+    targets : float32 (n,), numbers of the targets, from 0
     indices : int64 (n,), indices of the images in their set
     """
 
@@ -95,9 +95,9 @@ def inference_batch(compute: Compute) -> int:
 
 @torch.inference_mode()
 def predict(model: nn.Module, data: LabelledImages, compute: Compute, batch_size: int | None = None) -> np.ndarray:
-    """Return the logit of every image under the test transform, float32 (n,); `batch_size` defaults to a fast one.
+    """Return the logit of every image under the test transform, float32 (n,), of more than two targets (n, targets).
 
-    Raises `UserError` if a logit is not finite: it would count as a negative answer.
+    `batch_size` defaults to a fast one. Raises `UserError` if a logit is not finite: it would count as a negative answer.
     """
     model.eval()
     batch_size = batch_size or inference_batch(compute)
@@ -106,9 +106,10 @@ def predict(model: nn.Module, data: LabelledImages, compute: Compute, batch_size
         [(pixels, _)] = data.take(np.arange(start, min(start + batch_size, len(data))))
         inputs = resize_whole(pixels.to(compute.device, non_blocking=True), compute.image_size)
         with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.amp):
-            logits.append(model(inputs)[:, 0].float())
+            logits.append(model(inputs).float())
     logits = torch.cat(logits).cpu().numpy()
-    if wrong := len(logits) - np.isfinite(logits).sum():
+    logits = logits[:, 0] if logits.shape[1] == 1 else logits
+    if wrong := len(logits) - np.isfinite(logits).reshape(len(logits), -1).all(axis=1).sum():
         raise Diverged(
             f"the network's answer to {wrong} of {len(logits)} images is no finite number; lower the learning rate"
         )
@@ -117,7 +118,7 @@ def predict(model: nn.Module, data: LabelledImages, compute: Compute, batch_size
 
 def evaluate(model: nn.Module, data: LabelledImages, compute: Compute) -> dict:
     """Return the fairness metrics of a model on a set (`utils.metrics.fairness_metrics`)."""
-    return fairness_metrics(data.target, data.protected, positive(predict(model, data, compute)), data.groups)
+    return fairness_metrics(data.target, data.protected, answers(predict(model, data, compute)), data.groups)
 
 
 @contextmanager

@@ -22,6 +22,15 @@ def check_flags(settings: Settings, network: nn.Module) -> None:
         )
 
 
+def check_targets(settings: Settings, methods: list[Method], targets: int) -> None:
+    """Raise `UserError` for what two targets alone have: a threshold."""
+    asked = [method.label for method in methods if method.options.get("threshold", "0.5") != "0.5"]
+    asked += [method.label for method in methods if method.options.get("select-by") == "best-threshold"]
+    asked += ["--select-by best-threshold"] if settings.select_by == "best-threshold" else []
+    if targets > 2 and asked:
+        raise UserError(f"{asked[0]}: {targets} targets have no threshold between them; leave it out")
+
+
 def check_to_come(methods: list[Method], settings: Settings, pair: Pair, train: LabelledImages) -> None:
     """Raise `UserError` if the images that generation will make, as --images-to-come says, are too few for a method."""
     prompt_type, number = settings.images_to_come or ("", 0)

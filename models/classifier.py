@@ -1,4 +1,4 @@
-"""The networks, each with one logit, and their initial weights."""
+"""The networks, each with one logit or one for each target, and their initial weights."""
 
 import importlib
 from pathlib import Path
@@ -6,11 +6,20 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from models.registry import build_registered, check_size, head_of, no_weights, published_state, published_url
+from models.registry import (
+    build_registered,
+    check_size,
+    head_of,
+    no_weights,
+    published_state,
+    published_url,
+    with_outputs,
+)
 from models.small_maps import with_small_maps
 from models.weights import check_kept, load_backbone, read_tensors
 from utils.errors import UserError
 from utils.machine import NOT_FETCHED, why_not_fetched
+from utils.metrics import outputs_of
 
 # Networks with a file of their own in models/; all others come from torchvision or timm. Such a file has
 # `build(width)`, which returns the network with one logit; `HEAD`, the prefix of its last layer's tensors; and
@@ -22,9 +31,9 @@ START = {"toy": (Path(__file__).parent / "start" / "toy.safetensors", 0.25)}
 
 
 def new_classifier(
-    weights: str, seed: int, width: float = 1, network: str = "resnet18", image_size: int = 224
+    weights: str, seed: int, width: float = 1, network: str = "resnet18", image_size: int = 224, targets: int = 2
 ) -> nn.Module:
-    """Return a network with one logit and a last layer drawn by `seed`.
+    """Return a network with a last layer drawn by `seed`, of one logit for two targets and as many as targets for more.
 
     weights : "imagenet" (published, downloaded once), "toy" (models/start/, for toy faces), "none" (all layers drawn by
         `seed`), or a file of weights of the same width in any form of `models.weights`, whose last layer is ignored
@@ -42,6 +51,8 @@ def new_classifier(
         )
     torch.manual_seed(seed)
     model = with_small_maps(_build(network, width, image_size))
+    for head in head_names(model, network) if targets > 2 else ():
+        with_outputs(model, head, outputs_of(targets))
     if weights == "imagenet":
         load_backbone(model, _published_state(network, image_size), "imagenet", head_names(model, network))
     elif weights != "none":
@@ -73,7 +84,7 @@ def head_names(model: nn.Module, network: str) -> tuple[str, ...]:
 def linear_head(model: nn.Module, network: str) -> nn.Linear:
     """Return the last layer of a network.
 
-    Raises `UserError` unless there is one, linear, with one output and a bias.
+    Raises `UserError` unless there is one, linear, with a bias.
     """
     names = [name.rstrip(".") for name in head_names(model, network)]
     if len(names) > 1:  # the network combines their outputs, so one can't be fitted alone
@@ -82,8 +93,8 @@ def linear_head(model: nn.Module, network: str) -> nn.Linear:
         )
     [name] = names
     found = model.get_submodule(name)
-    if not isinstance(found, nn.Linear) or found.out_features != 1 or found.bias is None:
-        raise UserError(f"--network {network}: its last layer, {name}, is no nn.Linear with one output and a bias")
+    if not isinstance(found, nn.Linear) or found.bias is None:
+        raise UserError(f"--network {network}: its last layer, {name}, is no nn.Linear with a bias")
     return found
 
 

@@ -17,7 +17,7 @@ from datasets.real_faces import fingerprints, labelled, load_faces
 from datasets.synthetic import SyntheticImages, SyntheticSets
 from models.averaging import batch_norms
 from models.candidates import finalists, made_from, with_auto, with_candidates
-from models.checks import check_flags, check_to_come
+from models.checks import check_flags, check_targets, check_to_come
 from models.classifier import head_names, linear_head, new_classifier, outline
 from models.facts import facts_of
 from models.methods import of_network
@@ -68,8 +68,8 @@ class Experiment:
         self.flags["top-k"] = count_of(settings.top_k, self.tensors)
         asked = self._asked_methods(network)
         self.lists = read_lists(settings)
-        no_pixels = np.empty((0, 1, 1, 3), np.uint8)
-        self.train_labels = labelled(no_pixels, self.lists.tables["train"], self.lists.pair)
+        self.train_labels = labelled(np.empty((0, 1, 1, 3), np.uint8), self.lists.tables["train"], self.lists.pair)
+        check_targets(settings, asked, self.train_labels.targets)
         self.flags["train-labels"] = self.train_labels
         self.flags["images-of-biased-model"] = settings.pre_train_epochs * len(self.train_labels)
         self.asked, self.methods = {method.label for method in asked}, self.with_candidates(asked)
@@ -182,6 +182,8 @@ class Experiment:
         if settings.weights != "none":
             kept["weights_content"] = content_of(start, head_names(start, network))
         kept |= {"target": pair.target, "protected": list(pair.protected)}
+        if pair.values:
+            kept["values"] = list(map(list, pair.values))
         return kept | {"number_train_data_real": len(self.train_labels)}
 
     def _check_top_k(self) -> None:

@@ -102,18 +102,19 @@ def _of_torchvision(name: str, image_size: int) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = models.get_model(name, weights=None, **options)
-    return _with_one_logit(model)
+    return with_outputs(model, head_of(model)[0], 1)
 
 
-def _with_one_logit(model: nn.Module) -> nn.Module:
-    parent_name, _, name = head_of(model)[0][:-1].rpartition(".")
+def with_outputs(model: nn.Module, head: str, outputs: int) -> nn.Module:
+    """Give a network a new last layer, whose tensors have the prefix `head`, with so many outputs."""
+    parent_name, _, name = head[:-1].rpartition(".")
     parent = model.get_submodule(parent_name)
     layer = getattr(parent, name)
     bias = layer.bias is not None
     if isinstance(layer, nn.Conv2d):
-        new = nn.Conv2d(layer.in_channels, 1, layer.kernel_size, bias=bias)
+        new = nn.Conv2d(layer.in_channels, outputs, layer.kernel_size, bias=bias)
     else:
-        new = nn.Linear(layer.in_features, 1, bias=bias)
+        new = nn.Linear(layer.in_features, outputs, bias=bias)
     setattr(parent, name, new)
     later = list(parent.named_children())
     for after, module in later[[key for key, _ in later].index(name) :]:

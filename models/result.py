@@ -18,7 +18,7 @@ from models.ranking import batches_used
 from models.run import Run, TrainedModel
 from models.weights import as_safetensors
 from utils.checkpoint import Unfinished
-from utils.metrics import fairness_metrics, positive
+from utils.metrics import answers, fairness_metrics, logit_columns
 from utils.records import ROOT, write_record
 
 
@@ -78,12 +78,12 @@ def train_method(method: Method, run: Run, sets: SyntheticSets | None) -> Traine
 
 
 def evaluate_all(trained: TrainedModel, run: Run) -> tuple[dict[str, dict], dict[str, pd.DataFrame]]:
-    """Return the metrics on test, val and held-out images, and tables with the logit of each test and val image."""
+    """Return the metrics on test, val and held-out images, and tables with the logits of each test and val image."""
     compute, metrics, predictions = run.settings.compute, {}, {}
     for split, key in (("test", "metrics"), ("val", "val_metrics")):
         faces = run.real[split]
         logits = predict(trained.model, faces, compute)
-        metrics[key] = fairness_metrics(faces.target, faces.protected, positive(logits), faces.groups)
+        metrics[key] = fairness_metrics(faces.target, faces.protected, answers(logits), faces.groups)
         predictions[f"{split}_predictions"] = _predictions(faces, logits)
     if trained.held_out:
         metrics["held_out_metrics"] = evaluate(trained.model, trained.held_out, compute)
@@ -91,4 +91,6 @@ def evaluate_all(trained: TrainedModel, run: Run) -> tuple[dict[str, dict], dict
 
 
 def _predictions(faces: LabelledImages, logits: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame({"name": faces.names, "target": faces.target, "protected": faces.protected, "logit": logits})
+    columns = {"name": faces.names, "target": faces.target, "protected": faces.protected}
+    names = logit_columns(faces.groups)
+    return pd.DataFrame(columns | dict(zip(names, logits.reshape(len(faces), -1).T, strict=True)))

@@ -237,8 +237,8 @@ class Run:
         return dict(zip(SETS, (self.real["train"], synthetic.biased, synthetic.balanced), strict=True))
 
     def _network(self, weights: str, seed: int) -> nn.Module:
-        model = new_classifier(weights, seed, self.settings.width, self.settings.network, self.settings.image_size)
-        return model.to(self.settings.compute.device, memory_format=torch.channels_last)
+        own = self.settings.width, self.settings.network, self.settings.image_size, self.real["train"].targets
+        return new_classifier(weights, seed, *own).to(self.settings.compute.device, memory_format=torch.channels_last)
 
     def _loaded(self, weights: Path) -> nn.Module:
         model = self._network("none", self.seed)

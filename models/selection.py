@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from models.losses import cross_entropy
 from utils.errors import UserError
 
 Gradients = dict[str, torch.Tensor]
@@ -23,8 +24,8 @@ def mean_gradients(model: nn.Module, batches: Iterable[Sequence[torch.Tensor]], 
     A copy of `model` in train mode computes it (batch norm takes the statistics of each batch); `model` does not
     change.
 
-    model : any module with one logit, float (n, 1)
-    batches : inputs and 0/1 targets (n,), on the model's device; further parts of a batch are ignored
+    model : any module that returns logits, float (n, outputs)
+    batches : inputs and targets (n,), numbers from 0, on the model's device; further parts of a batch are ignored
     amp : compute in bfloat16 where autocast allows
 
     Returns a float32 tensor of the parameter's shape for each parameter name. Raises `ValueError` if there is no batch.
@@ -53,7 +54,7 @@ class GradientSum:
         inputs, targets, *_ = batch
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.amp):
             logits = self.model(inputs)
-        F.binary_cross_entropy_with_logits(logits[:, 0].float(), targets.float()).backward()  # grads add up
+        cross_entropy(logits.float(), targets).backward()  # grads add up
         self.count += 1
         return True
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from models.batches import Compute
 
 PAPER_CROP_SCALE = (0.08, 1.0)
+VALUES = (
+    "values of an attribute that has more than 0 and 1 (default: all): Race=White,Asian/Indian or Age=0-17,18-39,40+"
+)
 _data, _training, _machine = (partial(flag, group=name) for name in ("data", "training", "machine and output"))
 
 
@@ -55,6 +58,7 @@ class Settings:
         Path("results/runs/synthetic"), "folder of generated images, or a CSV file of other unbiased images", type=Path
     )
     target_sensitive: str = _data("Smiling_Male", "the pair", metavar="TARGET_PROTECTED")
+    values: tuple[str, ...] = _data((), VALUES, nargs="+", metavar="NAME=VALUE,VALUE")
     prompt_type: str = _data("contextual", "folder of the synthetic images")
     bias_degree: str = _data("1/9", "minority to majority in the biased sets")
     number_train_data_real: int | None = _data(

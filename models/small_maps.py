@@ -17,7 +17,7 @@ class SmallMapConv2d(nn.Conv2d):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the convolution of `images`, (n, channels, height, width), in bfloat16 or as `nn.Conv2d` does."""
-        stride, n = self.stride[0], len(images)
+        stride, n = self.stride[0], images.shape[0]
         rows, columns = ((side - 1) // stride + 1 for side in images.shape[2:])
         in_bf16 = images.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         if max(rows, columns) > LARGEST or not in_bf16 or torch.get_autocast_dtype("cpu") != torch.bfloat16:

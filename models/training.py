@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from datasets.images import LabelledImages, MixedSet
 from models.averaging import add_to_mean, batch_norms, estimate_statistics
 from models.batches import Batch, Compute, lone_images_named, number_of_batches, predict, train_batches
+from models.losses import cross_entropy
 from models.schedule import BEST_THRESHOLD, LATE_MEAN, Schedule
 from models.weights import freeze_all_but, load_state, on_cpu
 from utils.checkpoint import Checkpoint
 from utils.errors import Diverged, UserError
-from utils.metrics import accuracy_at_best_threshold, fairness_metrics, positive
+from utils.metrics import accuracy_at_best_threshold, answers, fairness_metrics
 from utils.progress import progress
 
 # The loss to minimise: logits, float32 (n, outputs), and their batch -> scalar.
@@ -27,8 +27,8 @@ RateFractions = Callable[[nn.Module, int], dict[str, float]]
 
 
 def mean_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Return the mean binary cross-entropy of a batch, the paper's loss."""
-    return F.binary_cross_entropy_with_logits(logits[:, 0], batch.targets)
+    """Return the mean cross-entropy of a batch; of one logit it is the paper's loss."""
+    return cross_entropy(logits, batch.targets)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class _Training:
     def on_val(self, val: LabelledImages) -> dict[str, float]:
         """Return the columns of the curve that are measured on val."""
         logits = predict(self.model, val, self.compute)
-        found = fairness_metrics(val.target, val.protected, positive(logits), val.groups)
+        found = fairness_metrics(val.target, val.protected, answers(logits), val.groups)
         row = {f"val_{key}": found[key] for key in ("accuracy", "worst_group_accuracy", "equalized_odds")}
         if self.schedule.select_by == BEST_THRESHOLD:
             row[BEST_THRESHOLD] = accuracy_at_best_threshold(logits, val.target)

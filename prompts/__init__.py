@@ -3,11 +3,11 @@
 import difflib
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.pairs import group_values, groups_of, same_pair
+from datasets.pairs import TWO, Pair, same_pair
+from datasets.values import value_name
 from utils.errors import UserError
 
 FOLDER = Path(__file__).parent
@@ -19,7 +19,8 @@ _FORM = "see prompts/Smiling_Male.json for the form"
 class Prompts:
     """The content of a prompt file.
 
-    `words[attribute]["1"]` lists the words that say that the attribute is present, "0" that it is absent.
+    `words[attribute]["1"]` lists the words that say that the attribute is present, "0" that it is absent. An attribute of other
+    values has words for each, in the order of the groups: `words["Race"]["Asian"]`.
     `group_details` lists details that belong to one group alone (a beard, lipstick) and need not be in all groups.
     `prompts[prompt type][group]` lists the prompts of a group (target_protected). `origin` says who wrote them, and how.
     """
@@ -33,21 +34,27 @@ class Prompts:
     prompts: dict[str, dict[str, list[str]]]
 
     @property
+    def attributes(self) -> Pair:
+        """The attributes with their values."""
+        names = (self.target, *self.protected)
+        values = tuple(TWO if set(self.words[name]) == {*TWO} else tuple(self.words[name]) for name in names)
+        return Pair(self.target, tuple(self.protected), () if all(each == TWO for each in values) else values)
+
+    @property
     def groups(self) -> tuple[str, ...]:
         """The names of the groups, target_protected."""
-        return groups_of(len(self.protected))
+        return self.attributes.groups
 
     def own_words(self, group: str) -> dict[str, list[str]]:
         """Return for each attribute the words that state its value in a group."""
-        return self._words(group_values(group))
+        return {name: self.words[name][value] for name, value in self.attributes.described(group).items()}
 
     def opposite_words(self, group: str) -> dict[str, list[str]]:
-        """Return for each attribute the words that state the other value."""
-        return self._words([1 - value for value in group_values(group)])
-
-    def _words(self, values: Iterable[int]) -> dict[str, list[str]]:
-        names = (self.target, *self.protected)
-        return {name: self.words[name][str(value)] for name, value in zip(names, values, strict=True)}
+        """Return for each attribute the words that state another value."""
+        return {
+            name: [word for other, words in self.words[name].items() if other != value for word in words]
+            for name, value in self.attributes.described(group).items()
+        }
 
 
 def shipped_files() -> list[Path]:
@@ -82,8 +89,13 @@ def read_prompts(path: Path, pair: str | None = None) -> Prompts:
         if not isinstance(prompts.group_details, list):
             raise ValueError("group_details must be a list")
         for name in (prompts.target, *prompts.protected):
-            for value in "01":
-                require_texts(prompts.words[name][value], f"words.{name}.{value}")
+            values = prompts.words[name]
+            for value in values if len(values) > 1 and not set(TWO) & set(values) else TWO:
+                require_texts(values[value], f"words.{name}.{value}")
+            if unfit := [value for value in values if value_name(value) != value]:
+                raise ValueError(
+                    f"words.{name}: folders can't hold the value {unfit[0]!r}; write {value_name(unfit[0])!r}"
+                )
         if not prompts.prompts:
             raise ValueError("prompts holds no prompt type")
         for prompt_type, groups in prompts.prompts.items():

@@ -3,7 +3,8 @@
     python -m prompts.write --target-sensitive Eyeglasses_Young --target "wearing eyeglasses|without eyeglasses" \\
         --protected "young|aged" --sentence "Portrait face photo of a {Young} person {Eyeglasses}"
 
-The words are PRESENT|ABSENT, several alternatives with commas between. The contexts (face, hair, accessories, head
+The words are PRESENT|ABSENT, several alternatives with commas between. An attribute of more values has VALUE=WORDS for each:
+--protected "White=white|Black=black|Asian=Asian,East Asian". The contexts (face, hair, accessories, head
 pose) come from a file and are the same in every group, without what would give the pair away. A language model turns
 words and context into sentences, one at a time: `--model` with transformers, or `--base-url` at an OpenAI-compatible
 endpoint; `--template` puts them side by side without a model. Answers are checked as by `python -m prompts.check`, and
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.pairs import Pair, plain_name
+from datasets.values import value_name
 from prompts import FOLDER, Prompts
 from prompts.check import LIMIT, check_prompts, report
 from prompts.decoding import DEFAULT_MODEL, Decoding
@@ -52,7 +54,7 @@ class WritingSettings:
     """The flags of this command."""
 
     target_sensitive: str = of_prompts(None, "the pair", required=True, metavar="TARGET_PROTECTED")
-    target: str = of_prompts(None, "words for the target", required=True, metavar="PRESENT|ABSENT")
+    target: str = of_prompts(None, "words for the target, or VALUE=WORDS|...", required=True, metavar="PRESENT|ABSENT")
     protected: tuple[str, ...] = of_prompts(
         None, "for each protected one", required=True, nargs="+", metavar="PRESENT|ABSENT"
     )
@@ -135,11 +137,21 @@ def name_pair(text: str, n_protected: int) -> Pair:
 
 
 def split_words(text: str) -> dict[str, list[str]]:
-    """Split "smiling|serious" into the words for 1 and for 0, with commas between alternatives. Raises `UserError` if it can't."""
-    sides = [[word.strip() for word in side.split(",")] for side in text.split("|")]
-    if len(sides) != 2 or not all(word for side in sides for word in side):
-        raise UserError(f"the words {text!r} must be PRESENT|ABSENT, such as 'smiling|serious'")
-    return {"1": sides[0], "0": sides[1]}
+    """Split "smiling|serious" into the words for 1 and for 0, with commas between alternatives; "A=a|B=b" into those of A and B.
+
+    Raises `UserError` if it can't.
+    """
+    names, texts = ["1", "0"], text.split("|")
+    if all("=" in side for side in texts):
+        names, texts = zip(*([part.strip() for part in side.split("=", 1)] for side in texts), strict=True)
+        names = list(map(value_name, names))
+    sides = [[word.strip() for word in side.split(",")] for side in texts]
+    if len(sides) < 2 or len({*names}) != len(sides) or not all((*names, *(word for side in sides for word in side))):
+        raise UserError(
+            f"the words {text!r} must be PRESENT|ABSENT, such as 'smiling|serious', or VALUE=WORDS for each value, such as "
+            "'White=white|Black=black|Asian=Asian,East Asian'"
+        )
+    return dict(zip(names, sides, strict=True))
 
 
 def default_sentence(pair: Pair) -> str:

@@ -15,13 +15,13 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from scipy.special import ndtri  # scipy.stats would take a second to load
 
-from datasets.pairs import Pair
+from datasets.pairs import TWO, Pair
 from results.records import pair_of
 from results.remarks import ALIKE, blind_seeds, protected_labels
 from results.text import group_words
 from utils.errors import UserError, command_line
 from utils.files import encoded, write_whole
-from utils.metrics import hardly_learned
+from utils.metrics import classes_of, hardly_learned, outputs_of, widest_gap
 from utils.records import Metrics, Record, read_record
 
 NAME, WEIGHTS = "README.md", "model.safetensors"
@@ -123,6 +123,9 @@ def make_card(record: Record, erm: Record | None = None) -> str:
         labels="; ".join(protected_labels(record).values()),
         alike=ALIKE if blind_seeds([record]) else "",
         pair=pair,
+        targets=pair.values_of[pair.target],
+        named=pair.values_of[pair.target] != TWO,
+        outputs=outputs_of(len(pair.values_of[pair.target])),
         data=name,
         terms=terms,
         size=size,
@@ -166,7 +169,7 @@ def data_of(real: dict, pair: Pair) -> str:
         return str(real.get("dataset"))
     from datasets.parquet import RACES
 
-    known = {"Female", *(race.replace(" ", "_") for race in RACES)}
+    known = {"Female", "Race", "Age", *(race.replace(" ", "_") for race in RACES)}
     return "fairface" if known & set(pair.attributes) else "celeba"
 
 
@@ -183,7 +186,10 @@ def result_rows(others: dict[str, Metrics], metrics: Metrics, pair: Pair) -> lis
     found = (with_interval(each.accuracy, metrics.images) for each in columns.values())
     rows.append(["all", "", f"{metrics.images:,}", *found])
     rows.append(["worst group", "", "", *(f"{100 * each.worst_group:.1f}" for each in columns.values())])
-    odds = (f"{100 * each.equalized_odds:.1f}" for each in columns.values())
+    odds = [f"{100 * each.equalized_odds:.1f}" for each in columns.values()]
+    if len(pair.groups) > 2 * classes_of(pair.groups):  # else there are no other groups to compare
+        gaps = (widest_gap(each.group_accuracy) for each in columns.values())
+        odds = [f"{value} ({plain(' to '.join(gap))})" for value, gap in zip(odds, gaps, strict=True)]
     return [*rows, ["equalized odds difference", "", "", *odds]]
 
 

@@ -20,7 +20,7 @@ def score(folder: Path, work: Path, judge_faces: int) -> None:
     The judge learns from `judge_faces` labelled toy faces; it and they lie in `work`, and are made once.
     """
     from datasets.faithful import FILE, SCORE, read_scores
-    from datasets.pairs import GROUPS, group_values
+    from datasets.pairs import GROUPS, values_in
 
     faces, python = work / "judge_faces", [sys.executable, "-m"]
     counts = ["--train", judge_faces, "--val", 0, "--test", max(100, judge_faces // 10), "--seed", 7]
@@ -28,7 +28,7 @@ def score(folder: Path, work: Path, judge_faces: int) -> None:
     own = ["--data", faces, "--judge", work / "judge.safetensors", "--cache", work / "cache"]
     together({"judge": [*python, "stable_diffusion.faithfulness", "--images", folder, *own]}, work)
     print((work / "judge.log").read_text(), flush=True)
-    labels = {group: dict(zip(PAIR.split("_"), group_values(group))) for group in GROUPS}
+    labels = {group: dict(zip(PAIR.split("_"), values_in(GROUPS)[group])) for group in GROUPS}
     scores = read_scores(folder / FILE, (SCORE,), f"remove {folder / FILE}")[SCORE]
     rows = [{"image": image, **labels[image.partition("/")[0]], SCORE: value} for image, value in scores.items()]
     pd.DataFrame(rows).to_csv(folder / "images.csv", index=False)

@@ -68,10 +68,10 @@ def own_values(accuracies: GroupAccuracies, runs: dict[int, list[int]]) -> dict[
     """Return an `Entry`'s `ours` for the runs at these places of each seed; empty if there is none."""
     if not runs:
         return {}
-    values = pooled(accuracies.observed, runs, accuracies.fractions)
+    values = pooled(accuracies, runs)
     every = [place for found in runs.values() for place in found]
     weights = np.concatenate([np.full(len(found), 1 / len(found) / len(runs)) for found in runs.values()])
-    own = statistics(accuracies.observed[every][:, None, :], accuracies.fractions)  # of each run alone
+    own = statistics(accuracies.observed[every][:, None, :], accuracies.fractions, accuracies.classes)  # each alone
 
     def spread(metric):
         return 100 * float(own[metric].std(ddof=1)) if len(every) > 1 else None

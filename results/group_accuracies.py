@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from utils.metrics import classes_of
+
 METRICS = ("ACC", "WST", "EO", "STD")
 LOWER_IS_BETTER = ("EO", "STD")
 
@@ -14,13 +16,18 @@ class GroupAccuracies:
 
     observed : float (runs, groups), fractions.
     covariance : float (groups, runs, runs), the covariance of two runs' accuracies of a group over draws of its images.
-    names, counts : the groups, all of target 0 first, and int (groups,), their test images.
+    names, counts : the groups, all of the first target first, and int (groups,), their test images.
     """
 
     names: tuple[str, ...]
     counts: np.ndarray
     observed: np.ndarray
     covariance: np.ndarray
+
+    @property
+    def classes(self) -> int:
+        """The number of targets."""
+        return classes_of(self.names)
 
     @property
     def fractions(self) -> np.ndarray:
@@ -31,11 +38,11 @@ class GroupAccuracies:
 def group_accuracies(target, protected, predictions, names: tuple[str, ...]) -> GroupAccuracies:
     """Return the group accuracies of all runs and their covariance over test images.
 
-    `target` and `protected` are int (n,), `predictions` 0/1 (n, runs). Right answers are counted as integers, so that
+    `target` and `protected` are int (n,), from 0, `predictions` targets (n, runs). Right answers are counted as integers, so that
     the result does not depend on the order of summation. Raises `ValueError` for a group without an image.
     """
     right = (np.asarray(predictions) == np.asarray(target)[:, None]).astype(np.float64)
-    group = np.asarray(target) * (len(names) // 2) + np.asarray(protected)
+    group = np.asarray(target) * (len(names) // classes_of(names)) + np.asarray(protected)
     counts = np.bincount(group, minlength=len(names))
     if (counts == 0).any():
         raise ValueError(f"no test image in group {names[int(np.argmin(counts))]}")
@@ -49,23 +56,24 @@ def group_accuracies(target, protected, predictions, names: tuple[str, ...]) -> 
     return GroupAccuracies(tuple(names), counts, np.stack(observed, axis=1), np.stack(covariance))
 
 
-def statistics(accuracies: np.ndarray, fractions: np.ndarray) -> dict[str, np.ndarray]:
+def statistics(accuracies: np.ndarray, fractions: np.ndarray, classes: int = 2) -> dict[str, np.ndarray]:
     """Return the metrics of a method, fractions, from the group accuracies of its seeds, (..., seeds, groups).
 
     They are taken as in the paper. ACC: of all images. WST and STD: the lowest, and the population standard deviation, of
     the groups' accuracies averaged over seeds. EO: max(|TPR gap|, |FPR gap|) of each seed, averaged over seeds; of more
-    than two protected groups the gap is the largest between any two.
+    than two protected groups or `classes` see `utils.metrics.fairness_metrics`.
     """
-    return _of_means(accuracies.mean(axis=-2), odds(accuracies).mean(axis=-1), fractions)
+    return _of_means(accuracies.mean(axis=-2), odds(accuracies, classes).mean(axis=-1), fractions)
 
 
-def pooled(accuracies: np.ndarray, runs: dict[int, list[int]], fractions: np.ndarray) -> dict[str, np.ndarray]:
+def pooled(accuracies: GroupAccuracies, runs: dict[int, list[int]]) -> dict[str, np.ndarray]:
     """Return the metrics of a row whose seeds may have several runs each, which are averaged first: a seed counts once.
 
-    `accuracies` are those of all runs, (runs, groups); `runs` maps seeds to places in it.
+    `runs` maps seeds to places of runs.
     """
-    matrix = average(runs, len(accuracies))
-    return _of_means((matrix @ accuracies).mean(axis=0), (matrix @ odds(accuracies)).mean(), fractions)
+    observed, matrix = accuracies.observed, average(runs, len(accuracies.observed))
+    mean_odds = (matrix @ odds(observed, accuracies.classes)).mean()
+    return _of_means((matrix @ observed).mean(axis=0), mean_odds, accuracies.fractions)
 
 
 def average(runs: dict[int, list[int]], count: int) -> np.ndarray:
@@ -76,11 +84,10 @@ def average(runs: dict[int, list[int]], count: int) -> np.ndarray:
     return matrix
 
 
-def odds(accuracies: np.ndarray) -> np.ndarray:
+def odds(accuracies: np.ndarray, classes: int = 2) -> np.ndarray:
     """Return the equalized odds difference of group accuracies: (..., groups) to (...)."""
-    half = accuracies.shape[-1] // 2
-    gaps = [part.max(axis=-1) - part.min(axis=-1) for part in (accuracies[..., :half], accuracies[..., half:])]
-    return np.maximum(*gaps)
+    of_targets = accuracies.reshape(*accuracies.shape[:-1], classes, -1)
+    return np.ptp(of_targets, axis=-1).max(axis=-1)
 
 
 def _of_means(groups: np.ndarray, mean_odds: np.ndarray, fractions: np.ndarray) -> dict[str, np.ndarray]:

@@ -52,7 +52,7 @@ def difference(
     if not seeds or accuracies.counts.min() < 2:
         return {}
     pair = [{seed: runs[seed] for seed in seeds} for runs in (first, second)]
-    value, other = (pooled(accuracies.observed, runs, accuracies.fractions) for runs in pair)
+    value, other = (pooled(accuracies, runs) for runs in pair)
     matrices = [average(runs, len(accuracies.observed)) for runs in pair]
     slope, other_slope = (_slopes(accuracies, matrix) for matrix in matrices)
     better, other_better = (without_bias(accuracies, matrix) for matrix in matrices)
@@ -143,15 +143,15 @@ def _slopes(accuracies: GroupAccuracies, matrix: np.ndarray) -> dict[str, np.nda
     slopes = {
         "ACC": accuracies.fractions,
         "WST": np.zeros(count),  # see `results.noise.lowest_groups`
-        "EO": _odds_slope(accuracies.observed),
+        "EO": _odds_slope(accuracies.observed, accuracies.classes),
         "STD": (means - means.mean()) / (count * spread) if spread > 0 else np.zeros(count),
     }
     return {metric: matrix[:, :, None] * slope for metric, slope in slopes.items()}
 
 
-def _odds_slope(observed: np.ndarray) -> np.ndarray:
+def _odds_slope(observed: np.ndarray, classes: int) -> np.ndarray:
     """Return 1 and -1 at the two groups whose gap is a run's equalized odds difference: (runs, groups)."""
-    groups = observed.reshape(len(observed), 2, -1)
+    groups = observed.reshape(len(observed), classes, -1)
     larger = np.ptp(groups, axis=-1).argmax(axis=-1)
     slope, runs = np.zeros(groups.shape), np.arange(len(observed))
     chosen = groups[runs, larger]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from utils.errors import UserError
-from utils.metrics import best_threshold, fairness_metrics
+from utils.metrics import best_threshold, classes_of, fairness_metrics
 from utils.records import Record, rerun
 
 SPLITS = ("val", "test")
@@ -16,16 +16,23 @@ def hundredths(logits: pd.Series) -> pd.Series:
     return np.floor(100 * logits.astype(np.float64)).astype(np.int64)
 
 
+def logits_in(table: pd.DataFrame) -> np.ndarray:
+    """Return the logits of a record's predictions, float64 (n,), or of more than two targets (n, targets)."""
+    logits = table[[name for name in table.columns if name.startswith("logit")]].to_numpy(np.float64)
+    return logits[:, 0] if "logit" in table else logits
+
+
 def read_logits(runs: dict[str, Record], read) -> pd.DataFrame:
     """Return the logits of runs in hundredths: the columns `OF_IMAGE`, and one for each run by its name in `runs`.
 
     read : (path, columns, remedy, rows) -> DataFrame of a CSV file, which raises UserError if it is damaged
 
-    Raises UserError if runs have other images. A run without val_predictions.csv, which older ones lack, has no column; without any run the frame is empty.
+    Raises UserError if runs have other images. A run of more than two targets has no column, because no threshold lies between
+    them; nor has one without val_predictions.csv, which older ones lack. Without any column the frame is empty.
     """
     found = pd.DataFrame()
     for name, record in runs.items():
-        if not (record.folder / "val_predictions.csv").exists():
+        if classes_of(record.metrics.group_accuracy) > 2 or not (record.folder / "val_predictions.csv").exists():
             continue
         parts = [_split(record, split, read) for split in SPLITS]
         both = pd.concat(parts, ignore_index=True)

@@ -18,9 +18,9 @@ NEAR = 2.0  # standard errors by which gaps may be smaller than they look
 class Gaps:
     """The gaps between protected groups in runs, for each target, and the image noise in them.
 
-    middle, apart : float (runs, 2, 1) and (runs, 2, groups / 2); a target's mean accuracy, and each group's distance from it.
+    middle, apart : float (runs, targets, 1) and (runs, targets, groups / targets); a target's mean accuracy, and each group's distance from it.
     variance : float (runs, groups), of the group accuracies.
-    error : float (runs, 2, 1), noise to gap: the standard error of `apart` divided by its size.
+    error : float (runs, targets, 1), noise to gap: the standard error of `apart` divided by its size.
     """
 
     middle: np.ndarray
@@ -32,7 +32,7 @@ class Gaps:
     def of(cls, accuracies: GroupAccuracies, used: np.ndarray) -> "Gaps":
         """Return the gaps of the runs that `used`, bool (runs,), marks."""
         variance = np.diagonal(accuracies.covariance, axis1=1, axis2=2).T[used]
-        groups = accuracies.observed[used].reshape(len(variance), 2, -1)
+        groups = accuracies.observed[used].reshape(len(variance), accuracies.classes, -1)
         noise = variance.reshape(groups.shape).mean(axis=-1, keepdims=True) * (groups.shape[-1] - 1)
         middle = groups.mean(axis=-1, keepdims=True)
         squares = ((groups - middle) ** 2).sum(axis=-1, keepdims=True)
@@ -40,14 +40,15 @@ class Gaps:
 
     @property
     def likely(self) -> np.ndarray:
-        """Return the factor that draws the gaps together by as much as noise has spread them, (runs, 2, 1)."""
+        """Return the factor that draws the gaps together by as much as noise has spread them, (runs, targets, 1)."""
         return np.sqrt(np.maximum(1 - self.error**2, 0))
 
     def added(self, factor: np.ndarray) -> np.ndarray:
-        """Return what noise adds to EO, (runs,), if the true gaps are those seen times `factor`, (runs, 2, 1)."""
+        """Return what noise adds to EO, (runs,), if the true gaps are those seen times `factor`, (runs, targets, 1)."""
         true = (self.middle + factor * self.apart).reshape(self.variance.shape)
         draws = np.random.default_rng(SEED + 1).standard_normal((DRAWS, 1, true.shape[1]))
-        return odds(true + draws * np.sqrt(self.variance)).mean(axis=0) - odds(true)
+        classes = self.middle.shape[1]
+        return odds(true + draws * np.sqrt(self.variance), classes).mean(axis=0) - odds(true, classes)
 
 
 def without_bias(accuracies: GroupAccuracies, average: np.ndarray) -> dict[str, np.ndarray]:
@@ -65,7 +66,7 @@ def without_bias(accuracies: GroupAccuracies, average: np.ndarray) -> dict[str, 
     return {
         "ACC": (means * accuracies.fractions).sum(),
         "WST": 2 * means.min() - _noisy_means(accuracies, average).min(axis=1).mean(),
-        "EO": average[:, used] @ (odds(accuracies.observed[used]) - gaps.added(gaps.likely)),
+        "EO": average[:, used] @ (odds(accuracies.observed[used], accuracies.classes) - gaps.added(gaps.likely)),
         "STD": np.sqrt(np.maximum(means.var() - noise, 0)),
     }
 

@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from datasets.pairs import Pair
 from results.group_accuracies import GroupAccuracies, group_accuracies
-from results.logits import OF_IMAGE, read_logits
+from results.logits import OF_IMAGE, logits_in, read_logits
 from utils.errors import UserError
-from utils.metrics import positive
+from utils.metrics import answers, logit_columns
 from utils.records import Record, folder_name, parse, read_records, record_folder, rerun
 from utils.same_settings import check_alike
 
@@ -143,7 +142,8 @@ def pair_of(record: Record) -> Pair:
     """Return the pair of a record. Raises UserError if the record does not name it, or if its groups are not the pair's."""
     groups = list(record.metrics.group_accuracy)
     try:
-        pair = Pair(str(record.real_settings["target"]), tuple(map(str, record.real_settings["protected"])))
+        names, values = record.real_settings, record.real_settings.get("values", ())
+        pair = Pair(str(names["target"]), tuple(map(str, names["protected"])), tuple(map(tuple, values)))
     except (KeyError, TypeError):
         pair = None
     if pair is None or list(pair.groups) != groups:
@@ -187,15 +187,16 @@ def _read_runs(folder: Path) -> RunSet:
     records = list(read_records(folder, *NEEDED).values())
     if not records:
         raise UserError(f"no record (*/seed_*/metrics.json) in {folder}")
+    logits = logit_columns(records[0].metrics.group_accuracy)
     tests = [
-        read_csv(r.folder / "test_predictions.csv", [*LABELS, "logit"], rerun(r.folder), rows=r.metrics.images)
+        read_csv(r.folder / "test_predictions.csv", [*LABELS, *logits], rerun(r.folder), rows=r.metrics.images)
         for r in records
     ]
     for record, test in zip(records, tests, strict=True):
         if not test[LABELS].equals(tests[0][LABELS]):
             raise UserError(f"{record.folder}: not tested on the images of the other runs in {folder}; keep them apart")
-    answers = [positive(test["logit"]).astype(np.int64) for test in tests]
-    predictions = pd.concat([tests[0][LABELS], pd.DataFrame(dict(zip(names_of(records), answers)))], axis=1)
+    said = [answers(logits_in(test)) for test in tests]
+    predictions = pd.concat([tests[0][LABELS], pd.DataFrame(dict(zip(names_of(records), said)))], axis=1)
     ranked = [r for r in records if r.method == "aim-fair" and (r.folder / "sensitivity.csv").exists()]
     stacked = (_stack(records, "curve.csv", CURVE), _stack(ranked, "sensitivity.csv", RANKS))
     chosen = [r for r in records if (r.folder / "choice.csv").exists()]

@@ -14,6 +14,7 @@ from results.remarks import erm_warning, remarks
 from results.text import as_table, mean_and_deviation, shown
 from utils.errors import UserError, command_line
 from utils.files import write_whole
+from utils.metrics import classes_of
 from utils.records import Record, read_records
 from utils.same_settings import check_alike
 
@@ -31,6 +32,12 @@ MORE_NOTE = (
     "confidence in the predicted class; AUROC: of all images and of each protected group. A method's second row is at "
     "the threshold (a probability) that gives the best balanced accuracy on val, chosen for each seed without protected "
     "labels. ECE and AUROC do not depend on it. – : undefined, or no val logits."
+)
+
+
+OF_MORE_TARGETS = (
+    "Of more than two targets, the equalized odds difference is the largest gap of a target's accuracy between two protected groups, "
+    "AUROC is the mean of each target against all others, and DP, EOpp and a threshold are undefined."
 )
 
 
@@ -57,6 +64,7 @@ def write_summary(output: Path, metrics: str = "usual") -> str:
     said = [f"{method}: {'; '.join(told)}." for method, found in methods.items() if (told := remarks(found))]
     said += [text for text in [erm_warning(methods.get("erm", []))] if text]
     lines = [*as_table(rows), "", *(line for text in said for line in (f"**{text}**", "")), NOTE]
+    lines += [] if classes_of(groups) == 2 or metrics == "all" else ["", OF_MORE_TARGETS]
     lines += _write_more(output, records) if metrics == "all" else []
     write_whole(output / "summary.md", "\n".join(lines) + "\n")
     return "\n".join([as_text(rows), *said])
@@ -84,7 +92,7 @@ def _write_more(output: Path, records: list[Record]) -> list[str]:
     """Write `metrics.csv`; return the lines of the second table and what is to be said of it."""
     from results.more_metrics import all_scores  # scikit-learn and fairlearn take a second to load
 
-    scores = all_scores(records)
+    scores, binary = all_scores(records), classes_of(records[0].metrics.group_accuracy) == 2
     percent = scores.assign(**{key: 100 * scores[key] for key in ("value", "at_chosen_threshold")})
     write_whole(output / "metrics.csv", percent.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
     rows, said = [["Method", "n", *scores["metric"].unique()]], []
@@ -94,11 +102,12 @@ def _write_more(output: Path, records: list[Record]) -> list[str]:
             for key in ("value", "at_chosen_threshold")
         )
         has_val = chosen["threshold"].notna()
-        for name, values in ((method, usual), (f"{method}, threshold from val", chosen[has_val])):
+        second = () if not binary else ((f"{method}, threshold from val", chosen[has_val]),)
+        for name, values in ((method, usual), *second):
             defined = [len(values) and values[metric].notna().all() for metric in values]
             cells = (shown(mean_and_deviation(values[m]) if good else None) for m, good in zip(values, defined))
             rows.append([name, str(len(values)), *cells])
-        if not has_val.all():
+        if binary and not has_val.all():
             said.append(f"{method} seed {', '.join(map(str, chosen.index[~has_val]))}")
     lines = ["", *as_table(rows), ""]
     if said:
@@ -107,7 +116,7 @@ def _write_more(output: Path, records: list[Record]) -> list[str]:
             "into another --output writes, or val has one class.**",
             "",
         ]
-    return [*lines, MORE_NOTE]
+    return [*lines, MORE_NOTE if binary else f"{MORE_NOTE} {OF_MORE_TARGETS}"]
 
 
 def as_text(rows: list[list[str]]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from datasets.pairs import Pair, group_values
+from datasets.pairs import TWO, Pair
 
 MISSING = "–"
 
@@ -33,8 +33,11 @@ def shown_change(triple: tuple[float, float, float] | None, digits: int = 2) -> 
 
 
 def group_words(pair: Pair) -> dict[str, str]:
-    """Return each group in words: {"1_0": "Smiling, not Male"}."""
-    return {
-        group: ", ".join(name if value else f"not {name}" for name, value in zip(pair.attributes, group_values(group)))
-        for group in pair.groups
-    }
+    """Return each group in words: {"1_0": "Smiling, not Male"}, {"1_Asian": "Female, Asian"}."""
+
+    def words(name: str, value: str) -> str:
+        if pair.values_of[name] == TWO:
+            return name if value == "1" else f"not {name}"
+        return f"{name} {value}" if value.isdecimal() else value
+
+    return {group: ", ".join(words(*each) for each in pair.described(group).items()) for group in pair.groups}

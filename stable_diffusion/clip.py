@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -19,43 +20,50 @@ BATCH = 64
 
 def clip_scorer(
     model: str, prompts: Prompts, template: str, *, device: torch.device, amp: bool
-) -> tuple[Callable[[list[Path]], np.ndarray], str]:
-    """Make a function from images to the probability, float64 (n, attributes), that each attribute is present; and name it.
+) -> tuple[Callable[[list[Path]], list[np.ndarray]], str]:
+    """Make a function from images to the probability of each value, float64 (n, values) an attribute; and name it.
 
-    An attribute's two values are the means of the normalised embeddings of their words, each put into the template and
-    the mean normalised again; the probability is the softmax over both, with the model's own logit scale (Radford et
-    al. 2021, section 3.1). The name tells apart models, texts and precisions. Raises `UserError` if the model can't be
-    had, if a text is longer than it reads, or if it reads both values of an attribute alike.
+    A value is the mean of the normalised embeddings of its words, each put into the template and the mean normalised again;
+    the probability is the softmax over an attribute's values, with the model's own logit scale (Radford et al. 2021,
+    section 3.1). The name tells apart models, texts and precisions. Raises `UserError` if the model can't be
+    had, if a text is longer than it reads, or if it reads two values of an attribute alike.
     """
     if template.count("{}") != 1:
         raise UserError(f"--template {template}: must hold {{}} once, in place of the word")
     clip, tokenizer, processor = load_clip(model)
     clip = clip.to(device).eval()
-    words = [prompts.words[name] for name in (prompts.target, *prompts.protected)]
-    texts = [[[template.replace("{}", word) for word in two[value]] for value in "01"] for two in words]
-    _check_texts([text for two in texts for value in two for text in value], clip, tokenizer)
+    names = prompts.attributes.values_of
+    texts = [[[template.replace("{}", w) for w in prompts.words[name][each]] for each in names[name]] for name in names]
+    _check_texts([text for every in texts for value in every for text in value], clip, tokenizer)
     with torch.inference_mode():
-        values = torch.stack([torch.stack([_direction(clip, tokenizer, each) for each in two]) for two in texts])
+        values = [torch.stack([_direction(clip, tokenizer, each) for each in every]) for every in texts]
         scale = clip.logit_scale.exp()
     _check_values(model, prompts, values)
 
-    @torch.inference_mode()
-    def score(paths: list[Path]) -> np.ndarray:
-        parts = []
+    def score(paths: list[Path]) -> list[np.ndarray]:
         with ThreadPoolExecutor() as pool:
-            for start in range(0, len(paths), BATCH):
-                images = list(pool.map(read_image, paths[start : start + BATCH]))
-                pixels = processor(images=images, return_tensors="pt")["pixel_values"].to(device)
-                with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-                    found = clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output)
-                logits = scale * torch.einsum("nd,avd->nav", _unit(found.float()), values)
-                parts.append(logits.cpu().double().softmax(-1)[..., 1].numpy())  # on the CPU: MPS has no float64
-        return np.concatenate(parts)
+            parts = [
+                of_batch(list(pool.map(read_image, paths[start : start + BATCH])))
+                for start in range(0, len(paths), BATCH)
+            ]
+        return list(map(np.concatenate, zip(*parts, strict=True)))
 
+    @torch.inference_mode()
+    def of_batch(images: list) -> list[np.ndarray]:
+        pixels = processor(images=images, return_tensors="pt")["pixel_values"].to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+            found = clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output)
+        logits = [scale * _unit(found.float()) @ every.T for every in values]
+        return [each.cpu().double().softmax(-1).numpy() for each in logits]  # on the CPU: MPS has no float64
+
+    return score, f"clip {Path(model).name} {_digest(clip, texts, amp)}"
+
+
+def _digest(clip, texts: list, amp: bool) -> str:
     digest = hashlib.sha256(repr((texts, amp)).encode())
     for layer in (clip.visual_projection, clip.text_projection):  # no two models have the same
         digest.update(layer.weight.detach().float().cpu().numpy().tobytes())
-    return score, f"clip {Path(model).name} {digest.hexdigest()[:12]}"
+    return digest.hexdigest()[:12]
 
 
 def load_clip(model: str):
@@ -97,14 +105,16 @@ def _check_texts(texts: list[str], clip, tokenizer) -> None:
         )
 
 
-def _check_values(model: str, prompts: Prompts, values: torch.Tensor) -> None:
-    """Raise `UserError` if CLIP reads both values of an attribute alike; `values` is float32 (attributes, 2, d)."""
-    for name, (absent, present) in zip((prompts.target, *prompts.protected), values):
-        if (absent - present).abs().max() < 1e-6:
-            raise UserError(
-                f"--clip {model}: it reads {' and '.join(map(repr, prompts.words[name].values()))} of {name} alike, so every "
-                "score would be 0.5; give other words (--prompts), or another --clip"
-            )
+def _check_values(model: str, prompts: Prompts, values: list[torch.Tensor]) -> None:
+    """Raise `UserError` if CLIP reads two values of an attribute alike; `values` is float32 (values, d) for each attribute."""
+    for (name, names), directions in zip(prompts.attributes.values_of.items(), values, strict=True):
+        for first, second in combinations(range(len(names)), 2):
+            if (directions[first] - directions[second]).abs().max() < 1e-6:
+                alike = " and ".join(repr(prompts.words[name][names[place]]) for place in (first, second))
+                raise UserError(
+                    f"--clip {model}: it reads {alike} of {name} alike, so it can't tell them apart; give other words "
+                    "(--prompts), or another --clip"
+                )
 
 
 def _direction(clip, tokenizer, texts: list[str]) -> torch.Tensor:

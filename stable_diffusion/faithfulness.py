@@ -27,7 +27,7 @@ import pandas as pd
 import torch
 
 from datasets.faithful import CONTENT, FILE, SCORE, SCORER, read_scores, short_digests
-from datasets.pairs import group_values, groups_of
+from datasets.pairs import Pair, values_in
 from datasets.synthetic_files import image_files
 from prompts import find_prompt_file, read_prompts
 from utils.arguments import positive_float, positive_int, seed_number
@@ -42,7 +42,9 @@ CHANCE = 0.01
 DEFAULT_CLIP, TEMPLATE = "openai/clip-vit-large-patch14", "a photo, {}"
 SHEET = "faithfulness_worst.png"
 of_images, of_clip, of_judge = (partial(flag, group=each) for each in ("images", "CLIP", "a judge in place of CLIP"))
-Scorer = tuple[tuple[str, ...], Callable[[list[Path]], np.ndarray], str]  # attributes, probabilities, name
+Scorer = tuple[
+    Pair, Callable[[list[Path]], list[np.ndarray]], str
+]  # probabilities of each attribute's values; its name
 
 
 @dataclass(frozen=True)
@@ -73,16 +75,14 @@ def main() -> None:
     if settings.clip and (settings.data or settings.judge):
         raise UserError(f"--clip {settings.clip} and a judge are both given: leave out --clip, or --data and --judge")
     device = choose_device(settings.device)
-    attributes, score, name = (by_judge if settings.data or settings.judge else by_clip)(
-        settings, folder.parent.name, device
-    )
-    files = {group: image_files(folder / group) for group in groups_of(len(attributes) - 1)}
+    pair, score, name = (by_judge if settings.data or settings.judge else by_clip)(settings, folder.parent.name, device)
+    files = {group: image_files(folder / group) for group in pair.groups}
     if not any(files.values()):
         raise UserError(
             f"--images {settings.images}: no image in {', '.join(files)}; give <outdir>/<pair>/<prompt type>"
         )
-    table = score_all(folder, files, attributes, score=score, name=name)
-    fractions = fraction_right(table, attributes)
+    table = score_all(folder, files, pair.attributes, score=score, name=name)
+    fractions = fraction_right(table, pair.attributes)
     print(f"images of {settings.images}, % judged as asked, by {name}\n{fractions.to_string(float_format='%.1f')}")
     print("\n".join(differences(fractions)))
     draw_worst(folder, table, name)
@@ -95,7 +95,7 @@ def by_clip(settings: ScoringSettings, pair: str, device: torch.device) -> Score
     prompts = read_prompts(settings.prompts or find_prompt_file(pair), pair)
     model = settings.clip or DEFAULT_CLIP
     score, name = clip_scorer(model, prompts, settings.template, device=device, amp=settings.precision == "bf16")
-    return (prompts.target, *prompts.protected), score, name
+    return prompts.attributes, score, name
 
 
 def by_judge(settings: ScoringSettings, pair: str, device: torch.device) -> Scorer:
@@ -114,16 +114,20 @@ def by_judge(settings: ScoringSettings, pair: str, device: torch.device) -> Scor
             judge.save(settings.judge)
     if data:
         pixels, labels = data.read("test")
-        right = pd.DataFrame(as_asked(judge.probabilities(pixels), labels), columns=list(judge.attributes))
+        right = pd.DataFrame(as_asked(judge.of_values(pixels), labels), columns=list(judge.attributes))
         right["group"] = [f"{values[0]}_{''.join(map(str, values[1:]))}" for values in labels]
         fractions = fraction_right(right, judge.attributes)
         print(f"the judge on labelled test faces, % right\n{fractions.to_string(float_format='%.1f')}\n")
-    return judge.attributes, *judge.scorer(settings.cache)
+    return Pair(judge.attributes[0], judge.attributes[1:]), *judge.scorer(settings.cache)
 
 
-def as_asked(probabilities: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Return the probability of the value asked for, 0 or 1, from that of 1; all of shape (n, attributes)."""
-    return np.where(asked == 1, probabilities, 1 - probabilities)
+def as_asked(probabilities: list[np.ndarray], asked: np.ndarray) -> np.ndarray:
+    """Return the probability of the values asked for, float64 (n, attributes).
+
+    probabilities : of each value of an attribute, float64 (n, values), for each attribute
+    asked : number of the value, from 0, int64 (n, attributes)
+    """
+    return np.stack([each[np.arange(len(each)), n] for each, n in zip(probabilities, asked.T, strict=True)], axis=1)
 
 
 def score_all(
@@ -133,7 +137,8 @@ def score_all(
     paths = [path for found in files.values() for path in found]
     if odd := [path for path in paths if not str(path).isprintable()]:
         raise UserError(f"{odd[0].parent}: the name {odd[0].name!r} can't stand in a text file; rename the image")
-    asked = np.array([group_values(group) for group, found in files.items() for _ in found])
+    of_group = values_in(tuple(files))
+    asked = np.array([of_group[group] for group, found in files.items() for _ in found])
     table = pd.DataFrame({"image": [path.relative_to(folder).as_posix() for path in paths]}).set_index("image")
     columns = [*attributes, SCORE]
     table[columns], table[SCORER] = np.nan, name

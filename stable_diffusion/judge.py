@@ -51,10 +51,14 @@ class Judge:
             parts.append(logits.cpu().double().sigmoid())  # on the CPU: MPS has no float64
         return torch.cat(parts).numpy()
 
-    def scorer(self, cache: Path) -> tuple[Callable[[list[Path]], np.ndarray], str]:
-        """Return `probabilities` as a function of image files, and a name that tells judges apart."""
+    def of_values(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """Return for each attribute how probable its absence and its presence are: float64 (n, 2)."""
+        return [np.stack([1 - present, present], axis=1) for present in self.probabilities(pixels).T]
+
+    def scorer(self, cache: Path) -> tuple[Callable[[list[Path]], list[np.ndarray]], str]:
+        """Return `of_values` as a function of image files, and a name that tells judges apart."""
         digest = hashlib.sha256(save(self._weights()) + f"{self.size} {self.amp}".encode()).hexdigest()[:12]
-        return lambda paths: self.probabilities(decode_images(paths, cache)), f"judge {digest}"
+        return lambda paths: self.of_values(decode_images(paths, cache)), f"judge {digest}"
 
     def save(self, path: Path) -> None:
         """Write the judge to a .safetensors file, whole or not at all."""

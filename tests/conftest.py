@@ -118,9 +118,10 @@ def clip(tmp_path_factory):
 def made(toy, tmp_path):
     """Six labelled toy faces a group, as if they were generated."""
     from datasets.celeba import group_names, image_folder, split_attributes
+    from datasets.pairs import Pair
 
     where = tmp_path / "made" / "Smiling_Male" / "contextual"
-    groups = group_names(split_attributes(toy)["train"], "Smiling", "Male")
+    groups = group_names(split_attributes(toy)["train"], Pair("Smiling", ("Male",)))
     for group in ("0_0", "0_1", "1_0", "1_1"):
         (where / group).mkdir(parents=True)
         for name in groups.index[groups == group][:6]:

@@ -1,4 +1,4 @@
-"""Fairness metrics of a binary classifier, on plain arrays."""
+"""Fairness metrics of a classifier, on plain arrays."""
 
 import numpy as np
 
@@ -17,23 +17,60 @@ def positive(logits) -> np.ndarray:
         return 1 / (1 + np.exp(-logits)) >= 0.5
 
 
+def answers(logits) -> np.ndarray:
+    """Return the target that logits say, int64 (n,): of one logit 1 if it is `positive`, of several the number of the largest.
+
+    logits : float (n,), or (n, targets)
+    """
+    logits = np.asarray(logits)
+    return positive(logits).astype(np.int64) if logits.ndim == 1 else logits.argmax(axis=1)
+
+
+def outputs_of(targets: int) -> int:
+    """Return how many logits a network has for so many targets: one for two, as in the paper."""
+    return 1 if targets == 2 else targets
+
+
+def logit_columns(groups) -> list[str]:
+    """Return the names of the logits' columns in a record's tables, by the names of its groups."""
+    classes = classes_of(groups)
+    return ["logit"] if classes == 2 else [f"logit_{number}" for number in range(classes)]
+
+
+def classes_of(groups) -> int:
+    """Return the number of targets in the names of all groups."""
+    return len({group.partition("_")[0] for group in groups})
+
+
+def by_class(of_groups: dict[str, float]) -> np.ndarray:
+    """Return the values of all groups, in order, as (target values, protected values)."""
+    return np.array(list(of_groups.values())).reshape(classes_of(of_groups), -1)
+
+
+def widest_gap(accuracies: dict[str, float]) -> tuple[str, str]:
+    """Return the two groups of one target whose accuracies differ most, the lower one first; `accuracies` are of all groups."""
+    values = by_class(accuracies)
+    names = np.array(list(accuracies)).reshape(values.shape)
+    target = np.ptp(values, axis=1).argmax()
+    return str(names[target, values[target].argmin()]), str(names[target, values[target].argmax()])
+
+
 def blind_accuracy(group_count: dict[str, int]) -> float:
     """Return the accuracy, a fraction, of the best answer that knows the protected attribute and sees no image.
 
     That answer is the target's more frequent value in each protected group. `group_count` is that of `fairness_metrics`.
     """
-    counts = np.array(list(group_count.values())).reshape(2, -1)
+    counts = by_class(group_count)
     return float(counts.max(axis=0).sum() / counts.sum())
 
 
 def answers_alike(group_accuracy: dict[str, float]) -> bool:
-    """Return True if a classifier answers alike with the target and without it, so that its equalized odds are small for nothing.
+    """Return True if a classifier answers alike whatever the target, so that its equalized odds are small for nothing.
 
-    In every protected group the fraction of positive answers then differs between the two by less than `NEAR`. One answer for
-    every image is such a case, and so is a coin. `group_accuracy` is that of `fairness_metrics`.
+    In every protected group the accuracies of all targets then add up to 1, here to within `NEAR`. One answer for every image
+    is such a case, and so is a coin. `group_accuracy` is that of `fairness_metrics`.
     """
-    negative, positive = np.array(list(group_accuracy.values())).reshape(2, -1)
-    return bool((np.abs(negative + positive - 1) < NEAR).all())
+    return bool((np.abs(by_class(group_accuracy).sum(axis=0) - 1) < NEAR).all())
 
 
 def hardly_biased(odds: float, group_accuracy: dict[str, float], group_count: dict[str, int]) -> str:
@@ -42,8 +79,7 @@ def hardly_biased(odds: float, group_accuracy: dict[str, float], group_count: di
     Its equalized odds difference `odds`, a fraction, is then below `UNBIASED`, or below twice the standard error that it has on
     so many test images if there is no difference.
     """
-    accuracy = np.array(list(group_accuracy.values())).reshape(2, -1)
-    counts = np.array(list(group_count.values())).reshape(2, -1)
+    accuracy, counts = by_class(group_accuracy), by_class(group_count)
     row = (accuracy.max(axis=1) - accuracy.min(axis=1)).argmax()  # the target value of the larger gap
     pair = [accuracy[row].argmin(), accuracy[row].argmax()]
     rate = np.average(accuracy[row, pair], weights=counts[row, pair])
@@ -72,26 +108,31 @@ def hardly_learned(accuracy: float, group_count: dict[str, int]) -> str:
 
 
 def fairness_metrics(target, protected, prediction, groups: tuple[str, ...] = GROUPS) -> dict:
-    """Return accuracy and group fairness of binary predictions, all as fractions.
+    """Return accuracy and group fairness of predictions, all as fractions.
 
-    target, prediction : array-like of 0 and 1, (n,).
-    protected : array-like, (n,), of 0 and 1; of more than two protected groups it counts them from 0.
-    groups : the names of the groups "target_protected", all those of target 0 first.
+    target, prediction : array-like, (n,), of the numbers of the target values, from 0.
+    protected : array-like, (n,), of the numbers of the protected values, from 0.
+    groups : the names of the groups "target_protected", all those of the first target first.
 
     The result has `accuracy`; `group_accuracy` and `group_count`, keyed by `groups`; `worst_group_accuracy`, their minimum;
-    `group_accuracy_std`, their population standard deviation; `equalized_odds`, max(|TPR gap|, |FPR gap|) between the protected
-    groups, as in the paper's tables; `equalized_odds_mean`, the mean of the two gaps, as its published code prints. Of more than
-    two protected groups, a gap is the largest between any two.
+    `group_accuracy_std`, their population standard deviation; `equalized_odds`, the larger of the gaps that each target has
+    in its accuracy between the protected groups: max(|TPR gap|, |FPR gap|) for two targets, as in the paper's tables;
+    `equalized_odds_mean`, the mean of these gaps, as its published code prints. Of more than two protected groups, a gap is the
+    largest between any two.
 
     Raises ValueError if lengths differ, a value is out of range, or a group is empty.
     """
     count = _group_counts(target, protected, prediction, groups)
-    group_count = count.sum(axis=2)
-    positive_rate = count[:, :, 1] / group_count  # row 1 holds TPR, row 0 FPR, of each protected group
-    group_accuracy = np.stack([1 - positive_rate[0], positive_rate[1]])
-    gaps = positive_rate.max(axis=1) - positive_rate.min(axis=1)
+    group_count, of_class = count.sum(axis=2), np.arange(len(count))
+    rate = count[of_class, :, of_class] / group_count
+    rate[0] = (group_count[0] - count[0, :, 0]) / group_count[
+        0
+    ]  # of the first target the errors, FPR: its gap is the same
+    group_accuracy = rate.copy()
+    group_accuracy[0] = 1 - rate[0]
+    gaps = rate.max(axis=1) - rate.min(axis=1)
     return {
-        "accuracy": float((count[0, :, 0].sum() + count[1, :, 1].sum()) / count.sum()),
+        "accuracy": float(count[of_class, :, of_class].sum() / count.sum()),
         "group_accuracy": dict(zip(groups, group_accuracy.ravel().tolist(), strict=True)),
         "group_count": dict(zip(groups, group_count.ravel().tolist(), strict=True)),
         "worst_group_accuracy": float(group_accuracy.min()),
@@ -102,8 +143,9 @@ def fairness_metrics(target, protected, prediction, groups: tuple[str, ...] = GR
 
 
 def _group_counts(target, protected, prediction, groups: tuple[str, ...]) -> np.ndarray:
-    """Return the number of images of each (target, protected, prediction), int64 (2, protected groups, 2)."""
-    limits = {"target": 2, "protected": len(groups) // 2, "prediction": 2}
+    """Return the number of images of each (target, protected, prediction), int64 (targets, protected groups, targets)."""
+    classes = classes_of(groups)
+    limits = {"target": classes, "protected": len(groups) // classes, "prediction": classes}
     arrays = {"target": target, "protected": protected, "prediction": prediction}
     arrays = {name: _codes(name, values, limits[name]) for name, values in arrays.items()}
     lengths = {name: len(values) for name, values in arrays.items()}
@@ -111,7 +153,7 @@ def _group_counts(target, protected, prediction, groups: tuple[str, ...]) -> np.
         raise ValueError(f"lengths differ: {', '.join(f'{name} {length}' for name, length in lengths.items())}")
     shape = tuple(limits.values())
     codes = np.ravel_multi_index(tuple(arrays.values()), shape)
-    counts = np.bincount(codes, minlength=2 * limits["protected"] * 2).reshape(shape)
+    counts = np.bincount(codes, minlength=int(np.prod(shape))).reshape(shape)
     if empty := [group for group, count in zip(groups, counts.sum(axis=2).ravel(), strict=True) if count == 0]:
         raise ValueError(f"no image in group {', '.join(empty)} (target_protected): its accuracy is undefined")
     return counts

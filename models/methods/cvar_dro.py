@@ -6,10 +6,10 @@ near that; we tried no larger alpha there.
 """
 
 import torch
-from torch.nn import functional as F
 
 from models.batches import Batch
 from models.facts import says
+from models.losses import cross_entropy
 from models.options import PositiveFraction
 from models.run import Run, TrainedModel
 from models.work import one_training
@@ -29,7 +29,7 @@ class WorstFractionLoss:
 
     def __call__(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the loss of a batch, a scalar."""
-        losses = F.binary_cross_entropy_with_logits(logits[:, 0], batch.targets, reduction="none")
+        losses = cross_entropy(logits, batch.targets, reduction="none")
         return worst_fraction_mean(losses, self.alpha)
 
 

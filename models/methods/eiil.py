@@ -43,13 +43,18 @@ def eiil(
         reference = run.biased_model()
     logits, generator = predict(reference, train, run.settings.compute), torch_generator(run.seed, "eiil")
     places = infer_environments(train.target, logits, steps=steps, lr=lr, generator=generator)
-    return robust_to(run, 2 * train.target + places, 4, step_size, label="eiil")
+    return robust_to(run, 2 * train.target + places, 2 * train.targets, step_size, label="eiil")
 
 
 def logit_slopes(target: np.ndarray, logits: np.ndarray) -> torch.Tensor:
-    """Return d loss / d w at w = 1 for each image's cross-entropy at w * logit: float64 (n,)."""
-    logits = torch.from_numpy(logits).double()
-    return (torch.sigmoid(logits) - torch.from_numpy(target)) * logits
+    """Return d loss / d w at w = 1 for each image's cross-entropy at w * logits: float64 (n,).
+
+    logits : float32 (n,), or of more than two targets (n, targets)
+    """
+    logits, wanted = torch.from_numpy(logits).double(), torch.from_numpy(target)
+    if logits.dim() == 1:
+        return (torch.sigmoid(logits) - wanted) * logits
+    return ((logits.softmax(dim=1) - torch.nn.functional.one_hot(wanted, logits.shape[1])) * logits).sum(dim=1)
 
 
 def invariance_penalty(slopes: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

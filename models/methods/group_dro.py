@@ -10,11 +10,11 @@ The first may keep an epoch with a low worst-group accuracy, so it is no upper b
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from models.batches import Batch
 from models.facts import says
 from models.labels import trains_on_groups
+from models.losses import cross_entropy
 from models.options import Positive, Protocol
 from models.run import Run, TrainedModel
 from models.schedule import WORST_GROUP
@@ -26,7 +26,7 @@ from utils.errors import UserError
 def group_dro(run: Run, *, step_size: Positive = 0.01, protocol: Protocol = "aligned") -> TrainedModel:
     """Train on the real images, robustly to the groups of target and protected attribute."""
     train = run.real["train"]
-    groups = group_numbers(train.target, train.protected, len(train.groups) // 2)
+    groups = group_numbers(train.target, train.protected, len(train.groups) // train.targets)
     changes = {"select_by": WORST_GROUP} if protocol == "published" else {}
     return robust_to(run, groups, len(train.groups), step_size, label="group-dro", **changes)
 
@@ -50,7 +50,7 @@ class GroupLoss(nn.Module):
 
     def forward(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the loss of a batch, a scalar, after updating the weights."""
-        losses = F.binary_cross_entropy_with_logits(logits[:, 0], batch.targets, reduction="none")
+        losses = cross_entropy(logits, batch.targets, reduction="none")
         means = group_means(losses, torch.from_numpy(self.groups[batch.indices]).to(losses.device), len(self.weights))
         self.weights = raised_weights(self.weights, means.detach(), self.step_size)
         return (self.weights * means).sum()

@@ -22,7 +22,7 @@ from models.run import Run, TrainedModel
 from models.schedule import LAST_EPOCH, WORST_GROUP
 from models.work import Sizes, Work, fitted, on_real
 from utils.errors import UserError
-from utils.metrics import positive
+from utils.metrics import answers
 
 PUBLISHED = {"lr": 1e-5, "weight_decay": 0.1, "select_by": LAST_EPOCH}  # training of the first model, on CelebA
 
@@ -59,7 +59,7 @@ def jtt(
 
 def errors(target: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """Return which images the first model gets wrong: bool (n,)."""
-    return positive(logits) != (target == 1)
+    return answers(logits) != target
 
 
 def error_weights(wrong: np.ndarray, weight: float) -> np.ndarray:

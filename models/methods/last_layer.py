@@ -5,7 +5,7 @@ Its inverse strength C is the one of `STRENGTHS` with the best worst-group accur
 fit to the other half. Then `fits` fits to balanced subsets are averaged. The weights are rescaled to the unstandardised
 inputs, so the result is an ordinary network. Defaults: ten fits, seven values of C from 1 to 0.01.
 
-Departures: the balanced images are synthetic, so no label of a real image is used; the paper takes real images with
+Of more than two targets, each has a fit of its own against all others. Departures: the balanced images are synthetic, so no label of a real image is used; the paper takes real images with
 their groups. All groups have one size here, so a balanced subset is half of each group, drawn again for every fit; the
 paper draws as many of each group as the smallest has. Each fit standardises by its own images.
 """
@@ -24,7 +24,7 @@ from models.options import Count
 from models.run import Run, TrainedModel
 from models.work import Sizes, Work
 from utils.errors import UserError
-from utils.metrics import fairness_metrics, positive
+from utils.metrics import answers, fairness_metrics
 from utils.seeds import derived_seed
 
 STRENGTHS = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
@@ -52,7 +52,7 @@ def last_layer(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, f
     fitted = [fit(inputs[places], faces.target[places], best) for places in chosen]
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(np.mean([weight for weight, _ in fitted], axis=0)))
-        head.bias.fill_(float(np.mean([bias for _, bias in fitted])))
+        head.bias.copy_(torch.from_numpy(np.mean([bias for _, bias in fitted], axis=0)))
     found = evaluate(biased_model, run.real["val"], compute)
     row = {f"val_{key}": found[key] for key in ("accuracy", "worst_group_accuracy", "equalized_odds")}
     table = pd.DataFrame({"strength": STRENGTHS, "worst_group_accuracy": accuracies})
@@ -91,21 +91,26 @@ def worst_group_accuracy(
     """Return the worst-group accuracy on the images `second` (indices) after a fit to the images `first`."""
     weight, bias = fit(inputs[first], faces.target[first], strength)
     judged = faces.subset(second)
-    found = positive(inputs[second] @ weight[0] + bias)
+    logits = inputs[second] @ weight.T + bias
+    found = answers(logits[:, 0] if logits.shape[1] == 1 else logits)
     return fairness_metrics(judged.target, judged.protected, found, faces.groups)["worst_group_accuracy"]
 
 
-def fit(inputs: np.ndarray, target: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
-    """Return weight, float64 (1, features), and bias of an l1-penalised logistic regression on standardised inputs.
+def fit(inputs: np.ndarray, target: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return weight, float64 (outputs, features), and bias (outputs,) of an l1-penalised logistic regression on standardised inputs.
 
-    They apply to the unstandardised inputs: w / s and b - sum(w m / s), with the inputs' means m and standard
+    Of more than two targets there is one regression for each, against all others. They apply to the unstandardised inputs: w / s and b - sum(w m / s), with the inputs' means m and standard
     deviations s.
     """
     from sklearn.linear_model import LogisticRegression  # takes a second to load
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(inputs.astype(np.float64))
-    model = LogisticRegression(C=strength, l1_ratio=1, solver="liblinear", max_iter=1000, random_state=0)
-    model.fit(scaler.transform(inputs), target)
-    weight = model.coef_ / scaler.scale_
-    return weight, float(model.intercept_[0] - weight[0] @ scaler.mean_)
+    scaled, targets = scaler.transform(inputs), int(target.max()) + 1
+    weights, biases = [], []
+    for number in [1] if targets == 2 else range(targets):
+        model = LogisticRegression(C=strength, l1_ratio=1, solver="liblinear", max_iter=1000, random_state=0)
+        model.fit(scaled, target == number)
+        weights.append(model.coef_[0] / scaler.scale_)
+        biases.append(model.intercept_[0] - weights[-1] @ scaler.mean_)
+    return np.array(weights), np.array(biases)

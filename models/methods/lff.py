@@ -12,10 +12,10 @@ Optimizer, schedule and choice of the epoch are those of every method here.
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from models.batches import Batch, Compute
 from models.facts import says
+from models.losses import cross_entropy
 from models.options import NotNegative, PositiveFraction, Protocol
 from models.run import Run, TrainedModel
 from models.work import Sizes, Work, on_real
@@ -43,7 +43,7 @@ def lff(
 class TwoNetworks(nn.Module):
     """The debiased and the biased network.
 
-    It returns both logits in training, (n, 2), else the debiased one's, (n, 1).
+    It returns the logits of both in training, (n, 2 outputs), else the debiased one's, (n, outputs).
     """
 
     def __init__(self, debiased: nn.Module, biased: nn.Module):
@@ -74,9 +74,8 @@ class FailureLoss(nn.Module):
 
     def forward(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the loss of a batch, a scalar, after updating the averages."""
-        losses = F.binary_cross_entropy_with_logits(
-            logits, batch.targets[:, None].expand_as(logits), reduction="none"
-        )  # (n, 2)
+        of_each = [cross_entropy(part, batch.targets, reduction="none") for part in logits.chunk(2, dim=1)]
+        losses = torch.stack(of_each, dim=1)  # (n, 2)
         weights = self._weights(losses.detach().T, torch.from_numpy(batch.indices).to(losses.device))
         biased = generalised_cross_entropy(losses[:, 1], self.q)
         return (weights * losses[:, 0]).mean() + self.factor * biased.mean()
@@ -86,7 +85,7 @@ class FailureLoss(nn.Module):
         self.averages[:, indices] = self.momentum * past + (1 - self.momentum) * losses
         self.seen[indices] = True
         largest = torch.stack(
-            [self.averages.where(self.target == value, 0.0).amax(dim=1) for value in (0, 1)]
+            [self.averages.where(self.target == value, 0.0).amax(dim=1) for value in range(int(self.target.max()) + 1)]
         )  # (class, 2)
         scaled = self.averages[:, indices] / (largest[self.target[indices]].T + 1e-8)
         return relative_difficulty(scaled[1], scaled[0])

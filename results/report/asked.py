@@ -7,6 +7,7 @@ import pandas as pd
 from datasets.bias import biased_group_sizes
 from datasets.pairs import Pair
 from results.records import RunSet
+from results.report.charts import MANY_GROUPS
 from results.report.drawings import label_of
 from results.text import MISSING
 from utils.records import Record
@@ -52,7 +53,7 @@ def counts(runs: RunSet, method: str | None, pair: Pair, train: dict[str, int] |
     for name, found in sets.items():
         numbers = [*map((found or {}).get, pair.groups), sum(found.values()) if found else None]
         rows.append([name, *(MISSING if number is None else f"{number:,}" for number in numbers)])
-    return rows
+    return rows if len(pair.groups) <= MANY_GROUPS else list(map(list, zip(*rows, strict=True)))
 
 
 def settings_tables(runs: RunSet, method: str | None) -> dict[str, list[tuple[str, str]]]:
@@ -90,7 +91,7 @@ def training_groups(table: pd.DataFrame, pair: Pair, real: dict) -> dict[str, in
         return None
     if len(table) != real["number_train_data_real"]:
         return biased_list(real["number_train_data_real"], real["bias_degree"], pair)
-    found = group_names(table, pair.target, pair.protected).value_counts()
+    found = group_names(table, pair).value_counts()
     return {group: int(found.get(group, 0)) for group in pair.groups}
 
 

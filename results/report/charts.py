@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from matplotlib.ticker import MaxNLocator
 
+MANY_GROUPS = 8  # groups beyond which bars, or columns, side by side are too narrow
 SHAPES = {  # outlines about (0, 0), a few pixels wide
     "circle": "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0z",
     "square": "M-4,-4h8v8h-8z",

@@ -8,7 +8,8 @@ import pandas as pd
 from results.entries import Entry
 from results.figure_data import family, group_values
 from results.records import RunSet
-from results.report.charts import Axes, Chart, key, padded, place_labels
+from results.report.charts import MANY_GROUPS, Axes, Chart, key, padded, place_labels
+from results.report.many_groups import many_groups_chart
 from results.rows import without_draw
 from results.text import shown
 
@@ -40,8 +41,10 @@ def quoted(method: str) -> str:
 def groups_chart(runs: RunSet, method: str, words: dict[str, str]) -> Chart:
     """Draw the accuracy of each group before (ERM) and after (`method`), with the standard deviation over seeds.
 
-    `words` has each group in words.
+    `words` has each group in words. Many groups have a row each in place of bars.
     """
+    if len(runs.groups) > MANY_GROUPS:
+        return many_groups_chart(runs, method, words, label_of(method), WIDTH)
     values = [group_values(runs, part) for part in ("erm", method)]  # (seeds, groups) each
     means = zip(runs.groups, *(part.mean(axis=0) for part in values))
     said = "; ".join(f"{words[name]}: {before:.1f} % before, {after:.1f} % after" for name, before, after in means)

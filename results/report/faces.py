@@ -17,6 +17,7 @@ from datasets.splits import Splits
 from datasets.synthetic_files import group_files
 from utils.errors import UserError
 from utils.files import is_inside
+from utils.metrics import classes_of
 
 COLUMNS, ROWS = 6, 2
 SIDES = {4: 96, 8: 64}  # pixels of a face by the number of groups; with more groups faces are smaller
@@ -58,7 +59,7 @@ def real_sheets(lists: Splits, test: pd.DataFrame, pair: Pair, box: tuple[float,
 
     `test` has the columns name, target and protected. The data must hold these images (`check_tested_on`).
     """
-    group = test["target"] * (len(pair.groups) // 2) + test["protected"]
+    group = test["target"] * (len(pair.groups) // classes_of(pair.groups)) + test["protected"]
     names = [test["name"].astype(str)[group == number] for number in range(len(pair.groups))]
     return {
         name: _sheet([lists.folder / image for image in images], len(pair.groups), box=box)

@@ -9,6 +9,7 @@ from results.entries import Entry, make_entries
 from results.records import RunSet, pair_of, read_csv
 from results.remarks import remarks
 from results.report import asked, choice, drawings, meaning, tensors
+from results.report.charts import MANY_GROUPS
 from results.report.drawings import label_of
 from results.rows import without_draw
 from results.summary import NOTE, headings, summary_row
@@ -88,6 +89,7 @@ def what_came_out(runs: RunSet, method: str | None, entries: list[Entry]) -> dic
         "warning": meaning.warning(runs),
         "curves": drawings.curve_charts(runs, order(runs.methods)),
         "groups": drawings.groups_chart(compared, method, words) if compared else None,
+        "many_groups": len(runs.groups) > MANY_GROUPS,
         "odds": drawings.odds_chart(runs, entries),
         "families": drawings.families_key(runs, entries),
         "changes": changes(entries),

@@ -41,11 +41,11 @@ def test_eight_groups_multiply_the_fractions_and_keep_the_degree_of_each_attribu
 
 def test_biased_subset_of_eight_groups():
     table = random_table(4000).assign(Young=np.random.default_rng(5).choice([-1, 1], 4000))
-    chosen = biased_subset(table, "Smiling", ("Male", "Young"), size=400)
+    chosen = biased_subset(table, Pair("Smiling", ("Male", "Young")), size=400)
     sizes = biased_group_sizes(400, "1/9", groups_of(2))
-    assert group_names(chosen, "Smiling", ("Male", "Young")).value_counts().to_dict() == sizes
+    assert group_names(chosen, Pair("Smiling", ("Male", "Young"))).value_counts().to_dict() == sizes
     with pytest.raises(UserError, match=r"Smiling/Male\+Young.*0_11 has \d+ of 8100"):
-        biased_subset(table, "Smiling", ("Male", "Young"))
+        biased_subset(table, Pair("Smiling", ("Male", "Young")))
 
 
 def plain_walk(table, target, protected, sizes):
@@ -70,20 +70,20 @@ def test_paper_sizes():
 @pytest.mark.parametrize(("size", "degree"), [(400, "1/9"), (200, "1/4"), (403, "2/3")])
 def test_biased_subset_is_the_plain_walk(values, size, degree):
     table = random_table(2000, values=values)
-    chosen = biased_subset(table, "Smiling", "Male", size=size, bias_degree=degree)
+    chosen = biased_subset(table, Pair("Smiling", ("Male",)), size=size, bias_degree=degree)
     assert list(chosen.index) == plain_walk(table, "Smiling", "Male", biased_group_sizes(size, degree))
 
 
 def test_shortage_names_the_largest_size_that_works():
     table = random_table(1000)
     with pytest.raises(UserError, match=r"0_1 has \d+ of 900") as caught:
-        biased_subset(table, "Smiling", "Male", size=2000)
+        biased_subset(table, Pair("Smiling", ("Male",)), size=2000)
     largest = int(str(caught.value).split("largest size that works is ")[1].split()[0])
-    assert len(biased_subset(table, "Smiling", "Male", size=largest)) == sum(
+    assert len(biased_subset(table, Pair("Smiling", ("Male",)), size=largest)) == sum(
         biased_group_sizes(largest, "1/9").values()
     )
     with pytest.raises(UserError):
-        biased_subset(table, "Smiling", "Male", size=largest + 1)
+        biased_subset(table, Pair("Smiling", ("Male",)), size=largest + 1)
 
 
 def test_no_size_works_where_a_group_is_missing():
@@ -126,9 +126,9 @@ def test_unknown_pair_names_the_nearest(text):
 
 def test_paper_size_can_be_filled_from_the_real_subset(celeba_lists):
     table = split_attributes(celeba_lists)["train"]
-    chosen = biased_subset(table, "Smiling", "Male")
+    chosen = biased_subset(table, Pair("Smiling", ("Male",)))
     sizes = {"0_0": 1000, "0_1": 9000, "1_0": 9000, "1_1": 1000}
-    assert group_names(chosen, "Smiling", "Male").value_counts().to_dict() == sizes
+    assert group_names(chosen, Pair("Smiling", ("Male",))).value_counts().to_dict() == sizes
     assert list(chosen.index) == plain_walk(table, "Smiling", "Male", sizes)
 
 
@@ -140,7 +140,7 @@ def test_paper_lists_on_full_celeba(target, protected, last):
     root = os.environ.get("AIM_FAIR_CELEBA")
     if not root:
         pytest.skip("needs the full CelebA label files: set AIM_FAIR_CELEBA to their folder")
-    assert biased_subset(read_attributes(Path(root)), target, protected).index[-1] == last
+    assert biased_subset(read_attributes(Path(root)), Pair(target, (protected,))).index[-1] == last
 
 
 def write_lists(root, attributes, partition, suffix=".txt"):

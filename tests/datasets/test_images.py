@@ -120,5 +120,5 @@ def test_pool_from_a_csv_file(tmp_path):
     with pytest.raises(UserError, match="1_0 has 2 of 3"):
         synthetic_pool(tmp_path / "faces.csv", PAIR, "contextual", needed(3), tmp_path / "cache")
     (tmp_path / "faces.csv").write_text("image,Smiling,Male\n000.png,1,\n")
-    with pytest.raises(UserError, match="line 2 has an empty label"):
+    with pytest.raises(UserError, match=r"Male is neither 0 nor 1 in line 2 \(empty\)"):
         synthetic_pool(tmp_path / "faces.csv", PAIR, "contextual", needed(1), tmp_path / "cache")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fairlearn.metrics import MetricFrame, selection_rate, true_positive_rate
-from scipy.special import logit
+from scipy.special import logit, softmax
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from support import assert_one_line_error, run_here
 
@@ -45,6 +45,29 @@ def test_scores_agree_with_the_libraries(attributes, threshold):
         assert found[f"AUROC {name}"] == pytest.approx(roc_auc_score(target[of_group], logits[of_group]))
     assert found["threshold"] == pytest.approx(1 / (1 + np.exp(-threshold)))
     assert sum(key.startswith("AUROC ") for key in found) == 2**attributes
+
+
+def test_scores_of_three_targets_agree_with_the_libraries():
+    rng = np.random.default_rng(5)
+    groups = tuple(f"{t}_{p}" for t in "abc" for p in "wxyz")
+    target, protected, logits = rng.integers(0, 3, 900), rng.integers(0, 4, 900), rng.normal(0, 1, (900, 3))
+    logits[np.arange(900), target] += 1
+    found, shares = scores(target, protected, logits, groups), softmax(logits, axis=1)
+    prediction = logits.argmax(axis=1)
+    ours = fairness_metrics(target, protected, prediction, groups)
+    assert (found["ACC"], found["EO max"]) == (ours["accuracy"], ours["equalized_odds"])
+    assert found["BA"] == pytest.approx(balanced_accuracy_score(target, prediction))
+    one_against_rest = [roc_auc_score(target == t, shares[:, t]) for t in range(3)]
+    assert found["AUROC"] == pytest.approx(np.mean(one_against_rest))
+    of_group = protected == 2
+    ones = [roc_auc_score(target[of_group] == t, shares[of_group, t]) for t in range(3)]
+    assert found["AUROC y"] == pytest.approx(np.mean(ones))
+    places = np.ceil(15 * shares.max(axis=1)).astype(int)
+    gaps = [
+        abs(np.sum((prediction == target)[places == b] - shares.max(axis=1)[places == b])) for b in np.unique(places)
+    ]
+    assert found["ECE"] == pytest.approx(sum(gaps) / 900)
+    assert np.isnan([found[name] for name in ("DP", "EOpp", "threshold")]).all()
 
 
 def test_calibration_error_has_the_value_of_its_formula():

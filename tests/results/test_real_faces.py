@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from support import ROOT
 
+from datasets import pairs
 from datasets.celeba import biased_subset, split_attributes
 from results.records import read_run_set, run_set_folders
 from results.studies import Place
@@ -61,7 +62,7 @@ def test_the_rest_is_what_no_list_holds(toy, tmp_path, monkeypatch):
         [found] = design.list_rest("toy", place)
     listed = pd.read_csv(tmp_path / "toy" / "rest.csv")
     tables = split_attributes(toy)
-    biased = biased_subset(tables["train"], "Smiling", "Male", 40)
+    biased = biased_subset(tables["train"], pairs.Pair("Smiling", ("Male",)), 40)
     assert {Path(name).name for name in listed["image"]} == set(tables["train"].index) - set(biased.index)
     assert all((tmp_path / "toy" / name).is_file() for name in listed["image"])
     assert sum(found.value.values()) == len(listed) and found.value.keys() == {"0_0", "0_1", "1_0", "1_1"}

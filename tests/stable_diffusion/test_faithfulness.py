@@ -15,7 +15,7 @@ from support.small import SMALL
 
 import train
 from datasets.celeba import group_names, image_folder, split_attributes
-from datasets.pairs import GROUPS
+from datasets.pairs import GROUPS, Pair
 from prompts import TOKENIZER, find_prompt_file, read_prompts
 from stable_diffusion import faithfulness
 from stable_diffusion.faithfulness import differences, fraction_right
@@ -89,9 +89,10 @@ def test_a_group_that_is_spoiled_is_found(toy, made, monkeypatch):
     labels = split_attributes(toy)["train"][["Smiling", "Male"]].gt(0)
 
     def knows_all(paths):
-        return labels.loc[[path.name for path in paths]].to_numpy() * 0.9 + 0.05
+        present = labels.loc[[path.name for path in paths]].to_numpy() * 0.9 + 0.05
+        return [np.stack([1 - each, each], axis=1) for each in present.T]
 
-    monkeypatch.setattr(faithfulness, "by_clip", lambda *_: (("Smiling", "Male"), knows_all, "labels"))
+    monkeypatch.setattr(faithfulness, "by_clip", lambda *_: (Pair("Smiling", ("Male",)), knows_all, "labels"))
     assert_one_line_error(score(made.parent), "no image in 0_0, 0_1, 1_0, 1_1")
     done = score(made)
     assert done.returncode == 0, done.stderr
@@ -117,10 +118,11 @@ def test_what_a_kill_leaves_is_gone_on_with(made, monkeypatch):
         calls.append(len(paths))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return np.full((len(paths), 2), np.nan if len(calls) == 4 else 0.25)
+        present = np.full(len(paths), np.nan if len(calls) == 4 else 0.25)
+        return [np.stack([1 - present, present], axis=1)] * 2
 
     monkeypatch.setattr(faithfulness, "CHUNK", 5)
-    monkeypatch.setattr(faithfulness, "by_clip", lambda *_: (("Smiling", "Male"), scores, "a scorer"))
+    monkeypatch.setattr(faithfulness, "by_clip", lambda *_: (Pair("Smiling", ("Male",)), scores, "a scorer"))
     assert score(made).returncode == 130 and len(read(made)) == 10
     assert_one_line_error(score(made), "a scorer: its probabilities are not finite")
     assert "10 of 24 images are scored" in score(made).stdout and calls[4:] == [5, 5, 4]
@@ -131,7 +133,7 @@ def test_a_judge_learns_from_labelled_faces_and_is_kept(toy, made, tmp_path):
     flags = ["--image-size", 32, "--cache", tmp_path / "cache", "--judge", tmp_path / "judge.safetensors"]
     assert_one_line_error(score(made, *flags), "judge.safetensors", "--data DIR")
     shutil.rmtree(made)
-    for name, group in group_names(split_attributes(toy)["test"], "Smiling", "Male").items():
+    for name, group in group_names(split_attributes(toy)["test"], Pair("Smiling", ("Male",))).items():
         (made / group).mkdir(parents=True, exist_ok=True)
         (made / group / name).symlink_to(image_folder(toy) / name)
     done = score(made, *flags, "--data", toy, "--epochs", 1)
@@ -203,9 +205,10 @@ def test_words_that_tell_a_clip_nothing_are_refused(clip, made, tmp_path, word, 
 
 def test_a_scorer_that_gives_every_image_one_half_is_refused(made, monkeypatch):
     def blind(paths):
-        return np.column_stack([np.full(len(paths), 0.5), np.linspace(0, 1, len(paths))])
+        present = np.linspace(0, 1, len(paths))
+        return [np.full((len(paths), 2), 0.5), np.stack([1 - present, present], axis=1)]
 
-    monkeypatch.setattr(faithfulness, "by_clip", lambda *_: (("Smiling", "Male"), blind, "a scorer"))
+    monkeypatch.setattr(faithfulness, "by_clip", lambda *_: (Pair("Smiling", ("Male",)), blind, "a scorer"))
     assert_one_line_error(score(made), "a scorer: it gives each image exactly 0.5 for Smiling:", "take another")
     assert not (made / "faithfulness.csv").exists()
 

@@ -7,12 +7,14 @@ from sklearn.metrics import accuracy_score
 from datasets.pairs import groups_of
 from utils.metrics import (
     GROUPS,
+    answers,
     answers_alike,
     blind_accuracy,
     fairness_metrics,
     hardly_biased,
     hardly_learned,
     positive,
+    widest_gap,
 )
 
 
@@ -37,6 +39,56 @@ def test_agrees_with_fairlearn(attributes):
     with pytest.raises(ValueError, match=names[-2]):
         keep = (target == 0) | (protected != len(names) // 2 - 2)
         fairness_metrics(target[keep], protected[keep], prediction[keep], names)
+
+
+def drawn(rng, classes, protected):
+    """Labels and predictions with at least one image in every group, and the names of the groups."""
+    cells = np.indices((classes, protected)).reshape(2, -1)
+    more = rng.integers(0, [[classes], [protected]], (2, 80))
+    target, group = np.concatenate([cells, more], axis=1)
+    names = tuple(f"t{t}_p{p}" for t in range(classes) for p in range(protected))
+    return target, group, rng.integers(0, classes, len(target)), names
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_any_number_of_targets_and_groups_by_counting_images(seed):
+    rng = np.random.default_rng(seed)
+    classes, protected = rng.integers(2, 7, 2)
+    target, group, prediction, names = drawn(rng, classes, protected)
+    found = fairness_metrics(target, group, prediction, names)
+    recall = {}
+    for t in range(classes):
+        for p in range(protected):
+            inside = [pred == t for pred, a, b in zip(prediction, target, group) if (a, b) == (t, p)]
+            recall[f"t{t}_p{p}"] = sum(inside) / len(inside)
+    assert found["group_accuracy"] == pytest.approx(recall)
+    gaps = [
+        max(abs(recall[f"t{t}_p{a}"] - recall[f"t{t}_p{b}"]) for a in range(protected) for b in range(protected))
+        for t in range(classes)
+    ]
+    assert found["equalized_odds"] == pytest.approx(max(gaps))
+    assert found["equalized_odds_mean"] == pytest.approx(sum(gaps) / classes)
+    assert found["accuracy"] == pytest.approx(accuracy_score(target, prediction))
+    low, high = widest_gap(found["group_accuracy"])
+    assert low.split("_")[0] == high.split("_")[0] and recall[high] - recall[low] == pytest.approx(max(gaps))
+    # one number for each target of any number
+    logits = np.eye(classes)[prediction] + rng.uniform(0, 0.9, (len(target), classes))
+    assert answers(logits).tolist() == prediction.tolist()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_two_and_two_are_to_the_bit_what_records_hold(seed):
+    """The numbers of all two-valued records were made by these lines."""
+    rng = np.random.default_rng(seed)
+    target, group, prediction, _ = drawn(rng, 2, 2)
+    found = fairness_metrics(target, group, prediction)
+    count = np.zeros((2, 2, 2), np.int64)
+    np.add.at(count, (target, group, prediction), 1)
+    rate = count[:, :, 1] / count.sum(axis=2)
+    accuracy, gaps = np.stack([1 - rate[0], rate[1]]), rate.max(axis=1) - rate.min(axis=1)
+    assert list(found["group_accuracy"].values()) == accuracy.ravel().tolist()
+    assert (found["equalized_odds"], found["equalized_odds_mean"]) == (gaps.max(), gaps.mean())
+    assert found["group_accuracy_std"] == accuracy.std() and found["worst_group_accuracy"] == accuracy.min()
 
 
 def test_a_case_counted_by_hand():
@@ -97,7 +149,7 @@ def test_positive_is_half_or_more_of_the_sigmoid_in_single_precision():
     ],
 )
 def test_a_classifier_that_answers_alike_is_told(accuracies, alike):
-    assert answers_alike(dict(enumerate(accuracies))) == alike
+    assert answers_alike(dict(zip(groups_of(len(accuracies) // 4), accuracies, strict=True))) == alike
 
 
 @pytest.mark.parametrize(
