@@ -100,7 +100,7 @@ METHODS = {"erm": erm, **COMPARISONS, "aim-fair": aim_fair}
 def main() -> None:
     """Run every method with every seed, unless it is recorded."""
     settings = parse(Settings, __doc__)
-    for_dry_run = ("no_estimate", "cost_rows", "images_to_come")
+    for_dry_run = ("no_estimate", "cost_rows", "images_to_come", "prompts")
     check_flags(settings.dry_run, **{name: getattr(settings, name) for name in for_dry_run})
     experiment = Experiment(settings, METHODS)  # finds faults before anything is trained
     if settings.dry_run:

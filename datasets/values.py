@@ -41,6 +41,11 @@ def parse_values(text: str) -> tuple[str, tuple[str, ...]]:
     return name, tuple(JOINED.join(value) for value in parts)
 
 
+def chosen_values(pair: Pair) -> tuple[str, ...]:
+    """Return the entries of --values that give a pair the values that it has."""
+    return tuple(f"{name}={','.join(values)}" for name, values in pair.values_of.items() if values != TWO)
+
+
 def with_values(pair: Pair, table: pd.DataFrame, chosen: Iterable[str] = ()) -> tuple[Pair, pd.DataFrame]:
     """Return the pair with the values of its attributes, and the table with their numbers in place of names.
 

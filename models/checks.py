@@ -1,5 +1,7 @@
 """Checks of train.py's flags: do they fit each other, the network, and the images that generation will make?"""
 
+from pathlib import Path
+
 from torch import nn
 
 from datasets.enough import biased_sizes, check_counts, images_needed
@@ -9,6 +11,7 @@ from datasets.synthetic_files import existing_files
 from models.averaging import batch_norms
 from models.options import Method
 from models.settings import Settings
+from prompts import find_prompt_file, read_prompts
 from utils.errors import UserError
 
 
@@ -31,9 +34,22 @@ def check_targets(settings: Settings, methods: list[Method], targets: int) -> No
         raise UserError(f"{asked[0]}: {targets} targets have no threshold between them; leave it out")
 
 
+def check_groups(path: Path, pair: Pair) -> None:
+    """Raise `UserError` if a prompt file is for other groups than those of the pair in the data."""
+    drawn = read_prompts(path, pair.name).groups
+    if missing := [group for group in pair.groups if group not in drawn]:
+        raise UserError(
+            f"{path} has no prompts for group {', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''} of the data, it has "
+            f"{', '.join(drawn[:5])}{', ...' if len(drawn) > 5 else ''}; choose the data's values with --values, or write prompts "
+            "for them (python -m prompts.write) and pass --prompts FILE"
+        )
+
+
 def check_to_come(methods: list[Method], settings: Settings, pair: Pair, train: LabelledImages) -> None:
     """Raise `UserError` if the images that generation will make, as --images-to-come says, are too few for a method."""
     prompt_type, number = settings.images_to_come or ("", 0)
+    if settings.prompts or (settings.images_to_come and pair.values):
+        check_groups(settings.prompts or find_prompt_file(pair.name), pair)
     for method in (method for method in methods if method.needs_synthetic):
         if method.options["prompt-type"] != prompt_type:
             continue

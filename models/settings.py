@@ -165,6 +165,7 @@ class Settings:
     images_to_come: tuple[str, int] | None = _machine(
         None, "with --dry-run: images of each group to be generated", type=images_of_type, metavar="TYPE=N"
     )
+    prompts: Path | None = _machine(None, "with --dry-run: prompt file that these images will have", type=Path)
     workers: int = workers_flag(_machine)
     submit: tuple[str, ...] = submit_flag(_machine)
     output: Path = _machine(Path("results/runs/train"), "folder for the records", type=Path)

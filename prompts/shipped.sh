@@ -21,6 +21,11 @@ write BlackHair_Young --target 'black hair|blond hair,brown hair,red hair' --pro
 write Female_White --ages --target 'female|male' \
     --protected 'White|Black,East Asian,South Asian,Hispanic,Middle Eastern' \
     --sentence 'Portrait face photo of a {age} {White} {Female}'
+write Female_Race --ages --target 'female|male' \
+    --protected 'White=White|Black=Black|Asian=East Asian|Indian=Indian|Others=Hispanic,Middle Eastern' \
+    --sentence 'Portrait face photo of a {age} {Race} {Female}'
+write Age_Female --target '0-17=child,teenager|18-39=young adult|40+=middle-aged person,elderly person' \
+    --protected 'female|male' --sentence 'Portrait face photo of a {Female} {Age}'
 write Smiling_MaleYoung --target 'smiling|serious' --protected 'man|woman' 'young|elderly' \
     --sentence 'Portrait face photo of a {Smiling} {Young} {Male}'
 write Cat_Bright --contexts prompts/contexts/animals.json --target 'cat|dog' \

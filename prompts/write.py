@@ -146,7 +146,12 @@ def split_words(text: str) -> dict[str, list[str]]:
         names, texts = zip(*([part.strip() for part in side.split("=", 1)] for side in texts), strict=True)
         names = list(map(value_name, names))
     sides = [[word.strip() for word in side.split(",")] for side in texts]
-    if len(sides) < 2 or len({*names}) != len(sides) or not all((*names, *(word for side in sides for word in side))):
+    if (
+        len(sides) < 2
+        or len(names) != len(sides)
+        or len({*names}) != len(sides)
+        or not all((*names, *(word for side in sides for word in side)))
+    ):
         raise UserError(
             f"the words {text!r} must be PRESENT|ABSENT, such as 'smiling|serious', or VALUE=WORDS for each value, such as "
             "'White=white|Black=black|Asian=Asian,East Asian'"

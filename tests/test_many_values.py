@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from support import ROOT, assert_one_line_error, run_here, run_script
 
 import train
+from prompts import write
 from results import summary
 from results.report import __main__ as report
 
@@ -144,6 +145,25 @@ def test_settings_are_chosen_for_three_targets(data):
     done = run_here(train.main, *asked)
     assert done.returncode == 0, done.stderr
     assert json.loads((data / "auto/linear-probe_settings=auto/seed_1/metrics.json").read_text())["chosen"]["step"] > 0
+
+
+def test_a_prompt_file_of_other_groups_is_refused_before_anything_is_drawn(data, tmp_path):
+    words = ["--target", "calm=calm|glad=happy|sad=sad", "--protected", "Paris=in Paris|Rome=in Rome", "--count", 3]
+    sentence = ["--sentence", "Photo of a {Mood} {age} face {Place}", "--output", tmp_path / "prompts.json"]
+    done = run_here(write.main, "--template", "--target-sensitive", "Mood_Place", *words, *sentence)
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads((tmp_path / "prompts.json").read_text())["prompts"]["plain"])[:2] == [
+        "calm_Paris",
+        "calm_Rome",
+    ]
+    asked = ["--dry-run", "--no-estimate", "--synthetic-data-root", tmp_path, "--images-to-come", "contextual=90"]
+    done = run_here(train.main, *flags(data, "dry", *asked, "--prompts", tmp_path / "prompts.json"))
+    assert_one_line_error(done, "no prompts for group calm_São-Paulo, calm_東京, glad_São-Paulo", "--values")
+    fits = ["--values", "Place=Paris,東京", "--number-train-data-real", 40]
+    renamed = (tmp_path / "prompts.json").read_text().replace("Rome", "東京")
+    (tmp_path / "prompts.json").write_text(renamed)
+    done = run_here(train.main, *flags(data, "dry", *asked, *fits, "--prompts", tmp_path / "prompts.json"))
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

@@ -222,10 +222,12 @@ def face_sheets(runs: RunSet, method: str | None, pictures: Pictures) -> tuple[d
         return found | {"real_said": "Real faces: none shown; --real DIR adds them."}, None
     from datasets.known import WHOLE
     from datasets.real import read_real
+    from datasets.values import chosen_values
     from results.report.faces import check_tested_on, mean_real_face, mean_synthetic_face, real_sheets
 
     dataset = real.get("dataset", "")
-    lists, box = read_real(dataset, pictures.real, pair.name), tuple(real.get("real_crop", WHOLE))
+    lists = read_real(dataset, pictures.real, pair.name, values=chosen_values(pair))
+    box = tuple(real.get("real_crop", WHOLE))
     check_tested_on(lists, runs.predictions)
     if found["synthetic"]:
         means = {

@@ -16,7 +16,7 @@ from datasets.real import check_evaluation_splits, read_real, training_list
 from datasets.real_faces import labelled
 from datasets.synthetic_files import group_files
 from datasets.utkface import RACES, read
-from datasets.values import numbers_of, parse_values, value_name, with_values
+from datasets.values import chosen_values, numbers_of, parse_values, value_name, with_values
 from utils.errors import UserError
 
 NAMED = Pair("Age", ("Race", "Male"), (("young", "old"), ("Asian", "Black", "White"), TWO))
@@ -101,6 +101,8 @@ def test_values_are_chosen_joined_left_out_and_cut_into_ranges(capsys):
     assert found["Age"].tolist() == [1, 1, 0, 2, 2] and found["Race"].tolist() == [1, 0, 0, 1, 0]
     assert capsys.readouterr().out.splitlines()[1] == "Race: b-or-d (3), a (2); left out: 1"
     assert numbers_of(pd.Series(["18", "b"]), ("0-17", "18-39")).tolist()[0] == 1
+    again, same = with_values(Pair("Age", ("Race",)), table, chosen_values(pair))
+    assert again == pair and same.equals(found)
 
 
 @pytest.mark.parametrize("text", ["Race", "Race=", "Race=a", "Race=a,a", "Race=a,,b", "=a,b", "Race=a/b,b"])

@@ -14,7 +14,7 @@ from utils.errors import UserError
 
 PAIRS = (
     "Smiling_Male", "Smiling_Young", "Young_Male", "Male_Young", "BlondHair_Male", "BlackHair_Young", "Female_White",
-    "Smiling_MaleYoung", "Cat_Bright",
+    "Smiling_MaleYoung", "Cat_Bright", "Female_Race", "Age_Female",
 )  # fmt: skip
 
 
@@ -47,7 +47,13 @@ def test_shipped_prompts(path):
         found = {group: len(texts) for group, texts in prompts_of_type(prompts, prompt_type).items()}
         if path.stem in PAIRS:
             assert found == dict.fromkeys(prompts.groups, count)
-    assert prompts.groups == (groups_of(2) if path.stem == "Smiling_MaleYoung" else GROUPS)
+    races = ("White", "Black", "Asian", "Indian", "Others")
+    groups = {
+        "Smiling_MaleYoung": groups_of(2),
+        "Female_Race": tuple(f"{female}_{race}" for female in "01" for race in races),
+        "Age_Female": tuple(f"{age}_{female}" for age in ("0-17", "18-39", "40+") for female in "01"),
+    }
+    assert prompts.groups == groups.get(path.stem, GROUPS)
 
 
 def test_ages_and_ethnic_groups_of_female_white():

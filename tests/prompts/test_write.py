@@ -181,6 +181,7 @@ def test_names_and_words():
         with pytest.raises(UserError, match="--target-sensitive"):
             name_pair(text, count)
     assert split_words("a, b |c") == {"1": ["a", "b"], "0": ["c"]}
-    for text in ("a", "a|", "a|b|c", ""):
+    assert split_words("White=white, pale|East Asian=Asian") == {"White": ["white", "pale"], "East-Asian": ["Asian"]}
+    for text in ("a", "a|", "a|b|c", "", "A=a", "A=a|A=b", "A=a|B="):
         with pytest.raises(UserError, match=r"PRESENT\|ABSENT"):
             split_words(text)

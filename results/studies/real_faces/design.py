@@ -171,16 +171,8 @@ def choices(settings: dict[str, RunSet]) -> dict[str, str]:
 
 def list_rest(name: str, place: Place) -> Iterator[Finding]:
     """Write a CSV file of the real images that are in no list, beside a link to their folder: train.py reads only below the file."""
-    from datasets.real import read_real, training_list
-    from utils.files import write_whole
+    from results.rest import write_rest
 
-    own, images = PAIRS[name], place.work / name / "images"
-    pair, folder, splits, _ = read_real(own.dataset, place.data / own.folder, own.pair)
-    biased = training_list(splits["train"], pair, own.real, "1/9")
-    table = splits["train"].drop(index=biased.index)[list(pair.attributes)].gt(0).astype(int)
-    table.index = [f"{images.name}/{image}" for image in table.index]
-    images.parent.mkdir(parents=True, exist_ok=True)
-    images.unlink(missing_ok=True)
-    images.symlink_to(folder.resolve(), target_is_directory=True)
-    write_whole(images.parent / f"{REST}.csv", table.to_csv(index_label="image"))
-    yield Finding("images of each group", {f"{t}_{p}": n for (t, p), n in table.value_counts().sort_index().items()})
+    own = PAIRS[name]
+    path = place.work / name / f"{REST}.csv"
+    yield Finding("images of each group", write_rest(own.dataset, place.data / own.folder, own.pair, own.real, path))
