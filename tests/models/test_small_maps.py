@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.small_maps import SmallMapConv2d, with_small_maps
+from models.small_maps import SmallMapConv2d, with_plain_convolutions, with_small_maps
 
 
 def grown(layer, images, *, bf16):
@@ -30,6 +30,13 @@ def test_results_and_gradients_are_those_of_the_convolution(stride, height, widt
         assert got.shape == exact.shape
         assert (got.float() - exact).abs().max() <= 0.02 * exact.abs().max()
     assert ours(images).equal(plain(images))  # in fp32 it is the convolution itself, to the bit
+
+
+def test_a_copy_has_torch_s_own_convolutions_and_the_same_tensors():
+    network = with_small_maps(nn.Sequential(nn.Conv2d(4, 512, 3, padding=1, bias=False)))
+    plain = with_plain_convolutions(network)
+    assert (type(network[0]), type(plain[0])) == (SmallMapConv2d, nn.Conv2d)
+    assert plain[0].weight.equal(network[0].weight)
 
 
 def test_only_wide_plain_convolutions_change():
