@@ -115,8 +115,7 @@ def read_run_set(folder: Path) -> RunSet:
     made with different settings.
     """
     runs = _read_packed(folder) if (folder / PACKED).exists() else _read_runs(folder)
-    if len({tuple(record.metrics.group_accuracy) for record in runs.records}) > 1:
-        raise UserError(f"{folder}: the records are of different groups; keep each pair's in a folder of its own")
+    _check_groups(folder, runs.records)
     places = by_place(folder, runs.records)
     for place, record in places.items():
         if record.label.name == "aim-fair" and "top_k" not in record.settings:
@@ -187,6 +186,7 @@ def _read_runs(folder: Path) -> RunSet:
     records = list(read_records(folder, *NEEDED).values())
     if not records:
         raise UserError(f"no record (*/seed_*/metrics.json) in {folder}")
+    _check_groups(folder, records)
     logits = logit_columns(records[0].metrics.group_accuracy)
     tests = [
         read_csv(r.folder / "test_predictions.csv", [*LABELS, *logits], rerun(r.folder), rows=r.metrics.images)
@@ -205,6 +205,11 @@ def _read_runs(folder: Path) -> RunSet:
         "choices": _stack(chosen, "choice.csv", CHOICE),
     }
     return RunSet(folder.name, records, predictions, *stacked, **later)
+
+
+def _check_groups(folder: Path, records: list[Record]) -> None:
+    if len({tuple(record.metrics.group_accuracy) for record in records}) > 1:
+        raise UserError(f"{folder}: the records are of different groups; keep each pair's in a folder of its own")
 
 
 def _stack(records: list[Record], name: str, columns: list[str]) -> pd.DataFrame:

@@ -191,7 +191,7 @@ def test_one_target_value_in_train_is_refused(own):
     table.loc[table["split"] == "train", "Cat"] = 1
     table.to_csv(own, index=False)
     pair, _, splits, size = read_real("csv", own, "Cat_Bright")
-    with pytest.raises(UserError, match="in all 8 images of train Cat is the same; add images of the other value"):
+    with pytest.raises(UserError, match="train has no image with Cat 0: add some"):
         training_list(splits["train"], pair, size, "1/9")
 
 

@@ -61,7 +61,8 @@ def test_each_image_has_noise_of_its_own_whatever_stands_beside_it(family, saved
     options = {"steps": 2, "guidance_scale": 3.0, "size": 32}
     together = render(pipeline, ["Portrait of a man"] * 3, [7, 8, 7], **options).astype(int)
     alone = render(pipeline, ["Portrait of a man"], [8], **options)[0]
-    assert (together[0] == together[2]).all() and abs(together[0] - together[1]).max() > 10
+    # the places of a batch may round differently
+    assert abs(together[0] - together[2]).max() <= 1 and abs(together[0] - together[1]).max() > 10
     assert abs(together[1] - alone).max() <= 1
 
 
