@@ -26,7 +26,7 @@ fail() { echo "error: $*" >&2 || true; exit 2; }
 
 typed="bash runner.sh"
 if [ $# -gt 0 ]; then typed+="$(printf ' %q' "$@")"; fi
-dry_run="" estimate="" dataset=toy network="" pair=Smiling_Male real_data="" runs="" output="" synthetic="" prompts="" cache="" rows="" choose="" images="" prompt_type=contextual
+dry_run="" estimate="" dataset=toy network="" pair=Smiling_Male real_data="" runs="" output="" synthetic="" prompts="" chosen="" cache="" rows="" choose="" images="" prompt_type=contextual
 both=() generation=() training=()
 while [ $# -gt 0 ]; do
     flag="$1"; shift
@@ -63,6 +63,7 @@ while [ $# -gt 0 ]; do
         --compile) both+=("$flag") ;;
         --deterministic|--keep-last-batch) training+=("$flag") ;;
         --images-per-cell) images="${values[0]}"; generation+=("$flag" "${values[@]}") ;;
+        --values) chosen=1; training+=("$flag" "${values[@]}") ;;
         --prompts) prompts="${values[0]}"; generation+=("$flag" "${values[@]}") ;;
         --model|--steps|--guidance-scale|--guidance-until|--scheduler|--prediction|--size|--save-size|--offload)
             generation+=("$flag" "${values[@]}") ;;
@@ -131,7 +132,7 @@ if [ -n "$dry_run" ] && [ -z "$estimate" ]; then check=(--dry-run --cost-rows "$
 images="${images:-10500}" to_come=()  # generation's default; will they be enough?
 if [ -z "$listed" ] && [[ "$images" =~ ^[1-9][0-9]*$ ]]; then to_come=(--images-to-come "$prompt_type=$images" ${prompts:+--prompts "$prompts"}); fi
 there="$(for group in "$synthetic/$pair/$prompt_type"/*/; do { find "$group" -name '*.png' 2>/dev/null || true; } | wc -l; done | sort -n | sed -n 1p)"  # in the smallest group
-if [ -n "$dry_run" ] || { [ -z "$listed" ] && ! [ "$there" -ge "$images" ] 2>/dev/null; }; then  # before hours of drawing
+if [ -n "$dry_run$chosen" ] || { [ -z "$listed" ] && ! [ "$there" -ge "$images" ] 2>/dev/null; }; then  # before hours of drawing
     run "${train[@]}" "${check[@]}" ${to_come[@]+"${to_come[@]}"}
 else
     say "the images are there, so training begins at once, and checks them"

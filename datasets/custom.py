@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from datasets.columns import attribute_columns, refuse, refuse_rare, said
 from datasets.lists import read_text, table_lines
 from datasets.pairs import Pair, parse_pair
 from datasets.splits import ALL, NAMES, Splits
-from datasets.values import numbers_of, with_values
+from datasets.values import names_attribute, with_values
 from utils.errors import UserError
 from utils.files import copies, first_names, is_inside
 
-VALUES = {"0,0": 0.0, "1,0": 1.0, "false": 0.0, "true": 1.0}  # besides numbers
-MISSING = ("", "nan", "na", "n/a", "<na>", "null", "none")
 _FORM = "--real-data-path must name a CSV file with the columns image, split (train, val or test) and attributes"
 
 
@@ -39,12 +38,13 @@ def read_table(path: Path, target_sensitive: str, values: tuple[str, ...] = ()) 
     """
     table = read_lines(path, ("image", "split"), _FORM)
     pair = parse_pair(target_sensitive, [name for name in table.columns if name not in ("image", "split")])
-    _refuse(path, table, ~table["split"].isin(NAMES), "split is not train, val or test", show="split")
+    refuse(path, table, ~table["split"].isin(NAMES), "split is not train, val or test", show="split")
     labels = attribute_columns(path, table, pair)
     unknown = labels[list(pair.protected)].isna().any(axis=1) & (table["split"] != "train")
-    _refuse(path, table, unknown, f"{' or '.join(pair.protected)} is missing, allowed only in train,", show="split")
-    if not values:
-        _refuse_rare(path, table, labels)
+    words = pd.concat([table[name][unknown & labels[name].isna()] for name in pair.protected])
+    what = f"{' or '.join(pair.protected)} is missing{said(words)}, allowed only in train,"
+    refuse(path, table, unknown, what, show="split")
+    refuse_rare(path, table, labels[[name for name in pair.attributes if not names_attribute(values, name)]])
     table["image"] = find_images(path, table)
     _check_copies(path, table)
     empty = [name for name in NAMES if name not in set(table["split"])]
@@ -90,54 +90,6 @@ def read_lines(path: Path, required: tuple[str, ...], form: str) -> pd.DataFrame
     return pd.DataFrame(fields, index=list(rows), columns=heading).loc[:, [name for name in heading if name]]
 
 
-def attribute_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
-    """Return the pair's columns, each as 0.0 and 1.0, as whole numbers or as text; a missing protected value is NaN.
-
-    0 and 1 may stand in any notation (1.0, 1.00, 1.000e+00) or as False and True, and a missing value as one of
-    `MISSING`. Raises `UserError`, with lines, for a missing target, a fraction, and numbers and names in one column.
-    """
-    columns = {}
-    for name in pair.attributes:
-        text = table[name].str.lower()
-        missing, number = text.isin(MISSING), pd.to_numeric(text, errors="coerce")
-        binary = text.map(VALUES).fillna(number.where(number.isin((0, 1))))
-        _refuse(path, table, missing & (name == pair.target), f"{name} is missing", show=name)
-        whole = binary.notna() | (number.ge(0) & number.mod(1).eq(0))
-        if not whole.any() and not number.notna().any():
-            columns[name] = table[name].where(~missing)
-            continue
-        names = number.isna() & ~whole & ~missing
-        if names.sum() > whole.sum():
-            _refuse(path, table, ~names & ~missing, f"{name} is a number, and elsewhere a name,", show=name)
-        what = "no whole number, as it is elsewhere," if number.where(whole).gt(1).any() else "neither 0 nor 1"
-        _refuse(path, table, ~whole & ~missing, f"{name} is {what}", show=name)
-        columns[name] = binary.fillna(number).astype(float)
-    return pd.DataFrame(columns, index=table.index)
-
-
-def _refuse_rare(path: Path, table: pd.DataFrame, labels: pd.DataFrame) -> None:
-    """Raise `UserError` for values besides 0 and 1 that too few images have for train, val and test: mostly slips of a pen."""
-    for name, column in labels.items():
-        counts = column.value_counts()
-        rare = column.isin(counts.index[counts < len(NAMES)]) & ~column.isin([0, 1])
-        binary = set(column[~rare].dropna()) <= {0, 1}
-        few = f"of a value that fewer than {len(NAMES)} images have: correct it, or choose the values with --values:"
-        _refuse(path, table, rare, f"{name} is {'neither 0 nor 1' if binary else few}", show=name)
-
-
-def value_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
-    """Return the columns of a pair whose values are known, as numbers from 0. Raises `UserError` for any other value."""
-    labels = attribute_columns(path, table, pair)
-    for name, values in pair.values_of.items():
-        numbers = numbers_of(labels[name], values)
-        what = (
-            f"{name} is none of {', '.join(values)}" if len(values) > 2 else f"{name} is neither {' nor '.join(values)}"
-        )
-        _refuse(path, table, numbers.isna(), what, show=name)
-        labels[name] = numbers
-    return labels
-
-
 def find_images(path: Path, table: pd.DataFrame) -> list[str]:
     """Return the path of each image, relative to the file's folder, as the disk spells it (`disk_names`).
 
@@ -148,13 +100,13 @@ def find_images(path: Path, table: pd.DataFrame) -> list[str]:
     stray = pd.Series([bool(name) and not is_inside(name) for name in table["image"]], table.index)
     what = f"the image's path leads out of {path.parent}, the folder of the table: "
     what += "move the table to a folder above its images"
-    _refuse(path, table, stray, f"{what}; it stands", show="image")
+    refuse(path, table, stray, f"{what}; it stands", show="image")
     first = first_names(path.parent, list(table["image"]))
     absent = pd.Series([place is None for place in first], table.index)
     slashes = absent & table["image"].str.contains("\\", regex=False)
-    _refuse(path, table, slashes, "the image's path has \\ in place of /", show="image")
+    refuse(path, table, slashes, "the image's path has \\ in place of /", show="image")
     hint = next((_hint(path.parent, name) for name in table["image"][absent]), "")
-    _refuse(path, table, absent, f"the image is not in {path.parent}", show="image", hint=hint)
+    refuse(path, table, absent, f"the image is not in {path.parent}", show="image", hint=hint)
     twice = [(place, row) for row, place in enumerate(first) if place != row]
     _refuse_pairs(path, table, twice, "are listed twice", "take one line of each out")
     return list(table["image"])
@@ -225,15 +177,6 @@ def _hint(folder: Path, name: str) -> str:
         if other.stem.strip().lower() == path.stem.lower():
             return f"; in place of the first there is {other.name!r}"
     return ""
-
-
-def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str, show: str, hint: str = "") -> None:
-    """Raise `UserError` if rows are wrong, with their first lines and content of the column `show`."""
-    lines = table.index[wrong]
-    if len(lines):
-        shown = ", ".join(f"{n} ({table[show][n][:80] or 'empty'})" for n in lines[:5])
-        more = f" and {len(lines) - 5} more" if len(lines) > 5 else ""
-        raise UserError(f"{path}: {what} in line {shown}{more}{hint}")
 
 
 def _refuse_pairs(path: Path, table: pd.DataFrame, pairs: list[tuple[int, int]], what: str, remedy: str) -> None:

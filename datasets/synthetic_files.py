@@ -5,7 +5,8 @@ from pathlib import Path
 from PIL import Image
 
 from datasets.celeba import group_names
-from datasets.custom import find_images, read_lines, value_columns
+from datasets.columns import value_columns
+from datasets.custom import find_images, read_lines
 from datasets.faithful import is_listing
 from datasets.pairs import Pair, same_pair
 from utils.errors import UserError

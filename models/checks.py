@@ -48,7 +48,7 @@ def check_groups(path: Path, pair: Pair) -> None:
 def check_to_come(methods: list[Method], settings: Settings, pair: Pair, train: LabelledImages) -> None:
     """Raise `UserError` if the images that generation will make, as --images-to-come says, are too few for a method."""
     prompt_type, number = settings.images_to_come or ("", 0)
-    if settings.prompts or (settings.images_to_come and pair.values):
+    if settings.images_to_come:
         check_groups(settings.prompts or find_prompt_file(pair.name), pair)
     for method in (method for method in methods if method.needs_synthetic):
         if method.options["prompt-type"] != prompt_type:

@@ -72,7 +72,9 @@ def measure(settings: Settings, pixels: np.ndarray, resized: np.ndarray, *, head
     """
     compute, gpu = settings.compute, settings.compute.device.type == "cuda"
     faces = sample(pixels, compute.batch_size * (4 if gpu else 1)).on(compute.device)  # each call waits for a GPU
-    network = Run(settings, {"train": faces}, settings.seeds[0], Path()).new_network()  # more logits would take no longer
+    network = Run(
+        settings, {"train": faces}, settings.seeds[0], Path()
+    ).new_network()  # more logits would take no longer
     seen = sample(resized, inference_batch(compute)).on(compute.device)
     trained = median_seconds(training_step(network, faces, compute)) / len(faces)
     predicted = median_seconds(lambda: predict(network, seen, compute)) / len(seen)

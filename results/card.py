@@ -17,7 +17,7 @@ from scipy.special import ndtri  # scipy.stats would take a second to load
 
 from datasets.pairs import TWO, Pair
 from results.records import pair_of
-from results.remarks import ALIKE, blind_seeds, protected_labels
+from results.remarks import alike, blind_seeds, protected_labels
 from results.text import group_words
 from utils.errors import UserError, command_line
 from utils.files import encoded, write_whole
@@ -121,7 +121,7 @@ def make_card(record: Record, erm: Record | None = None) -> str:
         rows=result_rows({"ERM, the biased model": erm.metrics} if erm else {}, metrics, pair),
         real=real,
         labels="; ".join(protected_labels(record).values()),
-        alike=ALIKE if blind_seeds([record]) else "",
+        alike=alike(record) if blind_seeds([record]) else "",
         pair=pair,
         targets=pair.values_of[pair.target],
         named=pair.values_of[pair.target] != TWO,

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from models.labels import counts_groups, epoch_as_published, labels_taken, none, trains_on_groups
-from utils.metrics import answers_alike, hardly_biased, hardly_learned
+from utils.metrics import answers_alike, classes_of, hardly_biased, hardly_learned
 from utils.records import Label, Record
 
 # of methods in records that do not say it yet
 OLDER = {"group-dro": trains_on_groups, "jtt": epoch_as_published, "repair": counts_groups}
 ALIKE = "answers alike whether the target is there or not"
+GUESSES = "is no better than a guess in every protected group"  # the same of more than two targets
 
 
 def protected_labels(record: Record) -> dict[str, str]:
@@ -38,8 +39,13 @@ def remarks(records: Sequence[Record]) -> list[str]:
         said.append("not one choice for all seeds")
     if blind := blind_seeds(records):
         every = len(blind) == len({record.seed for record in records})
-        said.append(ALIKE if every else f"seed {', '.join(map(str, blind))} {ALIKE}")
+        said.append(alike(records[0]) if every else f"seed {', '.join(map(str, blind))} {alike(records[0])}")
     return said
+
+
+def alike(record: Record) -> str:
+    """Return what is said of a run in `blind_seeds`."""
+    return ALIKE if classes_of(record.metrics.group_accuracy) == 2 else GUESSES
 
 
 def may_be_best(records: Iterable[Record], erm: Iterable[Record]) -> bool:

@@ -29,9 +29,11 @@ MORE_NOTE = (
     "Percent, test split, mean ± sample standard deviation over n seeds; ACC to EO mean as above, but each seed's own "
     "value. BA: balanced accuracy; DP: demographic parity difference; EOpp: equal opportunity difference, the gap in "
     "TPR, both the largest between any two protected groups; ECE: expected calibration error, 15 equal-width bins of the "
-    "confidence in the predicted class; AUROC: of all images and of each protected group. A method's second row is at "
-    "the threshold (a probability) that gives the best balanced accuracy on val, chosen for each seed without protected "
-    "labels. ECE and AUROC do not depend on it. – : undefined, or no val logits."
+    "confidence in the predicted class; AUROC: of all images and of each protected group."
+)
+SECOND_ROW = (
+    "A method's second row is at the threshold (a probability) that gives the best balanced accuracy on val, chosen for each seed "
+    "without protected labels. ECE and AUROC do not depend on it. – : undefined, or no val logits."
 )
 
 
@@ -116,7 +118,7 @@ def _write_more(output: Path, records: list[Record]) -> list[str]:
             "into another --output writes, or val has one class.**",
             "",
         ]
-    return [*lines, MORE_NOTE if binary else f"{MORE_NOTE} {OF_MORE_TARGETS}"]
+    return [*lines, f"{MORE_NOTE} {SECOND_ROW}" if binary else f"{MORE_NOTE} {OF_MORE_TARGETS}"]
 
 
 def as_text(rows: list[list[str]]) -> str:

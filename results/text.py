@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from datasets.pairs import TWO, Pair
+from datasets.values import JOINED
 
 MISSING = "–"
 
@@ -33,11 +34,11 @@ def shown_change(triple: tuple[float, float, float] | None, digits: int = 2) -> 
 
 
 def group_words(pair: Pair) -> dict[str, str]:
-    """Return each group in words: {"1_0": "Smiling, not Male"}, {"1_Asian": "Female, Asian"}."""
+    """Return each group in words: {"1_0": "Smiling, not Male"}, {"1_Asian": "Female, Race Asian"}."""
 
     def words(name: str, value: str) -> str:
         if pair.values_of[name] == TWO:
             return name if value == "1" else f"not {name}"
-        return f"{name} {value}" if value.isdecimal() else value
+        return f"{name} {value.replace(JOINED, ' or ')}"
 
     return {group: ", ".join(words(*each) for each in pair.described(group).items()) for group in pair.groups}

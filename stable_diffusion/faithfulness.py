@@ -9,7 +9,7 @@ classifier trained on labelled faces does:
     python -m stable_diffusion.faithfulness --data results/runs/judge --images results/runs/toy/synthetic/Smiling_Male/contextual
 
 faithfulness.csv in the folder gets a line an image: for each attribute the probability of the value that its group asks
-for, and the smallest of them as `faithfulness`, which train.py --min-faithfulness reads. Started again, it scores what
+for, against the likeliest other one, and the smallest of them as `faithfulness`, which train.py --min-faithfulness reads. Started again, it scores what
 is new or has changed. It prints the fraction of each group that shows what it should (probability 0.5 or more), warns
 if the groups differ more than by chance, which is a bias too, and draws the images that most clearly don't in
 faithfulness_worst.png.
@@ -122,12 +122,20 @@ def by_judge(settings: ScoringSettings, pair: str, device: torch.device) -> Scor
 
 
 def as_asked(probabilities: list[np.ndarray], asked: np.ndarray) -> np.ndarray:
-    """Return the probability of the values asked for, float64 (n, attributes).
+    """Return the probability of the values asked for, each against the likeliest other value, float64 (n, attributes).
+
+    So 0.5 means for any number of values that another one is as likely.
 
     probabilities : of each value of an attribute, float64 (n, values), for each attribute
     asked : number of the value, from 0, int64 (n, attributes)
     """
-    return np.stack([each[np.arange(len(each)), n] for each, n in zip(probabilities, asked.T, strict=True)], axis=1)
+
+    def against_others(each: np.ndarray, values: np.ndarray) -> np.ndarray:
+        rows, others = np.arange(len(each)), each.copy()
+        others[rows, values] = -1
+        return each[rows, values] / (each[rows, values] + others.max(axis=1))
+
+    return np.stack([against_others(*pair) for pair in zip(probabilities, asked.T, strict=True)], axis=1)
 
 
 def score_all(

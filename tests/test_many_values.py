@@ -89,11 +89,19 @@ def test_summary_report_and_cards_name_groups_and_the_widest_gap(run, data):
     done = run_here(report.main, "--runs", output, *where, "--cards")
     assert done.returncode == 0, done.stderr
     page = (output / "report.html").read_text()
-    assert re.search(r"the widest gap is that between (calm|glad|sad), \S.* \([\d.]+ %\) and \1, ", page)
-    assert page.count("data:image/jpeg") >= 18 and "calm, São-Paulo" in page
+    assert re.search(r"the widest gap is that between Mood (calm|glad|sad), \S.* \([\d.]+ %\) and Mood \1, ", page)
+    assert page.count("data:image/jpeg") >= 18 and "Mood calm, Place São-Paulo" in page
     card = (output / "full" / "seed_1" / "README.md").read_text()
     assert "its Mood: calm or glad or sad" in card and "resnet18(num_classes=3)" in card
     assert re.search(r"\| equalized odds difference \|.*\((calm|glad|sad)\\_\S+ to \1\\_\S+\)", card)
+
+
+def test_texts_speak_of_three_targets(run, data):
+    output, _ = run
+    text = (output / "summary.md").read_text() + (output / "full" / "seed_1" / "README.md").read_text()
+    text += (output / "report.html").read_text()
+    for of_two in ("0 or 1 because", "second row", "the mean of both gaps", "whether the target is there or not"):
+        assert of_two not in text
 
 
 def test_the_card_s_code_runs(run):

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from results.entries import Entry
 from results.records import RunSet
-from results.remarks import ALIKE, erm_warning, not_learned
+from results.remarks import ALIKE, GUESSES, erm_warning, not_learned
 from results.report.drawings import quoted
 
 ODDS = "equalized odds, the larger gap in error rates between the groups,"
@@ -32,7 +32,7 @@ def sentences(
 
 def is_blind(entry: Entry) -> bool:
     """Return True if a row has runs whose equalized odds say nothing."""
-    return any(text.endswith(ALIKE) for text in entry.said or ())
+    return any(text.endswith((ALIKE, GUESSES)) for text in entry.said or ())
 
 
 def warning(runs: RunSet) -> str:

@@ -12,9 +12,10 @@ from results.report import asked, choice, drawings, meaning, tensors
 from results.report.charts import MANY_GROUPS
 from results.report.drawings import label_of
 from results.rows import without_draw
-from results.summary import NOTE, headings, summary_row
+from results.summary import NOTE, OF_MORE_TARGETS, headings, summary_row
 from results.text import group_words
 from utils.errors import UserError
+from utils.metrics import classes_of
 from utils.records import rerun
 
 GENERATOR = "AIM-Fair results.report"  # marks a file as one of ours, which may be written over
@@ -51,7 +52,7 @@ def make_page(runs: RunSet, pictures: Pictures, typed: str = "") -> str:
             **of_tensors(runs),
             generator=GENERATOR,
             faces=faces,
-            note=NOTE,
+            note=NOTE if classes_of(runs.groups) == 2 else f"{NOTE} {OF_MORE_TARGETS}",
             many=drawings.MANY,
             panels=drawings.PANELS,
             typed=typed,

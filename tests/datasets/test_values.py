@@ -52,7 +52,8 @@ def change(path, line, column, value):
         ("東京", "東京"),
         ("हिन्दी", "हिन्दी"),
         ("Sa\u0303o", "São"),  # macOS writes accents apart
-        ("..", ""),
+        ("..", "-"),
+        ("-1", "-1"),
         ("40+", "40+"),
     ],
 )
@@ -97,15 +98,15 @@ def test_values_are_chosen_joined_left_out_and_cut_into_ranges(capsys):
     table = pd.DataFrame({"Age": [3, 17, 18, 39, 40, 101], "Race": list("abcdab")})
     chosen = ("Age=18-39,0-17,40+", "Race=b/d,a")
     pair, found = with_values(Pair("Age", ("Race",)), table, chosen)
-    assert pair.values == (("18-39", "0-17", "40+"), ("b-or-d", "a"))
+    assert pair.values == (("18-39", "0-17", "40+"), ("b~d", "a"))
     assert found["Age"].tolist() == [1, 1, 0, 2, 2] and found["Race"].tolist() == [1, 0, 0, 1, 0]
-    assert capsys.readouterr().out.splitlines()[1] == "Race: b-or-d (3), a (2); left out: 1"
+    assert capsys.readouterr().out.splitlines()[1] == "Race: b~d (3), a (2); left out: 1"
     assert numbers_of(pd.Series(["18", "b"]), ("0-17", "18-39")).tolist()[0] == 1
     again, same = with_values(Pair("Age", ("Race",)), table, chosen_values(pair))
     assert again == pair and same.equals(found)
 
 
-@pytest.mark.parametrize("text", ["Race", "Race=", "Race=a", "Race=a,a", "Race=a,,b", "=a,b", "Race=a/b,b"])
+@pytest.mark.parametrize("text", ["Race", "Race=", "Race=a", "Race=a,a", "Race=a,,b", "=a,b", "Race=a/b,b", "Race=a,"])
 def test_a_wrong_entry_is_refused(text):
     with pytest.raises(UserError, match=re.escape(f"--values {text}: expected NAME=VALUE,VALUE")):
         parse_values(text)
@@ -115,10 +116,10 @@ def test_a_wrong_entry_is_refused(text):
     "values, chosen, part",
     [
         (range(1000), (), "Race has 1000 values (0, 1, 2, ...), at most 30 work: --values Race=0-17,18-39,40+ joins or leaves out"),
-        ([f"n{i}" for i in range(31)], (), "--values Race=n0/n1,n10 joins or leaves out"),
-        (["a", "A", "b"], (), "of its values 'A' and 'a' differ only in signs or capitals"),
+        ([f"n{i}" for i in range(31)], (), "--values Race=n0/n1,n2 joins or leaves out"),
+        (["a", "A", "b"], (), "of its values 'a' and 'A' differ only in signs or capitals"),
         (["x/y", "x-y", "b"], (), "of its values 'x-y' and 'x/y' differ only in signs or capitals"),
-        (["a", "..", "b"], (), "one has no letter"),
+        (["a", "..", "b"], (), "one of its values has no letter and no digit"),
         (["a", "a", "a"], (), "Race has one value alone, a; choose another attribute"),
         (["a", "b", "c"], ("Race=a,z",), "--values Race: no image has z; the data have a, b, c"),
         (["a", "b", "c"], ("Colour=a,b",), "--values Colour=...: the pair's attributes are Male, Race"),
@@ -150,7 +151,7 @@ def test_an_own_table_has_names_in_both_columns(own):
 @pytest.mark.parametrize(
     "value, part",
     [
-        ("mad", r"Mood is of a value that fewer than 3 images have: correct it.*in line 4 \(mad\)"),
+        ("mad", r"Mood has a value that fewer than 3 images have: correct it.*in line 4 \(mad\)"),
         ("", r"Mood is missing in line 4 \(empty\)"),
         ("3", r"Mood is a number, and elsewhere a name, in line 4 \(3\)"),  # numbers and names in one column
     ],
@@ -167,6 +168,53 @@ def test_numbers_are_classes_and_names_among_them_a_slip(own):
     assert read_table(own, "Mood_Place")[0].values[0] == ("0", "2", "10")
     change(own, 5, "Mood", "two")
     with pytest.raises(UserError, match=r"Mood is no whole number, as it is elsewhere, in line 5 \(two\)"):
+        read_table(own, "Mood_Place")
+
+
+@pytest.mark.parametrize("text", ["Age=0-20,18-39", "Age=0-9/20-29,15-21", "Age=0-1,1+", "Age=40+,50+"])
+def test_overlapping_ranges_are_refused(text):
+    with pytest.raises(UserError, match="overlap; both ends belong to a range"):
+        parse_values(text)
+
+
+def test_an_attribute_s_values_are_given_once():
+    table = pd.DataFrame({"Male": [0, 1, 2, 0, 1, 2], "Race": list("abcabc")})
+    pair = Pair("Male", ("Race",))
+    with pytest.raises(UserError, match="--values race=... is given twice, with other values"):
+        with_values(pair, table, ("Race=a,b", "race=b,c"))
+    found, _ = with_values(pair, table, ("Male=0,1", "Race=a,b"))
+    assert found.values == (TWO, ("a", "b")) and found.groups == ("0_a", "0_b", "1_a", "1_b")
+    assert chosen_values(found) == ("Male=0,1", "Race=a,b")  # also where what is left is 0 and 1
+
+
+def test_a_value_with_or_in_its_name_is_one_value(capsys):
+    table = pd.DataFrame(
+        {"Male": [0, 1] * 3, "Race": ["Black or White", "Black", "White", "Black"] + ["White", "Asian"]}
+    )
+    pair, found = with_values(Pair("Male", ("Race",)), table, ("Race=Black or White,Black",))
+    assert found["Race"].tolist() == [0, 1, 1]
+    assert capsys.readouterr().out == "Race: Black-or-White (1, 'Black or White' in the data), Black (2); left out: 3\n"
+
+
+def test_names_are_sorted_with_the_numbers_inside_them_and_codes_stay_names(own, capsys):
+    table = pd.read_csv(own)
+    ages = {"glad": "3-9", "sad": "10-19", "calm": "<3"}
+    table.assign(
+        Mood=table["Mood"].map(ages), Place=table["Place"].map({"Paris": "01", "São Paulo": "10", "東京": "02"})
+    ).to_csv(own, index=False)
+    assert read_table(own, "Mood_Place")[0].values == (("3-9", "10-19", "-3"), ("01", "02", "10"))
+    assert "3-9 (9), 10-19 (9), -3 (9, '<3' in the data)" in capsys.readouterr().out
+
+
+def test_words_that_count_as_missing_are_said_to(own):
+    change(own, 12, "Place", "NA")
+    with pytest.raises(
+        UserError, match=r"Place is missing in line 12|Place is missing \(NA, null and none count as missing\)"
+    ):
+        read_table(own, "Mood_Place")
+    table = pd.read_csv(own, keep_default_na=False)
+    table.assign(Mood=[0.5, 1.5, 2.5] * 9).to_csv(own, index=False)
+    with pytest.raises(UserError, match="Mood is no whole number in line 2"):
         read_table(own, "Mood_Place")
 
 

@@ -46,6 +46,15 @@ def test_only_wide_plain_convolutions_change():
     assert all(type(layer) is nn.Conv2d for layer in network)
 
 
+def test_gradients_of_a_stride_on_one_pixel_are_not_of_unwritten_memory():
+    torch.manual_seed(0)
+    plain = nn.Conv2d(16, 32, 3, 2, 1, bias=False)
+    ours = with_small_maps(nn.Sequential(copy.deepcopy(plain)))[0]
+    images = torch.randn(5, 16, 1, 1)
+    for got, exact in zip(grown(ours, images, bf16=True), grown(plain, images, bf16=False), strict=True):
+        assert (got.float() - exact).abs().max() <= 0.02 * exact.abs().max()
+
+
 def test_large_maps_go_to_torch():
     layer = with_small_maps(nn.Sequential(nn.Conv2d(4, 512, 3, padding=1, bias=False)))[0]
     images = torch.randn(2, 4, 5, 5)

@@ -111,6 +111,14 @@ def test_a_group_that_is_spoiled_is_found(toy, made, monkeypatch):
     assert not (made / "faithfulness_worst.png").exists() and len(read(made)) == 18
 
 
+def test_of_many_values_the_likeliest_counts():
+    """0.4 of five values is right if no other is likelier, and its score compares with that of two values."""
+    five = np.array([[0.4, 0.3, 0.1, 0.1, 0.1], [0.3, 0.4, 0.1, 0.1, 0.1]])
+    two = np.array([[0.25, 0.75], [0.25, 0.75]])
+    found = faithfulness.as_asked([five, two], np.array([[0, 1], [0, 0]]))
+    assert found == pytest.approx(np.array([[0.4 / 0.7, 0.75], [0.3 / 0.7, 0.25]]))
+
+
 def test_what_a_kill_leaves_is_gone_on_with(made, monkeypatch):
     calls = []
 
