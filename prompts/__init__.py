@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.pairs import TWO, Pair, same_pair
-from datasets.values import value_name
+from datasets.values import JOINED, value_name
 from utils.errors import UserError
 
 FOLDER = Path(__file__).parent
@@ -92,10 +92,9 @@ def read_prompts(path: Path, pair: str | None = None) -> Prompts:
             values = prompts.words[name]
             for value in values if len(values) > 1 and not set(TWO) & set(values) else TWO:
                 require_texts(values[value], f"words.{name}.{value}")
-            if unfit := [value for value in values if value_name(value) != value]:
-                raise ValueError(
-                    f"words.{name}: folders can't hold the value {unfit[0]!r}; write {value_name(unfit[0])!r}"
-                )
+            for part in (part for value in values for part in value.split(JOINED)):
+                if value_name(part) != part:
+                    raise ValueError(f"words.{name}: folders can't hold the value {part!r}; write {value_name(part)!r}")
         if not prompts.prompts:
             raise ValueError("prompts holds no prompt type")
         for prompt_type, groups in prompts.prompts.items():

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.pairs import Pair, plain_name
-from datasets.values import value_name
+from datasets.values import JOINED, value_name
 from prompts import FOLDER, Prompts
 from prompts.check import LIMIT, check_prompts, report
 from prompts.decoding import DEFAULT_MODEL, Decoding
@@ -144,7 +144,7 @@ def split_words(text: str) -> dict[str, list[str]]:
     names, texts = ["1", "0"], text.split("|")
     if all("=" in side for side in texts):
         names, texts = zip(*([part.strip() for part in side.split("=", 1)] for side in texts), strict=True)
-        names = list(map(value_name, names))
+        names = [JOINED.join(map(value_name, name.split(JOINED))) for name in names]
     sides = [[word.strip() for word in side.split(",")] for side in texts]
     if (
         len(sides) < 2
