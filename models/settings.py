@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from models.batches import Compute
 
 PAPER_CROP_SCALE = (0.08, 1.0)
-VALUES = (
-    "values of an attribute that has more than 0 and 1 (default: all): Race=White,Asian/Indian or Age=0-17,18-39,40+"
-)
+VALUES = "values of attributes with others than 0 and 1 (default: all): Race=White,Asian/Indian Age=0-17,18-39,40+"
 _data, _training, _machine = (partial(flag, group=name) for name in ("data", "training", "machine and output"))
 
 

@@ -182,6 +182,7 @@ def test_names_and_words():
             name_pair(text, count)
     assert split_words("a, b |c") == {"1": ["a", "b"], "0": ["c"]}
     assert split_words("White=white, pale|East Asian=Asian") == {"White": ["white", "pale"], "East-Asian": ["Asian"]}
+    assert list(split_words("A~B c=x|D=y")) == ["A~B-c", "D"]  # a value that joins two
     for text in ("a", "a|", "a|b|c", "", "A=a", "A=a|A=b", "A=a|B="):
         with pytest.raises(UserError, match=r"PRESENT\|ABSENT"):
             split_words(text)
