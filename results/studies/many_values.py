@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from results.studies import Arm, Finding, Place, Study, words
 from results.study_tables import NOTE, methods_table
@@ -42,15 +43,22 @@ def arms() -> Iterator[Arm]:
         yield Arm(f"{pair}/runs", (*words(flags), *chosen), METHODS, after=(f"{pair}/list",), together=True)
 
 
+def table(records: Path) -> list[str]:
+    """Return the methods of the pairs that have records."""
+    return methods_table(*(f"{pair}/runs" for pair in PAIRS if (records / pair / "runs").is_dir()), only=METHODS)(
+        records
+    )
+
+
 STUDY = Study(
     title="More than two: five ethnic groups, and three ages",
     body=(
         """
 UTKFace at 64 pixels, ResNet-18 from ImageNet weights, three seeds. `Female_Race` has a target of two values and a protected attribute of five; `Age_Female` has
 three ages as its targets. The biased lists have 700 and 2,400 images; in them a target goes with some of the protected values, 9 to 1
-([which](../../../docs/glossary.md)). No generator made the unbiased images: they are photographs of UTKFace that the biased list leaves over, so nothing here
+([which](../../../docs/many_values.md#the-biased-list)). No generator made the unbiased images: they are photographs of UTKFace that the biased list leaves over, so nothing here
 speaks of synthetic faces. Labels are the data set's own.""",
-        methods_table("Female_Race/runs", "Age_Female/runs"),
+        table,
         NOTE,
     ),
     common=words(
