@@ -12,6 +12,7 @@ Optimizer, schedule and choice of the epoch are those of every method here.
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from models.batches import Batch, Compute
 from models.facts import says
@@ -74,8 +75,7 @@ class FailureLoss(nn.Module):
 
     def forward(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the loss of a batch, a scalar, after updating the averages."""
-        of_each = [cross_entropy(part, batch.targets, reduction="none") for part in logits.chunk(2, dim=1)]
-        losses = torch.stack(of_each, dim=1)  # (n, 2)
+        losses = _of_both(logits, batch.targets)  # (n, 2)
         weights = self._weights(losses.detach().T, torch.from_numpy(batch.indices).to(losses.device))
         biased = generalised_cross_entropy(losses[:, 1], self.q)
         return (weights * losses[:, 0]).mean() + self.factor * biased.mean()
@@ -89,6 +89,15 @@ class FailureLoss(nn.Module):
         )  # (class, 2)
         scaled = self.averages[:, indices] / (largest[self.target[indices]].T + 1e-8)
         return relative_difficulty(scaled[1], scaled[0])
+
+
+def _of_both(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropies of both networks, float32 (n, 2), of their logits side by side."""
+    if (
+        logits.shape[1] == 2
+    ):  # of one logit each they are taken together: apart they would round otherwise than in the records
+        return F.binary_cross_entropy_with_logits(logits, targets[:, None].expand_as(logits), reduction="none")
+    return torch.stack([cross_entropy(part, targets, reduction="none") for part in logits.chunk(2, dim=1)], dim=1)
 
 
 def generalised_cross_entropy(losses: torch.Tensor, q: float) -> torch.Tensor:
