@@ -1,4 +1,4 @@
-"""A list of the real images that a biased training leaves over: an unbiased set where no generator is at hand."""
+"""A list of the real images that a biased training leaves over. It is an unbiased set if there is no generator."""
 
 from pathlib import Path
 

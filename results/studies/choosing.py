@@ -174,7 +174,7 @@ A user with a pair, images or a network of their own has no settings. `settings=
 biased model; `auto` does so for AIM-Fair, full fine-tuning and linear probing ([how](../../../docs/new_pair.md#3-which-settings)). Each choice is made once for all
 seeds. Here both choose on real faces: CelebA at 64 pixels, a ResNet-18 from ImageNet weights, one biased model a seed, the test set unseen until the end. Unbiased images: `t2i`, faces by SDXL,
 FLUX and Stable Diffusion 3, 100 a group; `utkface`, photographs of UTKFace as they are, which end at forehead and chin, 250 a group: a hostile source;
-`generated`, faces by a small Stable Diffusion that was trained on CelebA.""",
+`generated`, faces by a small Stable Diffusion that was trained on CelebA. `t2i` and `utkface` ran in fp32, the others in bf16 with biased models of their own.""",
         results_table,
         NOTE,
         f"""
