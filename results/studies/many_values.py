@@ -16,8 +16,8 @@ PAIRS = {  # entries of --values, biased images, and what is taken of the images
     ),
     "Age_Female": (
         AGES,
-        2400,
-        "--number-balanced-synthetic 200 --number-imbalanced-synthetic 600 --number-held-out-synthetic 80",
+        2000,
+        "--number-balanced-synthetic 130 --number-imbalanced-synthetic 450 --number-held-out-synthetic 50",
     ),
 }
 METHODS = ("erm", "aim-fair", "full", "random-mask:share=0.7", "linear-probe", "auto")
@@ -55,7 +55,7 @@ STUDY = Study(
     body=(
         """
 UTKFace at 64 pixels, ResNet-18 from ImageNet weights, three seeds. `Female_Race` has a target of two values and a protected attribute of five; `Age_Female` has
-three ages as its targets. The biased lists have 700 and 2,400 images; in them a target goes with some of the protected values, 9 to 1
+three ages as its targets. The biased lists have 700 and 2,000 images; in them a target goes with some of the protected values, 9 to 1
 ([which](../../../docs/many_values.md#the-biased-list)). No generator made the unbiased images: they are photographs of UTKFace that the biased list leaves over, so nothing here
 speaks of synthetic faces. Labels are the data set's own.""",
         table,
