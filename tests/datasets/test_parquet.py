@@ -139,7 +139,7 @@ def test_fairface_has_seven_races_and_nine_ages(hub_fairface):
     assert found.tables["test"]["Race"].tolist() == [race(r) for r in range(100, 163)]
     ages = ("Age=0-2/3-9/10-19,20-29/30-39/40-49,50-59/60-69/more than 70",)
     found = read_real("parquet", hub_fairface, "Age_Female", values=ages)
-    assert found.pair.values[0][0] == "0-2-or-3-9-or-10-19"
+    assert found.pair.values[0][0] == "0-2~3-9~10-19"
     assert found.tables["test"]["Age"].tolist() == [r % 9 // 3 for r in range(100, 163)]
     chosen = read_real("parquet", hub_fairface, "Female_Race", values=("Race=White,Black",))
     assert all(len(table) and set(table["Race"]) <= {0, 1} for table in chosen.tables.values())
