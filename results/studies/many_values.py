@@ -54,7 +54,7 @@ STUDY = Study(
     title="More than two: five ethnic groups, and three ages",
     body=(
         """
-UTKFace at 64 pixels, ResNet-18 from ImageNet weights, three seeds. `Female_Race` has a target of two values and a protected attribute of five; `Age_Female` has
+UTKFace at 64 pixels, ResNet-18 from ImageNet weights, three seeds (of `Age_Female` one so far, and no `auto`). `Female_Race` has a target of two values and a protected attribute of five; `Age_Female` has
 three ages as its targets. The biased lists have 700 and 2,000 images; in them a target goes with some of the protected values, 9 to 1
 ([which](../../../docs/many_values.md#the-biased-list)). No generator made the unbiased images: they are photographs of UTKFace that the biased list leaves over, so nothing here
 speaks of synthetic faces. Labels are the data set's own.""",
