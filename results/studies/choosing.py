@@ -78,20 +78,31 @@ def results_table(records: Path) -> list[str]:
 
 
 def verdicts(records: Path) -> list[str]:
-    """Return a row for each column and method that chooses: mean difference to ERM, regret, and what is as wanted."""
-    rows = [
-        ("column", "method", "n", "ACC to ERM", "EO to ERM", "regret in EO", "worst seed: ACC, EO to ERM", "as wanted")
-    ]
+    """Return a row for each column and method that chooses, and for its mean over columns: difference to ERM, and regret."""
+    heads = (
+        "column",
+        "method",
+        "n",
+        "ACC to ERM",
+        "EO to ERM",
+        "regret in EO",
+        "worst seed: ACC, EO to ERM",
+        "as wanted",
+    )
+    rows, regrets = [heads], {method: [] for method in (*CHOSEN, "auto")}
     for name, runs in columns(records).items():
         for method in (method for method in (*CHOSEN, "auto") if runs.runs(method)):
             changes = {key: to_erm(runs, method, key) for key in ("accuracy", "equalized_odds")}
             accuracy, odds = (list(found.values()) for found in changes.values())
             lost = [regret(runs, record) for record in runs.runs(method).values()]
+            regrets[method].append(mean(lost))
             good = mean(accuracy) >= ACCURACY_LOST, mean(odds) <= ODDS_ADDED, mean(lost) <= REGRET
             cells = (f"{mean(accuracy):+.1f}", f"{mean(odds):+.1f}", f"{mean(lost):.1f}")
             worst = f"{min(accuracy):+.1f}, {max(odds):+.1f}"
             bad = [what for what, fine in zip(("accuracy", "odds", "regret"), good, strict=True) if not fine]
             rows.append((name, method, str(len(lost)), *cells, worst, f"**no**: {', '.join(bad)}" if bad else "yes"))
+    for method, found in regrets.items():
+        rows.append((f"mean of {len(found)} columns", method, "–", "–", "–", f"{mean(found):.1f}", "–", "–"))
     return as_table(rows)
 
 
