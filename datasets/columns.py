@@ -22,11 +22,13 @@ def attribute_columns(path: Path, table: pd.DataFrame, pair: Pair) -> pd.DataFra
     `MISSING`. Raises `UserError`, with lines, for a missing target, a fraction, and numbers and names in one column.
     """
     missing = table[pair.target].str.lower().isin(MISSING)
-    refuse(path, table, missing, f"{pair.target} is missing{said(table[pair.target][missing])}", show=pair.target)
+    refuse(
+        path, table, missing, f"{pair.target} is missing{missing_note(table[pair.target][missing])}", show=pair.target
+    )
     return pd.DataFrame({name: _column(path, table, name) for name in pair.attributes}, index=table.index)
 
 
-def said(texts: pd.Series) -> str:
+def missing_note(texts: pd.Series) -> str:
     """Return a note if missing values are words that some data set may mean as names."""
     return "" if texts.str.lower().isin(("", "nan")).all() else " (NA, null and none count as missing)"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from datasets.columns import attribute_columns, refuse, refuse_rare, said
+from datasets.columns import attribute_columns, missing_note, refuse, refuse_rare
 from datasets.lists import read_text, table_lines
 from datasets.pairs import Pair, parse_pair
 from datasets.splits import ALL, NAMES, Splits
@@ -42,7 +42,7 @@ def read_table(path: Path, target_sensitive: str, values: tuple[str, ...] = ()) 
     labels = attribute_columns(path, table, pair)
     unknown = labels[list(pair.protected)].isna().any(axis=1) & (table["split"] != "train")
     words = pd.concat([table[name][unknown & labels[name].isna()] for name in pair.protected])
-    what = f"{' or '.join(pair.protected)} is missing{said(words)}, allowed only in train,"
+    what = f"{' or '.join(pair.protected)} is missing{missing_note(words)}, allowed only in train,"
     refuse(path, table, unknown, what, show="split")
     refuse_rare(path, table, labels[[name for name in pair.attributes if not names_attribute(values, name)]])
     table["image"] = find_images(path, table)

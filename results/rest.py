@@ -1,8 +1,8 @@
-"""A list of the real images that a biased training leaves over. It is an unbiased set if there is no generator."""
+"""The real images that a biased list leaves over. Without a generator, they can stand in for generated images."""
 
 from pathlib import Path
 
-from datasets.celeba import group_names
+from datasets.celeba import group_names, numbers
 from datasets.real import read_real, training_list
 from utils.files import write_whole
 
@@ -20,12 +20,8 @@ def write_rest(
     found, images = read_real(dataset, folder, pair, values=values), path.parent / "images"
     biased = training_list(found.tables["train"], found.pair, size, bias_degree)
     rest = found.tables["train"].drop(index=biased.index)
-    table = rest[[]].assign(
-        **{
-            name: [names[int(number > 0) if names == ("0", "1") else int(number)] for number in rest[name]]
-            for name, names in found.pair.values_of.items()
-        }
-    )
+    values_of = found.pair.values_of.items()
+    table = rest[[]].assign(**{name: [each[n] for n in numbers(rest[name], each)] for name, each in values_of})
     table.index = [f"{images.name}/{image}" for image in table.index]
     path.parent.mkdir(parents=True, exist_ok=True)
     images.unlink(missing_ok=True)

@@ -28,6 +28,11 @@ def shown(pair: tuple[float, float | None] | None, digits: int = 2) -> str:
     return " ± ".join(f"{number:.{digits}f}" for number in pair if number is not None)
 
 
+def shown_seeds(values: np.ndarray) -> str:
+    """Return the mean of seeds' values as text, with their sample standard deviation if there are several."""
+    return shown((values.mean(), values.std(ddof=1) if len(values) > 1 else None))
+
+
 def shown_change(triple: tuple[float, float, float] | None, digits: int = 2) -> str:
     """Return a difference and its interval as text."""
     return MISSING if triple is None else "{:+.{n}f} ({:+.{n}f} to {:+.{n}f})".format(*triple, n=digits)

@@ -125,9 +125,8 @@ def fairness_metrics(target, protected, prediction, groups: tuple[str, ...] = GR
     count = _group_counts(target, protected, prediction, groups)
     group_count, of_class = count.sum(axis=2), np.arange(len(count))
     rate = count[of_class, :, of_class] / group_count
-    rate[0] = (group_count[0] - count[0, :, 0]) / group_count[
-        0
-    ]  # of the first target the errors, FPR: its gap is the same
+    # of the first target the errors, for two targets the FPR: the gap is the same
+    rate[0] = (group_count[0] - count[0, :, 0]) / group_count[0]
     group_accuracy = rate.copy()
     group_accuracy[0] = 1 - rate[0]
     gaps = rate.max(axis=1) - rate.min(axis=1)

@@ -75,7 +75,7 @@ class FailureLoss(nn.Module):
 
     def forward(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the loss of a batch, a scalar, after updating the averages."""
-        losses = _of_both(logits, batch.targets)  # (n, 2)
+        losses = losses_of_both(logits, batch.targets)  # (n, 2)
         weights = self._weights(losses.detach().T, torch.from_numpy(batch.indices).to(losses.device))
         biased = generalised_cross_entropy(losses[:, 1], self.q)
         return (weights * losses[:, 0]).mean() + self.factor * biased.mean()
@@ -91,7 +91,7 @@ class FailureLoss(nn.Module):
         return relative_difficulty(scaled[1], scaled[0])
 
 
-def _of_both(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def losses_of_both(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the cross-entropies of both networks, float32 (n, 2), of their logits side by side."""
     if (
         logits.shape[1] == 2

@@ -11,7 +11,7 @@ from results.records import RunSet
 from results.report.charts import MANY_GROUPS, Axes, Chart, key, padded, place_labels
 from results.report.many_groups import many_groups_chart
 from results.rows import without_draw
-from results.text import shown
+from results.text import shown, shown_seeds
 
 WIDTH = 420  # about a phone's, so that text keeps its size there
 SHAPE_OF = {  # by family of `results.figures`: shape, class
@@ -55,10 +55,10 @@ def groups_chart(runs: RunSet, method: str, words: dict[str, str]) -> Chart:
     chart.rows = [["group", "ERM", label_of(method)]]
     for i, name in enumerate(runs.groups):
         for part, label, kind, side in zip(values, chart.rows[0][1:], ("before", "after"), (-bar - 1, 1)):
-            tip = f"{label}, {words[name]}: {_with_spread(part[:, i])} %"
+            tip = f"{label}, {words[name]}: {shown_seeds(part[:, i])} %"
             _draw_bar(chart, axes, axes.x(i) + side, bar, part[:, i], kind=f"bar {kind}", tip=tip)
         chart.write((axes.x(i), axes.bottom + 17), name, "label", "middle")
-        chart.rows.append([f"{name}: {words[name]}", *(_with_spread(part[:, i]) for part in values)])
+        chart.rows.append([f"{name}: {words[name]}", *(shown_seeds(part[:, i]) for part in values)])
     legend = "group, target_protected; whiskers: ± sd of seeds"
     chart.write((axes.left + axes.width / 2, axes.bottom + 40), legend, "label", "middle")
     key(chart, [("rect", "bar before", "ERM"), ("rect", "bar after", label_of(method))], axes.left, 16)
@@ -174,7 +174,3 @@ def _curve_chart(curves: pd.DataFrame, method: str, name: str, span: tuple[float
 
 def _family(runs: RunSet, row: str) -> str:
     return family(runs, next(method for method in runs.methods if without_draw(method) == row))
-
-
-def _with_spread(values: np.ndarray) -> str:
-    return shown((values.mean(), values.std(ddof=1) if len(values) > 1 else None))

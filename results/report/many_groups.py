@@ -1,11 +1,9 @@
 """The accuracy of each group before and after, for more groups than bars side by side can show."""
 
-import numpy as np
-
 from results.figure_data import group_values
 from results.records import RunSet
 from results.report.charts import Axes, Chart, key
-from results.text import shown
+from results.text import shown_seeds
 from utils.metrics import widest_gap
 
 ROW = 17  # pixels
@@ -28,7 +26,7 @@ def many_groups_chart(runs: RunSet, method: str, words: dict[str, str], label: s
     chart.rows = [["group", "ERM", label]]
     key(chart, [("circle", "hollow", "ERM"), ("diamond", "one", label)], axes.left, 16)
     for place, name in enumerate(runs.groups):
-        y, spans = axes.y(place), [_with_spread(part[:, place]) for part in values]
+        y, spans = axes.y(place), [shown_seeds(part[:, place]) for part in values]
         chart.write((axes.left - 8, y + 4), shortened(words[name]), "label", "end")
         chart.line((axes.x(before[name]), y), (axes.x(after[name]), y), "whisker")
         chart.mark((axes.x(before[name]), y), "circle", "hollow", f"ERM, {words[name]}: {spans[0]} %")
@@ -40,7 +38,3 @@ def many_groups_chart(runs: RunSet, method: str, words: dict[str, str], label: s
 def shortened(text: str, most: int = 30) -> str:
     """Return a text cut to a number of letters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _with_spread(values: np.ndarray) -> str:
-    return shown((values.mean(), values.std(ddof=1) if len(values) > 1 else None))

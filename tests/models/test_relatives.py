@@ -19,6 +19,7 @@ from models.batches import predict, train_batches
 from models.classifier import linear_head, new_classifier
 from models.methods.ffr import ffr
 from models.methods.last_layer import STRENGTHS, fit, halves, head_inputs, last_layer
+from models.methods.lff import losses_of_both
 from models.methods.surgical import relative_norms, surgical
 from models.run import TrainedModel
 from models.schedule import Schedule
@@ -185,3 +186,17 @@ def test_the_three_end_to_end(toy, synthetic, tmp_path):
     assert (tmp_path / "last-layer" / "seed_1" / "last_layer.csv").exists()
     few = ["--number-balanced-synthetic", 1, "--methods", "last-layer"]
     assert_one_line_error(small.train(toy, synthetic, tmp_path / "few", *TINY, *few), "single synthetic image")
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_lff_takes_the_losses_of_both_networks(outputs):
+    """Of one logit each to the bit as one call on both, which made all records."""
+    torch.manual_seed(0)
+    logits, targets = torch.randn(13, 2 * outputs), torch.randint(0, max(outputs, 2), (13,)).float()
+    found = losses_of_both(logits, targets)
+    if outputs == 1:
+        wanted = F.binary_cross_entropy_with_logits(logits, targets[:, None].expand_as(logits), reduction="none")
+        assert found.equal(wanted)
+    else:
+        halves = [F.cross_entropy(part, targets.long(), reduction="none") for part in (logits[:, :3], logits[:, 3:])]
+        assert found.equal(torch.stack(halves, dim=1))
