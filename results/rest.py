@@ -1,4 +1,4 @@
-"""The real images that a biased list leaves over. Without a generator, they can stand in for generated images."""
+"""Write a list of the training images that are not in the biased list, to use them in place of generated images."""
 
 from pathlib import Path
 

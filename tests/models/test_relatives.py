@@ -190,7 +190,7 @@ def test_the_three_end_to_end(toy, synthetic, tmp_path):
 
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_lff_takes_the_losses_of_both_networks(outputs):
-    """Of one logit each to the bit as one call on both, which made all records."""
+    """With one logit each, the losses equal those of the call that made the records, to the bit."""
     torch.manual_seed(0)
     logits, targets = torch.randn(13, 2 * outputs), torch.randint(0, max(outputs, 2), (13,)).float()
     found = losses_of_both(logits, targets)
