@@ -1,4 +1,4 @@
-"""Values of the flags for real data: the data sets by name, and the box that is all of an image."""
+"""Values of the flags for real data: the data sets by name, the box that is all of an image, and what --values says."""
 
 from importlib import import_module
 from types import ModuleType
@@ -8,6 +8,7 @@ from types import ModuleType
 # file names the pairs of the paper's tables; without one, results/table.sh asks for --pairs.
 DATASETS = {"celeba": "celeba", "utkface": "utkface", "csv": "custom", "parquet": "parquet", "toy": "toy"}
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # left, top, right and bottom of a box, as fractions of an image's width and height
+VALUES = "values of attributes with others than 0 and 1 (default: all): Race=White,Asian/Indian Age=0-17,18-39,40+"
 
 
 def module_of(dataset: str) -> ModuleType:

@@ -5,7 +5,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasets.known import DATASETS, WHOLE
+from datasets.known import DATASETS, VALUES, WHOLE
 from models.network_names import network_name, of_inputs
 from models.schedule import BATCH_NORM, SELECT_BY, Schedule
 from models.top_k import AUTO_TOP_K, PAPER_TENSORS, PAPER_TOP_K, PATIENCE, ranking_batches, top_k
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from models.batches import Compute
 
 PAPER_CROP_SCALE = (0.08, 1.0)
-VALUES = "values of attributes with others than 0 and 1 (default: all): Race=White,Asian/Indian Age=0-17,18-39,40+"
 _data, _training, _machine = (partial(flag, group=name) for name in ("data", "training", "machine and output"))
 
 

@@ -40,7 +40,7 @@ def as_asked(folder: Path) -> dict[str, float]:
     Raises `UserError` if they are missing or damaged.
     """
     from datasets.faithful import FILE, read_scores
-    from stable_diffusion.faithfulness import fraction_right
+    from stable_diffusion.fractions import fraction_right
 
     attributes = tuple(PAIR.split("_"))
     scores = read_scores(folder / FILE, attributes, f"remove {folder / FILE} and start again")

@@ -26,10 +26,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from datasets.celeba import group_names
 from datasets.faithful import CONTENT, FILE, SCORE, SCORER, read_scores, short_digests
+from datasets.known import DATASETS, VALUES
 from datasets.pairs import Pair, values_in
 from datasets.synthetic_files import image_files
 from prompts import find_prompt_file, read_prompts
+from stable_diffusion.fractions import as_asked, differences, fraction_right
 from utils.arguments import positive_float, positive_int, seed_number
 from utils.device import choose_device
 from utils.errors import UserError, command_line
@@ -38,7 +41,6 @@ from utils.progress import progress
 from utils.settings import flag, parse
 
 CHUNK = 1000  # images between two writes of the file: what a kill costs
-CHANCE = 0.01
 DEFAULT_CLIP, TEMPLATE = "openai/clip-vit-large-patch14", "a photo, {}"
 SHEET = "faithfulness_worst.png"
 of_images, of_clip, of_judge = (partial(flag, group=each) for each in ("images", "CLIP", "a judge in place of CLIP"))
@@ -55,7 +57,9 @@ class ScoringSettings:
     clip: str | None = of_clip(None, f"hub id, or folder in transformers' format (default: {DEFAULT_CLIP})")
     prompts: Path | None = of_clip(None, "prompt file (default: prompts/<pair>.json)", type=Path, metavar="FILE")
     template: str = of_clip(TEMPLATE, "the text around a word of the prompt file ({})")
-    data: Path | None = of_judge(None, "labelled faces in CelebA's layout, to train and test the judge", type=Path)
+    data: Path | None = of_judge(None, "labelled faces, to train and test the judge", type=Path)
+    dataset: str = of_judge("celeba", f"the form of --data: {', '.join(DATASETS)}", choices=DATASETS)
+    values: tuple[str, ...] = of_judge((), VALUES, nargs="+", metavar="NAME=VALUE,VALUE")
     judge: Path | None = of_judge(None, "file of the trained judge (.safetensors): used, or written", type=Path)
     epochs: int = of_judge(3, "default: 3", type=positive_int)
     lr: float = of_judge(0.1, "default: 0.1", type=positive_float)
@@ -74,18 +78,34 @@ def main() -> None:
         raise UserError(f"--images {settings.images}: no such folder; give <outdir>/<pair>/<prompt type>")
     if settings.clip and (settings.data or settings.judge):
         raise UserError(f"--clip {settings.clip} and a judge are both given: leave out --clip, or --data and --judge")
+    if settings.values and not settings.data:
+        raise UserError("--values goes with --data; the file of a judge, and the prompts of CLIP, have their values")
     device = choose_device(settings.device)
     pair, score, name = (by_judge if settings.data or settings.judge else by_clip)(settings, folder.parent.name, device)
-    files = {group: image_files(folder / group) for group in pair.groups}
-    if not any(files.values()):
-        raise UserError(
-            f"--images {settings.images}: no image in {', '.join(files)}; give <outdir>/<pair>/<prompt type>"
-        )
+    files = files_to_score(folder, pair, name)
     table = score_all(folder, files, pair.attributes, score=score, name=name)
     fractions = fraction_right(table, pair.attributes)
     print(f"images of {settings.images}, % judged as asked, by {name}\n{fractions.to_string(float_format='%.1f')}")
     print("\n".join(differences(fractions)))
     draw_worst(folder, table, name)
+
+
+def files_to_score(folder: Path, pair: Pair, name: str) -> dict[str, list[Path]]:
+    """Return the images of each group.
+
+    Raises `UserError` if there are none, or if a folder beside the groups has images, because `name`, the scorer, does not know
+    its values.
+    """
+    found = {child.name: image_files(child) for child in sorted(folder.iterdir()) if child.is_dir()}
+    files = {group: found.pop(group, []) for group in pair.groups}
+    if not any(files.values()):
+        raise UserError(f"--images {folder}: no image in {', '.join(files)}; give <outdir>/<pair>/<prompt type>")
+    if unknown := [group for group, images in found.items() if images]:
+        raise UserError(
+            f"--images {folder}: {', '.join(unknown)} is no group of {name}, which has {', '.join(files)}; move the folder away, "
+            "or choose the values as the images have them (--values with --data, or --prompts)"
+        )
+    return files
 
 
 def by_clip(settings: ScoringSettings, pair: str, device: torch.device) -> Scorer:
@@ -100,42 +120,46 @@ def by_clip(settings: ScoringSettings, pair: str, device: torch.device) -> Score
 
 def by_judge(settings: ScoringSettings, pair: str, device: torch.device) -> Scorer:
     """Return the judge that --judge keeps, else one that learns from --data; with --data, print how well it does there."""
-    from stable_diffusion.judge import Judge, Labelled, load_judge, train_judge
+    from stable_diffusion.judge import Judge, Labelled, load_judge, train_judge, value_numbers
 
     amp, size = settings.precision == "bf16", settings.image_size
-    data = Labelled(settings.data, pair, settings.cache) if settings.data else None
+    data = None
+    if settings.data:
+        data = Labelled(settings.dataset, settings.data, pair, settings.cache, settings.values)
+        files_to_score(settings.images, data.pair, "the judge")  # before anything is trained
     if data is None or (settings.judge and settings.judge.exists()):
         judge = load_judge(settings.judge, pair, device, amp)
+        if data and judge.pair != data.pair:
+            raise UserError(
+                f"--judge {settings.judge}: its values are {described(judge.pair)}, those of --data are {described(data.pair)}; "
+                "give the values of the one to the other (--values), or another --judge"
+            )
     else:
         training = {"epochs": settings.epochs, "lr": settings.lr, "seed": settings.seed}
-        model = train_judge(*data.read("train"), size=size, device=device, amp=amp, **training)
-        judge = Judge(model, data.attributes, size, device, amp)
+        pixels, table = data.read("train")
+        labels = value_numbers(table, data.pair)
+        model = train_judge(pixels, labels, data.pair, size=size, device=device, amp=amp, **training)
+        judge = Judge(model, data.pair, size, device, amp)
         if settings.judge:
             judge.save(settings.judge)
     if data:
-        pixels, labels = data.read("test")
-        right = pd.DataFrame(as_asked(judge.of_values(pixels), labels), columns=list(judge.attributes))
-        right["group"] = [f"{values[0]}_{''.join(map(str, values[1:]))}" for values in labels]
-        fractions = fraction_right(right, judge.attributes)
-        print(f"the judge on labelled test faces, % right\n{fractions.to_string(float_format='%.1f')}\n")
-    return Pair(judge.attributes[0], judge.attributes[1:]), *judge.scorer(settings.cache)
+        print(f"the judge on labelled test faces, % right\n{tested(judge, data).to_string(float_format='%.1f')}\n")
+    return judge.pair, *judge.scorer(settings.cache)
 
 
-def as_asked(probabilities: list[np.ndarray], asked: np.ndarray) -> np.ndarray:
-    """Return the probability of the values asked for, each against the likeliest other value, float64 (n, attributes).
+def tested(judge, data) -> pd.DataFrame:
+    """Return for each group of the labelled test faces how often a judge is right, as `fraction_right` does."""
+    from stable_diffusion.judge import value_numbers
 
-    So 0.5 means for any number of values that another one is as likely.
+    pixels, table = data.read("test")
+    asked = value_numbers(table, judge.pair)
+    right = pd.DataFrame(as_asked(judge.of_values(pixels), asked), columns=list(judge.pair.attributes))
+    return fraction_right(right.assign(group=group_names(table, judge.pair).to_numpy()), judge.pair.attributes)
 
-    probabilities : of each value of an attribute, float64 (n, values), for each attribute
-    asked : number of the value, from 0, int64 (n, attributes)
-    """
 
-    def against_others(each: np.ndarray, values: np.ndarray) -> np.ndarray:
-        rows, others = np.arange(len(each)), each.copy()
-        others[rows, values] = -1
-        return each[rows, values] / (each[rows, values] + others.max(axis=1))
-
-    return np.stack([against_others(*pair) for pair in zip(probabilities, asked.T, strict=True)], axis=1)
+def described(pair: Pair) -> str:
+    """Return the values of each attribute in words."""
+    return "; ".join(f"{name} {', '.join(values)}" for name, values in pair.values_of.items())
 
 
 def score_all(
@@ -195,40 +219,6 @@ def earlier(path: Path, columns: tuple[str, ...], name: str) -> pd.DataFrame | N
         print(f"{path.name} was by {', '.join(found)}: it is {aside.name} now")
         return None
     return read_scores(path, columns, remedy)
-
-
-def fraction_right(table: pd.DataFrame, attributes: tuple[str, ...]) -> pd.DataFrame:
-    """Return for each group the number of images, and the percentage with a probability of 0.5 or more: each attribute's, and all.
-
-    `table` has the column group and, for each attribute, the probability of the value asked for.
-    """
-    right = table[list(attributes)] >= 0.5
-    right = right.assign(all=right.all(axis=1))
-    return (100 * right.groupby(table["group"]).mean()).assign(images=table["group"].value_counts())
-
-
-def differences(fractions: pd.DataFrame) -> list[str]:
-    """Return a sentence for each column of `fraction_right` whose groups differ more than by chance (chi-square), or one for all."""
-    from scipy.stats import chi2_contingency
-
-    sentences = []
-    for name in fractions.columns.drop("images"):
-        right = (fractions[name] * fractions["images"] / 100).round()
-        counts = np.array([right, fractions["images"] - right])
-        if counts.shape[1] < 2 or not counts.sum(1).all() or (p := chi2_contingency(counts).pvalue) >= CHANCE:
-            continue
-        low, high = fractions[name].idxmin(), fractions[name].idxmax()
-        gap, (one, other) = fractions.loc[high, name] - fractions.loc[low, name], right[[low, high]] + 1
-        n, m = (
-            fractions.loc[[low, high], "images"] + 2
-        )  # an image more of each kind, so that 0 and 100 % have an error too
-        error = 100 * np.sqrt(one / n * (1 - one / n) / n + other / m * (1 - other / m) / m)
-        sentences.append(
-            f"{name}: {fractions.loc[high, name]:.1f} % of {high} but {fractions.loc[low, name]:.1f} % of {low} are as asked, "
-            f"{gap:.1f} points apart (standard error {error:.1f}; chi-square over the groups, p = {p:.1g}): this is a bias "
-            "of the generated data itself"
-        )
-    return sentences or [f"the fractions of the groups differ no more than by chance (chi-square, p >= {CHANCE})"]
 
 
 def draw_worst(folder: Path, table: pd.DataFrame, name: str) -> None:

@@ -2,18 +2,24 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 from support import ROOT, assert_one_line_error, run_here, run_script
 
 import train
+from datasets.values import value_name
+from models import resnet18
 from prompts import write
 from results import summary
 from results.report import __main__ as report
+from stable_diffusion import faithfulness
+from stable_diffusion import judge as judge_file
 
 VALUES = {"Mood": ("calm", "glad", "sad"), "Place": ("Paris", "São Paulo", "東京")}
 GROUPS = [f"{mood}_{place}" for mood in VALUES["Mood"] for place in ("Paris", "São-Paulo", "東京")]
@@ -175,6 +181,48 @@ def test_a_prompt_file_of_other_groups_is_refused_before_anything_is_drawn(data,
 
 
 @pytest.mark.slow
+def narrow(num_classes):
+    network = resnet18.build(0.125)
+    network.fc = torch.nn.Linear(network.fc.in_features, num_classes)
+    return network
+
+
+def test_a_judge_of_many_values_finds_the_wrong_image(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(judge_file, "resnet18", narrow)
+    made, judge = tmp_path / "Mood_Place" / "plain", tmp_path / "judge.safetensors"
+    drawn = pd.read_csv(data / "drawn.csv")
+    for name, mood, place in drawn[["image", "Mood", "Place"]].itertuples(index=False):
+        group = made / f"{mood}_{value_name(place)}"
+        group.mkdir(parents=True, exist_ok=True)
+        shutil.copy(data / name, group / name)
+    right = made / "sad_東京" / drawn["image"].iloc[-1]
+    wrong = made / "calm_Paris" / right.name
+    right.rename(wrong)
+    flags = ["--images", made, "--judge", judge, "--device", "cpu", "--cache", tmp_path / "cache"]
+    learned = ["--data", data / "real.csv", "--dataset", "csv", "--image-size", 20, "--epochs", 40, "--lr", 0.05]
+    done = run_here(faithfulness.main, *flags, *learned)
+    assert done.returncode == 0, done.stderr
+    scores = pd.read_csv(made / "faithfulness.csv", index_col="image")
+    assert list(scores)[:3] == ["Mood", "Place", "faithfulness"] and len(scores) == 72
+    wrong = wrong.relative_to(made).as_posix()
+    assert scores["faithfulness"].idxmin() == wrong and scores.loc[wrong, ["Mood", "Place"]].lt(0.5).all()
+    assert (scores["faithfulness"] >= 0.5).mean() > 0.9
+    of_labelled, of_drawn = (done.stdout.partition("images of ")[place] for place in (0, 2))
+    assert all(group in text for group in GROUPS for text in (of_labelled, of_drawn))
+    first = (made / "faithfulness.csv").read_bytes()
+    (made / "faithfulness.csv").unlink()
+    assert run_here(faithfulness.main, *flags).returncode == 0  # the file knows the values
+    assert (made / "faithfulness.csv").read_bytes() == first
+    others = ["--values", "Mood=sad,glad,calm"]
+    assert_one_line_error(
+        run_here(faithfulness.main, *flags, *learned, *others), "judge.safetensors", "sad, glad, calm"
+    )
+    assert_one_line_error(run_here(faithfulness.main, *flags, *others), "--values goes with --data")
+    judge.unlink()
+    few = ["--values", "Mood=calm,glad"]
+    assert_one_line_error(run_here(faithfulness.main, *flags, *learned, *few), "sad_Paris", "calm_東京", "--values")
+
+
 def test_runner_chains_the_stages(data):
     done = run_script("bash", ROOT / "runner.sh", *flags(data, "chain"), "--methods", "aim-fair")
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ from datasets.celeba import group_names, image_folder, split_attributes
 from datasets.pairs import GROUPS, Pair
 from prompts import TOKENIZER, find_prompt_file, read_prompts
 from stable_diffusion import faithfulness
-from stable_diffusion.faithfulness import differences, fraction_right
+from stable_diffusion.fractions import as_asked, differences, fraction_right
 
 WHERE = Path("made", "Smiling_Male", "contextual")
 
@@ -115,7 +115,7 @@ def test_of_many_values_the_likeliest_counts():
     """0.4 of five values is right if no other is likelier, and its score compares with that of two values."""
     five = np.array([[0.4, 0.3, 0.1, 0.1, 0.1], [0.3, 0.4, 0.1, 0.1, 0.1]])
     two = np.array([[0.25, 0.75], [0.25, 0.75]])
-    found = faithfulness.as_asked([five, two], np.array([[0, 1], [0, 0]]))
+    found = as_asked([five, two], np.array([[0, 1], [0, 0]]))
     assert found == pytest.approx(np.array([[0.4 / 0.7, 0.75], [0.3 / 0.7, 0.25]]))
 
 
