@@ -115,7 +115,7 @@ COMPARISONS = [
 @pytest.fixture(scope="module")
 def compared(toy, synthetic, tmp_path_factory):
     output = tmp_path_factory.mktemp("compared")
-    few = ["--number-train-data-real", 24, "--number-held-out-synthetic", 2, "--seeds", 100]
+    few = ["--number-train-data-real", 24, "--number-held-out-synthetic", 2, "--seeds", 100, "--width", 0.125]
     done = train(toy, synthetic, output, *few, "--methods", *COMPARISONS)
     assert done.returncode == 0, done.stderr
     return output
@@ -309,7 +309,7 @@ def runner(results, *more):
     return run_script(
         "bash", "runner.sh", "--real-data-path", results / "real", "--synthetic-data-root", results / "synthetic", "--output",
         results / "train", "--images-per-cell", 6, "--steps", 2, "--generation-batch-size", 8, "--guidance-until", 0.5,
-        "--fuse-projections", *SMALL, "--seeds", 100, *more,
+        "--fuse-projections", *SMALL, "--width", 0.125, "--seeds", 100, *more,
     )  # fmt: skip
 
 

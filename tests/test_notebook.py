@@ -25,7 +25,7 @@ def test_it_runs_from_top_to_bottom(tmp_path):
     clone = tmp_path / "clone"
     assert run_script("git", "clone", "-q", ROOT, clone).returncode == 0
     shutil.copy(NOTEBOOK, clone / "docs")  # as it is here, committed or not
-    drawn = ["--output", clone / "results/runs/toy/real", "--train", 2000, "--val", 120, "--test", 120]
+    drawn = ["--output", clone / "results/runs/toy/real", "--train", 500, "--val", 60, "--test", 60]
     assert run_script("python", "-m", "datasets.toy", *drawn, cwd=clone).returncode == 0
     notebook = nbformat.read(clone / "docs" / "quickstart.ipynb", as_version=4)
     [setting] = [cell for cell in notebook.cells if 'FLAGS = ""' in cell.source]

@@ -169,7 +169,7 @@ def test_killed_at_random_moments_the_result_is_the_same(toy, synthetic, unbroke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_stop_leaves_one_line_and_what_was_done(toy, synthetic, tmp_path, number):
     process = start(command(toy, synthetic, tmp_path))
     deadline = time.monotonic() + 120

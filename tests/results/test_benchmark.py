@@ -89,7 +89,7 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize("batch_size", [8, 64])  # a short last batch, less than one
 def test_the_bare_network_sees_as_many_images_as_ours(files, batch_size):
     compute = Compute(torch.device("cpu"), False, 16, batch_size)
-    bench = Bench(files[1], 44, files[0], compute, workers=0, turns=1)
+    bench = Bench(files[1], 44, files[0], compute, workers=0, turns=1, width=0.125)
     ours = Ours(bench)
     bare = Bare(bench.new_model(), compute, bench.count, ours.ranking())
     for part in ("training", "validation", "ranking", "seed"):

@@ -7,16 +7,23 @@ from results.studies.networks import DIFFER, measure, table
 from utils.errors import UserError
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("networks")  # one, because the faces in it are drawn once
+    return Place(folder, folder, small=True)
+
+
 @pytest.mark.slow
-def test_a_network_is_run_killed_and_compared(tmp_path):
-    found = {each.what: each.value for each in measure("mobilenet_v3_small", Place(tmp_path, tmp_path, small=True))}
+def test_a_network_is_run_killed_and_compared(place):
+    found = {each.what: each.value for each in measure("mobilenet_v3_small", place)}
     assert (found["pixels"], found["tensors"], found["k"], found[DIFFER]) == (32, 142, 126, [])
-    assert 0 < found["chosen by both rankings"] <= 126 and not (tmp_path / "mobilenet_v3_small").exists()
+    assert 0 < found["chosen by both rankings"] <= 126 and not (place.work / "mobilenet_v3_small").exists()
 
 
-def test_a_network_that_train_refuses_is_named(tmp_path):
+@pytest.mark.slow
+def test_a_network_that_train_refuses_is_named(place):
     with pytest.raises(UserError, match="--network mobilnet_v3_small: there is none; did you mean mobilenet_v3"):
-        list(measure("mobilnet_v3_small", Place(tmp_path, tmp_path, small=True)))
+        list(measure("mobilnet_v3_small", place))
 
 
 def test_a_network_that_resumes_otherwise_is_no_yes(tmp_path):

@@ -67,11 +67,12 @@ def test_no_page_is_left_out():
 def test_arms_have_the_flags_that_the_records_were_made_with(name):
     """Less the paths, and for runner.sh, whose defaults have changed since, less what the record has besides."""
     own = STUDIES[name]
-    for arm in (arm for arm in own.arms if arm.methods):
-        for record in read_run_set(RECORDS / name / arm.name).records if (RECORDS / name / arm.name).is_dir() else ():
-            candidates = set(read_run_set(RECORDS / name / arm.name).choices.get("candidate", ()))
-            # a candidate that diverged in one seed is none, and keeps the records of its others
-            options = {label.partition(":")[2] for label in candidates} - {""}
+    for arm in (arm for arm in own.arms if arm.methods and (RECORDS / name / arm.name).is_dir()):
+        runs = read_run_set(RECORDS / name / arm.name)
+        # a candidate that diverged in one seed is none, and keeps the records of its others
+        candidates = set(runs.choices.get("candidate", ()))
+        options = {label.partition(":")[2] for label in candidates} - {""}
+        for record in runs.records:
             there = record.method in ("erm", *arm.methods, *candidates) or record.method.partition(":")[2] in options
             assert record.seed in arm.seeds and there, (arm.name, record.method)
             told, used = values_of([*own.common, *arm.flags]), values_of(record.content["command"].split())

@@ -52,10 +52,11 @@ class Bench:
     compute: Compute  # of ours and the bare network
     workers: int  # of the plain procedure
     turns: int
+    width: float = 1  # of the network
 
     def new_model(self, layout: torch.memory_format = torch.channels_last) -> nn.Module:
         """Return a ResNet-18 with random weights on the device."""
-        return new_classifier("none", 0).to(self.compute.device, memory_format=layout)
+        return new_classifier("none", 0, self.width).to(self.compute.device, memory_format=layout)
 
     def setup(self) -> Finding:
         """Return what the numbers depend on."""
@@ -73,7 +74,8 @@ def new_bench(place: Place) -> Iterator[Bench]:
     count, side, batch, turns = (40, 16, 8, 1) if place.small else (8192, 224, 128, 3) if gpu else (512, 64, 128, 3)
     with tempfile.TemporaryDirectory(dir=place.work) as scratch:
         folder, compute = Path(scratch), Compute(device, gpu or fast_bf16(), side, batch)
-        bench = Bench(draw_files(folder, count), count, folder, compute, 0 if place.small else CORES, turns)
+        workers, width = (0, 0.125) if place.small else (CORES, 1)
+        bench = Bench(draw_files(folder, count), count, folder, compute, workers, turns, width)
         bench.new_model(torch.contiguous_format)(torch.zeros(batch, 3, side, side, device=device)).sum().backward()
         yield bench
 
@@ -92,7 +94,7 @@ def fast_bf16() -> bool:
 
 def draw_files(folder: Path, count: int) -> dict[str, Files]:
     """Write JPEG files of toy faces, `count` in each set; drawing is slow, so a few are copied under many names."""
-    write_toy_celeba(folder / "drawn", {"train": 64, "val": 0, "test": 0}, seed=0, size=SIZE[1])
+    write_toy_celeba(folder / "drawn", {"train": min(64, count // 4), "val": 0, "test": 0}, seed=0, size=SIZE[1])
     drawn, sets, places = sorted((folder / "drawn").rglob("*.jpg")), {}, np.arange(count)
     for path in drawn:
         with Image.open(path) as image:

@@ -67,7 +67,9 @@ class Ours:
     def _run(self, sets: dict[str, LabelledImages]) -> tuple[Run, SyntheticSets]:
         own = {"batch_size": self.compute.batch_size, "image_size": self.compute.image_size}
         own |= {"device": str(self.compute.device), "precision": "bf16" if self.compute.amp else "fp32"}
-        settings = Settings(self.bench.folder, weights="none", pre_train_epochs=3, fine_tune_epochs=2, **own)
+        settings = Settings(
+            self.bench.folder, weights="none", width=self.bench.width, pre_train_epochs=3, fine_tune_epochs=2, **own
+        )
         pool, biased = sets["synthetic"], biased_group_sizes(len(sets["synthetic"]) // 2, "1/9")
         synthetic = SyntheticSets(pool, dict.fromkeys(pool.groups, len(pool) // 4), biased, 0, seed=100)
         return Run(settings, sets, 100, self.bench.folder / "biased.safetensors"), synthetic
