@@ -2,37 +2,19 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 from results.studies import Arm, Finding, Place, Study, words
 from results.study_tables import NOTE, methods_table
 
 METHODS = ("erm", "aim-fair", "full", "random-mask:share=0.7", "linear-probe")
-
-
-class Case(NamedTuple):
-    """A pair: its flags, its entries of --values, its biased images, and its methods beside `METHODS`."""
-
-    flags: str
-    values: tuple[str, ...]
-    size: int
-    more: tuple[str, ...]
-
-
-CASES = {
-    "Female_Race": Case(
-        "--precision bf16 --number-balanced-synthetic 80 --number-imbalanced-synthetic 200 --number-held-out-synthetic 30",
-        (),
-        700,
-        ("auto",),
-    ),
-    "Age_Female": Case(
-        "--number-balanced-synthetic 130 --number-imbalanced-synthetic 450 --number-held-out-synthetic 50",
-        ("Age=0-17,18-39,40+",),
-        2000,
-        ("last-layer", "synthetic-only"),
-    ),
+MORE = {"Female_Race": ("auto",), "Age_Female": ("last-layer", "synthetic-only")}
+SIZES = {"Female_Race": 700, "Age_Female": 2000}  # biased images
+VALUES = {"Female_Race": (), "Age_Female": ("Age=0-17,18-39,40+",)}
+FLAGS = {
+    "Female_Race": "--precision bf16 --number-balanced-synthetic 80 --number-imbalanced-synthetic 200 --number-held-out-synthetic 30",
+    "Age_Female": "--number-balanced-synthetic 130 --number-imbalanced-synthetic 450 --number-held-out-synthetic 50",
 }
 
 
@@ -40,26 +22,24 @@ def rest(pair: str, place: Place) -> Iterator[Finding]:
     """Write the list of the images that the biased training leaves over."""
     from results.rest import write_rest
 
-    path, case = place.work / pair / "rest.csv", CASES[pair]
-    yield Finding(
-        "images of each group", write_rest("utkface", place.data / "UTKFace", pair, case.size, path, values=case.values)
-    )
+    path, faces = place.work / pair / "rest.csv", place.data / "UTKFace"
+    yield Finding("images of each group", write_rest("utkface", faces, pair, SIZES[pair], path, values=VALUES[pair]))
 
 
 def arms() -> Iterator[Arm]:
     """Yield for each pair the list of what is left over, and the trainings."""
-    for pair, case in CASES.items():
+    for pair, more in MORE.items():
         yield Arm(f"{pair}/list", measure=partial(rest, pair))
-        flags = f"--target-sensitive {pair} --number-train-data-real {case.size} --synthetic-data-root {{work}}/{pair}/rest.csv"
-        chosen = ("--values", *case.values) if case.values else ()
-        own = (*words(f"{flags} {case.flags}"), *chosen)
-        yield Arm(f"{pair}/runs", own, (*METHODS, *case.more), after=(f"{pair}/list",), together=True)
+        own = f"--target-sensitive {pair} --number-train-data-real {SIZES[pair]} --synthetic-data-root {{work}}/{pair}/rest.csv"
+        chosen = ("--values", *VALUES[pair]) if VALUES[pair] else ()
+        flags = (*words(f"{own} {FLAGS[pair]}"), *chosen)
+        yield Arm(f"{pair}/runs", flags, (*METHODS, *more), after=(f"{pair}/list",), together=True)
 
 
 def table(records: Path) -> list[str]:
     """Return the methods of the pairs that have records."""
-    there = [f"{pair}/runs" for pair in CASES if (records / pair / "runs").is_dir()]
-    return methods_table(*there, only=(*METHODS, *(more for case in CASES.values() for more in case.more)))(records)
+    there = [f"{pair}/runs" for pair in MORE if (records / pair / "runs").is_dir()]
+    return methods_table(*there, only=(*METHODS, *chain(*MORE.values())))(records)
 
 
 STUDY = Study(
