@@ -25,6 +25,7 @@ from utils.errors import UserError, command_line
 from utils.progress import progress
 
 FEW = 64  # images that stand for all in a dry run
+CHUNK = 64  # images that a process draws before it asks for more
 PAIRS = ("Smiling_Male",)
 
 
@@ -77,8 +78,10 @@ def write_toy_celeba(
 
 
 def _draw_all(draw, count: int) -> list[tuple[Face, str]]:
+    if count <= CHUNK:  # drawn in the time that processes take to start
+        return [draw(index) for index in progress(range(count), desc="toy faces", unit="image")]
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        results = pool.map(draw, range(count), chunksize=64)
+        results = pool.map(draw, range(count), chunksize=CHUNK)
         try:
             return list(progress(results, desc="toy faces", total=count, unit="image"))
         except KeyboardInterrupt:

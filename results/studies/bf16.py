@@ -10,11 +10,8 @@ from results.text import as_table
 
 METHODS = {"erm": "ERM", "aim-fair": "AIM-Fair"}
 METRICS = {"accuracy": "ACC", "equalized_odds": "EO", "worst_group": "worst group"}
-SEEDS = {
-    "all six": (100, 200, 300, 400, 500, 600),
-    "the first three": (100, 200, 300),
-    "the last three": (400, 500, 600),
-}
+SIX = (100, 200, 300, 400, 500, 600)
+SEEDS = {"all six": SIX, "the first three": SIX[:3], "the last three": SIX[3:]}
 
 
 def paired(records: Path) -> list[str]:

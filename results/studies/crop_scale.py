@@ -6,22 +6,20 @@ from results.records import read_run_set
 from results.studies import Arm, Study, words
 from results.study_tables import metrics_of
 from results.text import as_table
+from utils.metrics import blind_accuracy
 
 SCALES = ("0.08", "0.6", "0.8")
 
 
 def by_scale(records: Path) -> list[str]:
     """Return a row for each smallest crop."""
-    rows = [("crops of at least", "ACC", "EO", "worst group")]
-    for scale in SCALES:
-        rows.append((f"{100 * float(scale):.0f} %", *metrics_of(read_run_set(records / scale), "erm")))
-    return as_table(rows)
+    rows = [(f"{100 * float(scale):.0f} %", *metrics_of(read_run_set(records / scale), "erm")) for scale in SCALES]
+    return as_table([("crops of at least", "ACC", "EO", "worst group"), *rows])
 
 
 def blind(records: Path) -> list[str]:
     """Return what a classifier scores that looks for men instead of smiles."""
-    counts = read_run_set(records / SCALES[0]).records[0].metrics.group_count
-    right = 100 * (counts["0_1"] + counts["1_0"]) / sum(counts.values())
+    right = 100 * blind_accuracy(read_run_set(records / SCALES[0]).records[0].metrics.group_count)
     return [f"A classifier that calls every woman smiling and every man not has an accuracy of {right:.1f} %."]
 
 
@@ -35,11 +33,7 @@ fraction of an image that a random crop may keep differs. 8 % is the paper's, at
         blind,
         """
 With the paper's crops the model has hardly learned to see a smile after six epochs. With larger crops it has. This was seen with one
-seed each. Why is a guess: the smallest crop keeps about 28 x 28 of these images' 89 x 109 pixels, which is little of a small face for a
-network that starts from nothing. We have not measured what AIM-Fair does for such a model.
-
-At 224 pixels and from ImageNet weights the paper's 0.08 is the default. With small images and a start from scratch, try
-`--crop-scale 0.6 1` or so, and say so beside the numbers.""",
+seed each. With small images and a start from scratch, try `--crop-scale 0.6 1` or so, and say so beside the numbers.""",
     ),
     common=words(
         "--dataset celeba --real-data-path {data}/celeba --target-sensitive Smiling_Male --weights none "

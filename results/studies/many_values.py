@@ -31,8 +31,7 @@ def arms() -> Iterator[Arm]:
     for pair, more in MORE.items():
         yield Arm(f"{pair}/list", measure=partial(rest, pair))
         own = f"--target-sensitive {pair} --number-train-data-real {SIZES[pair]} --synthetic-data-root {{work}}/{pair}/rest.csv"
-        chosen = ("--values", *VALUES[pair]) if VALUES[pair] else ()
-        flags = (*words(f"{own} {FLAGS[pair]}"), *chosen)
+        flags = (*words(f"{own} {FLAGS[pair]}"), *(("--values", *VALUES[pair]) if VALUES[pair] else ()))
         yield Arm(f"{pair}/runs", flags, (*METHODS, *more), after=(f"{pair}/list",), together=True)
 
 

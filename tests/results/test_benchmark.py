@@ -120,7 +120,7 @@ def test_switches_are_beside_the_same_work_without_them(tmp_path, monkeypatch):
     place = Place(tmp_path, tmp_path, "cpu", small=True)
     found = {finding.what: finding.value for finding in measure.switches(place)}
     rows = [what for what, value in found.items() if isinstance(value, dict)]
-    assert rows == ["setup", "batch norm folded, fp32, validation (no flag: not built)", "--compile, training"]
+    assert rows == ["setup", "--compile, training"]
     assert len(compiled) == 2  # the first epoch and one turn: the work without it compiles nothing
     monkeypatch.setattr(measure.shutil, "which", lambda name: None)
     assert list(measure.switches(place))[-1] == Finding("--compile", "not measured: no C++ compiler here")
@@ -128,7 +128,7 @@ def test_switches_are_beside_the_same_work_without_them(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_benchmark_runs_by_its_command_and_its_page_has_a_section_for_each_device(tmp_path):
-    arms = ("validation", "growth")
+    arms = ("validation", "growth", "profile")
     call = [sys.executable, "-m", "results.study", "speed", "run", "--small", "--device", "cpu", "--output", tmp_path]
     done = run_script(*call, "--only", *arms)
     assert done.returncode == 0, done.stderr
@@ -138,7 +138,8 @@ def test_the_benchmark_runs_by_its_command_and_its_page_has_a_section_for_each_d
     assert (
         text.count("\n| validation |") == 2
         and text.count("times as long") == 2
-        and "- validation, growth: turns 1;" in text
+        and "- validation, growth, profile: turns 1;" in text
+        and text.count("- the seconds of a seed of ours: forward ") == 2
     )
     assert "| training |" not in text
 

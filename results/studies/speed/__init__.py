@@ -13,7 +13,7 @@ from results.studies.speed.page import PARTS, devices
 
 MEASURES = {
     **{part: ("measure", "compared", part) for part in ("training", "validation", "ranking", "seed")},
-    **{part: ("measure", part) for part in ("growth", "switches")},
+    **{part: ("measure", part) for part in ("growth", "profile", "switches")},
     **{part: (part, part) for part in ("generation", "threads")},
 }
 

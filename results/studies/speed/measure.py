@@ -9,16 +9,22 @@ from functools import partial
 
 import numpy as np
 from torch import nn
-from torch.fx.experimental.optimization import fuse
 
-from models.batches import evaluate
 from models.small_maps import with_plain_convolutions
 from models.work import images_trained
+from results.shares import shares
 from results.studies import Finding, Place
 from results.studies.speed.bare import Bare
 from results.studies.speed.bench import by_turns, draw_files, new_bench
 from results.studies.speed.ours import Ours, train_epoch
 from results.studies.speed.plain import Plain
+
+KINDS = {
+    "forward": "_forward_impl",
+    "backward": "method 'run_backward'",
+    "crops": "crop_and_resize",
+    "decoding": "decode_images",
+}
 
 
 def compared(part: str, place: Place) -> Iterator[Finding]:
@@ -45,13 +51,21 @@ def growth(place: Place) -> Iterator[Finding]:
         yield Finding("growth", by_turns(works, bench.turns, bench.compute.device))
 
 
+def profile(place: Place) -> Iterator[Finding]:
+    """Measure where the seconds of a seed of ours go."""
+    with new_bench(place) as bench:
+        yield bench.setup()
+        (work := Ours(bench)).seed()  # warms up
+        parts = ", ".join(f"{kind} {100 * part:.1f} %" for kind, part in shares(work.seed, KINDS).items())
+        yield Finding("the seconds of a seed of ours", parts)
+
+
 def switches(place: Place) -> Iterator[Finding]:
     """Measure work with a switch beside the same work without it."""
     with new_bench(place) as bench:
         yield bench.setup()
         model, sets, usual = bench.new_model(), Ours(bench).sets, bench.compute
-        plain = with_plain_convolutions(model)
-        fp32, trained = replace(usual, amp=False), images_trained(bench.count, usual)
+        trained = images_trained(bench.count, usual)
 
         def epoch(network: nn.Module, compute=usual) -> Callable[[], None]:
             return partial(train_epoch, network, sets["train"], compute)
@@ -61,12 +75,9 @@ def switches(place: Place) -> Iterator[Finding]:
 
         epoch(model)()  # warms up
         if usual.amp:
-            yield row("--precision bf16, training", trained, epoch(model, fp32), epoch(model))
+            yield row("--precision bf16, training", trained, epoch(model, replace(usual, amp=False)), epoch(model))
             what = "small maps as one matrix product, bf16, training (no flag: built in)"
-            yield row(what, trained, epoch(plain), epoch(model))
-        check = partial(evaluate, data=sets["val"], compute=fp32)
-        what = "batch norm folded, fp32, validation (no flag: not built)"
-        yield row(what, bench.count, lambda: check(model), lambda: check(fuse(plain.eval())))
+            yield row(what, trained, epoch(with_plain_convolutions(model)), epoch(model))
         if not (shutil.which("c++") or shutil.which("g++")):
             yield Finding("--compile", "not measured: no C++ compiler here")
             return

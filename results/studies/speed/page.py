@@ -7,7 +7,7 @@ from statistics import median
 from results.study_tables import as_cell, findings
 from results.text import as_table
 
-PARTS = ("training", "validation", "ranking", "seed", "growth", "switches", "generation", "threads")
+PARTS = ("training", "validation", "ranking", "seed", "growth", "profile", "switches", "generation", "threads")
 RATIOS = {"ours : paper's": ("ours", "plain"), "the most possible": ("bare", "plain"), "ours : bare": ("ours", "bare")}
 # least ratios: on a CPU, where the network takes most of the time, of ours : bare; on a GPU of ours : paper's
 TARGETS = {"training": (0.95, 5), "validation": (0.95, 10), "ranking": (0.9, 5), "seed": (0.9, 6)}
@@ -64,7 +64,10 @@ def section(folder: Path) -> list[str]:
     gains = [
         (name, *row.cells("without", "with"), f"x {row.ratio('with', 'without'):.2f}") for name, row in rows.items()
     ]
-    lines = [f"## {next(iter(setups.values()))['device']}"]
+    first = next(iter(setups.values()))
+    lines = [
+        f"## {first['device']}" + (f", ours in {first['precision of ours']}" if "precision of ours" in first else "")
+    ]
     for heading, cells in ((PARTS_HEADING, parts), (SWITCHES_HEADING, gains), (THREADS_HEADING, of_threads(threads))):
         lines += ["", *as_table([heading, *cells])] if cells else []
     texts = {}
