@@ -93,10 +93,12 @@ def main() -> None:
 def files_to_score(folder: Path, pair: Pair, name: str) -> dict[str, list[Path]]:
     """Return the images of each group.
 
-    Raises `UserError` if there are none, or if a folder beside the groups has images, because `name`, the scorer, does not know
-    its values.
+    Raises `UserError` if there are none, or if a folder beside the groups has images and is called like a group, because `name`,
+    the scorer, does not know its values.
     """
-    found = {child.name: image_files(child) for child in sorted(folder.iterdir()) if child.is_dir()}
+    found = {
+        child.name: image_files(child) for child in sorted(folder.iterdir()) if child.is_dir() and "_" in child.name
+    }
     files = {group: found.pop(group, []) for group in pair.groups}
     if not any(files.values()):
         raise UserError(f"--images {folder}: no image in {', '.join(files)}; give <outdir>/<pair>/<prompt type>")
@@ -129,9 +131,9 @@ def by_judge(settings: ScoringSettings, pair: str, device: torch.device) -> Scor
         files_to_score(settings.images, data.pair, "the judge")  # before anything is trained
     if data is None or (settings.judge and settings.judge.exists()):
         judge = load_judge(settings.judge, pair, device, amp)
-        if data and judge.pair != data.pair:
+        if data and described(judge.pair) != described(data.pair):
             raise UserError(
-                f"--judge {settings.judge}: its values are {described(judge.pair)}, those of --data are {described(data.pair)}; "
+                f"--judge {settings.judge}: it tells {described(judge.pair)} apart, and --data has {described(data.pair)}; "
                 "give the values of the one to the other (--values), or another --judge"
             )
     else:
@@ -152,14 +154,14 @@ def tested(judge, data) -> pd.DataFrame:
     from stable_diffusion.judge import value_numbers
 
     pixels, table = data.read("test")
-    asked = value_numbers(table, judge.pair)
-    right = pd.DataFrame(as_asked(judge.of_values(pixels), asked), columns=list(judge.pair.attributes))
-    return fraction_right(right.assign(group=group_names(table, judge.pair).to_numpy()), judge.pair.attributes)
+    asked, attributes = value_numbers(table, data.pair), data.pair.attributes
+    right = pd.DataFrame(as_asked(judge.of_values(pixels), asked), columns=list(attributes))
+    return fraction_right(right.assign(group=group_names(table, data.pair).to_numpy()), attributes)
 
 
 def described(pair: Pair) -> str:
-    """Return the values of each attribute in words."""
-    return "; ".join(f"{name} {', '.join(values)}" for name, values in pair.values_of.items())
+    """Return the values of each attribute in words, the attributes without their names, which data sets spell differently."""
+    return " and ".join(", ".join(values) for values in pair.values_of.values())
 
 
 def score_all(

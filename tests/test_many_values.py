@@ -223,6 +223,16 @@ def test_a_judge_of_many_values_finds_the_wrong_image(data, tmp_path, monkeypatc
     assert_one_line_error(run_here(faithfulness.main, *flags, *learned, *few), "sad_Paris", "calm_東京", "--values")
 
 
+def test_a_judge_leaves_out_images_without_all_labels(data, tmp_path):
+    table = pd.read_csv(data / "real.csv")
+    table.loc[table.index[:5], "Place"] = None  # of the train split
+    table.to_csv(data / "partly.csv", index=False)
+    labelled = judge_file.Labelled("csv", data / "partly.csv", "Mood_Place", tmp_path)
+    pixels, labels = labelled.read("train")
+    assert len(pixels) == len(labels) == 9 * 12 - 5
+    assert judge_file.value_numbers(labels, labelled.pair).tolist()[:8] == [[0, 0]] * 7 + [[0, 1]]
+
+
 def test_runner_chains_the_stages(data):
     done = run_script("bash", ROOT / "runner.sh", *flags(data, "chain"), "--methods", "aim-fair")
     assert done.returncode == 0, done.stderr
