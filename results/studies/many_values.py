@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 from results.studies import Arm, Finding, Place, Study, words
@@ -38,7 +37,7 @@ def arms() -> Iterator[Arm]:
 def table(records: Path) -> list[str]:
     """Return the methods of the pairs that have records."""
     there = [f"{pair}/runs" for pair in MORE if (records / pair / "runs").is_dir()]
-    return methods_table(*there, only=(*METHODS, *chain(*MORE.values())))(records)
+    return methods_table(*there, only=(*METHODS, *sum(MORE.values(), ())))(records)
 
 
 STUDY = Study(
