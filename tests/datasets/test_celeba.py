@@ -88,6 +88,8 @@ def test_shortage_names_the_largest_size_that_works():
 
 def test_no_size_works_where_a_group_is_missing():
     assert largest_biased_size({"0_0": 5, "0_1": 0, "1_0": 5, "1_1": 5}, "1/9") == 0
+    # 22 x 0.05 and 22 x 0.45, rounded down, are 1 and 9
+    assert largest_biased_size({"0_0": 1, "0_1": 9, "1_0": 9, "1_1": 1}, "1/9") == 22
 
 
 @pytest.mark.parametrize("degree", ["0", "-1/9", "2", "1/0", "one"])

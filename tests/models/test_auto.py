@@ -15,7 +15,7 @@ from datasets.images import LabelledImages
 from models.after import between
 from models.auto import SEEN
 from models.candidates import finalists, made_from, trial_epochs, with_auto, with_candidates
-from models.choice import choose
+from models.choice import Choice, choose
 from models.options import parse_method
 from train import METHODS
 from utils.errors import UserError
@@ -264,3 +264,9 @@ def test_a_candidate_that_diverges_is_none_and_costs_nothing_else(toy, synthetic
     asked = train(toy, synthetic, tmp_path, *flags, "full", "full:step=0.5", "linear-probe:lr=0.01")
     assert_one_line_error(asked, "full: in epoch 1 the", "(and 1 more diverged)")
     assert of(tmp_path, "linear-probe:lr=0.01")["metrics"]["accuracy"] > 0
+
+
+def test_a_record_of_another_candidate_or_step_was_chosen_otherwise():
+    choice = Choice("full", 0.5, None)
+    assert not choice.differs({"candidate": "full", "step": 0.5})
+    assert choice.differs({"candidate": "full", "step": 1}) and choice.differs({"candidate": "aim-fair", "step": 0.5})

@@ -164,6 +164,12 @@ def test_without_image_noise_the_interval_is_the_paired_t_interval():
     assert half_width(values, np.zeros((4, 4))) == pytest.approx((high - low) / 2)
 
 
+def test_the_noise_that_two_methods_share_is_no_difference():
+    """On the same images, an image that one gets right the other does, too."""
+    found = difference(runs_of([[80, 90, 60, 95], [80, 90, 60, 95]]), {1: [0]}, {1: [1]})
+    assert all(value == pytest.approx((0, 0, 0, 1), abs=1e-4) for value in found.values())
+
+
 def test_without_differences_between_seeds_the_interval_is_the_normal_one_of_the_images():
     assert half_width(np.full(5, 0.3), np.full((5, 5), 0.02**2)) == pytest.approx(1.96 * 0.02, rel=1e-4)
     # noise of each seed's own (the diagonal) is in the seeds' values already

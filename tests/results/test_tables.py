@@ -504,8 +504,10 @@ def test_every_k_has_a_row_and_a_chosen_one_does_not_stop_the_figure(tmp_path):
 def test_choice_needs_neither_test_set_nor_protected_labels_of_real_images(folder):
     assert choose([0.90, 0.895, 0.80], [0.3, 0.2, 0.0]) == 1  # the fairest within a point of the most accurate
     assert choose([0.90, 0.89], [0.3, 0.3]) == 0 and choose([0.9, 0.9], [0.1, 0.1]) == 0
-    with pytest.raises(ValueError, match="choose from"):
-        choose([], [])
+    assert choose([0.90, 0.89], [0.3, 0.2]) == 1  # just a point less
+    for accuracies, odds in (([], []), ([0.9], []), ([0.9, 0.8], [0.1])):
+        with pytest.raises(ValueError, match="choose from"):
+            choose(accuracies, odds)
     column = read_run_set(folder)
     chosen = row_runs("best random mask", column)
     assert {seed: [record.method for record in found] for seed, found in chosen.items()} == {

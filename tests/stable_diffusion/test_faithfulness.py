@@ -167,6 +167,7 @@ def test_fractions_and_what_they_differ_by():
     table.loc[200:201, "Male"] = 0.49  # 2 of 200 in 0_1
     fractions = fraction_right(table, ("Smiling", "Male"))
     assert fractions.loc["0_0"].tolist() == [85, 100, 85, 200] and fractions.loc["0_1"].tolist() == [100, 99, 99, 200]
+    assert len(differences(fractions.loc[["0_0", "0_1"]])) == 2  # two groups are enough
     smiling, every = differences(fractions)
     assert smiling.startswith(
         "Smiling: 100.0 % of 0_1 but 85.0 % of 0_0 are as asked, 15.0 points apart (standard error 2.6"
