@@ -110,6 +110,7 @@ def test_texts_speak_of_three_targets(run, data):
         assert of_two not in text
 
 
+@pytest.mark.slow
 def test_the_card_s_code_runs(run):
     output, _ = run
     folder = output / "full" / "seed_1"
@@ -233,6 +234,7 @@ def test_a_judge_leaves_out_images_without_all_labels(data, tmp_path):
     assert judge_file.value_numbers(labels, labelled.pair).tolist()[:8] == [[0, 0]] * 7 + [[0, 1]]
 
 
+@pytest.mark.slow
 def test_runner_chains_the_stages(data):
     done = run_script("bash", ROOT / "runner.sh", *flags(data, "chain"), "--methods", "aim-fair")
     assert done.returncode == 0, done.stderr

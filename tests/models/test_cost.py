@@ -179,6 +179,7 @@ def test_it_counts_the_images_that_a_run_takes_through_the_network(settings, mon
     assert [row.stage for row in left] == ["start"]  # all recorded, all decoded
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_the_cost_and_writes_nothing(toy, tmp_path):
     base = ["--real-data-path", toy, "--synthetic-data-root", tmp_path / "none", "--output", tmp_path / "out", *SMALL]
     done = run_here(train.main, *base, "--seeds", 1, "--dry-run")

@@ -94,6 +94,7 @@ def test_a_crop_that_leaves_no_pixel_is_one_line(tmp_path):
         decode_images(faces(tmp_path), tmp_path / "cache", 8, (0.5, 0, 0.51, 1))
 
 
+@pytest.mark.slow
 def test_statistics_of_a_network_without_batch_norm_are_refused(toy, tmp_path):
     flags = ["--real-data-path", toy, "--output", tmp_path, "--network", "vit_b_16", "--image-size", 32]
     for norm in ("hold", "real"):

@@ -25,6 +25,7 @@ def slow_but(families):
     return [family if family in FAST else pytest.param(family, marks=pytest.mark.slow) for family in families]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", slow_but(ALL))
 def test_it_loads_draws_restarts_to_the_same_bytes_and_refuses_other_settings(family, saved, tmp_path):
     folder = shutil.copytree(saved(family), tmp_path / "model")
@@ -83,6 +84,7 @@ def test_the_papers_settings_are_those_of_stable_diffusion_alone():
     assert (flux.scheduler, flux.steps, flux.guidance_scale, flux.size, flux.precision) == (None, 28, 3.5, None, "bf16")
 
 
+@pytest.mark.slow
 def test_a_distilled_flux_takes_four_steps(tmp_path):
     kinds = [kind_of(str(save("FLUX", tmp_path / str(few), distilled=few))) for few in (False, True)]
     assert kinds == [Kind("FluxPipeline"), Kind("FluxPipeline", distilled=True)]

@@ -572,6 +572,7 @@ OVERFLOWS = {  # a normalization follows the first, so in full precision it chan
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "factor"), OVERFLOWS.values(), ids=OVERFLOWS)
 def test_where_the_vae_overflows_images_are_decoded_in_full_precision_and_stay_the_same(
     name, factor, own_tiny, tmp_path

@@ -142,6 +142,7 @@ def test_a_tokenizer_of_a_sentencepiece_model_alone_is_read(saved, tmp_path):
     assert pipeline.tokenizer.decode(pipeline.tokenizer("a face").input_ids, skip_special_tokens=True) == "a face"
 
 
+@pytest.mark.slow
 def test_a_name_that_tells_of_few_steps_is_noted(saved, tmp_path):
     folder = shutil.copytree(saved("PixArt"), tmp_path / "PixArt-Turbo")
     arguments = ["--model", folder, "--outdir", tmp_path / "out", "--device", "cpu", "--dry-run"]

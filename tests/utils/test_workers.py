@@ -174,6 +174,7 @@ command_line(lambda: run_here(Work({made.program!r}, Path({str(made.logs)!r}), l
     assert len(list(tmp_path.glob("saved_*"))) == 2
 
 
+@pytest.mark.slow
 def test_a_job_of_a_cluster_that_is_preempted_saves_and_goes_on(tmp_path):
     """By submitit's local executor: of ten jobs one gets the signal that SLURM sends before it takes a node away."""
     pytest.importorskip("submitit")
