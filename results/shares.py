@@ -1,4 +1,4 @@
-"""Where the seconds of a work go, by Python's profiler."""
+"""What fraction of its time a function spends in each kind of call, by Python's profiler."""
 
 import cProfile
 import pstats
@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 
 
 def shares(work: Callable[[], object], kinds: Mapping[str, str]) -> dict[str, float]:
-    """Do a work, and return the fraction of its seconds that each kind of call takes, and "rest".
+    """Call `work`, and return the fraction of its time that each kind of call takes, and "rest".
 
-    The profiler adds a little to each call of Python, so it is for works whose calls are long.
+    The profiler slows every call of a Python function a little, so the calls should be few and long.
 
-    kinds : a part of the name of the functions of each kind
+    kinds : for each kind a part of its functions' names
 
-    Raises `ValueError` if the kinds have more seconds than the work, because such functions call each other.
+    Raises `ValueError` if the kinds take more time than `work`, because functions of one call those of another.
     """
     profile = cProfile.Profile()
     profile.runcall(work)
@@ -23,5 +23,5 @@ def shares(work: Callable[[], object], kinds: Mapping[str, str]) -> dict[str, fl
             seconds[kind] += with_what_it_calls * (part in function)
     found = {kind: value / stats.total_tt for kind, value in seconds.items()}
     if (rest := 1 - sum(found.values())) < -1e-6:
-        raise ValueError(f"the kinds take {1 - rest:.2f} of the work, so their functions call each other: {found}")
+        raise ValueError(f"the kinds take {1 - rest:.2f} of the time, so their functions call each other: {found}")
     return {**found, "rest": rest}

@@ -1,4 +1,4 @@
-"""The fractions of a work's seconds by kind of call."""
+"""The fractions of a function's time by kind of call."""
 
 import time
 
