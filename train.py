@@ -22,7 +22,7 @@ Each training keeps the weights of the epoch with the best accuracy on real val.
                                freeze-block-N (N: stem, 1, 2, 3, 4, fc; for another --network its children, see
                                docs/networks.md)
 erm always runs, because its result is the biased model. Options follow a colon: aim-fair:top-k=50,
-random-mask:share=0.4,draw=2, jtt:epochs=2,weight=20. Methods with synthetic images also have the options ratio (number
+random-mask:share=0.4,draw=2, blocks:update=stem+fc, full:repeat=2. Methods with synthetic images also have the options ratio (number
 of synthetic to real images) and prompt-type: aim-fair:ratio=0.5, synthetic-only:prompt-type=plain.
 """
 

@@ -45,6 +45,7 @@ TUNED = {
     "batch-size": (Count | None, None),
     "epochs": (Count | None, None),
     "select-by": (Literal["accuracy", "worst-group", "best-threshold", "mean"] | None, None),
+    "repeat": (Count | None, None),
     "settings": (Literal["paper", "auto"], "paper"),
 }
 # Options that change a trained model without training (`models.after`). STEP is for methods that start from the biased model.
@@ -142,6 +143,7 @@ class Method:
             "batch-norm",
             "batch-size",
             "epochs",
+            "repeat",
         } & general.keys()  # a record has them among the settings of fine-tuning
         kept = {_underscored(key): value for key, value in self.options.items() if key not in later}
         kept |= {"choice": "once for all seeds"} if self.chooses else {}
@@ -152,7 +154,7 @@ class Method:
         if not facts_of(self.train).tuned:  # its options may have the same names
             return settings
         names = {"lr": "fine_tune_lr", "batch-norm": "batch_norm", "batch-size": "fine_tune_batch_size"}
-        names |= {"epochs": "fine_tune_epochs", "select-by": "select_by"}
+        names |= {"epochs": "fine_tune_epochs", "select-by": "select_by", "repeat": "fine_tune_repeat"}
         own = {flag: self.options[name] for name, flag in names.items() if self.options.get(name) is not None}
         return replace(settings, **own) if own else settings
 
@@ -228,9 +230,9 @@ def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
         except (ValueError, argparse.ArgumentTypeError) as error:
             raise UserError(f"--methods {text}: {key}={value}: {error}") from error
     if given.get("settings") == "auto" and (
-        clash := given.keys() & {"lr", "batch-norm", "batch-size", "epochs", "select-by", "step"}
+        clash := given.keys() & {"lr", "batch-norm", "batch-size", "epochs", "select-by", "step", "repeat"}
     ):
-        raise UserError(f"--methods {text}: settings=auto chooses {min(clash)} itself; leave one of them out")
+        raise UserError(f"--methods {text}: settings=auto does not go with {min(clash)}; leave one of them out")
     label = ",".join(f"{key}={given[key]}" for key in defaults if key in given and given[key] != defaults[key])
     return Method(name, known[name], {**defaults, **given}, f"{name}:{label}" if label else name)
 

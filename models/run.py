@@ -101,14 +101,12 @@ class Run:
     ) -> TrainedModel:
         """Train from scratch, or from `network`, with the biased model's schedule and random streams.
 
-        label : names the training in the progress bar and its checkpoint
-        objective, sampling : see `models.training.Variant`
-        changes : fields of the schedule (`models.schedule.Schedule`) with other values
+        objective, sampling : see `models.training.Variant`; the others as in `fine_tune`
         """
         network = self.new_network() if network is None else network
         schedule = replace(self.settings.pre_training, **changes)
         options = {"objective": objective, "sampling": sampling}
-        return TrainedModel(network, self._fit(network, data, schedule, "pre-train", label, **options))
+        return TrainedModel(network, self._fit(network, data, schedule, ("pre-train",), label, **options))
 
     def fine_tune(
         self,
@@ -136,7 +134,9 @@ class Run:
             options["before_val"] = self._real_statistics
         if self.settings.fine_tune_batch_size:
             options["compute"] = replace(self.settings.compute, batch_size=self.settings.fine_tune_batch_size)
-        curve = self._fit(model, synthetic.balanced, schedule, "fine-tune", label, **options)
+        repeat = self.settings.fine_tune_repeat
+        stream = ("fine-tune", repeat) if repeat > 1 else ("fine-tune",)  # the first is that of older records
+        curve = self._fit(model, synthetic.balanced, schedule, stream, label, **options)
         return TrainedModel(model, curve, tables or {}, synthetic.held_out)
 
     def rank(self, synthetic: SyntheticSets, top_k: int, measure: str = "absolute") -> pd.DataFrame:
@@ -198,7 +198,7 @@ class Run:
         model: nn.Module,
         data: LabelledImages | MixedSet,
         schedule: Schedule,
-        stream: str,
+        stream: tuple[str | int, ...],
         label: str,
         *,
         compute: Compute | None = None,
@@ -208,7 +208,7 @@ class Run:
         checkpoint = self.unfinished and self.unfinished.checkpoint(label)
         # labels are not unique, because methods can share one or use it twice; checkpoint names are
         name = f"{self.method}/{checkpoint.path.stem if checkpoint else label}"
-        compute, generator = compute or self.settings.compute, torch_generator(self.seed, stream)
+        compute, generator = compute or self.settings.compute, torch_generator(self.seed, *stream)
         options |= {"generator": generator, "label": label, "checkpoint": checkpoint}
         with curve_log(self.settings.tensorboard, name) as log:
             return fit(model, data, self.real["val"], schedule, compute, log=log, **options)

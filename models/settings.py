@@ -45,8 +45,7 @@ class Settings:
     decode_size: int | None = _data(None, "resize every image to this many pixels a side when it is read", type=pixels)
     real_crop: tuple[float, float, float, float] = _data(
         WHOLE,
-        "use only this box of every real image, as fractions of its width and height; for synthetic images that show "
-        "less around the face (default: 0 0 1 1, all of it)",
+        "use only this box of every real image, as fractions of its width and height; for synthetic images that show less around the face (default: 0 0 1 1, all of it)",
         nargs=4,
         type=fraction,
         metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"),
@@ -67,14 +66,12 @@ class Settings:
     number_imbalanced_synthetic: int = _data(20000, "images of all groups together", type=positive_int)
     number_held_out_synthetic: int = _data(
         500,
-        "images of each group, or fewer if the balanced set leaves fewer; fine-tuned models are compared on them "
-        "without the test set",
+        "images of each group, or fewer if the balanced set leaves fewer; fine-tuned models are compared on them without the test set",
         type=positive_int,
     )
     min_faithfulness: float | None = _data(
         None,
-        "leave out synthetic images with a lower score, 0 to 1, by python -m stable_diffusion.faithfulness (default: "
-        "keep all, as in the paper)",
+        "leave out synthetic images with a lower score, 0 to 1, by python -m stable_diffusion.faithfulness (default: keep all, as in the paper)",
         type=fraction,
         metavar="P",
     )
@@ -109,10 +106,15 @@ class Settings:
     fine_tune_batch_size: int | None = _training(
         None, "batch size of fine-tuning (default: --batch-size, as in the paper)", type=positive_int
     )
+    fine_tune_repeat: int = _training(
+        1,
+        "repetition of fine-tuning: another number draws another order and other crops (default: 1)",
+        type=positive_int,
+    )
     batch_norm: str = _training(
         "follow",
-        "running statistics of batch norm in fine-tuning. follow: they follow the synthetic images, as in the paper; "
-        "hold: they stay as pre-training left them; real: they are estimated on real images after every epoch",
+        "running statistics of batch norm in fine-tuning. follow: they follow the synthetic images, as in the paper; hold: they stay "
+        "as pre-training left them; real: they are estimated on real images after every epoch",
         choices=BATCH_NORM,
     )
     keep_last_batch: bool = _training(False, "train on an epoch's short last batch, which the paper leaves out")
@@ -144,8 +146,8 @@ class Settings:
     )
     ranking_batches: int | str | None = _training(
         None,
-        "rank the tensors by at most N batches of each set; auto: by as many as needed until the chosen tensors have "
-        "not changed for --ranking-patience batches (default: all, as in the paper)",
+        "rank the tensors by at most N batches of each set (default: all, as in the paper); auto: by as many as needed until the "
+        "chosen tensors have not changed for --ranking-patience batches",
         type=ranking_batches,
         metavar="auto|N",
     )
@@ -224,12 +226,12 @@ class Settings:
 
     def of_fine_tuning(self) -> dict[str, object]:
         """Return the recorded settings of fine-tuning, besides those of the biased model and the data."""
-        kept = {"epochs": self.fine_tune_epochs, "lr": self.fine_tune_lr}
         later = {
             "batch_norm": (self.batch_norm, "follow"),
             "fine_tune_batch_size": (self.fine_tune_batch_size, None),
+            "repeat": (self.fine_tune_repeat, 1),
         }
-        return kept | _changed(later)
+        return {"epochs": self.fine_tune_epochs, "lr": self.fine_tune_lr} | _changed(later)
 
     def of_ranking(self) -> dict[str, object]:
         """Return the recorded settings of the ranking; none if it takes every batch."""

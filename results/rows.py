@@ -78,7 +78,7 @@ def columns_of(table: Table, present: list[str]) -> list[str]:
 
 def expand_rows(table: Table, runs: RunSet) -> list[str]:
     """Return the rows of a table in a column, a pattern replaced by the methods it stands for."""
-    found = dict.fromkeys(map(without_draw, runs.methods))
+    found = dict.fromkeys(map(row_of, runs.methods))
     if table == PAGES[OTHERS]:
         others = [each for each in TABLES.values() if columns_of(each, [runs.name])]
         known = {*table.rows, *(row for each in others for row in expand_rows(each, runs))}
@@ -95,19 +95,18 @@ def stands_for(row: str, method: str) -> bool:
     return method.startswith(row[:-1]) if row.endswith("*") else method == row
 
 
-def without_draw(method: str) -> str:
-    """Return the method without the number of a random mask's draw, because draws of the same mask share a row."""
-    label = Label.of(method)
-    return label.without("draw") if "draw" in label.options else method
+def row_of(method: str) -> str:
+    """Return a method's row: draws of a random mask of one size share it, and repetitions of one fine-tuning."""
+    return Label.of(method).without("draw", "repeat")
 
 
 def row_runs(row: str, runs: RunSet) -> dict[int, list[Record]]:
-    """Return the records of a row by seed, several if masks were drawn several times; empty if it was not run."""
+    """Return the records of a row by seed, several if masks were drawn or fine-tunings repeated; empty if it was not run."""
     if row in BEST:
         return _best_runs(BEST[row], runs)
     found = {}
     for record in runs.records:
-        if without_draw(record.method) == row:
+        if row_of(record.method) == row:
             found.setdefault(record.seed, []).append(record)
     return dict(sorted(found.items()))
 

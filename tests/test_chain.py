@@ -108,6 +108,7 @@ def test_bf16_repeats_itself_too(toy, synthetic, tmp_path):
 COMPARISONS = [
     "cvar-dro", "lff", "jtt", "jtt:protocol=published", "eiil:steps=20", "group-dro", "synthetic-only", "supplement", "repair", "linear-probe", "full",
     "update-block-2", "freeze-block-stem", "random-mask:share=0.4,draw=2", "cosine", "aim-fair:bias-degree=1/1",
+    "blocks:update=stem+fc", "full:repeat=2",
     "aim-fair:ratio=0.5", "aim-fair:top-k=auto",
 ]  # fmt: skip
 
@@ -143,7 +144,16 @@ def test_only_the_tensors_of_a_method_move(compared):
     assert moved("linear-probe") == {"fc.weight", "fc.bias"}
     assert moved("update-block-2") == {name for name in everything if name.startswith("layer2.")}
     assert moved("freeze-block-stem") == {name for name in everything if not name.startswith(("conv1.", "bn1."))}
+    assert moved("blocks_update=stem+fc") == {name for name in everything if name.startswith(("conv1.", "bn1.", "fc."))}
     assert len(moved("random-mask_share=0.4,draw=2")) == 25
+
+
+@pytest.mark.slow
+def test_a_repetition_draws_other_batches_from_the_same_biased_model(compared):
+    first, again = (compared / name / "seed_100" for name in ("full", "full_repeat=2"))
+    assert (first / "model.safetensors").read_bytes() != (again / "model.safetensors").read_bytes()
+    settings = [json.loads((folder / "metrics.json").read_text())["settings"] for folder in (first, again)]
+    assert settings[1] == settings[0] | {"repeat": 2}
 
 
 @pytest.mark.slow

@@ -40,9 +40,9 @@ class Label:
         name, _, rest = text.partition(":")
         return cls(name, dict(part.partition("=")[::2] for part in rest.split(",") if part))
 
-    def without(self, option: str) -> str:
-        """Return the label's text without an option."""
-        left = ",".join(f"{key}={value}" for key, value in self.options.items() if key != option)
+    def without(self, *options: str) -> str:
+        """Return the label's text without these options."""
+        left = ",".join(f"{key}={value}" for key, value in self.options.items() if key not in options)
         return f"{self.name}:{left}" if left else self.name
 
 

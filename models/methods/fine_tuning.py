@@ -1,6 +1,7 @@
 """Methods that fine-tune different tensors of the biased model on balanced synthetic images (Tables 3 and 4)."""
 
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 from torch import nn
@@ -31,11 +32,11 @@ def full(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> Trained
 
 
 def block_methods(blocks: dict[str, tuple[str, ...]], head: tuple[str, ...]) -> dict[str, Callable[..., TrainedModel]]:
-    """Return two methods for each block, one that updates and one that freezes it.
+    """Return two methods for each block, one that updates and one that freezes it, and one that updates several.
 
     `blocks` and `head`, the last layer, are given by the prefixes of their tensors.
     """
-    methods = {}
+    methods = {"blocks": some_blocks(blocks)}
     for block, begin in blocks.items():
         methods[f"update-block-{block}"] = update_block(block, begin, head=begin == head)
     return methods | {f"freeze-block-{block}": freeze_block(block, begin) for block, begin in blocks.items()}
@@ -68,6 +69,24 @@ def update_block(block: str, begin: tuple[str, ...], *, head: bool) -> Callable[
     def train(run: Run, biased_model: nn.Module, synthetic: SyntheticSets) -> TrainedModel:
         chosen = within(names_of(biased_model), begin)
         return run.fine_tune(biased_model, synthetic, only=chosen, label=f"update {block}")
+
+    return train
+
+
+def some_blocks(blocks: dict[str, tuple[str, ...]]) -> Callable[..., TrainedModel]:
+    """Return a method that fine-tunes some of the blocks, such as `blocks:update=stem+4+fc`."""
+
+    def names(text: str) -> str:
+        if unknown := [name for name in text.split("+") if name not in blocks]:
+            raise ValueError(f"no block {unknown[0]!r}; there are {', '.join(blocks)}")
+        return "+".join(name for name in blocks if name in text.split("+"))
+
+    @says(work=one_fine_tuning, tuned=True)
+    def train(
+        run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, update: Annotated[str, names] = "+".join(blocks)
+    ) -> TrainedModel:
+        chosen = within(names_of(biased_model), sum((blocks[name] for name in update.split("+")), ()))
+        return run.fine_tune(biased_model, synthetic, only=chosen, label=f"blocks {update}")
 
     return train
 

@@ -10,7 +10,7 @@ from results.figure_data import family, group_values
 from results.records import RunSet
 from results.report.charts import MANY_GROUPS, Axes, Chart, key, padded, place_labels
 from results.report.many_groups import many_groups_chart
-from results.rows import without_draw
+from results.rows import row_of
 from results.text import shown, shown_seeds
 
 WIDTH = 420  # about a phone's, so that text keeps its size there
@@ -173,4 +173,4 @@ def _curve_chart(curves: pd.DataFrame, method: str, name: str, span: tuple[float
 
 
 def _family(runs: RunSet, row: str) -> str:
-    return family(runs, next(method for method in runs.methods if without_draw(method) == row))
+    return family(runs, next(method for method in runs.methods if row_of(method) == row))

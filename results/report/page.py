@@ -11,7 +11,7 @@ from results.remarks import remarks
 from results.report import asked, choice, drawings, meaning, tensors
 from results.report.charts import MANY_GROUPS
 from results.report.drawings import label_of
-from results.rows import without_draw
+from results.rows import row_of
 from results.summary import NOTE, OF_MORE_TARGETS, headings, summary_row
 from results.text import group_words
 from utils.errors import UserError
@@ -86,7 +86,7 @@ def what_came_out(runs: RunSet, method: str | None, entries: list[Entry]) -> dic
     return {
         "tiles": tiles({entry.row: entry for entry in pair}, method),
         "compared": seeds,
-        "sentences": meaning.sentences(runs, by_row, method and without_draw(method), pair, seeds),
+        "sentences": meaning.sentences(runs, by_row, method and row_of(method), pair, seeds),
         "warning": meaning.warning(runs),
         "curves": drawings.curve_charts(runs, order(runs.methods)),
         "groups": drawings.groups_chart(compared, method, words) if compared else None,
@@ -133,10 +133,10 @@ def main_method(methods: list[str]) -> str | None:
 
 def beside_erm(runs: RunSet, method: str | None) -> RunSet | None:
     """Return ERM and the rows of a method from the seeds that both have, so that levels and changes agree; None if there are none."""
-    row = without_draw(method) if method else ""
-    own = {record.seed for record in runs.records if without_draw(record.method) == row}
+    row = row_of(method) if method else ""
+    own = {record.seed for record in runs.records if row_of(record.method) == row}
     shared = own & runs.runs("erm").keys()
-    records = [r for r in runs.records if r.seed in shared and (r.method == "erm" or without_draw(r.method) == row)]
+    records = [r for r in runs.records if r.seed in shared and (r.method == "erm" or row_of(r.method) == row)]
     return replace(runs, records=records) if records else None
 
 
@@ -145,7 +145,7 @@ def row_entries(runs: RunSet) -> list[Entry]:
 
     Raises UserError if the predictions do not fit the records.
     """
-    rows = list(dict.fromkeys(map(without_draw, order(runs.methods))))
+    rows = list(dict.fromkeys(map(row_of, order(runs.methods))))
     try:
         return make_entries(rows, runs)
     except (ValueError, IndexError) as error:
@@ -154,7 +154,7 @@ def row_entries(runs: RunSet) -> list[Entry]:
 
 def tiles(entries: dict[str, Entry], method: str | None) -> list[dict]:
     """Return the three numbers at the top: before, after, and the change with its interval."""
-    erm, after = entries.get("erm"), entries.get(without_draw(method)) if method else None
+    erm, after = entries.get("erm"), entries.get(row_of(method)) if method else None
     if not erm or not after:
         return []
     found = []
@@ -188,7 +188,7 @@ def summary_table(runs: RunSet, rows: list[str]) -> list[list[str]]:
 
     Equalized odds and the worst group come first. A table's entry breaks before its standard deviation, if at all.
     """
-    methods = sorted(runs.methods, key=lambda method: rows.index(without_draw(method)))
+    methods = sorted(runs.methods, key=lambda method: rows.index(row_of(method)))
     records = {method: list(runs.runs(method).values()) for method in methods}
     found = [summary_row(label_of(method, remarks(own)), own) for method, own in records.items()]
     heads = headings(runs.groups)

@@ -35,6 +35,7 @@ from results.rows import (
     columns_of,
     expand_rows,
     read_paper,
+    row_of,
     row_runs,
     stands_for,
 )
@@ -484,6 +485,14 @@ def test_draws_of_a_mask_fraction_a_row_in_which_a_seed_counts_once(tmp_path):
     assert entry.ours["ACC"][1] == pytest.approx(np.std([95, 95, 80], ddof=1))
     assert entry.change["EO"][0] == pytest.approx(10 - 40)
     assert "| 2 (3 runs) |" in as_markdown("table_4", {"Smiling_Male": [entry]}, {})
+
+
+def test_repetitions_of_a_fine_tuning_share_a_row(tmp_path):
+    for method in ("full", "full:repeat=2", "full:lr=0.01,repeat=2", "random-mask:share=0.4,draw=2,repeat=2"):
+        put(tmp_path, method, 100, [0, 0, 0, 5])
+    runs = read_run_set(tmp_path)
+    assert {row_of(method) for method in runs.methods} == {"full", "full:lr=0.01", "random-mask:share=0.4"}
+    assert make_entries(["full"], runs)[0].runs == 2
 
 
 def test_every_k_has_a_row_and_a_chosen_one_does_not_stop_the_figure(tmp_path):
