@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from results.entries import Entry, make_entries
 from results.records import RunSet, read_run_set
 from results.rows import row_label
+from results.studies import Arm
 from results.study_run import read_measured
 from results.table_text import SHOWN
 from results.text import as_table, shown, shown_change
@@ -87,6 +88,25 @@ def findings_tables(*arms: str) -> Callable[[Path], list[str]]:
         return lines[1:]
 
     return tables
+
+
+def missing(arms: tuple[Arm, ...]) -> Callable[[Path], list[str]]:
+    """Return a function that says which of these arms lack records, methods, or seeds of the methods that they have."""
+
+    def lines(records: Path) -> list[str]:
+        found = []
+        for arm in arms:
+            if not (records / arm.name).is_dir():
+                found.append(f"- {arm.name}")
+                continue
+            runs = read_run_set(records / arm.name)
+            there = [method for method in arm.methods if runs.runs(method)]
+            left = [f"`{method}`" for method in arm.methods if method not in there]
+            left += [f"seed {seed}" for seed in arm.seeds if any(seed not in runs.runs(method) for method in there)]
+            found += [f"- {arm.name}: {', '.join(left)}"] if left else []
+        return ["## What is missing", "", *found] if found else []
+
+    return lines
 
 
 def as_cell(value: object) -> str:

@@ -11,7 +11,7 @@ from statistics import mean
 from results.logits import at_threshold
 from results.records import RunSet, read_run_set
 from results.studies import Arm, Study, words
-from results.study_tables import NOTE, methods_table, values
+from results.study_tables import NOTE, methods_table, missing, values
 from results.text import as_table
 from utils.records import Record
 
@@ -156,21 +156,6 @@ def epochs_table(records: Path) -> list[str]:
     return as_table(rows)
 
 
-def missing(records: Path) -> list[str]:
-    """Return a line for each arm that lacks methods, or seeds of the methods that it has."""
-    lines = []
-    for arm in arms():
-        if not (records / arm.name).is_dir():
-            lines.append(f"- {arm.name}")
-            continue
-        runs = read_run_set(records / arm.name)
-        there = [method for method in arm.methods if runs.runs(method)]
-        left = [f"`{method}`" for method in arm.methods if method not in there]
-        left += [f"seed {seed}" for seed in arm.seeds if any(seed not in runs.runs(method) for method in there)]
-        lines += [f"- {arm.name}: {', '.join(left)}"] if left else []
-    return ["## What is missing", "", *lines] if lines else []
-
-
 def three(metrics: dict) -> tuple[float, float, float]:
     """Return accuracy, worst group accuracy and equalized odds difference in percent."""
     worst = min(metrics["group_accuracy"].values())
@@ -203,7 +188,7 @@ Fine-tuned on few images of another domain, a model answers too often with one c
 alone, mends that; the record keeps the logits, so it is asked of every run afterwards. `select-by=best-threshold` keeps the epoch with the best accuracy at such a
 threshold, `select-by=mean` the mean of the weights after the later half of the epochs.""",
         epochs_table,
-        missing,
+        missing(tuple(arms())),
     ),
     common=words("--weights {weights} --image-size 64 --pre-train-lr 0.03"),
     arms=tuple(arms()),

@@ -91,7 +91,7 @@ def test_records_from_before_these_options_still_match():
 
 @pytest.mark.parametrize("other", ["lr=0.1", "batch-norm=hold", "step=0.5", "select-by=mean"])
 def test_what_is_chosen_can_not_be_set(other):
-    with pytest.raises(UserError, match=f"settings=auto chooses {other.partition('=')[0]} itself"):
+    with pytest.raises(UserError, match=f"settings=auto does not go with {other.partition('=')[0]}"):
         parse_method(f"full:settings=auto,{other}", METHODS, FLAGS)
 
 
