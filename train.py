@@ -18,9 +18,9 @@ Each training keeps the weights of the epoch with the best accuracy on real val.
 --methods names further methods to compare with. They share a seed's biased model and its gradients:
     on real images             erm cvar-dro lff jtt eiil, and group-dro, which trains on protected labels
     with synthetic images      synthetic-only supplement repair ffr
-    fine-tuned on synthetic    linear-probe full random-mask cosine surgical last-layer aim-fair update-block-N
-                               freeze-block-N (N: stem, 1, 2, 3, 4, fc; for another --network its children, see
-                               docs/networks.md)
+    fine-tuned on synthetic    linear-probe full random-mask cosine criterion surgical last-layer aim-fair blocks
+                               update-block-N freeze-block-N (N: stem, 1, 2, 3, 4, fc; for another --network its
+                               children, see docs/networks.md)
 erm always runs, because its result is the biased model. Options follow a colon: aim-fair:top-k=50,
 random-mask:share=0.4,draw=2, blocks:update=stem+fc, full:repeat=2. Methods with synthetic images also have the options ratio (number
 of synthetic to real images) and prompt-type: aim-fair:ratio=0.5, synthetic-only:prompt-type=plain.

@@ -14,6 +14,7 @@ from utils.records import Label, Record
 PAPER, DEFINED = (Path(__file__).parent / name for name in ("paper.json", "tables.toml"))
 PUBLISHED = {"maple": "MAPLE", "diga": "DiGA"}  # rows of which only the paper's number is known
 RELATIVES = ("ffr", "last-layer", "surgical")  # rows that the paper's tables do not have
+NOT_OF_PAPER = (*RELATIVES, "criterion", "blocks")
 FRACTION = "_real-"  # in the name of a column that trains on a fraction of the real images
 FROM = "_from-"  # in the name of a column that says where its unbiased images come from
 # the methods to train for a row that ends in *
@@ -142,7 +143,7 @@ def row_label(row: str, said: Iterable[str] | None = None) -> str:
     """Return a row's name in a table, with what is `said` of its runs (`results.remarks`), or of the method if it was not run."""
     if row in PUBLISHED:
         return f"{PUBLISHED[row]} (published number)"
-    if Label.of(row).name in RELATIVES:
+    if Label.of(row).name in NOT_OF_PAPER:
         return f"{row} (not the paper's)"
     said = "; ".join(labels_of_name(row).values() if said is None else said)
     return f"{row} ({said})" if said else row

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from torch import nn
 
 from models.methods.auto import auto
+from models.methods.criterion import criterion
 from models.methods.cvar_dro import cvar_dro
 from models.methods.eiil import eiil
 from models.methods.ffr import ffr
@@ -39,6 +40,7 @@ COMPARISONS = {
     **block_methods(BLOCKS, BLOCKS["fc"]),
     "random-mask": random_mask,
     "cosine": cosine,
+    "criterion": criterion,
     "surgical": surgical,
     "last-layer": last_layer,
     # the best of several

@@ -1,27 +1,18 @@
 """Measure after which batch a ranking's mask is final, and where `--ranking-batches auto` stops; nothing is trained or tested."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pandas as pd
-from torch import nn
 
 from datasets.images import LabelledImages
-from datasets.synthetic import SyntheticSets
-from models.batches import Compute, train_batches
-from models.experiment import Experiment
-from models.options import BiasDegree
+from models.batches import Compute, of_mean_gradients, train_batches
 from models.ranking import SETS, mask_of, until_settled
-from models.run import Run, TrainedModel
+from models.run import Run
 from models.selection import mean_gradients, sensitivity_table
-from models.settings import Settings
 from models.top_k import auto_top_k
+from results.biased_models import biased_models
 from results.studies import Finding, Place
-from utils.errors import UserError
-from utils.records import read_record, record_folder
-from utils.same_settings import check_settings
 from utils.seeds import torch_generator
-from utils.settings import parse
 
 PATIENCES = (3, 5, 10, 20, 40)
 
@@ -35,36 +26,18 @@ def batches(models: str, flags: tuple[str, ...], draws: int, place: Place) -> It
 
     Raises `UserError` if a biased model is missing or was made with other settings.
     """
-    output = place.output / models
-    call = [*place.fill(flags), "--output", str(output), "--cache", str(place.work / "cache"), "--device", place.device]
-    settings = replace(parse(Settings, "", call), methods=("ranking",), ranking_batches=None, ranking_patience=None)
-    experiment = Experiment(settings, {"erm": erm, "ranking": ranking})
-    experiment.load()
-    compute = replace(settings.compute, keep_last_batch=False)
-    yield Finding("batch_size", settings.batch_size)
-    for run in experiment.runs():
-        folder = record_folder(output, "erm", run.seed)
-        check_settings((read_record(folder, "settings") or erm(run)).settings, experiment.of_erm, folder)
-        synthetic = experiment.sets["ranking"].of_seed(run.seed)
+    for run, synthetic in biased_models(models, flags, place):
         sets = dict(zip(SETS, (run.real["train"], synthetic.biased, synthetic.balanced), strict=True))
         tables = list(run.running_ranking(synthetic))
+        compute = of_mean_gradients(run.settings.compute)
         others = [another_draw(run, sets, compute, draw) for draw in range(1, draws + 1)]
-        for k in auto_top_k(experiment.tensors):
+        for k in auto_top_k(len(tables[-1])):
             apart = [len(mask_of(other, k) ^ mask_of(tables[-1], k)) for other in others]
             row = row_of(tables, run.seed, k) | ({"draws": apart} if draws else {})
             yield Finding(f"seed {run.seed}, k {k}", row)
+    yield Finding("batch_size", run.settings.batch_size)
     yield Finding("images", {name: len(data) for name, data in sets.items()})
     yield Finding("batches", batches_of(tables[-1]))
-
-
-def erm(run: Run) -> TrainedModel:
-    """Stand for the biased model, which has to be there."""
-    raise UserError(f"no biased model in {run.biased_weights.parent}: run its arm first")
-
-
-def ranking(run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, bias_degree: BiasDegree) -> TrainedModel:
-    """Stand for a method that ranks: `Experiment` draws sets by its parameters, and nothing calls it."""
-    raise NotImplementedError
 
 
 def another_draw(run: Run, sets: dict[str, LabelledImages], compute: Compute, draw: int) -> pd.DataFrame:
