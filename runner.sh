@@ -2,7 +2,7 @@
 # Run all of AIM-Fair with one command: data, prompts, synthetic faces, biased training, selective fine-tuning, report.
 #
 #   bash runner.sh
-#       drawn toy faces and the small generator of this repository; two minutes on two CPU cores
+#       drawn toy faces and the small generator of this repository; two to six minutes on two CPU cores
 #   bash runner.sh --dataset celeba --real-data-path DIR --target-sensitive Smiling_Male
 #       the paper's experiment: CelebA, Stable Diffusion 2.1-base, ten seeds, on one CUDA GPU
 #   bash runner.sh --dataset utkface --real-data-path DIR --target-sensitive Female_White

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from models.facts import facts_of
-from models.options import STEP, THRESHOLD, TUNED, Method, parse_method
+from models.options import CHOSEN, STEP, THRESHOLD, Method, parse_method
 from models.top_k import PAPER_TENSORS, auto_top_k
 
 STEPS_OF_EPOCH = 16  # fewer are few
@@ -30,7 +30,7 @@ def made_from(method: Method, known: dict[str, Callable], flags: dict, tensors: 
     """
     given = _given(method)
     if method.chooses:
-        kept = _without(given, (*TUNED, *THRESHOLD))
+        kept = _without(given, (*CHOSEN, *THRESHOLD))
         names = facts_of(method.train).chosen_from or (method.name,)
         images = sum(method.balanced_sizes(flags["train-labels"], flags["number-balanced-synthetic"]).values())
         tried = [_parsed(name, kept | more, known, flags) for name in names for more in settings_to_try(flags, images)]
@@ -89,7 +89,7 @@ def settings_to_try(flags: dict, images: int) -> list[dict[str, str]]:
 def with_auto(method: Method, known: dict[str, Callable], flags: dict) -> Method:
     """Return the method with "settings=auto", if it has that option and sets none of those that are chosen then."""
     given = _given(method)
-    if not facts_of(method.train).tuned or given.keys() & {*TUNED, *STEP}:
+    if not facts_of(method.train).tuned or given.keys() & {*CHOSEN, *STEP}:
         return method
     return _parsed(method.name, given | {"settings": "auto"}, known, flags)
 

@@ -55,13 +55,13 @@ def trained(method: Method, sizes: Sizes, compute: Compute) -> Work:
 
 
 def ranking_work(methods: Iterable[tuple[Method, Sizes]], compute: Compute, batches: int | str | None = None) -> Work:
-    """The mean gradients of one seed, those that several methods share once. Whoever has a bias degree takes them.
+    """The mean gradients of one seed, those that several methods share once.
 
     `batches` is `--ranking-batches`. "auto" counts whole sets, an upper bound; there, methods share all three sets or none.
     """
     passes, most = {}, batches if isinstance(batches, int) else None
     for method, sizes in methods:
-        if sizes.biased and method.trains:
+        if sizes.biased and method.trains and method.ranks:
             prompts, degree = method.options["prompt-type"], method.options["bias-degree"]
             own = (prompts, degree, sizes.balanced) if batches == "auto" else None
             passes["real", own] = sizes.train
@@ -112,7 +112,7 @@ def remark(method: Method) -> str:
 
 def ranking_rows(asked: list[Asked], rates: Rates, compute: Compute, batches: int | str | None) -> list[Row]:
     """The row of the mean gradients, if a method takes them: of every seed those of the methods that it lacks."""
-    ranked = [each for each in asked if each.sizes.biased and each.seeds]
+    ranked = [each for each in asked if each.sizes.biased and each.method.ranks and each.seeds]
     seeds, work = {seed for each in ranked for seed in each.seeds}, Work()
     if not seeds:
         return []

@@ -1,12 +1,13 @@
 """Criteria by which few tensors can be chosen, to compare AIM-Fair's two rankings with; each gives every tensor a score.
 
-All look at gradients of batches at the biased weights, g. The tensors with the highest scores are fine-tuned.
-    gradient   mean |g| on balanced images: the size of the gradient alone
-    saliency   sum |w g| on balanced images: what removing the weights would change, to first order
+All look at gradients of batches at the biased weights: g is that of a batch, G the mean over batches. The tensors with the highest
+scores are fine-tuned.
+    gradient   mean |G| on balanced images: the size of the gradient alone
+    saliency   sum |w G| on balanced images: what removing the weights would change, to first order
     ratio      the bias gap divided by the domain gap (`models.selection.sensitivity_table`)
     fisher     mean g^2 on balanced images divided by that on real ones, as Selective Synaptic Dampening (arXiv 2308.07707) and BMFT
                (arXiv 2408.06890) divide diagonals of Fisher's information; they do so for each weight
-    snr        mean over the weights of mean(g)^2 / var(g) over batches of balanced images, as in Auto-SNR (arXiv 2210.11466)
+    snr        mean over the weights of G^2 / var(g) over batches of balanced images, as in Auto-SNR (arXiv 2210.11466)
     agreement  mean over the weights of |mean sign(g)| over batches of balanced images, after the AND-mask (arXiv 2009.00329)
 """
 
@@ -22,7 +23,10 @@ from models.selection import Gradients, mean_absolute_gap
 
 
 class Moments(NamedTuple):
-    """Means over batches of the gradient, of its square and of its sign, float32 tensors by parameter name; `count` batches."""
+    """Means over batches of the gradient, of its square and of its sign, tensors by parameter name; `count` batches.
+
+    float64, so that a small variance is not lost in the difference of two large numbers; float32 on a device without it (mps).
+    """
 
     mean: Gradients
     square: Gradients
@@ -37,7 +41,8 @@ def moments(model: nn.Module, batches: Iterable[Sequence[torch.Tensor]], *, amp:
     """
     model, count = copy.deepcopy(model).train().requires_grad_(True), 0
     parameters = dict(model.named_parameters())
-    sums = [{name: torch.zeros_like(p, dtype=torch.float32) for name, p in parameters.items()} for _ in range(3)]
+    wide = torch.float32 if next(model.parameters()).device.type == "mps" else torch.float64
+    sums = [{name: torch.zeros_like(p, dtype=wide) for name, p in parameters.items()} for _ in range(3)]
     for inputs, targets, *_ in batches:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=amp):
             logits = model(inputs)
@@ -45,7 +50,8 @@ def moments(model: nn.Module, batches: Iterable[Sequence[torch.Tensor]], *, amp:
         cross_entropy(logits.float(), targets).backward()
         for name, parameter in parameters.items():
             if parameter.grad is not None:
-                for total, part in zip(sums, (parameter.grad, parameter.grad**2, parameter.grad.sign()), strict=True):
+                grad = parameter.grad.to(wide)
+                for total, part in zip(sums, (grad, grad**2, grad.sign()), strict=True):
                     total[name] += part
         count += 1
     if not count:
@@ -74,7 +80,7 @@ def _snr(weights: Gradients, real: Moments, biased: Moments, balanced: Moments) 
     found = {}
     for name, mean in balanced.mean.items():
         variance = (balanced.square[name] - mean**2).clamp(min=0)
-        found[name] = torch.where(variance > 0, mean**2 / variance, 0).mean().item()
+        found[name] = torch.where(mean == 0, 0, mean**2 / variance).mean().item()  # inf if all batches agree
     return found
 
 

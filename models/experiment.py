@@ -159,7 +159,7 @@ class Experiment:
         if method.copies:
             adopt_best(self.settings.output, made_from, method, run.seed, asked)
         else:
-            run.settings = method.applied(self.settings)
+            run.settings, run.repeat = method.applied(self.settings), method.options.get("repeat", 1)
             run.made_from = tuple(other.label for other in made_from)
             run.choice = self.choices[method.label][run.seed] if method.chooses else None
             train_and_record(method, run, self.sets[method.label], folder, asked, self.environment)

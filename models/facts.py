@@ -23,6 +23,8 @@ class Facts:
     protected_labels : (options) -> uses of protected labels of real images, by split (`models.labels`)
     tuned : True if it is one call of `run.fine_tune`; it then has the options `models.options.TUNED`
     from_scratch : True if it never asks for the biased model, so that it need not wait for it
+    own_gradients : True if it draws a biased set but takes gradients in a way of its own; it says their work, and --ranking-batches
+        plays no part
     chosen_from : names of the methods of whose results it takes the best; its function calls `models.auto.take_best`
     recorded : further settings for its records. If a method's computation changes, add a setting here, so that older
         records no longer match
@@ -33,6 +35,7 @@ class Facts:
     protected_labels: Callable[[dict], dict[str, str]] = none
     tuned: bool = False
     from_scratch: bool = False
+    own_gradients: bool = False
     chosen_from: tuple[str, ...] = ()
     recorded: Mapping = field(default_factory=lambda: MappingProxyType({}))
 

@@ -45,10 +45,11 @@ TUNED = {
     "batch-size": (Count | None, None),
     "epochs": (Count | None, None),
     "select-by": (Literal["accuracy", "worst-group", "best-threshold", "mean"] | None, None),
-    "repeat": (Count | None, None),
+    "repeat": (Count, 1),
     "settings": (Literal["paper", "auto"], "paper"),
 }
 # Options that change a trained model without training (`models.after`). STEP is for methods that start from the biased model.
+CHOSEN = tuple(key for key in TUNED if key != "repeat")  # what settings=auto decides
 STEP = {"step": (PositiveFraction, 1.0)}
 THRESHOLD = {"threshold": (Literal["0.5", "val", "held-out"], "0.5")}
 
@@ -108,6 +109,11 @@ class Method:
         return not (self.chooses or self.changes or self.copies)
 
     @property
+    def ranks(self) -> bool:
+        """True if the method takes the three gradients of a ranking, as whoever has a bias degree does unless it says otherwise."""
+        return self.options.get("bias-degree") is not None and not facts_of(self.train).own_gradients
+
+    @property
     def keywords(self) -> dict[str, object]:
         """Return the options that are keyword arguments of the function."""
         return {
@@ -143,7 +149,6 @@ class Method:
             "batch-norm",
             "batch-size",
             "epochs",
-            "repeat",
         } & general.keys()  # a record has them among the settings of fine-tuning
         kept = {_underscored(key): value for key, value in self.options.items() if key not in later}
         kept |= {"choice": "once for all seeds"} if self.chooses else {}
@@ -154,7 +159,7 @@ class Method:
         if not facts_of(self.train).tuned:  # its options may have the same names
             return settings
         names = {"lr": "fine_tune_lr", "batch-norm": "batch_norm", "batch-size": "fine_tune_batch_size"}
-        names |= {"epochs": "fine_tune_epochs", "select-by": "select_by", "repeat": "fine_tune_repeat"}
+        names |= {"epochs": "fine_tune_epochs", "select-by": "select_by"}
         own = {flag: self.options[name] for name, flag in names.items() if self.options.get(name) is not None}
         return replace(settings, **own) if own else settings
 
@@ -230,9 +235,9 @@ def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
         except (ValueError, argparse.ArgumentTypeError) as error:
             raise UserError(f"--methods {text}: {key}={value}: {error}") from error
     if given.get("settings") == "auto" and (
-        clash := given.keys() & {"lr", "batch-norm", "batch-size", "epochs", "select-by", "step", "repeat"}
+        clash := given.keys() & {"lr", "batch-norm", "batch-size", "epochs", "select-by", "step"}
     ):
-        raise UserError(f"--methods {text}: settings=auto does not go with {min(clash)}; leave one of them out")
+        raise UserError(f"--methods {text}: settings=auto chooses {min(clash)} itself; leave one of them out")
     label = ",".join(f"{key}={given[key]}" for key in defaults if key in given and given[key] != defaults[key])
     return Method(name, known[name], {**defaults, **given}, f"{name}:{label}" if label else name)
 

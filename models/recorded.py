@@ -41,7 +41,7 @@ def method_settings(
     options["number_balanced_synthetic"] = sizes if facts_of(method.train).group_sizes else min(sizes.values())
     if method.options.get("bias-degree") is not None:
         options["number_imbalanced_synthetic"] = settings.number_imbalanced_synthetic
-        options |= settings.of_ranking()
+        options |= settings.of_ranking() if method.ranks else {}
     if settings.min_faithfulness is not None:
         options["min_faithfulness"] = settings.min_faithfulness
         options |= {"unfaithful_left_out": sets.left_out} if sets else {}

@@ -55,6 +55,7 @@ class Run:
     method : folder of the method that is being trained
     made_from : labels of the methods, recorded already, whose results that method copies, changes or chooses among
     unfinished : checkpoints of its trainings; None: no checkpoints are kept
+    repeat : number of a repetition: each fine-tunes with another order and other crops
     choice : what a method takes that chooses among other methods' results (`models.auto`)
     """
 
@@ -64,6 +65,7 @@ class Run:
     biased_weights: Path
     method: str = ""
     made_from: tuple[str, ...] = ()
+    repeat: int = 1
     choice: Choice | None = None
     unfinished: Unfinished | None = None
     _gradients: dict = field(default_factory=dict)
@@ -134,8 +136,7 @@ class Run:
             options["before_val"] = self._real_statistics
         if self.settings.fine_tune_batch_size:
             options["compute"] = replace(self.settings.compute, batch_size=self.settings.fine_tune_batch_size)
-        repeat = self.settings.fine_tune_repeat
-        stream = ("fine-tune", repeat) if repeat > 1 else ("fine-tune",)  # the first is that of older records
+        stream = ("fine-tune", self.repeat) if self.repeat > 1 else ("fine-tune",)  # the first is that of older records
         curve = self._fit(model, synthetic.balanced, schedule, stream, label, **options)
         return TrainedModel(model, curve, tables or {}, synthetic.held_out)
 

@@ -106,11 +106,6 @@ class Settings:
     fine_tune_batch_size: int | None = _training(
         None, "batch size of fine-tuning (default: --batch-size, as in the paper)", type=positive_int
     )
-    fine_tune_repeat: int = _training(
-        1,
-        "repetition of fine-tuning: another number draws another order and other crops (default: 1)",
-        type=positive_int,
-    )
     batch_norm: str = _training(
         "follow",
         "running statistics of batch norm in fine-tuning. follow: they follow the synthetic images, as in the paper; hold: they stay "
@@ -229,7 +224,6 @@ class Settings:
         later = {
             "batch_norm": (self.batch_norm, "follow"),
             "fine_tune_batch_size": (self.fine_tune_batch_size, None),
-            "repeat": (self.fine_tune_repeat, 1),
         }
         return {"epochs": self.fine_tune_epochs, "lr": self.fine_tune_lr} | _changed(later)
 

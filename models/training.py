@@ -179,12 +179,15 @@ class _Training:
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "decay")}
         parts["objective"] = objective.state_dict() if isinstance(objective, nn.Module) else {}
         parts["generator"] = self.generator.get_state()
-        parts["threads"] = torch.get_num_threads()
+        parts |= {"threads": torch.get_num_threads(), "names": self.names}
         return on_cpu(parts | {"curve": list(self.curve), "best": self.best, "best_state": self.best_state})
 
     def restore(self, found: dict | None) -> None:
         """Load a state, if there is one; also sets torch's number of threads, on which rounding depends."""
         if not found:
+            return
+        if found.get("names", self.names) != self.names:
+            print(f"{self.label}: other tensors are chosen now than when this training began, so it starts anew")
             return
         if found.get("threads", torch.get_num_threads()) != torch.get_num_threads():
             print(f"this training goes on with {found['threads']} threads, as it began: sums depend on their number")

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 
 from results.records import RunSet
+from results.rows import row_runs
 from results.text import mean_and_deviation
+from utils.records import Label
 
 
 def family(runs: RunSet, method: str) -> str:
@@ -13,15 +15,20 @@ def family(runs: RunSet, method: str) -> str:
     if method == "erm":
         return "ERM"
     if record.label.name == "aim-fair":
-        return "AIM-Fair, other options" if record.label.options else "AIM-Fair"
+        return "AIM-Fair, other options" if Label.of(record.label.row).options else "AIM-Fair"
     if "biased_model" in record.settings:
         return "fine-tuned on synthetic images"
     return "with synthetic images" if "synthetic_data" in record.settings else "on real images alone"
 
 
-def group_values(runs: RunSet, method: str) -> np.ndarray:
-    """Return a method's group accuracies, float (seeds, groups), percent."""
-    return 100 * np.array([list(r.metrics.group_accuracy.values()) for r in runs.runs(method).values()])
+def group_values(runs: RunSet, row: str) -> np.ndarray:
+    """Return a row's group accuracies, float (seeds, groups), percent; a seed's repetitions are averaged."""
+    return 100 * np.array(
+        [
+            np.mean([list(record.metrics.group_accuracy.values()) for record in records], axis=0)
+            for records in row_runs(row, runs).values()
+        ]
+    )
 
 
 def mean_ranks(ranks: pd.DataFrame) -> pd.DataFrame:

@@ -97,8 +97,8 @@ def stands_for(row: str, method: str) -> bool:
 
 
 def row_of(method: str) -> str:
-    """Return a method's row: draws of a random mask of one size share it, and repetitions of one fine-tuning."""
-    return Label.of(method).without("draw", "repeat")
+    """Return a method's row (`utils.records.Label.row`)."""
+    return Label.of(method).row
 
 
 def row_runs(row: str, runs: RunSet) -> dict[int, list[Record]]:
@@ -117,7 +117,8 @@ def _best_runs(rows: tuple[str, ...], runs: RunSet) -> dict[int, list[Record]]:
     chosen = {}
     for seed in runs.seeds:
         found = [r for r in runs.records if r.seed == seed and any(stands_for(row, r.method) for row in rows)]
-        if found := [record for record in found if record.held_out_metrics]:
+        # repetitions don't compete: of more of them the best would be the luckier one
+        if found := [r for r in found if r.held_out_metrics and "repeat" not in r.label.options]:
             chosen[seed] = [found[best_of(found)]]
     return chosen
 

@@ -100,14 +100,15 @@ def as_latex(parts: dict[str, list[Entry]], warnings: dict[str, str]) -> str:
 
 
 def _cells(entry: Entry, compared: list[str], stars: set[tuple[str, str]]) -> list[str]:
-    cells = [row_label(entry.row, entry.said), _count(entry)]
+    cells = [row_label(entry.row, entry.said), seeds_and_runs(entry)]
     for key in SHOWN:
         value = shown(entry.ours.get(key))
         cells.append(_beside(f"**{value}**" if key in entry.marked else value, entry.paper.get(key)))
     return cells + [shown_change(entry.change.get(key)) + "*" * ((entry.row, key) in stars) for key in compared]
 
 
-def _count(entry: Entry) -> str:
+def seeds_and_runs(entry: Entry) -> str:
+    """Return a row's number of seeds as text, with its number of runs if a seed has several."""
     if not entry.n:
         return MISSING
     return f"{entry.n} ({entry.runs} runs)" if entry.runs > entry.n else str(entry.n)

@@ -25,6 +25,7 @@ IF_THERE = {  # what is needed as soon as a key is there: older records lack the
     "settings": "settings",
 }
 ABSENT = object()
+REPETITIONS = ("draw", "repeat")  # options that only number the draws of a random mask, or repetitions of a fine-tuning
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Label:
         """Return the label that a text holds."""
         name, _, rest = text.partition(":")
         return cls(name, dict(part.partition("=")[::2] for part in rest.split(",") if part))
+
+    @property
+    def row(self) -> str:
+        """The row of a table: draws of a random mask of one size share it, and repetitions of one fine-tuning."""
+        return self.without(*REPETITIONS)
 
     def without(self, *options: str) -> str:
         """Return the label's text without these options."""

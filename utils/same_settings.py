@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.records import Record
+from utils.records import REPETITIONS, Record
 
 INSIDE = "biased_model."  # before the biased model's settings, if those of a method hold them
 OLDER = {  # what it says of a record if it lacks a setting, and the remedy
@@ -30,14 +30,14 @@ def check_settings(found: dict, asked: dict, where: Path | str, besides: Iterabl
 def check_alike(records: dict[Path | str, Record]) -> None:
     """Raise UserError if records of one table, by their folders, were made with different settings.
 
-    The seeds of a method must agree in all settings, and every method with ERM in those of the biased model. Records
+    The seeds and repetitions of a method must agree in all settings, and every method with ERM in those of the biased model. Records
     without settings, which are of an early version, are not compared.
     """
-    first = {}  # of each method the record that says most, since older ones lack what weights hold
+    first = {}  # of each row the record that says most, since older ones lack what weights hold
     for place, record in sorted(records.items(), key=lambda item: -len(_flat(item[1].settings))):
         if "settings" in record.content:
-            there, settings = first.setdefault(record.method, (place, record.settings))
-            _check_pair(there, settings, place, record.settings)
+            there, settings = first.setdefault(record.label.row, (place, record.settings))
+            _check_pair(there, settings, place, record.settings, REPETITIONS)
     if "erm" in first:
         erm, biased = first.pop("erm")
         for place, settings in first.values():
@@ -49,8 +49,8 @@ def of_biased_model(settings: dict, like: dict) -> dict:
     return settings.get("biased_model", {key: value for key, value in settings.items() if key in like})
 
 
-def _check_pair(one: Path | str, settings: dict, other: Path | str, others: dict) -> None:
-    if apart := _differences(settings, others):
+def _check_pair(one: Path | str, settings: dict, other: Path | str, others: dict, besides: Iterable[str] = ()) -> None:
+    if apart := _differences(settings, others, besides):
         differences = "; ".join(f"{key}: {a!r} and {b!r}" for key, (a, b) in apart.items())
         raise UserError(
             f"{one} and {other} were made with different settings ({differences}), so they don't belong in one table; "

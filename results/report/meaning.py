@@ -73,8 +73,11 @@ def _trust(runs: RunSet, entries: dict[str, Entry], after: Entry) -> str:
             "Neither says anything of the method, because ERM, which it is compared with, has hardly learned its task."
         )
     if after.n == 1:
+        trainings = (
+            "one training (one seed)" if after.runs == 1 else f"{after.runs} trainings of one biased model (one seed)"
+        )
         return (
-            f"This is one training (one seed) tested on {images} images, so the intervals speak of other test images "
+            f"This is {trainings} tested on {images} images, so the intervals speak of other test images "
             "alone and not of other trainings: run more seeds before you believe it."
         )
     basis = f"over {after.n} seeds and {images} test images"

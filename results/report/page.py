@@ -13,6 +13,7 @@ from results.report.charts import MANY_GROUPS
 from results.report.drawings import label_of
 from results.rows import row_of
 from results.summary import NOTE, OF_MORE_TARGETS, headings, summary_row
+from results.table_text import seeds_and_runs
 from results.text import group_words
 from utils.errors import UserError
 from utils.metrics import classes_of
@@ -70,7 +71,7 @@ def what_was_asked(runs: RunSet, method: str | None, train: dict[str, int] | Non
         "dataset": dataset,
         "seeds": runs.seeds,
         "methods": [label_of(name) for name in order(runs.methods)],
-        "method": method and label_of(method),
+        "method": method and label_of(row_of(method)),
         "counts": asked.counts(runs, method, pair, train),
         "settings": asked.settings_tables(runs, method),
         "minutes": asked.training_minutes(runs.records),
@@ -89,7 +90,7 @@ def what_came_out(runs: RunSet, method: str | None, entries: list[Entry]) -> dic
         "sentences": meaning.sentences(runs, by_row, method and row_of(method), pair, seeds),
         "warning": meaning.warning(runs),
         "curves": drawings.curve_charts(runs, order(runs.methods)),
-        "groups": drawings.groups_chart(compared, method, words) if compared else None,
+        "groups": drawings.groups_chart(compared, row_of(method or ""), words) if compared else None,
         "many_groups": len(runs.groups) > MANY_GROUPS,
         "odds": drawings.odds_chart(runs, entries),
         "families": drawings.families_key(runs, entries),
@@ -179,7 +180,7 @@ def changes(entries: list[Entry]) -> list[list[str]]:
     for entry in entries:
         levels = (f"{entry.ours[key][0]:.1f}" for key in shown)
         told = (meaning.change(entry, key) if key in entry.change else "–" for key in shown)
-        rows.append([label_of(entry.row, entry.said or ()), str(entry.n), *levels, *told])
+        rows.append([label_of(entry.row, entry.said or ()), seeds_and_runs(entry), *levels, *told])
     return rows
 
 

@@ -48,6 +48,8 @@ def test_what_is_tried_comes_before_it_and_once():
     )
     assert labels("aim-fair:top-k=auto,step=0.5")[-2:] == ["aim-fair:top-k=auto", "aim-fair:top-k=auto,step=0.5"]
     assert labels("erm:threshold=held-out") == ["erm", "erm:threshold=held-out"]
+    again = labels("full:settings=auto,repeat=2")  # of a repetition the candidates are repetitions, too
+    assert again[0] == "full:repeat=2" and all("repeat=2" in label for label in again)
 
 
 def test_trials_are_short_if_they_would_cost_more_than_the_biased_model():
@@ -91,7 +93,7 @@ def test_records_from_before_these_options_still_match():
 
 @pytest.mark.parametrize("other", ["lr=0.1", "batch-norm=hold", "step=0.5", "select-by=mean"])
 def test_what_is_chosen_can_not_be_set(other):
-    with pytest.raises(UserError, match=f"settings=auto does not go with {other.partition('=')[0]}"):
+    with pytest.raises(UserError, match=f"settings=auto chooses {other.partition('=')[0]} itself"):
         parse_method(f"full:settings=auto,{other}", METHODS, FLAGS)
 
 

@@ -1,7 +1,10 @@
 """Criteria for few tensors: moments against a plain loop, each score by hand, and what the method fine-tunes."""
 
+import math
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from support.training import COMPUTE, bright_and_dark, generator, small_net
@@ -11,6 +14,8 @@ from models.criteria import CRITERIA, Moments, divided, highest, moments
 from models.losses import cross_entropy
 from models.methods.criterion import criterion, of_batches
 from models.selection import mean_gradients
+from utils.errors import UserError
+from utils.seeds import torch_generator
 
 
 def batches():
@@ -28,11 +33,13 @@ def test_moments_are_those_of_the_batches_gradients():
     plain = mean_gradients(model, batches())
     for name in plain:
         stacked = torch.stack([gradients[name] for gradients in each])
-        torch.testing.assert_close(found.mean[name], plain[name])
-        torch.testing.assert_close(found.square[name], (stacked**2).mean(0))
-        torch.testing.assert_close(found.sign[name], stacked.sign().mean(0))
+        torch.testing.assert_close(found.mean[name].float(), plain[name])
+        torch.testing.assert_close(found.square[name].float(), (stacked**2).mean(0))
+        torch.testing.assert_close(found.sign[name].float(), stacked.sign().mean(0))
     assert found.count == len(each)
     assert all(parameter.grad is None for parameter in model.parameters())
+    in_bf16 = moments(model, batches(), amp=True)
+    assert any((in_bf16.mean[name] != found.mean[name]).any() for name in plain)
     with pytest.raises(ValueError, match="no batch"):
         moments(model, [])
 
@@ -67,12 +74,48 @@ def test_the_highest_are_chosen_in_the_networks_order():
     assert divided(1.0, 0.0) == 0
 
 
-def test_the_method_fine_tunes_the_highest(monkeypatch):
-    data, net = bright_and_dark(), small_net()
-    run = SimpleNamespace(
-        seed=1, real={"train": data}, settings=SimpleNamespace(compute=COMPUTE), fine_tune=lambda *_, **options: options
-    )
+def test_a_gradient_that_all_batches_share_has_the_highest_ratio_of_signal_to_noise():
+    constant, noisy = torch.tensor([1.0], dtype=torch.float64), torch.tensor([1e-4], dtype=torch.float64)
+    mean = {"a": constant, "b": constant, "c": constant}
+    square = {"a": constant, "b": constant + noisy**2, "c": constant + 1}
+    found = CRITERIA["snr"](WEIGHTS, REAL, BIASED, Moments(mean, square, mean, 10))
+    assert found == {"a": math.inf, "b": pytest.approx(1e8), "c": pytest.approx(1)}
+
+
+class RunOfThree(SimpleNamespace):
+    """A run whose real images are others than its biased and balanced ones, and that returns what it is asked to fine-tune."""
+
+    def __init__(self, batch_size=4):
+        real, self.biased, self.balanced = (
+            bright_and_dark().subset(np.arange(part, 8, 1 + part)) for part in (0, 1, 2)
+        )
+        super().__init__(
+            seed=1, real={"train": real}, settings=SimpleNamespace(compute=replace(COMPUTE, batch_size=batch_size))
+        )
+
+    def fine_tune(self, model, synthetic, **options):
+        return options
+
+
+def test_the_method_fine_tunes_the_highest_by_the_moments_of_each_set(monkeypatch):
+    run, net, given = RunOfThree(2), small_net(), {}
     names = [name for name, _ in net.named_parameters()]
-    monkeypatch.setitem(CRITERIA, "gradient", lambda *_: {name: float(name == names[1]) for name in names})
-    sets = SimpleNamespace(biased=data, balanced=data)
-    assert criterion(run, net, sets, by="gradient", share=0.01, bias_degree="1/9")["only"] == [names[1]]
+
+    def gradient(weights, real, biased, balanced):
+        given.update(real=real, biased=biased, balanced=balanced)
+        return {name: float(name == names[1]) for name in names}
+
+    monkeypatch.setitem(CRITERIA, "gradient", gradient)
+    found = criterion(run, net, run, by="gradient", share=0.01, bias_degree="1/9")
+    assert found["only"] == [names[1]] and found["tables"]["criterion"]["chosen"].sum() == 1
+    sets = {"real": run.real["train"], "biased": run.biased, "balanced": run.balanced}
+    for name, data in sets.items():
+        own = train_batches(data, of_batches(run.settings.compute), torch_generator(1, f"criterion {name}"))
+        torch.testing.assert_close(given[name].mean, moments(net, own).mean)
+    assert (given["real"].mean[names[0]] != given["balanced"].mean[names[0]]).any()
+
+
+def test_batches_that_are_too_few_to_compare_are_refused():
+    run = RunOfThree(100)
+    with pytest.raises(UserError, match="at least 4, and the balanced images make 1 of 32"):
+        criterion(run, small_net(), run, by="snr", share=0.5, bias_degree="1/9")

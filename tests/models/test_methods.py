@@ -277,6 +277,9 @@ def test_names_and_options_of_methods():
     assert method.label == "aim-fair:top-k=40,bias-degree=2/8" and method.folder == "aim-fair_top-k=40,bias-degree=2-8"
     assert method.recorded() == {"top_k": 40, "bias_degree": "2/8", "prompt_type": "contextual", "ratio": None}
     assert parse_method("jtt", METHODS, FLAGS).options["weight"] == 51
+    assert parse_method("full:repeat=1", METHODS, FLAGS).label == "full"
+    again = parse_method("full:repeat=2", METHODS, FLAGS)
+    assert again.recorded()["repeat"] == 2 and "repeat" not in parse_method("full", METHODS, FLAGS).recorded()
     assert parse_method("blocks:update=fc+stem", METHODS, FLAGS).label == "blocks:update=stem+fc"
     assert {"erm", "update-block-stem", "freeze-block-4", "group-dro"} <= METHODS.keys()
     auto = with_candidates(
@@ -300,7 +303,6 @@ def test_names_and_options_of_methods():
         ("random-mask:share", "share="),
         ("jtt:epochs=0", "epochs=0"),
         ("blocks:update=stem+5", "no block '5'; there are stem, 1, 2, 3, 4, fc"),
-        ("full:settings=auto,repeat=2", "settings=auto does not go with repeat"),
         ("jtt:protocol=mine", "none of aligned, published"),
         ("aim-fair:ratio=nan", "ratio=nan"),
     ],

@@ -22,7 +22,7 @@ from results import columns, run_table, tables
 from results.chosen import with_chosen_settings
 from results.columns import pack_column, with_packed
 from results.entries import Entry, make_entries, mark
-from results.figure_data import family
+from results.figure_data import family, group_values
 from results.figures import accuracy_and_odds, k_sweep, name_points
 from results.logits import OF_IMAGE, at_threshold
 from results.records import read_run_set
@@ -489,10 +489,14 @@ def test_draws_of_a_mask_fraction_a_row_in_which_a_seed_counts_once(tmp_path):
 
 def test_repetitions_of_a_fine_tuning_share_a_row(tmp_path):
     for method in ("full", "full:repeat=2", "full:lr=0.01,repeat=2", "random-mask:share=0.4,draw=2,repeat=2"):
-        put(tmp_path, method, 100, [0, 0, 0, 5])
+        put(tmp_path, method, 100, [0, 0, 0, 10 if method == "full:repeat=2" else 5])
     runs = read_run_set(tmp_path)
     assert {row_of(method) for method in runs.methods} == {"full", "full:lr=0.01", "random-mask:share=0.4"}
     assert make_entries(["full"], runs)[0].runs == 2
+    np.testing.assert_allclose(group_values(runs, "full"), [[100, 100, 100, 70]])  # of both, a seed in a row
+    put(tmp_path, "full:repeat=3", 100, [0, 0, 0, 5], lr=0.5)
+    with pytest.raises(UserError, match="different settings .*lr"):
+        read_run_set(tmp_path)
 
 
 def test_every_k_has_a_row_and_a_chosen_one_does_not_stop_the_figure(tmp_path):
