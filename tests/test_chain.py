@@ -108,7 +108,7 @@ def test_bf16_repeats_itself_too(toy, synthetic, tmp_path):
 COMPARISONS = [
     "cvar-dro", "lff", "jtt", "jtt:protocol=published", "eiil:steps=20", "group-dro", "synthetic-only", "supplement", "repair", "linear-probe", "full",
     "update-block-2", "freeze-block-stem", "random-mask:share=0.4,draw=2", "cosine", "aim-fair:bias-degree=1/1",
-    "blocks:update=stem+fc", "full:repeat=2", "criterion:share=0.1",
+    "blocks:update=stem+fc", "full:repeat=2", "criterion:by=ratio,share=0.1",
     "aim-fair:ratio=0.5", "aim-fair:top-k=auto",
 ]  # fmt: skip
 
@@ -146,8 +146,10 @@ def test_only_the_tensors_of_a_method_move(compared):
     assert moved("freeze-block-stem") == {name for name in everything if not name.startswith(("conv1.", "bn1."))}
     assert moved("blocks_update=stem+fc") == {name for name in everything if name.startswith(("conv1.", "bn1.", "fc."))}
     assert len(moved("random-mask_share=0.4,draw=2")) == 25
-    chosen = pd.read_csv(compared / "criterion_share=0.1" / "seed_100" / "criterion.csv").query("chosen")["name"]
-    assert moved("criterion_share=0.1") == set(chosen) and len(chosen) == 6
+    chosen = pd.read_csv(compared / "criterion_by=ratio,share=0.1" / "seed_100" / "criterion.csv").query("chosen")[
+        "name"
+    ]
+    assert moved("criterion_by=ratio,share=0.1") == set(chosen) and len(chosen) == 6
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def criterion(
     biased_model: nn.Module,
     synthetic: SyntheticSets,
     *,
-    by: Literal[*CRITERIA] = "ratio",
+    by: Literal[*CRITERIA] = "gradient",
     share: PositiveFraction = 0.2,
     bias_degree: BiasDegree,
 ) -> TrainedModel:
