@@ -23,40 +23,41 @@ from models.selection import Gradients, mean_absolute_gap
 
 
 class Moments(NamedTuple):
-    """Means over batches of the gradient, of its square and of its sign, tensors by parameter name; `count` batches.
-
-    float64, so that a small variance is not lost in the difference of two large numbers; float32 on a device without it (mps).
-    """
+    """Of the gradients of `count` batches: their mean, that of their squares and signs, and their variance; float32, by parameter name."""
 
     mean: Gradients
     square: Gradients
     sign: Gradients
+    variance: Gradients
     count: int
 
 
 def moments(model: nn.Module, batches: Iterable[Sequence[torch.Tensor]], *, amp: bool = False) -> Moments:
     """Return the moments of the gradient of the loss over batches; arguments as for `models.selection.mean_gradients`.
 
-    Raises `ValueError` if there is no batch.
+    The variance is summed around the mean so far (Welford, Technometrics 4, 419, 1962), because a small one would be lost in the
+    difference of two large numbers. Raises `ValueError` if there is no batch.
     """
     model, count = copy.deepcopy(model).train().requires_grad_(True), 0
     parameters = dict(model.named_parameters())
-    wide = torch.float32 if next(model.parameters()).device.type == "mps" else torch.float64
-    sums = [{name: torch.zeros_like(p, dtype=wide) for name, p in parameters.items()} for _ in range(3)]
+    mean, square, sign, apart = ({name: torch.zeros_like(p) for name, p in parameters.items()} for _ in range(4))
     for inputs, targets, *_ in batches:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=amp):
             logits = model(inputs)
-        model.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=False)  # a tensor without a gradient has a gradient of 0
         cross_entropy(logits.float(), targets).backward()
-        for name, parameter in parameters.items():
-            if parameter.grad is not None:
-                grad = parameter.grad.to(wide)
-                for total, part in zip(sums, (grad, grad**2, grad.sign()), strict=True):
-                    total[name] += part
         count += 1
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                before = grad - mean[name]
+                mean[name] += before / count
+                apart[name] += before * (grad - mean[name])
+                square[name] += (grad**2 - square[name]) / count
+                sign[name] += (grad.sign() - sign[name]) / count
     if not count:
         raise ValueError("no batch to take gradients from")
-    return Moments(*({name: total / count for name, total in each.items()} for each in sums), count)
+    return Moments(mean, square, sign, {name: total / count for name, total in apart.items()}, count)
 
 
 def _gradient(weights: Gradients, real: Moments, biased: Moments, balanced: Moments) -> dict[str, float]:
@@ -79,8 +80,8 @@ def _fisher(weights: Gradients, real: Moments, biased: Moments, balanced: Moment
 def _snr(weights: Gradients, real: Moments, biased: Moments, balanced: Moments) -> dict[str, float]:
     found = {}
     for name, mean in balanced.mean.items():
-        variance = (balanced.square[name] - mean**2).clamp(min=0)
-        found[name] = torch.where(mean == 0, 0, mean**2 / variance).mean().item()  # inf if all batches agree
+        ratio = mean**2 / balanced.variance[name]  # inf where all batches agree
+        found[name] = torch.where(mean == 0, 0, ratio).mean().item()
     return found
 
 

@@ -59,4 +59,14 @@ def test_a_judge_learns_and_scores(device, toy, made, tmp_path):
 
 @pytest.mark.slow
 def test_training_ranking_and_fine_tuning(device, toy, made, tmp_path):
-    trained(toy, tmp_path / "made", tmp_path / "out", *TINY, "--number-imbalanced-synthetic", 8)
+    trained(
+        toy,
+        tmp_path / "made",
+        tmp_path / "out",
+        *TINY,
+        "--number-imbalanced-synthetic",
+        8,
+        "--methods",
+        "aim-fair",
+        "criterion",
+    )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support.training import COMPUTE, bright_and_dark, generator, small_net
+from torch import nn
 
 from models.batches import train_batches
 from models.criteria import CRITERIA, Moments, divided, highest, moments
@@ -33,9 +34,10 @@ def test_moments_are_those_of_the_batches_gradients():
     plain = mean_gradients(model, batches())
     for name in plain:
         stacked = torch.stack([gradients[name] for gradients in each])
-        torch.testing.assert_close(found.mean[name].float(), plain[name])
-        torch.testing.assert_close(found.square[name].float(), (stacked**2).mean(0))
-        torch.testing.assert_close(found.sign[name].float(), stacked.sign().mean(0))
+        torch.testing.assert_close(found.mean[name], plain[name])
+        torch.testing.assert_close(found.square[name], (stacked**2).mean(0))
+        torch.testing.assert_close(found.sign[name], stacked.sign().mean(0))
+        torch.testing.assert_close(found.variance[name], stacked.var(0, unbiased=False))
     assert found.count == len(each)
     assert all(parameter.grad is None for parameter in model.parameters())
     in_bf16 = moments(model, batches(), amp=True)
@@ -44,20 +46,20 @@ def test_moments_are_those_of_the_batches_gradients():
         moments(model, [])
 
 
-def of(mean, square, sign=(0.0, 0.0)):
-    values = ({"a": torch.tensor(part), "b": torch.tensor([0.0])} for part in (mean, square, sign))
+def of(mean, square, sign=(0.0, 0.0), variance=(1.0, 1.0)):
+    values = ({"a": torch.tensor(part), "b": torch.tensor([0.0])} for part in (mean, square, sign, variance))
     return Moments(*values, 2)
 
 
 WEIGHTS = {"a": torch.tensor([3.0, -1.0]), "b": torch.tensor([5.0])}
 REAL, BIASED = of([1.0, 0.0], [2.0, 2.0]), of([1.0, 4.0], [9.0, 9.0])
-BALANCED = of([-3.0, 1.0], [10.0, 2.0], (-1.0, 0.5))
+BALANCED = of([-3.0, 1.0], [10.0, 2.0], (-1.0, 0.5), (1.0, 4.0))
 SCORES = {
     "gradient": (3 + 1) / 2,
     "saliency": 9 + 1,
     "ratio": ((4 + 3) / 2) / ((0 + 4) / 2),
     "fisher": ((10 + 2) / 2) / ((2 + 2) / 2),
-    "snr": (9 / (10 - 9) + 1 / (2 - 1)) / 2,
+    "snr": (9 / 1 + 1 / 4) / 2,
     "agreement": (1 + 0.5) / 2,
 }
 
@@ -74,12 +76,23 @@ def test_the_highest_are_chosen_in_the_networks_order():
     assert divided(1.0, 0.0) == 0
 
 
-def test_a_gradient_that_all_batches_share_has_the_highest_ratio_of_signal_to_noise():
-    constant, noisy = torch.tensor([1.0], dtype=torch.float64), torch.tensor([1e-4], dtype=torch.float64)
-    mean = {"a": constant, "b": constant, "c": constant}
-    square = {"a": constant, "b": constant + noisy**2, "c": constant + 1}
-    found = CRITERIA["snr"](WEIGHTS, REAL, BIASED, Moments(mean, square, mean, 10))
-    assert found == {"a": math.inf, "b": pytest.approx(1e8), "c": pytest.approx(1)}
+class OneWeight(nn.Module):
+    """A logit whose gradient is that of the loss times the input, so that a batch's gradient can be chosen."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, inputs):
+        return inputs * self.weight
+
+
+@pytest.mark.parametrize("apart", [0.1, 1e-4, 0.0])
+def test_the_ratio_of_signal_to_noise_is_not_lost_in_rounding(apart):
+    sizes = [1 + apart, 1 - apart] * 5
+    found = moments(OneWeight(), [(torch.full((1, 1), size), torch.tensor([1.0])) for size in sizes])
+    score = CRITERIA["snr"]({}, found, found, found)["weight"]
+    assert score == pytest.approx(1 / apart**2 if apart else math.inf, rel=1e-2)
 
 
 class RunOfThree(SimpleNamespace):

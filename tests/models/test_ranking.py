@@ -46,6 +46,18 @@ def running(model, sets):
     return RunningRanking(sums, CPU)
 
 
+def test_a_single_device_has_one_random_state(model, sets, monkeypatch):
+    """Apple's GPU, whose module takes no device."""
+    expected, states = list(running(model, sets)), []
+    one = SimpleNamespace(get_rng_state=lambda: torch.zeros(1), set_rng_state=states.append)
+    monkeypatch.setattr(torch, "get_device_module", lambda device: one)
+    sums = {name: GradientSum(model, batches) for name, batches in sets.items()}
+    torch.manual_seed(7)
+    for table, other in zip(RunningRanking(sums, torch.device("mps")), expected, strict=True):
+        pd.testing.assert_frame_equal(table, other)
+    assert len(states) == len(sets) * (1 + max(BATCHES.values()))
+
+
 def ranked(model, sets, count):
     """The sensitivity table of whole passes over the first batches of each set."""
     means = []
