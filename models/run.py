@@ -55,7 +55,7 @@ class Run:
     method : folder of the method that is being trained
     made_from : labels of the methods, recorded already, whose results that method copies, changes or chooses among
     unfinished : checkpoints of its trainings; None: no checkpoints are kept
-    repeat : number of a repetition: each fine-tunes with another order and other crops
+    repeat : number of a repetition, each with another order and other crops in fine-tuning
     choice : what a method takes that chooses among other methods' results (`models.auto`)
     """
 
@@ -124,8 +124,7 @@ class Run:
         """Fine-tune the biased model on balanced synthetic images.
 
         only : names of the tensors that may change
-        label : names the training in the progress bar and its checkpoint
-        tables : further tables for the record
+        label : names the training in the progress bar and its checkpoint; tables : further tables for the record
         rate_fractions : see `models.training.Variant`
         changes : fields of the schedule (`models.schedule.Schedule`) with other values
         """

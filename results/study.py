@@ -26,6 +26,7 @@ from utils.errors import UserError, command_line
 from utils.files import write_whole
 
 RECORDS, PAGES, RUNS = Path("results/records"), Path("results/pages"), Path("results/runs/studies")
+MANY = 16  # methods of an arm that a page names
 STANDS_FOR = {"data": "DIR", "weights": "FILE", "work": "WORK"}
 
 
@@ -125,7 +126,8 @@ def commands(name: str, study: Study, records: Path) -> list[str]:
             own = shown(arm.flags[len(base) * alike :])
             flags = [f"{'flags and ' * alike}biased models of {arm.erm_of}"] if arm.erm_of else []
             flags += [f"`{own}`"] if own else []
-            rows.append((arm.name, ", ".join(arm.methods), ", ".join(map(str, arm.seeds)), ", ".join(flags)))
+            methods = [*arm.methods[:MANY], *([f"... ({len(arm.methods)} in all)"] * (len(arm.methods) > MANY))]
+            rows.append((arm.name, ", ".join(methods), ", ".join(map(str, arm.seeds)), ", ".join(flags)))
         lines += as_table(rows)
     return lines + (["", study.note] if study.note else [])
 

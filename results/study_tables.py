@@ -96,8 +96,9 @@ def missing(arms: tuple[Arm, ...]) -> Callable[[Path], list[str]]:
     def lines(records: Path) -> list[str]:
         found = []
         for arm in arms:
-            if not (records / arm.name).is_dir():
+            if not any((records / name).exists() for name in (arm.name, f"{arm.name}.json")):
                 found.append(f"- {arm.name}")
+            if not (records / arm.name).is_dir():
                 continue
             runs = read_run_set(records / arm.name)
             there = [method for method in arm.methods if runs.runs(method)]
