@@ -23,7 +23,7 @@ from models.selection import Gradients, mean_absolute_gap
 
 
 class Moments(NamedTuple):
-    """Of the gradients of `count` batches: their mean, that of their squares and signs, and their variance; float32, by parameter name."""
+    """Gradients of `count` batches: mean, mean of the squares, mean of the signs, and variance; float32, by parameter name."""
 
     mean: Gradients
     square: Gradients

@@ -77,7 +77,7 @@ def test_the_highest_are_chosen_in_the_networks_order():
 
 
 class OneWeight(nn.Module):
-    """A logit whose gradient is that of the loss times the input, so that a batch's gradient can be chosen."""
+    """One weight. A batch's gradient is proportional to its input, so a test can choose it."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the 63 choices of blocks say: the effect of each block, and the best choice, chosen by other models and other images."""
+"""Tables of the 63 choices of blocks: the effect of each block, and how good the best choice is."""
 
 from itertools import combinations
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How much of a difference is luck: spreads between biased models and between repetitions, and what a number of them can tell.
+"""Standard deviations between biased models and between repetitions, and the difference that a design tells from 0.
 
 One-way random effects, balanced: Searle, Casella and McCulloch, Variance Components, 1992, chapter 3.
 """

@@ -63,7 +63,7 @@ def answers(records: Path) -> list[str]:
     every, lines = comparisons(records), []
     for one in (each for each in every if each.metric == "EO"):
         accuracy = next(each for each in every if each[:3] == one[:3] and each.metric == "ACC")
-        said = "is told from 0" if one.told else "is not told from 0"
+        said = "differs from 0" if one.told else "cannot be told from 0"
         lines.append(
             f"- **AIM-Fair less {name_of(one.second)} on `{one.source}`**: EO {in_points(one.found)} points, which {said} after Holm's correction "
             f"over {len(every)} comparisons; accuracy {in_points(accuracy.found)} ({one.models} biased models, {one.runs} fine-tunings of each method)."
