@@ -1,6 +1,7 @@
 """Does it matter which tensors are fine-tuned? Repeated fine-tunings of many biased models, and every choice of blocks."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from results.studies import Arm, Study, late, words
 from results.studies.selection.blocks import CHOICES, blocks_told, ceiling, effects_table, single_table
@@ -47,6 +48,13 @@ def criteria(source: tuple[str, ...]) -> Callable:
     return late("selection.reliability.halves", "erm", (*COMMON, *source, "--seeds", *map(str, SEEDS[:3])))
 
 
+def pages(records: Path, output: Path) -> None:
+    """Draw the figure; matplotlib is imported here, because it takes a second to load."""
+    from results.studies.selection.figure import make_pages
+
+    make_pages(records, output)
+
+
 EVERY = tuple(each for row in ROWS for each in repeated(row))
 SMALL = tuple(with_option(method, f"lr={lr}") for method in FEW for lr in (0.06, 0.2))
 ARMS = (
@@ -68,7 +76,12 @@ Smiling/Male, 8,000 biased faces at 64 pixels, a ResNet-18 from ImageNet weights
 Diffusion 3, 100 a group; `generated`, by a small Stable Diffusion that was trained on CelebA, 250 a group.""",
         "## Answers",
         lambda records: [line for part in (answers, luck, blocks_told, size) for line in part(records)],
-        "## The methods",
+        """
+![Every fine-tuning as a point, by method and biased model](../../pages/selection/repetitions.svg)
+
+*A point is a fine-tuning, a column of points a biased model with its mean. The dotted line is the biased models' own mean.*
+
+## The methods""",
         compared,
         """
 Means over biased models, whose repetitions are averaged first; percent on the test split. Differences have 95 % intervals for other biased models, other draws and
@@ -108,4 +121,5 @@ A fifth of the tensors, 12, at two learning rates, on `t2i`. `ratio` is not trai
     ),
     common=COMMON,
     arms=ARMS,
+    pages=pages,
 )

@@ -1,0 +1,52 @@
+"""The figure of repeated fine-tunings: a mark for each, so that luck and the difference of methods can be seen side by side."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from results.figures import DARK, GREY, STYLE
+from results.records import RunSet
+from results.studies.selection.spread import of_repetitions
+from results.studies.selection.tables import RANDOM, ROWS, sources
+
+NAMES = {"aim-fair": "AIM-Fair", "full": "full\nfine-tuning", RANDOM: "random mask\nof that size"}
+
+
+def make_pages(records: Path, output: Path) -> None:
+    """Write `repetitions.svg` into `output`, the same bytes with the same matplotlib; its description holds the means drawn."""
+    found = sources(records)
+    if not found:
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(1, len(found), figsize=(4.5 * len(found), 3.4), sharey=True, squeeze=False)
+        said = [
+            f"{name}: {draw(axes, name, runs)}" for axes, (name, runs) in zip(panels[0], found.items(), strict=True)
+        ]
+        panels[0, 0].set_ylabel("equalized odds difference (%)")
+        figure.tight_layout()
+        meta = {"Date": None, "Description": "\n".join(said)}
+        figure.savefig(output / "repetitions.svg", metadata=meta, bbox_inches="tight")
+        plt.close(figure)
+
+
+def draw(axes: plt.Axes, name: str, runs: RunSet) -> str:
+    """Draw a source: for each method its fine-tunings, a column for each biased model, and the mean; return the means as text."""
+    erm, said = np.mean([each[0] for each in of_repetitions(runs, "erm", "EO").values()]), []
+    axes.axhline(erm, color="black", lw=0.8, ls=":")
+    axes.annotate("ERM", (0.99, erm), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+    for place, row in enumerate(ROWS):
+        models = of_repetitions(runs, row, "EO")
+        steps = np.linspace(-0.25, 0.25, len(models)) if len(models) > 1 else [0.0]
+        for step, values in zip(steps, models.values(), strict=True):
+            axes.plot([place + step] * len(values), values, "o", ms=3.5, color=GREY, mec="black", mew=0.4)
+            axes.plot(place + step, values.mean(), "_", ms=9, mew=2, color=DARK)
+        mean = np.mean([values.mean() for values in models.values()])
+        axes.hlines(mean, place - 0.33, place + 0.33, color=DARK, lw=1)
+        axes.annotate(f"{mean:.1f}", (place + 0.34, mean), va="center", color=DARK)
+        said.append(f"{row} {mean:.1f}")
+    axes.set(title=f"{name}: {len(models)} biased models", ylim=(0, None), xlim=(-0.5, len(ROWS) - 0.4))
+    axes.set_xticks(range(len(ROWS)), NAMES.values())
+    axes.grid(axis="y", alpha=0.3)
+    return ", ".join(said)
