@@ -69,6 +69,15 @@ def test_interrupted_and_started_again_is_the_unbroken_training(tmp_path, kind, 
         assert torch.equal(model.state_dict()[name], value), name
 
 
+def test_a_training_that_finds_other_tensors_chosen_starts_anew_and_says_so(tmp_path, capsys):
+    """A ranking may come out otherwise with other threads or on a GPU; the momentum of one tensor must not move another."""
+    training("plain", checkpoint=Checkpoint(tmp_path / "a.pt", seconds=0))
+    model, curve = training("chosen", checkpoint=Checkpoint(tmp_path / "a.pt"))
+    whole, whole_curve = training("chosen")
+    assert curve == whole_curve and torch.equal(model[5].weight, whole[5].weight)
+    assert "other tensors are chosen" in capsys.readouterr().out
+
+
 def test_a_finished_training_is_not_run_again(tmp_path):
     _, curve = training("plain", checkpoint=Checkpoint(tmp_path / "a.pt", seconds=0))
     assert training("plain", checkpoint=Checkpoint(tmp_path / "a.pt"), at=1)[1] == curve
