@@ -53,7 +53,7 @@ def criterion(
     batches to compare.
     """
     real, biased, balanced = set_moments(
-        run, biased_model, real=run.real["train"], biased=synthetic.biased, balanced=synthetic.balanced
+        run, biased_model, "criterion", real=run.real["train"], biased=synthetic.biased, balanced=synthetic.balanced
     )
     if by in COMPARED and balanced.count < LEAST:
         size = of_batches(run.settings.compute).batch_size
@@ -70,11 +70,11 @@ def criterion(
     return run.fine_tune(biased_model, synthetic, only=chosen, label=f"{by} {share}", tables={"criterion": table})
 
 
-def set_moments(run: Run, model: nn.Module, **sets: LabelledImages) -> list[Moments]:
-    """Return the moments of a model's gradients on some sets of images, each with a random stream by its name."""
+def set_moments(run: Run, model: nn.Module, stream: str, **sets: LabelledImages) -> list[Moments]:
+    """Return the moments of a model's gradients on some sets of images, each with a random stream by `stream` and its name."""
     compute, found = of_batches(run.settings.compute), []
     for name, data in sets.items():
-        batches = train_batches(data, compute, torch_generator(run.seed, f"criterion {name}"))
+        batches = train_batches(data, compute, torch_generator(run.seed, f"{stream} {name}"))
         with lone_images_named():
             found.append(moments(model, batches, amp=compute.amp))
     return found

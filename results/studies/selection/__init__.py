@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from results.studies import Arm, Study, late, words
-from results.studies.selection.blocks import CHOICES, blocks_told, ceiling, effects_table, single_table
-from results.studies.selection.tables import ROWS, answers, compared, few, luck, power, reliability, size, spreads
+from results.studies.selection.blocks import CHOICES, best_of_others, blocks_tables
+from results.studies.selection.tables import ROWS, answers, compared, few, luck, power, reliability_table, size, spreads
 from results.study_tables import missing
 
 SEEDS = (100, 200, 300, 400, 500, 600, 700)
@@ -70,12 +70,16 @@ STUDY = Study(
     title="Does it matter which tensors are fine-tuned?",
     body=(
         """
-AIM-Fair fine-tunes the tensors that two rankings choose. On real faces, three fine-tunings a method could tell it neither from full fine-tuning nor from a random
-mask of the same size. Here each biased model is fine-tuned five times by each method, with other orders and crops, and the random mask with another mask too. CelebA,
+AIM-Fair fine-tunes the tensors that two rankings choose. On real faces, three fine-tunings of each method did not show whether it differs from full fine-tuning
+or from a random mask. Here each biased model is fine-tuned five times by each method, with other orders and crops, and the random mask with another mask too. CelebA,
 Smiling/Male, 8,000 biased faces at 64 pixels, a ResNet-18 from ImageNet weights, the paper's settings of fine-tuning. Unbiased faces: `t2i`, by SDXL, FLUX and Stable
-Diffusion 3, 100 a group; `generated`, by a small Stable Diffusion that was trained on CelebA, 250 a group.""",
-        "## Answers",
-        lambda records: [line for part in (answers, luck, blocks_told, size) for line in part(records)],
+Diffusion 3, 100 a group; `generated`, by a small Stable Diffusion that was trained on CelebA, 250 a group. All biased models have the same training faces and the
+same ImageNet weights. They differ in the last layer's start, in the order and crops, and in which synthetic faces are drawn. The study is not complete: the last section says what
+is missing, and the answers may change until then.
+
+## Answers
+""",
+        lambda records: [line for part in (answers, luck, best_of_others, size) for line in part(records)],
         """
 ![Every fine-tuning as a point, by method and biased model](../../pages/selection/repetitions.svg)
 
@@ -84,40 +88,38 @@ Diffusion 3, 100 a group; `generated`, by a small Stable Diffusion that was trai
 ## The methods""",
         compared,
         """
-Means over biased models, whose repetitions are averaged first; percent on the test split. Differences have 95 % intervals for other biased models, other draws and
-other test images ([how](../../../docs/intervals.md)); they correct for noise in EO, so they need not be centred. p is of one comparison; *told* after Holm's
-correction over all comparisons of this table.
+Means over biased models, whose repetitions are averaged first; percent on the test split. ± is the standard deviation over all runs: of ERM one for each biased model, of the
+others five. Differences have 95 % intervals for other biased models, other draws and other test images ([how](../../../docs/intervals.md); their coverage was
+simulated with one run of each model). They correct for noise in EO, so they need not be centred. p is of one comparison; *told* after Holm's
+correction over all comparisons of this table. A random mask has as many tensors as AIM-Fair's, and not as many weights: AIM-Fair leaves out large ones.
 
 ## How much is luck?
 
-Standard deviation in points, between biased models and between repetitions from one model. Of a method, and of the difference between two methods with the same
-order and crops:""",
+Standard deviations in points. Between biased models, of what many repetitions would give; in brackets the upper end of its one-sided 95 % interval. Between repetitions
+from one model; in brackets the smallest and the largest of one model. The first rows are of methods, the others of differences with the same order and crops. In the rows of
+the random mask, the masks differ as well:""",
         spreads,
         power,
         """
 ## Which blocks?
 
-Each of the 63 choices of ResNet-18's six blocks was fine-tuned once on `t2i`. The effect of a block is the mean over all choices with it less the mean
-over those without it, with 95 % intervals over biased models:""",
-        effects_table,
-        """
-How good could a choice be? The best one is chosen by the other biased models on one half of the test images: the lowest odds among the choices that lose at most half
-a point of accuracy to ERM. The left-out model scores it on the other half, so no luck of a fine-tuning or of the images helps it. Means over 100 random halves.""",
-        ceiling,
-        "The paper's Table 4 at this size, means over biased models of one fine-tuning each:",
-        single_table,
+Each of the 64 choices of ResNet-18's six blocks, the empty one among them, is fine-tuned once on `t2i`, all with the same order of the images for each biased model.
+Batch norm's running statistics follow the synthetic images in every choice, so an effect is that of a block's weights.""",
+        blocks_tables,
         """
 ## Other criteria, and smaller masks
 
-A criterion that orders the tensors otherwise on other images is noise. Spearman's correlations over the 62 tensors: of the scores on two halves of the images; of the
-scores of different biased models, on half of the images; and of the scores with the mean size of the tensors' gradients. `aim-fair` is the
-smallest k with which the two rankings choose a tensor; it is compared with the smallest k if both rankings were by that size. [The others](../../../models/criteria.py):""",
-        reliability,
+Spearman's correlations over the 62 tensors, mean ± standard deviation over biased models: of a criterion's scores on two halves of the images (with all images it would be higher); of
+the scores of two biased models, on one half; and of the scores with the mean absolute gradient of the tensors. `aim-fair` is the smallest k with which the two rankings choose
+a tensor; it is compared with the smallest k if both gaps were that gradient. [The others](../../../models/criteria.py):""",
+        reliability_table,
         """
-A fifth of the tensors, 12, at two learning rates, on `t2i`. `ratio` is not trained, because it is noise, and `agreement`, because it is much like `snr`. AIM-Fair takes
-12 with k = 37:""",
+A fifth of the tensors, 12, at two learning rates, on `t2i`. `ratio` was not trained, because on half of the images its order is unstable, and `agreement`, to save time. AIM-Fair takes
+12 tensors with k = 37:""",
         few,
         missing(ARMS),
+        """
+Also missing: a random mask of as many weights as AIM-Fair's, and a second order of the images for the choices of blocks.""",
     ),
     common=COMMON,
     arms=ARMS,

@@ -1,4 +1,4 @@
-"""Is a criterion noise? The ranks that it gives to the tensors on one half of the images beside those on the other; nothing is trained."""
+"""Is a criterion noise, and does AIM-Fair's rule look at more than the size of the gradients? Nothing is trained."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -11,48 +11,49 @@ from models.criteria import CRITERIA, Moments
 from models.methods.criterion import set_moments
 from models.run import Run
 from models.selection import Gradients, mean_absolute_gap, smallest_k
+from models.top_k import PAPER_TOP_K
 from results.biased_models import biased_models
 from results.studies import Finding, Place
 
-REAL = 2000  # real images, because all would take most of the time
+REAL = 2000  # real images of the halves, because all would take most of the time
 AIM_FAIR = "aim-fair"
 
 
 def halves(arm: str, flags: tuple[str, ...], place: Place) -> Iterator[Finding]:
-    """Measure every criterion on two halves of the images, for each biased model of an arm.
+    """Measure every criterion on two halves of the images, and AIM-Fair's rule on all of them, for each biased model of an arm.
 
-    A finding holds, by criterion, Spearman's correlation of the tensors' scores in the two halves (`halves`), and with what the size of
-    their gradients on balanced images alone would give, the mean of both halves (`size`).
+    seed N : by criterion, Spearman's correlation of the tensors' scores in the two halves (`halves`), and with what the size of their
+        gradients alone would give, the mean of both halves (`size`)
+    seed N, ranking : `size` of AIM-Fair's own rankings, on all images, and how many tensors its mask shares with that by size
+    biased models, C : the mean correlation of a criterion's scores between two biased models, on the first half
+    seed N, snr and agreement : the correlation of these two criteria, the mean of both halves
     """
     kept = {}
     for run, synthetic in biased_models(arm, flags, place):
-        step = max(1, len(run.real["train"]) // REAL)
-        real = run.real["train"].subset(np.arange(0, len(run.real["train"]), step))
-        sets = {"real": real, "biased": synthetic.biased, "balanced": synthetic.balanced}
-        found = [scores(run, {name: half(data, first) for name, data in sets.items()}) for first in (0, 1)]
+        real = run.real["train"]
+        sets = {"real": real.subset(np.arange(0, len(real), max(1, len(real) // REAL)))}
+        sets |= {"biased": synthetic.biased, "balanced": synthetic.balanced}
+        found = [scores(run, {name: half(data, part) for name, data in sets.items()}, part) for part in (0, 1)]
         kept[run.seed] = found[0]
-        row = {
-            by: {
-                "halves": correlation(found[0][by], found[1][by]),
-                "size": float(np.mean([correlation(each[by], by_size(by, each["gradient"])) for each in found])),
-            }
-            for by in found[0]
-        }
-        yield Finding(f"seed {run.seed}", row)
+        yield Finding(f"seed {run.seed}", {by: beside(by, *found) for by in found[0]})
+        yield Finding(f"seed {run.seed}, ranking", whole_ranking(*run.three_gradients(synthetic)))
+        alike = float(np.mean([correlation(each["snr"], each["agreement"]) for each in found]))
+        yield Finding(f"seed {run.seed}, snr and agreement", alike)
     for by in found[0] if len(kept) > 1 else ():
         apart = [correlation(one[by], two[by]) for one, two in combinations(kept.values(), 2)]
         yield Finding(f"biased models, {by}", float(np.mean(apart)))
 
 
-def half(data: LabelledImages, first: int) -> LabelledImages:
-    """Return every second image of a set, from the first or from the second on; groups lie together, so each is halved."""
-    return data.subset(np.arange(first, len(data), 2))
+def half(data: LabelledImages, part: int) -> LabelledImages:
+    """Return every second image of each group: `part` 0 is the first half, 1 the second."""
+    order = np.lexsort((data.protected, data.target))
+    return data.subset(np.sort(order[part::2]))
 
 
-def scores(run: Run, sets: dict[str, LabelledImages]) -> dict[str, dict[str, float]]:
-    """Return each tensor's score by each criterion; AIM-Fair's is the smallest k that chooses it, with its sign turned."""
+def scores(run: Run, sets: dict[str, LabelledImages], part: int) -> dict[str, dict[str, float]]:
+    """Return each tensor's score by each criterion on one half; the two halves have streams of their own."""
     model = run.biased_model()
-    found = set_moments(run, model, **sets)
+    found = set_moments(run, model, f"half {part}", **sets)
     weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
     return {by: score(weights, *found) for by, score in ({AIM_FAIR: aim_fair} | CRITERIA).items()}
 
@@ -70,6 +71,21 @@ def minus_k(domain_gap: dict[str, float], bias_gap: dict[str, float]) -> dict[st
 def by_size(by: str, size: dict[str, float]) -> dict[str, float]:
     """Return the scores if a criterion looked at the size of the gradients alone."""
     return minus_k(size, size) if by == AIM_FAIR else size
+
+
+def beside(by: str, one: dict[str, dict[str, float]], two: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Return a criterion's correlation between the halves, and with the size of the gradients."""
+    size = float(np.mean([correlation(each[by], by_size(by, each["gradient"])) for each in (one, two)]))
+    return {"halves": correlation(one[by], two[by]), "size": size}
+
+
+def whole_ranking(real: Gradients, biased: Gradients, balanced: Gradients) -> dict[str, float]:
+    """Return how AIM-Fair's own rankings agree with those by size: Spearman's correlation, and the tensors of both masks."""
+    own = minus_k(mean_absolute_gap(real, biased), mean_absolute_gap(biased, balanced))
+    size = minus_k(*[{name: gradient.abs().mean().item() for name, gradient in balanced.items()}] * 2)
+    masks = [{name for name, k in each.items() if -k <= PAPER_TOP_K} for each in (own, size)]
+    counts = {"mask": len(masks[0]), "shared": len(masks[0] & masks[1]), "by size": len(masks[1])}
+    return {"size": correlation(own, size), **counts}
 
 
 def correlation(one: dict[str, float], two: dict[str, float]) -> float:

@@ -6,19 +6,27 @@ One-way random effects, balanced: Searle, Casella and McCulloch, Variance Compon
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.optimize import brentq
+from scipy.special import stdtr, stdtrit
+from scipy.stats import f, nct
 
+from results.group_accuracies import METRICS
 from results.records import RunSet
 from results.rows import row_runs
+from utils.records import Record
 
-POWER = 0.8
+POWER, LEVEL = 0.8, 0.95
 
 
 class Spread(NamedTuple):
-    """Standard deviations in points: between biased models, of what many repetitions would give; between a model's repetitions."""
+    """Standard deviations in points: between biased models, of what many repetitions would give; between a model's repetitions.
+
+    most : upper end of the one-sided 95 % interval of `models`
+    """
 
     models: float
     repetitions: float
+    most: float = 0.0
 
 
 def of_repetitions(runs: RunSet, row: str, metric: str) -> dict[int, np.ndarray]:
@@ -30,35 +38,49 @@ def of_repetitions(runs: RunSet, row: str, metric: str) -> dict[int, np.ndarray]
     return found
 
 
-def value_of(record, metric: str) -> float:
-    """Return a record's accuracy or equalized odds difference, a fraction."""
+def value_of(record: Record, metric: str) -> float:
+    """Return a record's accuracy ("ACC") or equalized odds difference ("EO"), a fraction."""
+    if metric not in METRICS:
+        raise ValueError(f"no metric {metric}")
     return record.metrics.accuracy if metric == "ACC" else record.metrics.equalized_odds
+
+
+def complete(runs: RunSet, *rows: str) -> list[int]:
+    """Return the seeds that have all repetitions of these rows: as many as any seed has of the first."""
+    found = [of_repetitions(runs, row, "EO") for row in rows]
+    most = max((len(values) for values in found[0].values()), default=0)
+    return [seed for seed in runs.seeds if all(len(each.get(seed, ())) == most for each in found)] if most else []
 
 
 def differences(runs: RunSet, first: str, second: str, metric: str) -> np.ndarray:
     """Return first - second in points, float (models, repetitions), of the seeds that have all repetitions of both."""
     one, two = (of_repetitions(runs, row, metric) for row in (first, second))
-    full = max((len(values) for values in one.values()), default=0)
-    whole = [seed for seed in one if len(one[seed]) == full == len(two.get(seed, ()))]
-    return np.array([one[seed] - two[seed] for seed in whole])
+    return np.array([one[seed] - two[seed] for seed in complete(runs, first, second)])
 
 
 def spread(values: np.ndarray) -> Spread | None:
     """Return the spread of values, float (models, repetitions); None unless there are two of each."""
-    if min(values.shape, default=0) < 2 or values.ndim < 2:
+    if values.ndim < 2 or min(values.shape) < 2:
         return None
-    repetitions = values.var(axis=1, ddof=1).mean()
-    models = values.mean(axis=1).var(ddof=1) - repetitions / values.shape[1]
-    return Spread(max(0.0, models) ** 0.5, repetitions**0.5)
+    models, times = values.shape
+    repetitions, of_means = values.var(axis=1, ddof=1).mean(), values.mean(axis=1).var(ddof=1)
+    low = f.ppf(1 - LEVEL, models - 1, models * (times - 1))
+    most = of_means / low - repetitions / times
+    return Spread(*(max(0.0, part) ** 0.5 for part in (of_means - repetitions / times, repetitions, most)))
 
 
-def least_told(found: Spread, models: int, repetitions: int) -> float:
-    """Return the difference, in points, that a t test of the models' means tells from 0 with a probability of `POWER`, about."""
-    error = ((found.models**2 + found.repetitions**2 / repetitions) / models) ** 0.5
-    return float((stdtrit(models - 1, 0.975) + stdtrit(models - 1, POWER)) * error)
+def least_told(models: float, repetitions: float, number: int, times: int) -> float:
+    """Return the difference, in points, that a t test of the models' means tells from 0 with a probability of `POWER`.
+
+    `models` and `repetitions` are standard deviations, as in `Spread`; `number` of models, repeated `times` times.
+    """
+    error, least = ((models**2 + repetitions**2 / times) / number) ** 0.5, stdtrit(number - 1, (1 + LEVEL) / 2)
+    return float(error * brentq(lambda shift: nct.sf(least, number - 1, shift) - POWER, 0, 100))
 
 
-def t_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Return the mean of models' values and its 95 % interval by the t distribution; it needs two values."""
-    half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / len(values) ** 0.5
-    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
+def t_interval(values: np.ndarray) -> tuple[float, float, float, float]:
+    """Return the mean of models' values, its 95 % interval by the t distribution, and p; it needs two values."""
+    mean, error = float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
+    half = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * error
+    p = 2 * float(stdtr(len(values) - 1, -abs(mean) / error)) if error else float(mean == 0)
+    return mean, mean - half, mean + half, p

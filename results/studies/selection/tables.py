@@ -1,4 +1,4 @@
-"""The tables of repeated fine-tunings, and the answers that they give."""
+"""The tables of repeated fine-tunings and of the criteria, and the answers that they give."""
 
 from pathlib import Path
 from statistics import mean
@@ -9,9 +9,17 @@ import numpy as np
 from results.entries import places
 from results.intervals import Difference, difference, holm
 from results.records import RunSet, read_run_set
-from results.studies.selection.spread import POWER, differences, least_told, of_repetitions, spread
+from results.studies.selection.spread import (
+    POWER,
+    complete,
+    differences,
+    least_told,
+    of_repetitions,
+    spread,
+)
 from results.study_tables import entries_of, findings, mean_and_spread, methods_table, numbers
 from results.text import MISSING, as_table, shown_change
+from utils.records import Label
 
 RANDOM = "random-mask:share=0.775"  # 48 of 62 tensors, as many as AIM-Fair takes with k = 55
 ROWS = ("aim-fair", "full", RANDOM)
@@ -41,16 +49,15 @@ def sources(records: Path) -> dict[str, RunSet]:
 
 
 def comparisons(records: Path) -> list[Compared]:
-    """Return every comparison of AIM-Fair with another method, over the biased models that both have."""
+    """Return every comparison of AIM-Fair with another method, over the biased models that have all repetitions of both."""
     found = []
     for name, runs in sources(records).items():
         for first, second in PAIRS:
-            one, two = places(first, runs), places(second, runs)
-            both = one.keys() & two.keys()
-            changes = difference(runs.accuracies, one, two)
-            count = sum(len(one[seed]) for seed in both)
-            found += [(name, first, second, key, len(both), count, changes[key]) for key in METRICS if key in changes]
-    return [Compared(*each, told) for each, told in zip(found, holm([each[-1].p for each in found]), strict=True)]
+            seeds = complete(runs, first, second)
+            one, two = ({seed: each[seed] for seed in seeds} for each in (places(first, runs), places(second, runs)))
+            changes, count = difference(runs.accuracies, one, two), sum(map(len, one.values()))
+            found += [(name, first, second, key, len(seeds), count, changes[key]) for key in METRICS if key in changes]
+    return [Compared(*each, clear) for each, clear in zip(found, holm([each[-1].p for each in found]), strict=True)]
 
 
 def in_points(found: Difference) -> str:
@@ -63,10 +70,12 @@ def answers(records: Path) -> list[str]:
     every, lines = comparisons(records), []
     for one in (each for each in every if each.metric == "EO"):
         accuracy = next(each for each in every if each[:3] == one[:3] and each.metric == "ACC")
-        said = "differs from 0" if one.told else "cannot be told from 0"
+        better, worse = (max(0.0, -100 * one.found.low), max(0.0, 100 * one.found.high))
+        room = f"it leaves room for an EO of AIM-Fair that is {better:.1f} points lower or {worse:.1f} higher"
+        said = f"differs from 0 after Holm's correction over {len(every)} comparisons" if one.told else room
         lines.append(
-            f"- **AIM-Fair less {name_of(one.second)} on `{one.source}`**: EO {in_points(one.found)} points, which {said} after Holm's correction "
-            f"over {len(every)} comparisons; accuracy {in_points(accuracy.found)} ({one.models} biased models, {one.runs} fine-tunings of each method)."
+            f"- **AIM-Fair less {name_of(one.second)} on `{one.source}`**: EO {in_points(one.found)} points, p = {one.found.p:.2g}: {said}. Accuracy "
+            f"{in_points(accuracy.found)} ({one.models} biased models, {one.runs} fine-tunings of each method)."
         )
     return lines
 
@@ -77,44 +86,57 @@ def luck(records: Path) -> list[str]:
     for name, runs in sources(records).items():
         own, between = spread(values_of(runs, "aim-fair", "EO")), spread(differences(runs, *PAIRS[0], "EO"))
         if own and between:
+            least = least_told(between.models, between.repetitions, 3, 1)
             lines.append(
-                f"- **Luck on `{name}`**: the EO of AIM-Fair has a standard deviation of {own.repetitions:.1f} points between fine-tunings of one biased "
-                f"model, and its difference to full fine-tuning with the same order and crops {between.repetitions:.1f}. Three biased models with one "
-                f"fine-tuning each tell {least_told(between, 3, 1):.0f} points, seven with five each {least_told(between, 7, 5):.1f}."
+                f"- **Luck on `{name}`**: the EO of AIM-Fair has a standard deviation of {own.repetitions:.1f} points between fine-tunings of one biased model. Its "
+                f"difference to full fine-tuning with the same order and crops has {between.repetitions:.1f}. With three biased models and one fine-tuning each, "
+                f"a true difference must be {least:.0f} points or more to be found in four of five studies."
             )
     return lines
 
 
 def size(records: Path) -> list[str]:
     """Return how much of AIM-Fair's choice is the size of the gradients, in a sentence."""
-    own = {name: [seed["aim-fair"]["size"] for seed in of_seeds(records, name)] for name in SOURCES}
-    own = {name: f"{mean(found):.2f} on `{name}` ({len(found)} biased models)" for name, found in own.items() if found}
-    if not own:
+    said = []
+    for name in SOURCES:
+        if own := of_seeds(records, name, ", ranking"):
+            shared, mask = (mean(each[key] for each in own) for key in ("shared", "mask"))
+            size = mean(each["size"] for each in own)
+            said.append(
+                f"{size:.2f} on `{name}`, where {shared:.0f} of the {mask:.0f} tensors of the mask are the same ({len(own)} biased models)"
+            )
+    if not said:
         return []
     return [
-        "- **What the rankings look at**: the order in which AIM-Fair chooses the tensors has a Spearman correlation with the order that the same rule gives "
-        f"if both gaps are replaced by the mean size of the tensor's gradient: {', '.join(own.values())}."
+        "- **What the rankings look at**: we replaced both gaps of a tensor by the mean absolute gradient on balanced images and ranked again. The two orders in which "
+        f"tensors are chosen have a Spearman correlation of {'; '.join(said)}."
     ]
 
 
-def of_seeds(records: Path, source: str) -> list[dict]:
-    """Return what was measured of the criteria on a source, for each biased model."""
-    return [value for what, value in findings(records, f"criteria_{source}").items() if what.startswith("seed ")]
+def of_seeds(records: Path, source: str, what: str = "") -> list[dict]:
+    """Return what was measured of the criteria on a source for each biased model, under "seed N" and `what`."""
+    found = findings(records, f"criteria_{source}")
+    return [
+        value
+        for key, value in found.items()
+        if key.startswith("seed ") and key.partition(",")[1:] == what.partition(",")[1:]
+    ]
 
 
 def name_of(row: str) -> str:
     """Return a method's name in a sentence."""
-    return {"full": "full fine-tuning", RANDOM: "a random mask of the same size"}[row]
+    return {"full": "full fine-tuning", RANDOM: "a random mask of as many tensors"}[row]
 
 
 def compared(records: Path) -> list[str]:
     """Return each method's metrics on each source, then AIM-Fair's differences to the others."""
-    rows = [
-        ("source", "method", "biased models", "ACC", "WST of means", "mean of WST", "EO", "ACC to ERM", "EO to ERM")
-    ]
+    heads = ("share of the weights, %", "ACC", "WST of means", "mean of WST", "EO", "ACC to ERM", "EO to ERM")
+    rows = [("source", "method", "biased models", *heads)]
     for name, runs in sources(records).items():
         entries = entries_of(runs)
-        rows += [(name, row, *numbers(entries[row], 1)) for row in ("erm", *ROWS) if row in entries]
+        for row in (row for row in ("erm", *ROWS) if row in entries):
+            count, *cells = numbers(entries[row], 1)
+            rows.append((name, row, count, weights_of(runs, row), *cells))
     more = [("source", "difference", "metric", "biased models", "points", "p", "told")]
     for each in comparisons(records):
         what = f"{each.first} less {each.second}"
@@ -123,16 +145,32 @@ def compared(records: Path) -> list[str]:
     return [*as_table(rows), "", *as_table(more)]
 
 
+def weights_of(runs: RunSet, row: str) -> str:
+    """Return the share of the network's weights in a row's masks as text: the range over its runs, in percent."""
+    table = runs.sensitivity
+    if row not in ("aim-fair", RANDOM) or table.empty:
+        return "100" if row == "full" else MISSING
+    first = table[table["seed"] == table["seed"].iloc[0]].drop_duplicates("name")
+    sizes = dict(zip(first["name"], first["size"], strict=True))
+    if row == "aim-fair":
+        masks = [set(each["name"][each["chosen"].astype(bool)]) for _, each in table.groupby("seed")]
+    else:
+        from models.methods.fine_tuning import random_tensors  # it loads torch
+
+        options = [(seed, Label.of(r.method).options) for seed, each in _of_row(runs, row).items() for r in each]
+        masks = [random_tensors(list(sizes), float(o["share"]), seed, int(o.get("draw", 1))) for seed, o in options]
+    shares = [100 * sum(sizes[name] for name in mask) / sum(sizes.values()) for mask in masks]
+    return f"{min(shares):.0f} to {max(shares):.0f}"
+
+
+def _of_row(runs: RunSet, row: str) -> dict[int, list]:
+    return {seed: [runs.records[place] for place in each] for seed, each in places(row, runs).items()}
+
+
 def spreads(records: Path) -> list[str]:
     """Return the spread of each method, and of each difference, between biased models and between repetitions."""
-    rows = [
-        (
-            "source",
-            "of",
-            "models x repetitions",
-            *(f"{key}: {of}" for key in METRICS for of in ("models", "repetitions")),
-        )
-    ]
+    parts = [f"{key}: {of}" for key in METRICS for of in ("models (at most)", "repetitions (of each model)")]
+    rows = [("source", "of", "models x repetitions", *parts)]
     for name, runs in sources(records).items():
         for row in (*ROWS, *PAIRS):
             values = {key: values_of(runs, row, key) for key in METRICS}
@@ -146,30 +184,37 @@ def values_of(runs: RunSet, row: str | tuple[str, str], metric: str) -> np.ndarr
     """Return the values of a method, or the differences of two, float (models, repetitions), in points."""
     if not isinstance(row, str):
         return differences(runs, *row, metric)
-    found = of_repetitions(runs, row, metric).values()
-    most = max(map(len, found), default=0)
-    return np.array([each for each in found if len(each) == most])
+    found = of_repetitions(runs, row, metric)
+    return np.array([found[seed] for seed in complete(runs, row)])
 
 
 def as_cells(values: np.ndarray) -> list[str]:
     """Return the spread of values as two cells."""
     found = spread(values)
-    return [MISSING, MISSING] if found is None else [f"{number:.1f}" for number in found]
+    if found is None:
+        return [MISSING, MISSING]
+    each = values.std(axis=1, ddof=1)
+    return [f"{found.models:.1f} ({found.most:.1f})", f"{found.repetitions:.1f} ({each.min():.1f} to {each.max():.1f})"]
 
 
 def power(records: Path) -> list[str]:
     """Return which difference in EO several designs tell, by the spread of AIM-Fair less full fine-tuning."""
-    rows = [("source", *(f"{models} models x {times}" for models, times in DESIGNS))]
+    rows = [("source", "spread between models", *(f"{models} models x {times}" for models, times in DESIGNS))]
     for name, runs in sources(records).items():
         if found := spread(differences(runs, *PAIRS[0], "EO")):
-            rows.append((name, *(f"{least_told(found, *design):.1f}" for design in DESIGNS)))
+            for said, models in (("as measured", found.models), ("at most", found.most)):
+                told = (f"{least_told(models, found.repetitions, *design):.1f}" for design in DESIGNS)
+                rows.append((name, f"{said}: {models:.1f}", *told))
     if len(rows) == 1:
         return []
-    text = f"Points of EO by which two methods must differ to be told apart with a probability of {100 * POWER:.0f} %, wanted {WANTED}:"
+    text = (
+        f"Points of EO by which AIM-Fair and full fine-tuning must differ so that a t test of this one comparison finds it with a probability of {100 * POWER:.0f} %; "
+        f"{WANTED} were wanted. The intervals above also allow for the bias of EO, and Holm's correction asks for more, so they need a larger difference:"
+    )
     return ["", text, "", *as_table(rows)]
 
 
-def reliability(records: Path) -> list[str]:
+def reliability_table(records: Path) -> list[str]:
     """Return, for each criterion, how its scores correlate between halves of the images, biased models, and with gradients' size."""
     rows = [("source", "criterion", "halves", "biased models", "size of the gradient")]
     for name in SOURCES:
