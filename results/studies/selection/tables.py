@@ -103,7 +103,7 @@ def size(records: Path) -> list[str]:
             shared, mask = (mean(each[key] for each in own) for key in ("shared", "mask"))
             size = mean(each["size"] for each in own)
             said.append(
-                f"{size:.2f} on `{name}`, where {shared:.0f} of the {mask:.0f} tensors of the mask are the same ({len(own)} biased models)"
+                f"{size:.2f} on `{name}`, where the two masks share {shared:.0f} of {mask:.0f} tensors ({len(own)} biased models)"
             )
     if not said:
         return []
