@@ -144,7 +144,10 @@ INTERVAL = re.compile(r"([+-]?\d+\.\d)(?: points)?(?:, | \()([+-]?\d+\.\d)\s+to\
 @pytest.mark.parametrize("path", ["README.md", PROSE_OF_FACES])
 def test_every_interval_that_is_told_stands_in_a_table(path):
     """Or with the other sign: "lower by 18.7 (3.8 to 33.2)" is -18.7 (-33.2 to -3.8) there."""
-    made = [*(PAGES / "real_faces").glob("*/*.md"), RECORDS / "framing" / "README.md"]
+    made = [
+        *(PAGES / "real_faces").glob("*/*.md"),
+        *(RECORDS / name / "README.md" for name in ("framing", "selection")),
+    ]
     known = {
         tuple(round(float(number), 1) for number in found)
         for file in made
