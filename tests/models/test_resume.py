@@ -207,7 +207,9 @@ def test_workers_that_are_killed_are_replaced_and_the_result_is_the_same(toy, sy
     process = start([*command(toy, synthetic, tmp_path), "--workers", "2"])
     for number in (signal.SIGKILL, signal.SIGTERM):
         deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("*/.seed_100.unfinished/*.pt")) and time.monotonic() < deadline:
+        while not list(tmp_path.glob("*/.seed_*.unfinished/*.pt")) and time.monotonic() < deadline:
+            if process.poll() is not None:  # all is done already: there is nothing left to kill
+                break
             time.sleep(0.01)
         found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
         for pid in found[:1]:
