@@ -14,7 +14,7 @@ from support.small import train
 from datasets.images import LabelledImages
 from models.after import between
 from models.auto import SEEN
-from models.candidates import finalists, made_from, trial_epochs, with_auto, with_candidates
+from models.candidates import finalists, made_from, settings_to_try, trial_epochs, with_auto, with_candidates
 from models.choice import Choice, choose
 from models.options import parse_method
 from train import METHODS
@@ -50,6 +50,11 @@ def test_what_is_tried_comes_before_it_and_once():
     assert labels("erm:threshold=held-out") == ["erm", "erm:threshold=held-out"]
     again = labels("full:settings=auto,repeat=2")  # of a repetition the candidates are repetitions, too
     assert again[0] == "full:repeat=2" and all("repeat=2" in label for label in again)
+
+
+def test_an_epoch_of_few_steps_is_tried_with_smaller_batches():
+    assert all("batch-size" not in each for each in settings_to_try(FLAGS, 16 * 128))
+    assert [each.get("batch-size") for each in settings_to_try(FLAGS, 16 * 128 - 1)] == [None, 32, 32]
 
 
 def test_trials_are_short_if_they_would_cost_more_than_the_biased_model():
