@@ -65,6 +65,7 @@ def test_trials_are_short_if_they_would_cost_more_than_the_biased_model():
         labels("full:settings=auto,ratio=3000", flags=flags)[1] == "full:ratio=3000.0,lr=0.01,batch-norm=hold,epochs=4"
     )
     assert trial_epochs(10, 9, images=20_000, most=15 * 20_000) == 1  # the paper's size
+    assert trial_epochs(2, 2, images=1, most=2) == 2  # short trials and the best in full would take as long
     assert trial_epochs(10, 3, images=20_000, most=15 * 20_000) == 5
     assert trial_epochs(10, 9, images=20_000, most=15 * 800) == 1  # never none
     assert trial_epochs(5, 3, images=600, most=7 * 1200) == 5  # four epochs of three and five of the best are no less
