@@ -14,6 +14,7 @@ from support.noise import save
 from datasets.celeba import check_images
 from datasets.custom import read_table
 from datasets.faithful import faithful_files, is_listing
+from datasets.lists import table_lines
 from datasets.pairs import Pair
 from datasets.real import read_real, training_list
 from datasets.synthetic import synthetic_pool
@@ -254,3 +255,7 @@ def test_a_file_is_a_listing_whatever_its_name(tmp_path, name):
     (tmp_path / name).write_text("image,Cat,Bright\na.png,1,0\n")
     assert group_files(tmp_path / name, PAIR, "contextual")[1]["1_0"] == [tmp_path / "a.png"]
     assert is_listing(Path("gone.CSV")) and not is_listing(tmp_path)
+
+
+def test_the_heading_alone_decides_the_separator():
+    assert table_lines("image;Smiling\nsmith, ann.png;1\n")[2] == ";"
