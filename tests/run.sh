@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tests; every other flag goes to pytest. Sets up .venv first if no environment is active.
-#   bash tests/run.sh            all: nine to thirteen minutes on two CPU cores, a process on each
+#   bash tests/run.sh            all: seven to thirteen minutes on two CPU cores, a process on each
 #   bash tests/run.sh --fast     those that take no seconds each: two to seven minutes
 #   bash tests/run.sh --long     a hundred kills in place of two, and the coverage of the intervals in full
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
