@@ -1,5 +1,6 @@
 """The tables of repeated fine-tunings and of the criteria, and the answers that they give."""
 
+import re
 from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
@@ -9,6 +10,7 @@ import numpy as np
 from results.entries import places
 from results.intervals import Difference, difference, holm
 from results.records import RunSet, read_run_set
+from results.rows import row_runs
 from results.studies.selection.spread import (
     POWER,
     complete,
@@ -19,7 +21,6 @@ from results.studies.selection.spread import (
 )
 from results.study_tables import entries_of, findings, mean_and_spread, methods_table, numbers
 from results.text import MISSING, as_table, shown_change
-from utils.records import Label
 
 RANDOM = "random-mask:share=0.775"  # 48 of 62 tensors, as many as AIM-Fair takes with k = 55
 ROWS = ("aim-fair", "full", RANDOM)
@@ -116,11 +117,7 @@ def size(records: Path) -> list[str]:
 def of_seeds(records: Path, source: str, what: str = "") -> list[dict]:
     """Return what was measured of the criteria on a source for each biased model, under "seed N" and `what`."""
     found = findings(records, f"criteria_{source}")
-    return [
-        value
-        for key, value in found.items()
-        if key.startswith("seed ") and key.partition(",")[1:] == what.partition(",")[1:]
-    ]
+    return [value for key, value in found.items() if re.fullmatch(rf"seed \d+{what}", key)]
 
 
 def name_of(row: str) -> str:
@@ -157,14 +154,10 @@ def weights_of(runs: RunSet, row: str) -> str:
     else:
         from models.methods.fine_tuning import random_tensors  # it loads torch
 
-        options = [(seed, Label.of(r.method).options) for seed, each in _of_row(runs, row).items() for r in each]
+        options = [(seed, record.label.options) for seed, found in row_runs(row, runs).items() for record in found]
         masks = [random_tensors(list(sizes), float(o["share"]), seed, int(o.get("draw", 1))) for seed, o in options]
     shares = [100 * sum(sizes[name] for name in mask) / sum(sizes.values()) for mask in masks]
     return f"{min(shares):.0f} to {max(shares):.0f}"
-
-
-def _of_row(runs: RunSet, row: str) -> dict[int, list]:
-    return {seed: [runs.records[place] for place in each] for seed, each in places(row, runs).items()}
 
 
 def spreads(records: Path) -> list[str]:
