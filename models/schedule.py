@@ -33,3 +33,7 @@ class Schedule:
     momentum: float = 0.9
     later_wins_ties: bool = True
     select_by: str = ACCURACY
+
+    def evaluates(self, epoch: int) -> bool:
+        """True if val is evaluated after this epoch, counted from 1: `LATE_MEAN` compares no epochs, so the last one is enough."""
+        return self.select_by != LATE_MEAN or epoch == self.epochs

@@ -129,7 +129,7 @@ class Settings:
     select_by: str = _training(
         "accuracy",
         "choose the epoch on val by accuracy, as in the paper; by worst-group, which needs protected labels of val; by best-threshold, the "
-        "accuracy with the threshold that suits the epoch best; mean: keep the mean of the weights of the second half of the epochs",
+        "accuracy with the threshold that suits the epoch best; mean: keep the mean of the weights of the second half of the epochs, and evaluate val only after the last",
         choices=tuple(SELECT_BY),
     )
     top_k: int | str | None = _training(

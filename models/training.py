@@ -1,6 +1,7 @@
 """Training: loss, schedule, and the one loop of all methods."""
 
 import copy
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def fit(
     """Train `model` in place, load the weights of its best epoch on `val`, and return the curve.
 
     The curve has a row for each epoch: epoch, lr, loss, val_accuracy, val_worst_group_accuracy, val_equalized_odds, if it
-    chooses val_accuracy_at_best_threshold, and best. After every epoch `checkpoint` stores the state, from which training resumes with the result of an unbroken
+    chooses val_accuracy_at_best_threshold, and best; the columns of val only after epochs that `schedule` evaluates. After every epoch `checkpoint` stores the state, from which training resumes with the result of an unbroken
     run, and `log` gets the row. `changes` are fields of `Variant`. Raises `UserError` if `trainable` is empty or has an
     unknown name, if the loss or a logit is not finite, or if a batch of one image is too small for batch norm.
     """
@@ -82,7 +83,7 @@ def fit(
                 log(row)
             if checkpoint:
                 checkpoint.keep(training.state())
-            bar.set_postfix(epoch=epoch, loss=f"{row['loss']:.4f}", val=f"{row['val_accuracy']:.4f}")
+            bar.set_postfix(epoch=epoch, loss=f"{row['loss']:.4f}", val=f"{row.get('val_accuracy', math.nan):.4f}")
     load_state(model, training.best_state)
     if schedule.select_by == LATE_MEAN:
         training.fit_statistics(data)
@@ -126,7 +127,8 @@ class _Training:
                 raise Diverged(f"the loss is {loss}; lower the learning rate")
             if variant.before_val:
                 variant.before_val(self.model)
-            self.end_epoch({"epoch": epoch, "lr": lr, "loss": loss} | self.on_val(val))
+            on_val = self.on_val(val) if self.schedule.evaluates(epoch) else {}
+            self.end_epoch({"epoch": epoch, "lr": lr, "loss": loss} | on_val)
         except UserError as error:
             raise type(error)(f"{self.label}: in epoch {epoch} {error} (now {lr})") from error
         return self.curve[-1]

@@ -142,7 +142,7 @@ def curve_charts(runs: RunSet, methods: list[str]) -> list[Chart]:
     """Draw accuracy on real val in each epoch, a chart for each of the first methods: a line a seed, their mean on top."""
     found = dict(iter(runs.curves.groupby("method")))
     parts = {method: found[method] for method in [m for m in methods if m in found][:PANELS]}
-    low, high = padded([100 * value for part in parts.values() for value in part["val_accuracy"]], least=10)
+    low, high = padded([100 * value for part in parts.values() for value in part["val_accuracy"].dropna()], least=10)
     span = max(low, 0), min(high, 100.5)
     return [_curve_chart(part, method, f"curve-{number}", span) for number, (method, part) in enumerate(parts.items())]
 
@@ -150,11 +150,10 @@ def curve_charts(runs: RunSet, methods: list[str]) -> list[Chart]:
 def _curve_chart(curves: pd.DataFrame, method: str, name: str, span: tuple[float, float]) -> Chart:
     epochs = 100 * curves.pivot_table(index="epoch", columns="seed", values="val_accuracy")
     average, last = epochs.mean(axis=1), max(int(epochs.index.max()), 2)
-    said = (
-        f"Mean over {epochs.shape[1]} seeds: {average.iloc[0]:.1f} % after the first epoch, {average.iloc[-1]:.1f} % after "
-        f"the last, at best {average.max():.1f} %."
-    )
-    chart = Chart(name, label_of(method), said, 300, 210)
+    said = f"Mean over {epochs.shape[1]} seeds: {average.iloc[-1]:.1f} % after the last epoch"
+    if len(epochs) > 1:
+        said += f", {average.iloc[0]:.1f} % after the first, at best {average.max():.1f} %"
+    chart = Chart(name, label_of(method), f"{said}.", 300, 210)
     axes = Axes(46, 12, 244, 152, (1 - 0.03 * last, last * 1.03), span)
     axes.grid_y(chart, "accuracy on val (%)")
     axes.grid_x(chart, "epoch", whole=True, lines=False)

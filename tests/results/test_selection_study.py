@@ -13,7 +13,16 @@ from models.options import parse_method
 from results.intervals import Difference
 from results.records import run_name
 from results.studies.selection import EVERY, REPEATS, blocks, reliability, tables
-from results.studies.selection.blocks import BLOCKS, CHOICES, EMPTY, chosen_by_others, effects, effects_table
+from results.studies.selection.blocks import (
+    BLOCKS,
+    CHOICES,
+    EMPTY,
+    FULL,
+    chosen_by_others,
+    effects,
+    effects_table,
+    method_of,
+)
 from results.studies.selection.spread import LEVEL, POWER, complete, differences, least_told, spread, t_interval
 from results.studies.selection.tables import ROWS
 from train import METHODS
@@ -100,13 +109,14 @@ def test_the_effect_of_a_block_is_the_mean_with_it_less_that_without():
     runs = runs_of({(method, seed): value(chosen) + seed for method, chosen in CHOICES.items() for seed in (1, 2)})
     found = {block: effects(runs, block, "ACC") for block in BLOCKS}
     np.testing.assert_allclose(list(found.values()), [[-3] * 2, *[[0] * 2] * 3, [4] * 2, [0] * 2], atol=1e-9)
-    assert len(CHOICES) == 2 ** len(BLOCKS) and CHOICES["full"] == BLOCKS and CHOICES[EMPTY] == ()
+    assert len(CHOICES) == 2 ** len(BLOCKS) and CHOICES[FULL] == BLOCKS and CHOICES[EMPTY] == ()
     assert all(parse_method(method, METHODS, FLAGS).label == method for method in CHOICES)
     rows = effects_table(runs_of({(m, s): value(c) + s * s for m, c in CHOICES.items() for s in (1, 2, 3)}))
     assert [row.rpartition("| ")[2].strip(" |") for row in rows[2:]] == [""] * 6 or "yes" in rows[2]
 
 
 N = 4000
+THIRD, FOURTH = method_of(("3", "fc")), method_of(("4",))
 
 
 def answered(right):
@@ -127,20 +137,20 @@ def of_group(target, protected, part):
 
 def test_a_choice_is_made_by_other_models_within_the_limit_of_accuracy():
     def fair(method, seed, target, protected):
-        if method == "blocks:update=3+fc":
+        if method == THIRD:
             return of_group(target, protected, 0)
-        if method == "blocks:update=4":  # fairer still in nothing: as fair, and worse
+        if method == FOURTH:  # fairer still in nothing: as fair, and worse
             return np.arange(N) % 10 >= 1
         return of_group(target, protected, 0.2)
 
     changes, counted = chosen_by_others(answered(fair))
-    assert (changes[:, 0] > 4).all() and (changes[:, 1] < -15).all() and set(counted) == {"blocks:update=3+fc"}
+    assert (changes[:, 0] > 4).all() and (changes[:, 1] < -15).all() and set(counted) == {THIRD}
 
     def costly(method, seed, target, protected):  # fair by erring in a fifth of every group
-        return np.arange(N) % 10 >= 2 if method == "blocks:update=4" else of_group(target, protected, 0.2)
+        return np.arange(N) % 10 >= 2 if method == FOURTH else of_group(target, protected, 0.2)
 
     changes, counted = chosen_by_others(answered(costly))
-    assert "blocks:update=4" not in counted
+    assert FOURTH not in counted
     np.testing.assert_allclose(changes, 0, atol=1e-9)
 
     def lucky(method, seed, target, protected):  # each seed has another choice that is fair
@@ -155,7 +165,7 @@ def test_the_luck_of_the_images_does_not_help_a_choice(monkeypatch):
     draws = {method: np.random.default_rng(i).random(N) > 0.2 for i, method in enumerate(CHOICES)}
 
     def chance(method, seed, target, protected):
-        return of_group(target, protected, 0.2) if method == "full" else draws[method]
+        return of_group(target, protected, 0.2) if method == FULL else draws[method]
 
     own = np.mean([odds_of(each) for each in draws.values()])
     changes, _ = chosen_by_others(answered(chance))

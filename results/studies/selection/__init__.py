@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from results.studies import Arm, Study, late, words
-from results.studies.selection.blocks import CHOICES, best_of_others, blocks_tables
+from results.studies.selection.blocks import CHOICES, LATE, best_of_others, blocks_tables
 from results.studies.selection.tables import ROWS, answers, compared, few, luck, power, reliability_table, size, spreads
 from results.study_tables import missing
 
@@ -22,6 +22,7 @@ GENERATED = words(
     "--synthetic-data-root {data}/generated --number-balanced-synthetic 250 --number-imbalanced-synthetic 600 "
     "--number-held-out-synthetic 100"
 )
+FEWER = words("--number-train-data-real 4000 --precision fp32")  # half the time, on any processor
 FEW = (  # 12 of 62 tensors each
     "aim-fair:top-k=37",
     "criterion",
@@ -56,12 +57,15 @@ def pages(records: Path, output: Path) -> None:
 
 
 EVERY = tuple(each for row in ROWS for each in repeated(row))
+EVERY_LATE = tuple(with_option(each, LATE) for row in ROWS for each in repeated(row)[:3])
 SMALL = tuple(with_option(method, f"lr={lr}") for method in FEW for lr in (0.06, 0.2))
 ARMS = (
     Arm("erm", (), ("erm",), SEEDS),
     Arm("t2i", T2I, EVERY, SEEDS, "erm"),
     Arm("generated", GENERATED, EVERY, SEEDS, "erm"),
-    Arm("blocks", T2I, tuple(CHOICES), SEEDS[:3], "erm"),
+    Arm("erm_4000", FEWER, ("erm",), SEEDS[:3]),
+    Arm("blocks", (*T2I, *FEWER), tuple(CHOICES), SEEDS[:3], "erm_4000"),
+    Arm("late", (*T2I, *FEWER), EVERY_LATE, SEEDS[:3], "erm_4000"),
     Arm("criteria_t2i", measure=criteria(T2I), after=("erm",)),
     Arm("criteria_generated", measure=criteria(GENERATED), after=("erm",)),
     Arm("small", T2I, SMALL, SEEDS[:3], "erm"),

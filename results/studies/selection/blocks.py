@@ -17,7 +17,8 @@ from results.studies.selection.spread import t_interval, value_of
 from results.text import as_table, shown_change
 
 BLOCKS = ("stem", "1", "2", "3", "4", "fc")
-EMPTY = "blocks:update=fc,lr=0.0"  # moves nothing
+LATE = "select-by=mean"  # the mean of the late epochs, which takes out the luck of the chosen one
+EMPTY, FULL = f"blocks:update=fc,lr=0.0,{LATE}", f"full:{LATE}"  # EMPTY moves nothing
 SPLITS = 100
 LOST = 0.5  # points of full fine-tuning's accuracy, that a choice may cost
 Choice = tuple[str, ...]
@@ -32,7 +33,7 @@ class Scored(NamedTuple):
 
 def method_of(chosen: Choice) -> str:
     """Return the method that updates these blocks."""
-    return EMPTY if not chosen else "full" if chosen == BLOCKS else f"blocks:update={'+'.join(chosen)}"
+    return EMPTY if not chosen else FULL if chosen == BLOCKS else f"blocks:update={'+'.join(chosen)},{LATE}"
 
 
 CHOICES = {method_of(each): each for size in range(len(BLOCKS) + 1) for each in combinations(BLOCKS, size)}  # by method
@@ -115,7 +116,7 @@ def chosen_by_others(runs: RunSet) -> tuple[np.ndarray, Counter]:
     most `LOST` below that of full fine-tuning, which is one of them. It is scored by this seed on the other half; float (seeds, 2), in
     points, means over `SPLITS` random halves. So neither the luck of a fine-tuning nor that of the images helps the choice.
     """
-    seeds, methods, full = whole(runs), list(CHOICES), list(CHOICES).index("full")
+    seeds, methods, full = whole(runs), list(CHOICES), list(CHOICES).index(FULL)
     answers = {
         seed: np.stack([runs.predictions[run_name(method, seed)].to_numpy() for method in methods], axis=1)
         for seed in seeds
