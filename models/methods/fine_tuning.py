@@ -1,7 +1,7 @@
 """Methods that fine-tune different tensors of the biased model on balanced synthetic images (Tables 3 and 4)."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from torch import nn
@@ -12,6 +12,7 @@ from models.options import BiasDegree, Count, PositiveFraction, TopK
 from models.run import Run, TrainedModel
 from models.selection import choose_tensors, with_choice
 from models.work import one_fine_tuning, one_probing
+from utils.errors import UserError
 from utils.seeds import derived_seed
 
 # Prefixes of the tensors in each block of ResNet; `blocks_of` finds those of other networks.
@@ -105,11 +106,24 @@ def freeze_block(block: str, begin: tuple[str, ...]) -> Callable[..., TrainedMod
 
 @says(work=one_fine_tuning, tuned=True)
 def random_mask(
-    run: Run, biased_model: nn.Module, synthetic: SyntheticSets, *, share: PositiveFraction = 0.6, draw: Count = 1
+    run: Run,
+    biased_model: nn.Module,
+    synthetic: SyntheticSets,
+    *,
+    share: PositiveFraction = 0.6,
+    draw: Count = 1,
+    of: Literal["tensors", "weights"] = "tensors",
 ) -> TrainedModel:
-    """Fine-tune a random fraction `share` of the tensors, drawn by the seed and the number `draw`."""
-    chosen = random_tensors(names_of(biased_model), share, run.seed, draw)
-    return run.fine_tune(biased_model, synthetic, only=chosen, label=f"random {share}, draw {draw}")
+    """Fine-tune a random fraction `share` of the tensors, or tensors with that fraction of the weights, drawn by the seed and the number `draw`.
+
+    Raises `UserError` if every tensor has more weights than that fraction.
+    """
+    if of == "weights":
+        sizes = {name: tensor.numel() for name, tensor in biased_model.named_parameters()}
+        chosen = random_tensors_of_size(sizes, share, run.seed, draw)
+    else:
+        chosen = random_tensors(names_of(biased_model), share, run.seed, draw)
+    return run.fine_tune(biased_model, synthetic, only=chosen, label=f"random {share} of the {of}, draw {draw}")
 
 
 @says(work=one_fine_tuning, tuned=True)
@@ -138,3 +152,21 @@ def random_tensors(names: list[str], fraction: float, seed: int, draw: int) -> l
     draws = np.random.default_rng(derived_seed(seed, "random mask", round(1000 * fraction), draw))
     size = max(1, round(fraction * len(names)))
     return [names[i] for i in sorted(draws.choice(len(names), size=size, replace=False))]
+
+
+def random_tensors_of_size(sizes: dict[str, int], fraction: float, seed: int, draw: int) -> list[str]:
+    """Draw tensors with at most a fraction of all weights, and return their names in the order of `sizes`.
+
+    `sizes` maps the name of a tensor to its number of weights. The tensors come in random order, and each that still fits is taken, so
+    the mask has hardly less than the fraction. Raises `UserError` if none fits.
+    """
+    draws = np.random.default_rng(derived_seed(seed, "random mask of weights", round(1000 * fraction), draw))
+    chosen, room = set(), fraction * sum(sizes.values())
+    for place in draws.permutation(len(sizes)):
+        name = list(sizes)[place]
+        if sizes[name] <= room:
+            chosen.add(name)
+            room -= sizes[name]
+    if not chosen:
+        raise UserError(f"random-mask: every tensor has more than share={fraction} of the weights; give a larger share")
+    return [name for name in sizes if name in chosen]

@@ -13,7 +13,7 @@ from models.batches import Batch, Compute, train_batches
 from models.candidates import made_from, with_candidates
 from models.methods.cvar_dro import WorstFractionLoss, worst_fraction_mean
 from models.methods.eiil import infer_environments, invariance_penalty, logit_slopes
-from models.methods.fine_tuning import BLOCKS, random_tensors, within
+from models.methods.fine_tuning import BLOCKS, random_tensors, random_tensors_of_size, within
 from models.methods.group_dro import GroupLoss, equal_chances, group_means, group_numbers, raised_weights
 from models.methods.jtt import error_weights, errors, with_copies
 from models.methods.lff import FailureLoss, TwoNetworks, generalised_cross_entropy, relative_difficulty
@@ -247,6 +247,21 @@ def test_blocks_part_the_network_and_masks_follow_their_draw():
     assert len(mask) == round(0.4 * 62) and mask == random_tensors(names, 0.4, 100, 1)
     assert mask != random_tensors(names, 0.4, 100, 2) and mask != random_tensors(names, 0.4, 200, 1)
     assert [name for name in names if name in mask] == mask
+
+
+def test_a_random_mask_of_weights_fills_its_share():
+    from models.classifier import new_classifier
+
+    sizes = {name: tensor.numel() for name, tensor in new_classifier("none", 0).named_parameters()}
+    masks = [random_tensors_of_size(sizes, 0.32, 100, draw) for draw in range(1, 30)]
+    shares = [sum(sizes[name] for name in mask) / sum(sizes.values()) for mask in masks]
+    assert all(0.25 < share <= 0.32 for share in shares) and len({tuple(mask) for mask in masks}) > 20
+    assert masks[0] == [name for name in sizes if name in masks[0]] == random_tensors_of_size(sizes, 0.32, 100, 1)
+    assert masks[0] != random_tensors_of_size(sizes, 0.32, 200, 1)
+    taken = [sum(name in mask for mask in masks) for name in sizes]  # each tensor that fits, now and then
+    assert min(count for name, count in zip(sizes, taken, strict=True) if sizes[name] < 0.3 * sum(sizes.values())) > 0
+    with pytest.raises(UserError, match="share=0.4 of the weights"):
+        random_tensors_of_size({"a": 5, "b": 5}, 0.4, 100, 1)
 
 
 def test_repair_fills_every_group_up_to_the_largest():
