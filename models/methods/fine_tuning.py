@@ -111,8 +111,8 @@ def random_mask(
     synthetic: SyntheticSets,
     *,
     share: PositiveFraction = 0.6,
-    draw: Count = 1,
     of: Literal["tensors", "weights"] = "tensors",
+    draw: Count = 1,
 ) -> TrainedModel:
     """Fine-tune a random fraction `share` of the tensors, or tensors with that fraction of the weights, drawn by the seed and the number `draw`.
 

@@ -12,7 +12,7 @@ from datasets.images import LabelledImages
 from models.options import parse_method
 from results.intervals import Difference
 from results.records import run_name
-from results.studies.selection import EVERY, REPEATS, blocks, reliability, tables
+from results.studies.selection import ARMS, EVERY, EVERY_LATE, blocks, reliability, tables
 from results.studies.selection.blocks import (
     BLOCKS,
     CHOICES,
@@ -47,7 +47,8 @@ def runs_of(values):
 
 
 def test_every_method_has_its_repetitions():
-    assert len(EVERY) == len(set(EVERY)) == len(ROWS) * len(REPEATS)
+    assert len(EVERY) == len(set(EVERY)) == len(ROWS) * 5 and len(set(EVERY_LATE)) == 12
+    assert all(parse_method(method, METHODS, FLAGS).label == method for arm in ARMS for method in arm.methods)
     assert "random-mask:share=0.775,draw=2,repeat=2" in EVERY and "full:repeat=5" in EVERY
 
 

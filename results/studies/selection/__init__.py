@@ -5,11 +5,21 @@ from pathlib import Path
 
 from results.studies import Arm, Study, late, words
 from results.studies.selection.blocks import CHOICES, LATE, best_of_others, blocks_tables
-from results.studies.selection.tables import ROWS, answers, compared, few, luck, power, reliability_table, size, spreads
+from results.studies.selection.tables import (
+    RANDOM_WEIGHTS,
+    ROWS,
+    answers,
+    compared,
+    few,
+    luck,
+    power,
+    reliability_table,
+    size,
+    spreads,
+)
 from results.study_tables import missing
 
 SEEDS = (100, 200, 300, 400, 500, 600, 700)
-REPEATS = range(1, 6)
 COMMON = words(
     "--weights {weights} --image-size 64 --pre-train-lr 0.03 --dataset celeba --real-data-path {data}/celeba "
     "--target-sensitive Smiling_Male --number-train-data-real 8000 --precision bf16"
@@ -33,15 +43,18 @@ FEW = (  # 12 of 62 tensors each
 )
 
 
-def with_option(method: str, option: str) -> str:
-    """Return a method with one more option."""
-    return f"{method}{',' if ':' in method else ':'}{option}"
+def with_options(method: str, *options: str) -> str:
+    """Return a method with more options."""
+    return ",".join((method, *options)) if ":" in method else ":".join((method, ",".join(options))).rstrip(":")
 
 
-def repeated(method: str) -> tuple[str, ...]:
-    """Return a method and its repetitions; of a random mask each has another mask, too."""
-    drawn = "draw={0}," if method.startswith("random-mask") else ""
-    return (method, *(with_option(method, f"{drawn}repeat={{0}}".format(number)) for number in REPEATS[1:]))
+def repeated(method: str, times: int, *options: str) -> tuple[str, ...]:
+    """Return a method and its repetitions, `times` in all, with more options; of a random mask each has another mask, too."""
+    found = [with_options(method, *options)]
+    for number in range(2, times + 1):
+        drawn = (f"draw={number}",) if method.startswith("random-mask") else ()
+        found.append(with_options(method, *drawn, *options, f"repeat={number}"))
+    return tuple(found)
 
 
 def criteria(source: tuple[str, ...]) -> Callable:
@@ -56,9 +69,9 @@ def pages(records: Path, output: Path) -> None:
     make_pages(records, output)
 
 
-EVERY = tuple(each for row in ROWS for each in repeated(row))
-EVERY_LATE = tuple(with_option(each, LATE) for row in ROWS for each in repeated(row)[:3])
-SMALL = tuple(with_option(method, f"lr={lr}") for method in FEW for lr in (0.06, 0.2))
+EVERY = tuple(each for row in ROWS for each in repeated(row, 5))
+EVERY_LATE = tuple(each for row in (*ROWS, RANDOM_WEIGHTS) for each in repeated(row, 3, LATE))
+SMALL = tuple(with_options(method, f"lr={lr}") for method in FEW for lr in (0.06, 0.2))
 ARMS = (
     Arm("erm", (), ("erm",), SEEDS),
     Arm("t2i", T2I, EVERY, SEEDS, "erm"),

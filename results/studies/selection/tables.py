@@ -23,6 +23,7 @@ from results.study_tables import entries_of, findings, mean_and_spread, methods_
 from results.text import MISSING, as_table, shown_change
 
 RANDOM = "random-mask:share=0.775"  # 48 of 62 tensors, as many as AIM-Fair takes with k = 55
+RANDOM_WEIGHTS = "random-mask:share=0.32,of=weights"  # AIM-Fair's mask has 26 to 37 % of the weights
 ROWS = ("aim-fair", "full", RANDOM)
 PAIRS = (("aim-fair", "full"), ("aim-fair", RANDOM))
 SOURCES = ("t2i", "generated")
