@@ -1,7 +1,6 @@
 """Training: loss, schedule, and the one loop of all methods."""
 
 import copy
-import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from utils.errors import Diverged, UserError
 from utils.metrics import accuracy_at_best_threshold, answers, fairness_metrics
 from utils.progress import progress
 
+SHOWN = ("epoch", "loss", "val_accuracy")  # columns of the curve in the progress bar
 # The loss to minimise: logits, float32 (n, outputs), and their batch -> scalar.
 Objective = Callable[[torch.Tensor, Batch], torch.Tensor]
 # Model and number of the next epoch, from 1 -> fraction of the learning rate for each trained tensor.
@@ -83,7 +83,7 @@ def fit(
                 log(row)
             if checkpoint:
                 checkpoint.keep(training.state())
-            bar.set_postfix(epoch=epoch, loss=f"{row['loss']:.4f}", val=f"{row.get('val_accuracy', math.nan):.4f}")
+            bar.set_postfix({name.removesuffix("_accuracy"): f"{row[name]:.4g}" for name in SHOWN if name in row})
     load_state(model, training.best_state)
     if schedule.select_by == LATE_MEAN:
         training.fit_statistics(data)

@@ -23,8 +23,8 @@ from results.studies.selection.blocks import (
     effects_table,
     method_of,
 )
+from results.studies.selection.methods import PLAIN
 from results.studies.selection.spread import LEVEL, POWER, complete, differences, least_told, spread, t_interval
-from results.studies.selection.tables import ROWS
 from train import METHODS
 from utils.records import Label
 
@@ -47,7 +47,7 @@ def runs_of(values):
 
 
 def test_every_method_has_its_repetitions():
-    assert len(EVERY) == len(set(EVERY)) == len(ROWS) * 5 and len(set(EVERY_LATE)) == 12
+    assert len(EVERY) == len(set(EVERY)) == len(PLAIN) * 5 and len(set(EVERY_LATE)) == 12
     assert all(parse_method(method, METHODS, FLAGS).label == method for arm in ARMS for method in arm.methods)
     assert "random-mask:share=0.775,draw=2,repeat=2" in EVERY and "full:repeat=5" in EVERY
 

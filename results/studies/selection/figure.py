@@ -7,10 +7,21 @@ import numpy as np
 
 from results.figures import DARK, GREY, STYLE
 from results.records import RunSet
+from results.studies.selection.methods import RANDOM, RANDOM_WEIGHTS, ROWS, plain
 from results.studies.selection.spread import of_repetitions
-from results.studies.selection.tables import RANDOM, ROWS, sources
+from results.studies.selection.tables import sources
 
-NAMES = {"aim-fair": "AIM-Fair", "full": "full\nfine-tuning", RANDOM: "random mask\nof that size"}
+NAMES = {
+    "aim-fair": "AIM-Fair",
+    "full": "full\nfine-tuning",
+    RANDOM: "random,\nas many\ntensors",
+    RANDOM_WEIGHTS: "random,\nas many\nweights",
+}
+TITLES = {
+    "t2i": "t2i, 8,000 biased faces,\nthe epoch that val chooses",
+    "generated": "generated, 8,000 biased faces,\nthe epoch that val chooses",
+    "late": "t2i, 4,000 biased faces,\nthe mean of the late epochs",
+}
 
 
 def make_pages(records: Path, output: Path) -> None:
@@ -36,7 +47,7 @@ def draw(axes: plt.Axes, name: str, runs: RunSet) -> str:
     erm, said = np.mean([each[0] for each in of_repetitions(runs, "erm", "EO").values()]), []
     axes.axhline(erm, color="black", lw=0.8, ls=":")
     axes.annotate("ERM", (0.99, erm), xycoords=("axes fraction", "data"), ha="right", va="bottom")
-    for place, row in enumerate(ROWS):
+    for place, row in enumerate(ROWS[name]):
         models = of_repetitions(runs, row, "EO")
         steps = np.linspace(-0.25, 0.25, len(models)) if len(models) > 1 else [0.0]
         for step, values in zip(steps, models.values(), strict=True):
@@ -46,7 +57,7 @@ def draw(axes: plt.Axes, name: str, runs: RunSet) -> str:
         axes.hlines(mean, place - 0.33, place + 0.33, color=DARK, lw=1)
         axes.annotate(f"{mean:.1f}", (place + 0.34, mean), va="center", color=DARK)
         said.append(f"{row} {mean:.1f}")
-    axes.set(title=f"{name}: {len(models)} biased models", ylim=(0, None), xlim=(-0.5, len(ROWS) - 0.4))
-    axes.set_xticks(range(len(ROWS)), NAMES.values())
+    axes.set(title=f"{TITLES[name]}: {len(models)} biased models", ylim=(0, None), xlim=(-0.5, len(ROWS[name]) - 0.4))
+    axes.set_xticks(range(len(ROWS[name])), [NAMES[plain(row)] for row in ROWS[name]])
     axes.grid(axis="y", alpha=0.3)
     return ", ".join(said)

@@ -3,6 +3,7 @@
 One-way random effects, balanced: Searle, Casella and McCulloch, Variance Components, 1992, chapter 3.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from results.rows import row_runs
 from utils.records import Record
 
 POWER, LEVEL = 0.8, 0.95
+Value = Callable[[Record, str], float]  # a record and "ACC" or "EO" -> a fraction
 
 
 class Spread(NamedTuple):
@@ -28,12 +30,15 @@ class Spread(NamedTuple):
     most: float = 0.0
 
 
-def of_repetitions(runs: RunSet, row: str, metric: str) -> dict[int, np.ndarray]:
-    """Return a row's values of each seed, in percent and in the order of its repetitions; `metric` is "ACC" or "EO"."""
-    found = {}
+def of_repetitions(runs: RunSet, row: str, metric: str, value: Value | None = None) -> dict[int, np.ndarray]:
+    """Return a row's values of each seed, in percent and in the order of its repetitions; `metric` is "ACC" or "EO".
+
+    `value` gives a record's metric, by default the recorded one, `value_of`.
+    """
+    found, value = {}, value or value_of
     for seed, records in row_runs(row, runs).items():
         numbered = sorted(records, key=lambda record: int(record.label.options.get("repeat", 1)))
-        found[seed] = np.array([100 * value_of(record, metric) for record in numbered])
+        found[seed] = np.array([100 * value(record, metric) for record in numbered])
     return found
 
 
@@ -49,9 +54,9 @@ def complete(runs: RunSet, *rows: str) -> list[int]:
     return [seed for seed in runs.seeds if all(len(each.get(seed, ())) == most for each in found)] if most else []
 
 
-def differences(runs: RunSet, first: str, second: str, metric: str) -> np.ndarray:
+def differences(runs: RunSet, first: str, second: str, metric: str, value: Value | None = None) -> np.ndarray:
     """Return first - second in points, float (models, repetitions), of the seeds that have all repetitions of both."""
-    one, two = (of_repetitions(runs, row, metric) for row in (first, second))
+    one, two = (of_repetitions(runs, row, metric, value) for row in (first, second))
     return np.array([one[seed] - two[seed] for seed in complete(runs, first, second)])
 
 

@@ -11,6 +11,7 @@ from results.entries import places
 from results.intervals import Difference, difference, holm
 from results.records import RunSet, read_run_set
 from results.rows import row_runs
+from results.studies.selection.methods import IN_WORDS, NAMES, ROWS, pairs_of, plain
 from results.studies.selection.spread import (
     POWER,
     complete,
@@ -22,11 +23,7 @@ from results.studies.selection.spread import (
 from results.study_tables import entries_of, findings, mean_and_spread, methods_table, numbers
 from results.text import MISSING, as_table, shown_change
 
-RANDOM = "random-mask:share=0.775"  # 48 of 62 tensors, as many as AIM-Fair takes with k = 55
-RANDOM_WEIGHTS = "random-mask:share=0.32,of=weights"  # AIM-Fair's mask has 26 to 37 % of the weights
-ROWS = ("aim-fair", "full", RANDOM)
-PAIRS = (("aim-fair", "full"), ("aim-fair", RANDOM))
-SOURCES = ("t2i", "generated")
+SOURCES = ("t2i", "generated")  # of criteria
 METRICS = ("EO", "ACC")
 DESIGNS = ((3, 1), (7, 1), (7, 5), (14, 5))  # biased models, and repetitions of each
 WANTED = 2  # points of EO
@@ -47,14 +44,14 @@ class Compared(NamedTuple):
 
 def sources(records: Path) -> dict[str, RunSet]:
     """Return the sources that have records, by name."""
-    return {name: read_run_set(records / name) for name in SOURCES if (records / name).is_dir()}
+    return {name: read_run_set(records / name) for name in ROWS if (records / name).is_dir()}
 
 
 def comparisons(records: Path) -> list[Compared]:
     """Return every comparison of AIM-Fair with another method, over the biased models that have all repetitions of both."""
     found = []
     for name, runs in sources(records).items():
-        for first, second in PAIRS:
+        for first, second in pairs_of(name):
             seeds = complete(runs, first, second)
             one, two = ({seed: each[seed] for seed in seeds} for each in (places(first, runs), places(second, runs)))
             changes, count = difference(runs.accuracies, one, two), sum(map(len, one.values()))
@@ -76,7 +73,7 @@ def answers(records: Path) -> list[str]:
         room = f"it leaves room for an EO of AIM-Fair that is {better:.1f} points lower or {worse:.1f} higher"
         said = f"differs from 0 after Holm's correction over {len(every)} comparisons" if one.told else room
         lines.append(
-            f"- **AIM-Fair less {name_of(one.second)} on `{one.source}`**: EO {in_points(one.found)} points, p = {one.found.p:.2g}: {said}. Accuracy "
+            f"- **AIM-Fair less {NAMES[plain(one.second)]} on {IN_WORDS[one.source]}**: EO {in_points(one.found)} points, p = {one.found.p:.2g}: {said}. Accuracy "
             f"{in_points(accuracy.found)} ({one.models} biased models, {one.runs} fine-tunings of each method)."
         )
     return lines
@@ -86,11 +83,12 @@ def luck(records: Path) -> list[str]:
     """Return how much two fine-tunings of one biased model differ, in a sentence for each source."""
     lines = []
     for name, runs in sources(records).items():
-        own, between = spread(values_of(runs, "aim-fair", "EO")), spread(differences(runs, *PAIRS[0], "EO"))
+        first, second = pairs_of(name)[0]
+        own, between = spread(values_of(runs, first, "EO")), spread(differences(runs, first, second, "EO"))
         if own and between:
             least = least_told(between.models, between.repetitions, 3, 1)
             lines.append(
-                f"- **Luck on `{name}`**: the EO of AIM-Fair has a standard deviation of {own.repetitions:.1f} points between fine-tunings of one biased model. Its "
+                f"- **Luck on {IN_WORDS[name]}**: the EO of AIM-Fair has a standard deviation of {own.repetitions:.1f} points between fine-tunings of one biased model. Its "
                 f"difference to full fine-tuning with the same order and crops has {between.repetitions:.1f}. With three biased models and one fine-tuning each, "
                 f"a true difference must be {least:.0f} points or more to be found in four of five studies."
             )
@@ -121,18 +119,13 @@ def of_seeds(records: Path, source: str, what: str = "") -> list[dict]:
     return [value for key, value in found.items() if re.fullmatch(rf"seed \d+{what}", key)]
 
 
-def name_of(row: str) -> str:
-    """Return a method's name in a sentence."""
-    return {"full": "full fine-tuning", RANDOM: "a random mask of as many tensors"}[row]
-
-
 def compared(records: Path) -> list[str]:
     """Return each method's metrics on each source, then AIM-Fair's differences to the others."""
     heads = ("share of the weights, %", "ACC", "WST of means", "mean of WST", "EO", "ACC to ERM", "EO to ERM")
     rows = [("source", "method", "biased models", *heads)]
     for name, runs in sources(records).items():
         entries = entries_of(runs)
-        for row in (row for row in ("erm", *ROWS) if row in entries):
+        for row in (row for row in ("erm", *ROWS[name]) if row in entries):
             count, *cells = numbers(entries[row], 1)
             rows.append((name, row, count, weights_of(runs, row), *cells))
     more = [("source", "difference", "metric", "biased models", "points", "p", "told")]
@@ -145,18 +138,22 @@ def compared(records: Path) -> list[str]:
 
 def weights_of(runs: RunSet, row: str) -> str:
     """Return the share of the network's weights in a row's masks as text: the range over its runs, in percent."""
-    table = runs.sensitivity
-    if row not in ("aim-fair", RANDOM) or table.empty:
-        return "100" if row == "full" else MISSING
+    table, method = runs.sensitivity, row.partition(":")[0]
+    if method not in ("aim-fair", "random-mask") or table.empty:
+        return "100" if method == "full" else MISSING
     first = table[table["seed"] == table["seed"].iloc[0]].drop_duplicates("name")
     sizes = dict(zip(first["name"], first["size"], strict=True))
-    if row == "aim-fair":
+    if method == "aim-fair":
         masks = [set(each["name"][each["chosen"].astype(bool)]) for _, each in table.groupby("seed")]
     else:
-        from models.methods.fine_tuning import random_tensors  # it loads torch
+        from models.methods.fine_tuning import random_tensors, random_tensors_of_size  # they load torch
 
-        options = [(seed, record.label.options) for seed, found in row_runs(row, runs).items() for record in found]
-        masks = [random_tensors(list(sizes), float(o["share"]), seed, int(o.get("draw", 1))) for seed, o in options]
+        given = [(seed, record.label.options) for seed, found in row_runs(row, runs).items() for record in found]
+        masks = [
+            drawn(part, float(o["share"]), seed, int(o.get("draw", 1)))
+            for seed, o in given
+            for drawn, part in [(random_tensors_of_size, sizes) if "of" in o else (random_tensors, list(sizes))]
+        ]
     shares = [100 * sum(sizes[name] for name in mask) / sum(sizes.values()) for mask in masks]
     return f"{min(shares):.0f} to {max(shares):.0f}"
 
@@ -166,7 +163,7 @@ def spreads(records: Path) -> list[str]:
     parts = [f"{key}: {of}" for key in METRICS for of in ("models (at most)", "repetitions (of each model)")]
     rows = [("source", "of", "models x repetitions", *parts)]
     for name, runs in sources(records).items():
-        for row in (*ROWS, *PAIRS):
+        for row in (*ROWS[name], *pairs_of(name)):
             values = {key: values_of(runs, row, key) for key in METRICS}
             cells = [cell for key in METRICS for cell in as_cells(values[key])]
             label = row if isinstance(row, str) else " less ".join(row)
@@ -195,7 +192,7 @@ def power(records: Path) -> list[str]:
     """Return which difference in EO several designs tell, by the spread of AIM-Fair less full fine-tuning."""
     rows = [("source", "spread between models", *(f"{models} models x {times}" for models, times in DESIGNS))]
     for name, runs in sources(records).items():
-        if found := spread(differences(runs, *PAIRS[0], "EO")):
+        if found := spread(differences(runs, *pairs_of(name)[0], "EO")):
             for said, models in (("as measured", found.models), ("at most", found.most)):
                 told = (f"{least_told(models, found.repetitions, *design):.1f}" for design in DESIGNS)
                 rows.append((name, f"{said}: {models:.1f}", *told))
