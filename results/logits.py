@@ -64,9 +64,21 @@ def joined_logits(runs: pd.DataFrame, packed: pd.DataFrame, names: list[str], st
 
 def at_threshold(logits: pd.DataFrame, run: str, groups: tuple[str, ...]) -> dict:
     """Return a run's metrics on test (`utils.metrics.fairness_metrics`), at the threshold that suits its val best."""
+    test = logits[logits["split"] == "test"]
+    return fairness_metrics(test["target"], test["protected"], answers_at_threshold(logits, run), groups)
+
+
+def answers_at_threshold(logits: pd.DataFrame, run: str) -> np.ndarray:
+    """Return a run's answers on test, bool (n,), at the threshold that suits its val best."""
     val, test = (logits[logits["split"] == split] for split in SPLITS)
-    threshold = best_threshold(val[run].to_numpy(), val["target"].to_numpy())
-    return fairness_metrics(test["target"], test["protected"], test[run] >= threshold, groups)
+    return (test[run] >= best_threshold(val[run].to_numpy(), val["target"].to_numpy())).to_numpy()
+
+
+def test_labels(logits: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return the targets of the test images, 0 or 1, and their groups, 0 to 3; int (n,)."""
+    test = logits[logits["split"] == "test"]
+    target = test["target"].to_numpy()
+    return target, 2 * target + test["protected"].to_numpy()
 
 
 def _split(record: Record, split: str, read) -> pd.DataFrame:

@@ -71,7 +71,9 @@ REPEATED = {
 }
 # groups that are equal or differ by less than the runs: all but ACC are known to be wider, as docs/intervals.md says
 WIDE = {"WST": 99.9, "EO": 99.9, "STD": 99.9}
-EQUAL_GROUPS = tuple(name for name in SCENARIOS if "tie" in name or "alike" in name or "(toy)" in name)
+EQUAL_GROUPS = tuple(name for name in SCENARIOS if "tie" in name or "alike" in name or "(toy)" in name) + tuple(
+    REPEATED
+)
 
 
 def draw_leans(rng, *shape, shared=0.3):

@@ -16,15 +16,18 @@ from results.studies.selection import ARMS, EVERY, EVERY_LATE, blocks, reliabili
 from results.studies.selection.blocks import (
     BLOCKS,
     CHOICES,
+    COLUMNS,
     EMPTY,
     FULL,
-    chosen_by_others,
+    best_choices,
     effects,
     effects_table,
     method_of,
+    pairs_of_block,
 )
 from results.studies.selection.methods import PLAIN
 from results.studies.selection.spread import LEVEL, POWER, complete, differences, least_told, spread, t_interval
+from results.studies.selection.threshold import at_val
 from train import METHODS
 from utils.records import Label
 
@@ -103,32 +106,43 @@ def test_the_interval_and_p_agree():
     assert t_interval(np.zeros(3))[3] == 1 and t_interval(np.ones(3))[3] == 0
 
 
-def test_the_effect_of_a_block_is_the_mean_with_it_less_that_without():
-    def value(chosen):
-        return 10 + 4 * ("4" in chosen) - 3 * ("stem" in chosen)
+def scores_by(value, seeds):
+    """The scores of all choices in every column, `value` of the choice and the seed."""
+    return np.array([[[value(chosen, seed)] * len(COLUMNS) for chosen in CHOICES.values()] for seed in seeds])
 
-    runs = runs_of({(method, seed): value(chosen) + seed for method, chosen in CHOICES.items() for seed in (1, 2)})
-    found = {block: effects(runs, block, "ACC") for block in BLOCKS}
-    np.testing.assert_allclose(list(found.values()), [[-3] * 2, *[[0] * 2] * 3, [4] * 2, [0] * 2], atol=1e-9)
-    assert len(CHOICES) == 2 ** len(BLOCKS) and CHOICES[FULL] == BLOCKS and CHOICES[EMPTY] == ()
-    assert all(parse_method(method, METHODS, FLAGS).label == method for method in CHOICES)
-    rows = effects_table(runs_of({(m, s): value(c) + s * s for m, c in CHOICES.items() for s in (1, 2, 3)}))
-    assert [row.rpartition("| ")[2].strip(" |") for row in rows[2:]] == [""] * 6 or "yes" in rows[2]
+
+def test_the_effect_of_a_block_is_the_mean_difference_of_choices_that_differ_in_it_alone():
+    def value(chosen, seed):
+        return 10 + 4 * ("4" in chosen) - 3 * ("stem" in chosen) + seed * ("fc" in chosen) + seed**2
+
+    found = {block: effects(scores_by(value, (1, 2)), block)[:, 0] for block in BLOCKS}
+    np.testing.assert_allclose(list(found.values()), [[-3] * 2, *[[0] * 2] * 3, [4] * 2, [1, 2]], atol=1e-9)
+    assert [len(pairs_of_block(block)) for block in BLOCKS] == [17] * 5 + [7]
+    methods = list(CHOICES)
+    assert all(set(CHOICES[methods[a]]) - {"3"} == set(CHOICES[methods[b]]) for a, b in pairs_of_block("3"))
+    assert CHOICES[FULL] == BLOCKS and CHOICES[EMPTY] == () and len(set(CHOICES.values())) == len(CHOICES) == 39
+    assert sum("fc" not in chosen for chosen in CHOICES.values()) == 2**5
+    rows = effects_table(
+        scores_by(lambda chosen, seed: value(chosen, seed) + 0.01 * seed * ("stem" in chosen), (1, 2, 3))
+    )
+    assert [row.split(" | ")[-1].strip(" |") for row in rows[2:]] == ["yes", "no", "no", "no", "yes", "no"]
 
 
 N = 4000
-THIRD, FOURTH = method_of(("3", "fc")), method_of(("4",))
+THIRD, FOURTH = method_of(("3", "4")), method_of(("4",))
 
 
 def answered(right):
     """Three seeds; `right`, of a choice and a seed, says which of `N` images are answered rightly."""
     target, protected = (np.tile(np.repeat(each, N // 8), 2) for each in ((0, 0, 1, 1), (0, 1, 0, 1)))
-    columns = {"name": [str(i) for i in range(N)], "target": target, "protected": protected}
+    split = ["val"] * 2 + ["test"] * N  # val is right, and puts the threshold halfway between its two logits, at 300
+    columns = {"split": split, "target": np.append([0, 1], target), "protected": np.append([0, 1], protected)}
     for seed in (1, 2, 3):
         for method in CHOICES:
-            columns[run_name(method, seed)] = np.where(right(method, seed, target, protected), target, 1 - target)
+            answer = np.where(right(method, seed, target, protected), target, 1 - target)
+            columns[run_name(method, seed)] = np.append([200, 400], 200 + 200 * answer)
     runs = runs_of({(method, seed): 0 for method in CHOICES for seed in (1, 2, 3)})
-    return SimpleNamespace(**vars(runs), predictions=pd.DataFrame(columns), groups=["0_0", "0_1", "1_0", "1_1"])
+    return SimpleNamespace(**vars(runs), logits=pd.DataFrame(columns), groups=["0_0", "0_1", "1_0", "1_1"])
 
 
 def of_group(target, protected, part):
@@ -144,20 +158,22 @@ def test_a_choice_is_made_by_other_models_within_the_limit_of_accuracy():
             return np.arange(N) % 10 >= 1
         return of_group(target, protected, 0.2)
 
-    changes, counted = chosen_by_others(answered(fair))
+    changes, counted = best_choices(answered(fair), own=False)
     assert (changes[:, 0] > 4).all() and (changes[:, 1] < -15).all() and set(counted) == {THIRD}
 
     def costly(method, seed, target, protected):  # fair by erring in a fifth of every group
         return np.arange(N) % 10 >= 2 if method == FOURTH else of_group(target, protected, 0.2)
 
-    changes, counted = chosen_by_others(answered(costly))
+    changes, counted = best_choices(answered(costly), own=False)
     assert FOURTH not in counted
     np.testing.assert_allclose(changes, 0, atol=1e-9)
 
     def lucky(method, seed, target, protected):  # each seed has another choice that is fair
         return of_group(target, protected, 0.2 * (method != list(CHOICES)[3 + seed]))
 
-    np.testing.assert_allclose(chosen_by_others(answered(lucky))[0], 0, atol=1e-9)
+    np.testing.assert_allclose(best_choices(answered(lucky), own=False)[0], 0, atol=1e-9)
+    changes, counted = best_choices(answered(lucky), own=True)  # which each finds for itself
+    assert (changes[:, 1] < -15).all() and set(counted) == {list(CHOICES)[3 + seed] for seed in (1, 2, 3)}
 
 
 def test_the_luck_of_the_images_does_not_help_a_choice(monkeypatch):
@@ -169,7 +185,7 @@ def test_the_luck_of_the_images_does_not_help_a_choice(monkeypatch):
         return of_group(target, protected, 0.2) if method == FULL else draws[method]
 
     own = np.mean([odds_of(each) for each in draws.values()])
-    changes, _ = chosen_by_others(answered(chance))
+    changes, _ = best_choices(answered(chance), own=False)
     assert changes[:, 1].mean() == pytest.approx(own - 20, abs=1.5)  # scored on the half that chose it is 3 lower
 
 
@@ -213,3 +229,13 @@ def said(comparisons):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "comparisons", lambda records: comparisons)
         return " ".join(tables.answers(None))
+
+
+def test_a_threshold_from_val_undoes_a_shift_of_the_logits():
+    logits = pd.DataFrame({"split": ["val"] * 4 + ["test"] * 4, "target": [0, 0, 1, 1] * 2, "protected": [0, 1] * 4})
+    plain = np.array([-200, -100, 100, 200, -300, 50, 50, 300])
+    runs = runs_of({("full", 1): 0, ("aim-fair", 1): 0})
+    runs.logits = logits.assign(**{run_name("full", 1): plain, run_name("aim-fair", 1): plain + 700})
+    runs.groups = ("0_0", "0_1", "1_0", "1_1")
+    for metric, value in (("ACC", 0.75), ("EO", 1.0)):
+        assert [at_val(runs, runs.runs(method)[1], metric) for method in ("full", "aim-fair")] == [value] * 2

@@ -240,11 +240,11 @@ def test_one_real_arm_from_the_command_to_its_page(toy, synthetic, tmp_path, mon
 
 
 def test_pages_of_other_records_leave_the_committed_ones_alone(tmp_path):
-    page = ROOT / "results" / "records" / "crop_scale" / "README.md"
+    page = ROOT / "results" / "records" / "bf16" / "README.md"
     before, other = page.stat().st_mtime_ns, tmp_path / "other"
     shutil.copytree(page.parent, other)
-    assert run_here(study_script.main, "crop_scale", "page", "--records", other).returncode == 0
-    assert (other / "made" / "records" / "crop_scale" / "README.md").read_bytes() == page.read_bytes()
+    assert run_here(study_script.main, "bf16", "page", "--records", other).returncode == 0
+    assert (other / "made" / "records" / "bf16" / "README.md").read_bytes() == page.read_bytes()
     assert page.stat().st_mtime_ns == before
-    empty = run_here(study_script.main, "crop_scale", "page", "--records", tmp_path / "none")
-    assert_one_line_error(empty, "holds no records", "python -m results.study crop_scale run")
+    empty = run_here(study_script.main, "bf16", "page", "--records", tmp_path / "none")
+    assert_one_line_error(empty, "holds no records", "python -m results.study bf16 run")

@@ -29,20 +29,8 @@ def of_rules(records: Path) -> list[str]:
     found = cases(records)
     rows = [("rule", "accuracy", "odds", "to ERM", "worst case", "regret in odds", "worst regret")]
     for name, rule in RULES.items():
-        got = outcomes(rule, found)
-        of = {key: [getattr(o, key) for o in got] for key in ("accuracy", "odds", "regret")}
-        shown = f"**{name}**" if name == TAKEN else name
-        rows.append(
-            (
-                shown,
-                f"{mean(of['accuracy']):.1f}",
-                f"{mean(of['odds']):.1f}",
-                _change(got),
-                _worst(got),
-                f"{mean(of['regret']):.1f}",
-                f"{max(of['regret']):.1f}",
-            )
-        )
+        got, shown = outcomes(rule, found), f"**{name}**" if name == TAKEN else name
+        rows.append((shown, *_means(got), _change(got), _worst(got), *_regrets(got)))
     return as_table(rows)
 
 
@@ -55,17 +43,8 @@ def left_out(records: Path) -> list[str]:
         others = [case for case in found if case not in inside]
         name = min(_choosers(), key=lambda name: _loss(outcomes(RULES[name], others)))
         got, taken = outcomes(RULES[name], inside), outcomes(RULES[TAKEN], inside)
-        change = _change(got)
-        rows.append(
-            (
-                f"{pair}, {source}",
-                str(len(inside)),
-                name,
-                change,
-                f"{mean(o.regret for o in got):.1f}",
-                f"{mean(o.regret for o in taken):.1f}",
-            )
-        )
+        regrets = (_regrets(each)[0] for each in (got, taken))
+        rows.append((f"{pair}, {source}", str(len(inside)), name, _change(got), *regrets))
     return as_table(rows)
 
 
@@ -95,11 +74,18 @@ def each_or_once(records: Path) -> list[str]:
         once += [outcome(case, place) for case in seeds]
     rows = [("chosen", "cases", "accuracy, odds to ERM", "worst case", "regret", "worst regret")]
     for name, got in (("for each seed", each), ("once for all seeds", once)):
-        change = _change(got)
-        worst = _worst(got)
-        regrets = [o.regret for o in got]
-        rows.append((name, str(len(got)), change, worst, f"{mean(regrets):.1f}", f"{max(regrets):.1f}"))
+        rows.append((name, str(len(got)), _change(got), _worst(got), *_regrets(got)))
     return as_table(rows)
+
+
+def _means(got: list[Outcome]) -> tuple[str, str]:
+    """Return the mean accuracy and odds as text."""
+    return f"{mean(o.accuracy for o in got):.1f}", f"{mean(o.odds for o in got):.1f}"
+
+
+def _regrets(got: list[Outcome]) -> tuple[str, str]:
+    """Return the mean regret and the largest as text."""
+    return f"{mean(o.regret for o in got):.1f}", f"{max(o.regret for o in got):.1f}"
 
 
 def _change(got: list[Outcome]) -> str:
@@ -145,12 +131,8 @@ def by_candidates(records: Path) -> list[str]:
     for name, (methods, settings) in GRIDS.items():
         kept = [_only(case, methods, settings) for case in found]
         got = outcomes(RULES[TAKEN], kept)
-        change = _change(got)
-        worst = _worst(got)
         many = f"{mean(len(case.candidates) for case in kept):.0f}"
-        rows.append(
-            (name, many, f"{mean(o.accuracy for o in got):.1f}", f"{mean(o.odds for o in got):.1f}", change, worst)
-        )
+        rows.append((name, many, *_means(got), _change(got), _worst(got)))
     return as_table(rows)
 
 
