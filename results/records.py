@@ -23,6 +23,7 @@ LATER = ("logits", "choices")  # parts that older packed records lack, and that 
 LABELS = ["name", "target", "protected"]
 RANKS = ["name", "domain_rank", "bias_rank", "chosen"]
 CURVE = ["epoch", "val_accuracy"]
+GAPS = ("val_accuracy",)  # columns that may be empty but in the last row: val is not evaluated after every epoch
 CHOICE = ["candidate", "step", "val_accuracy", "held_out_equalized_odds", "chosen"]
 PLACE = ["method", "seed"]
 TEXTS = ("candidate", "name", "method", "split")  # the columns of CSV files that hold no numbers
@@ -221,8 +222,13 @@ def _stack(records: list[Record], name: str, columns: list[str]) -> pd.DataFrame
     return frame[PLACE + [column for column in frame.columns if column not in PLACE]]
 
 
+def _has_gaps(frame: pd.DataFrame) -> bool:
+    whole = [name for name in frame.columns if name not in GAPS]
+    return bool(frame[whole].isna().any(axis=None) or frame.iloc[-1].isna().any())
+
+
 def read_csv(path: Path, columns: list[str], remedy: str, rows: int | None = None) -> pd.DataFrame:
-    """Return a CSV file of a record: with these columns, no gap in them, a line's end at its end, and that many rows.
+    """Return a CSV file of a record: with these columns, no gap in them but in `GAPS`, a line's end at its end, and that many rows.
 
     Raises UserError, ending in the remedy, if it is missing or anything else.
     """
@@ -238,7 +244,7 @@ def read_csv(path: Path, columns: list[str], remedy: str, rows: int | None = Non
         fault = f"it has no column {missing[0]}"
     elif texts:
         fault = f"not all of {texts[0]} are numbers"
-    elif not content.endswith(b"\n") or frame[columns].isna().any(axis=None) or frame.empty:
+    elif not content.endswith(b"\n") or frame.empty or _has_gaps(frame[columns]):
         fault = "it was cut off"
     elif rows is not None and len(frame) != rows:
         fault = f"it has {len(frame)} rows in place of {rows}"

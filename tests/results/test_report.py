@@ -293,6 +293,15 @@ def test_a_choice_of_settings_is_shown_as_the_rule_saw_it_and_on_the_test_set(to
     assert_one_line_error(run_here(report.main, "--runs", tmp_path), "choice.csv is damaged", "run it again")
 
 
+def test_a_curve_with_val_after_the_last_epoch_alone_is_drawn(runs, toy, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    folder = put(tmp_path / "runs", toy, "full:select-by=mean", 100, [0.1, 0.1, 0.1, 0.1])
+    (folder / "curve.csv").write_text("epoch,val_accuracy\n1,\n2,0.8125\n")
+    text = make(tmp_path / "runs", tmp_path / "report.html")
+    assert "Mean over 1 seeds: 81.2 % after the last epoch." in text
+    assert all("nan" not in part.partition("</svg>")[0].lower() for part in text.split("<svg")[1:])
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

@@ -197,6 +197,21 @@ def test_another_threshold_can_be_asked_of_packed_logits(folder):
     assert found == fairness_metrics(test["target"], test["protected"], test["logit"] >= 1.75)
 
 
+def test_a_curve_may_have_val_after_the_last_epoch_alone(folder, tmp_path):
+    put(folder, "full:select-by=mean", 100, [1, 1, 1, 1])
+    curve = folder / "full_select-by=mean" / "seed_100" / "curve.csv"
+    curve.write_text("epoch,val_accuracy\n1,\n2,0.75\n")
+    assert run_here(columns.main, "--runs", folder.parent, "--output", tmp_path / "out").returncode == 0
+    curves = read_run_set(tmp_path / "out" / "Smiling_Male").curves
+    assert curves[curves["method"] == "full:select-by=mean"]["val_accuracy"].tolist() == [
+        pytest.approx(np.nan, nan_ok=True),
+        0.75,
+    ]
+    curve.write_text("epoch,val_accuracy\n1,0.5\n2,\n")
+    with pytest.raises(UserError, match="curve.csv is damaged or incomplete"):
+        read_run_set(folder)
+
+
 def test_choices_are_packed(folder, tmp_path):
     choice = {"candidate": ["erm", "full"], "step": [1.0, 0.5], "val_accuracy": [0.8, 0.9]}
     choice = pd.DataFrame(choice | {"held_out_equalized_odds": [0.3, 0.1], "chosen": [False, True]})

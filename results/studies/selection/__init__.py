@@ -92,9 +92,9 @@ is missing, and the answers may change until then.
         compared,
         """
 Means over biased models, whose repetitions are averaged first; percent on the test split. ± is the standard deviation over all runs: of ERM one for each biased model, of the
-others five. Differences have 95 % intervals for other biased models, other draws and other test images ([how](../../../docs/intervals.md); their coverage was
-simulated with one run of each model). They correct for noise in EO, so they need not be centred. p is of one comparison; *told* after Holm's
-correction over all comparisons of this table. A random mask has as many tensors as AIM-Fair's, and not as many weights: AIM-Fair leaves out large ones.
+others five. Differences have 95 % intervals for other biased models, other draws and other test images ([how](../../../docs/intervals.md)). They correct for noise in EO, so they need not be centred. p is of one comparison; *told* after Holm's
+correction over all comparisons of this table. AIM-Fair's mask leaves out large tensors, so a random mask of as many tensors has more weights; one of as many weights
+has more tensors.
 
 At a threshold of 0.5, a part of the differences is where a fine-tuning moved the logits as a whole. The same runs at the threshold, for each run, with which most faces of val are
 answered rightly. That needs no protected labels. Differences have t intervals over biased models, and p is of one comparison:""",

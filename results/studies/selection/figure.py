@@ -8,7 +8,7 @@ import numpy as np
 from results.figures import DARK, GREY, STYLE
 from results.records import RunSet
 from results.studies.selection.methods import RANDOM, RANDOM_WEIGHTS, ROWS, plain
-from results.studies.selection.spread import of_repetitions
+from results.studies.selection.spread import complete, of_repetitions
 from results.studies.selection.tables import sources
 
 NAMES = {
@@ -26,7 +26,7 @@ TITLES = {
 
 def make_pages(records: Path, output: Path) -> None:
     """Write `repetitions.svg` into `output`, the same bytes with the same matplotlib; its description holds the means drawn."""
-    found = sources(records)
+    found = {name: runs for name, runs in sources(records).items() if complete(runs, *ROWS[name])}
     if not found:
         return
     output.mkdir(parents=True, exist_ok=True)
@@ -43,21 +43,22 @@ def make_pages(records: Path, output: Path) -> None:
 
 
 def draw(axes: plt.Axes, name: str, runs: RunSet) -> str:
-    """Draw a source: for each method its fine-tunings, a column for each biased model, and the mean; return the means as text."""
-    erm, said = np.mean([each[0] for each in of_repetitions(runs, "erm", "EO").values()]), []
+    """Draw a source: for each method its fine-tunings, a column for each complete biased model, and the mean; return the means as text."""
+    seeds, said = complete(runs, *ROWS[name]), []
+    erm = np.mean([of_repetitions(runs, "erm", "EO")[seed] for seed in seeds])
     axes.axhline(erm, color="black", lw=0.8, ls=":")
     axes.annotate("ERM", (0.99, erm), xycoords=("axes fraction", "data"), ha="right", va="bottom")
     for place, row in enumerate(ROWS[name]):
-        models = of_repetitions(runs, row, "EO")
+        models = [of_repetitions(runs, row, "EO")[seed] for seed in seeds]
         steps = np.linspace(-0.25, 0.25, len(models)) if len(models) > 1 else [0.0]
-        for step, values in zip(steps, models.values(), strict=True):
+        for step, values in zip(steps, models, strict=True):
             axes.plot([place + step] * len(values), values, "o", ms=3.5, color=GREY, mec="black", mew=0.4)
             axes.plot(place + step, values.mean(), "_", ms=9, mew=2, color=DARK)
-        mean = np.mean([values.mean() for values in models.values()])
+        mean = np.mean([values.mean() for values in models])
         axes.hlines(mean, place - 0.33, place + 0.33, color=DARK, lw=1)
         axes.annotate(f"{mean:.1f}", (place + 0.34, mean), va="center", color=DARK)
         said.append(f"{row} {mean:.1f}")
-    axes.set(title=f"{TITLES[name]}: {len(models)} biased models", ylim=(0, None), xlim=(-0.5, len(ROWS[name]) - 0.4))
+    axes.set(title=f"{TITLES[name]}: {len(seeds)} biased models", ylim=(0, None), xlim=(-0.5, len(ROWS[name]) - 0.4))
     axes.set_xticks(range(len(ROWS[name])), [NAMES[plain(row)] for row in ROWS[name]])
     axes.grid(axis="y", alpha=0.3)
     return ", ".join(said)
