@@ -133,7 +133,7 @@ def _sizes(method: Method, settings: Settings, lists: Splits) -> Sizes:
     settings = method.applied(settings)
     real = {split: len(lists.tables[split]) for split in ("train", "val", "test")}
     epochs = {"pre_epochs": settings.pre_train_epochs, "fine_epochs": settings.fine_tune_epochs}
-    epochs["fine_batch"] = settings.fine_tune_batch_size
+    epochs |= {"fine_batch": settings.fine_tune_batch_size, "val_once": settings.select_by == "mean"}
     if settings.batch_norm == "real":
         most = STATISTICS_BATCHES * settings.batch_size
         epochs["statistics"] = min(most, images_trained(real["train"], settings.compute))

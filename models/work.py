@@ -18,6 +18,7 @@ class Sizes(NamedTuple):
     pre_epochs: int = 15
     fine_epochs: int = 10
     fine_batch: int | None = None  # of fine-tuning, if it has its own
+    val_once: bool = False  # val is evaluated after the last epoch alone
     statistics: int = 0  # real images on which batch norm's statistics are estimated after every epoch of it
 
 
@@ -41,22 +42,22 @@ def images_trained(images: int, compute: Compute, most: int | None = None) -> in
     return min(images, (batches if most is None else min(most, batches)) * compute.batch_size)
 
 
-def fitted(images: int, epochs: int, val: int, compute: Compute, *, head: bool = False) -> Work:
-    """Return the work of `models.training.fit`: every epoch on the images, then on val."""
+def fitted(images: int, epochs: int, sizes: Sizes, compute: Compute, *, head: bool = False) -> Work:
+    """Return the work of `models.training.fit`: every epoch on the images, then on val, or on val once (`Schedule.evaluates`)."""
     seen = epochs * images_trained(images, compute)
-    return Work(0 if head else seen, seen if head else 0, epochs * val)
+    return Work(0 if head else seen, seen if head else 0, (1 if sizes.val_once else epochs) * sizes.val)
 
 
 def one_training(sizes: Sizes, compute: Compute, options: dict) -> Work:
     """Return the work of `models.run.Run.pre_train` on the real images and the balanced set, if there is one."""
-    return fitted(sizes.train + sizes.balanced, sizes.pre_epochs, sizes.val, compute)
+    return fitted(sizes.train + sizes.balanced, sizes.pre_epochs, sizes, compute)
 
 
 def one_fine_tuning(sizes: Sizes, compute: Compute, options: dict, *, head: bool = False) -> Work:
     """Return the work of `models.run.Run.fine_tune`; `head`: only the last layer moves."""
     compute = replace(compute, batch_size=sizes.fine_batch or compute.batch_size)
     statistics = Work(predicted=sizes.fine_epochs * sizes.statistics)
-    return fitted(sizes.balanced, sizes.fine_epochs, sizes.val, compute, head=head) + statistics
+    return fitted(sizes.balanced, sizes.fine_epochs, sizes, compute, head=head) + statistics
 
 
 def one_probing(sizes: Sizes, compute: Compute, options: dict) -> Work:
@@ -66,9 +67,9 @@ def one_probing(sizes: Sizes, compute: Compute, options: dict) -> Work:
 
 def on_real(sizes: Sizes, compute: Compute) -> Work:
     """Return the work of one training on the real images alone."""
-    return fitted(sizes.train, sizes.pre_epochs, sizes.val, compute)
+    return fitted(sizes.train, sizes.pre_epochs, sizes, compute)
 
 
 def on_balanced(sizes: Sizes, compute: Compute) -> Work:
     """Return the work of one training from the start on the balanced set alone."""
-    return fitted(sizes.balanced, sizes.pre_epochs, sizes.val, compute)
+    return fitted(sizes.balanced, sizes.pre_epochs, sizes, compute)

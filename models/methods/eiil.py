@@ -22,7 +22,7 @@ from utils.seeds import torch_generator
 
 def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
     """Count both trainings and the reference's predictions; not the inference of environments."""
-    reference = fitted(sizes.train, 1, sizes.val, compute) if options["protocol"] == "published" else Work()
+    reference = fitted(sizes.train, 1, sizes, compute) if options["protocol"] == "published" else Work()
     return reference + Work(predicted=sizes.train) + on_real(sizes, compute)
 
 

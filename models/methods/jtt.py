@@ -29,7 +29,7 @@ PUBLISHED = {"lr": 1e-5, "weight_decay": 0.1, "select_by": LAST_EPOCH}  # traini
 
 def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
     """Count both trainings and the first model's predictions; not the copies of the published protocol."""
-    first = fitted(sizes.train, options["epochs"], sizes.val, compute)
+    first = fitted(sizes.train, options["epochs"], sizes, compute)
     return first + Work(predicted=sizes.train) + on_real(sizes, compute)
 
 

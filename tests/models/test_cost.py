@@ -72,6 +72,7 @@ def test_the_work_of_a_training_follows_from_its_images_and_epochs():
     assert trained(*asked("aim-fair:top-k=auto", balanced=40, biased=40), COMPUTE) == Work()
     assert trained(*asked("full", balanced=40, fine_batch=16), COMPUTE).trained == 64
     assert trained(*asked("full", balanced=40, statistics=100), COMPUTE).predicted == 60 + 200
+    assert trained(*asked("full", balanced=40, val_once=True), COMPUTE) == Work(trained=80, predicted=30)
 
 
 def test_a_slow_step_is_taken_once_a_fast_one_after_one_that_warms_up(monkeypatch):
