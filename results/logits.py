@@ -74,13 +74,6 @@ def answers_at_threshold(logits: pd.DataFrame, run: str) -> np.ndarray:
     return (test[run] >= best_threshold(val[run].to_numpy(), val["target"].to_numpy())).to_numpy()
 
 
-def test_labels(logits: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return the targets of the test images, 0 or 1, and their groups, 0 to 3; int (n,)."""
-    test = logits[logits["split"] == "test"]
-    target = test["target"].to_numpy()
-    return target, 2 * target + test["protected"].to_numpy()
-
-
 def _split(record: Record, split: str, read) -> pd.DataFrame:
     rows = (record.val_metrics if split == "val" else record.metrics).group_count
     path, columns = record.folder / f"{split}_predictions.csv", [*OF_IMAGE[1:], "logit"]

@@ -11,7 +11,7 @@ from scipy.stats import ttest_1samp
 from datasets.images import LabelledImages
 from models.options import parse_method
 from results.intervals import Difference
-from results.records import run_name
+from results.records import RunSet, run_name
 from results.studies.selection import ARMS, EVERY, EVERY_LATE, blocks, reliability, tables
 from results.studies.selection.blocks import (
     BLOCKS,
@@ -27,9 +27,10 @@ from results.studies.selection.blocks import (
 )
 from results.studies.selection.methods import PLAIN
 from results.studies.selection.spread import LEVEL, POWER, complete, differences, least_told, spread, t_interval
-from results.studies.selection.threshold import at_val
+from results.studies.selection.threshold import at_val_threshold
 from train import METHODS
-from utils.records import Label
+from utils.metrics import fairness_metrics
+from utils.records import Label, Record
 
 FLAGS = {"top-k": 55, "prompt-type": "contextual", "bias-degree": "1/9", "ratio": None}
 
@@ -135,14 +136,12 @@ THIRD, FOURTH = method_of(("3", "4")), method_of(("4",))
 def answered(right):
     """Three seeds; `right`, of a choice and a seed, says which of `N` images are answered rightly."""
     target, protected = (np.tile(np.repeat(each, N // 8), 2) for each in ((0, 0, 1, 1), (0, 1, 0, 1)))
-    split = ["val"] * 2 + ["test"] * N  # val is right, and puts the threshold halfway between its two logits, at 300
-    columns = {"split": split, "target": np.append([0, 1], target), "protected": np.append([0, 1], protected)}
+    columns = {"name": [str(i) for i in range(N)], "target": target, "protected": protected}
     for seed in (1, 2, 3):
         for method in CHOICES:
-            answer = np.where(right(method, seed, target, protected), target, 1 - target)
-            columns[run_name(method, seed)] = np.append([200, 400], 200 + 200 * answer)
+            columns[run_name(method, seed)] = np.where(right(method, seed, target, protected), target, 1 - target)
     runs = runs_of({(method, seed): 0 for method in CHOICES for seed in (1, 2, 3)})
-    return SimpleNamespace(**vars(runs), logits=pd.DataFrame(columns), groups=["0_0", "0_1", "1_0", "1_1"])
+    return SimpleNamespace(**vars(runs), predictions=pd.DataFrame(columns), groups=["0_0", "0_1", "1_0", "1_1"])
 
 
 def of_group(target, protected, part):
@@ -220,9 +219,10 @@ def test_a_rule_that_looks_at_size_alone_is_found_out():
 def test_answers_say_what_is_told_and_what_is_not():
     found = tables.Compared("t2i", "aim-fair", "full", "EO", 3, 15, Difference(-0.02, -0.05, 0.01, 0.2), False)
     accuracy = found._replace(metric="ACC")
-    assert "5.0 points lower or 1.0 higher" in said([found, accuracy])
+    assert "by -2.0 (-5.0 to +1.0) points from that of full fine-tuning (p = 0.2)" in said([found, accuracy])
+    assert "None is told from 0 after Holm's correction over the 2 comparisons" in said([found, accuracy])
     clear = found._replace(found=Difference(-0.05, -0.07, -0.02, 0.001), told=True)
-    assert "differs from 0 after Holm's correction over 2" in said([clear, accuracy])
+    assert "The difference to full fine-tuning is told from 0 after" in said([clear, accuracy])
 
 
 def said(comparisons):
@@ -232,10 +232,15 @@ def said(comparisons):
 
 
 def test_a_threshold_from_val_undoes_a_shift_of_the_logits():
-    logits = pd.DataFrame({"split": ["val"] * 4 + ["test"] * 4, "target": [0, 0, 1, 1] * 2, "protected": [0, 1] * 4})
+    labels = {"name": list("abcdefgh"), "target": [0, 0, 1, 1] * 2, "protected": [0, 1] * 4}
     plain = np.array([-200, -100, 100, 200, -300, 50, 50, 300])
-    runs = runs_of({("full", 1): 0, ("aim-fair", 1): 0})
-    runs.logits = logits.assign(**{run_name("full", 1): plain, run_name("aim-fair", 1): plain + 700})
-    runs.groups = ("0_0", "0_1", "1_0", "1_1")
-    for metric, value in (("ACC", 0.75), ("EO", 1.0)):
-        assert [at_val(runs, runs.runs(method)[1], metric) for method in ("full", "aim-fair")] == [value] * 2
+    moved = {run_name("aim-fair", 1): plain + 700, run_name("full", 1): plain}
+    logits = pd.DataFrame({"split": ["val"] * 4 + ["test"] * 4, **labels, **moved})
+    test = logits[logits["split"] == "test"].drop(columns="split").reset_index(drop=True)
+    metrics = fairness_metrics(test["target"], test["protected"], test["target"])
+    records = [Record.of({"method": name, "seed": 1, "metrics": metrics}) for name in ("aim-fair", "full")]
+    runs = RunSet("t2i", records, test, pd.DataFrame(), pd.DataFrame(), logits)
+    found = at_val_threshold(runs)
+    assert [(each.metrics.accuracy, each.metrics.equalized_odds) for each in found.records] == [(0.75, 1.0)] * 2
+    assert all(found.predictions[name].tolist() == [0, 1, 1, 1] for name in moved)
+    assert runs.records[0].metrics.accuracy == 1 and found.accuracies.observed.shape == (2, 4)

@@ -16,7 +16,6 @@ from results.studies.selection.tables import (
     size,
     spreads,
 )
-from results.studies.selection.threshold import at_threshold_table
 from results.study_tables import missing
 
 SEEDS = (100, 200, 300, 400, 500, 600, 700)
@@ -93,12 +92,11 @@ is missing, and the answers may change until then.
         """
 Means over biased models, whose repetitions are averaged first; percent on the test split. ± is the standard deviation over all runs: of ERM one for each biased model, of the
 others five. Differences have 95 % intervals for other biased models, other draws and other test images ([how](../../../docs/intervals.md)). They correct for noise in EO, so they need not be centred. p is of one comparison; *told* after Holm's
-correction over all comparisons of this table. AIM-Fair's mask leaves out large tensors, so a random mask of as many tensors has more weights; one of as many weights
-has more tensors.
+correction over all comparisons of this table. AIM-Fair's mask leaves out large tensors, so a random mask of as many tensors has more weights. `of=weights` draws up to 32 % of the weights, about
+as many as AIM-Fair's mask has, and more tensors.
 
-At a threshold of 0.5, a part of the differences is where a fine-tuning moved the logits as a whole. The same runs at the threshold, for each run, with which most faces of val are
-answered rightly. That needs no protected labels. Differences have t intervals over biased models, and p is of one comparison:""",
-        at_threshold_table,
+*Val's threshold* is that with which most faces of val are answered rightly, each run its own; it needs no protected labels. At 0.5, a part of a difference is how far a fine-tuning
+moved all logits; with the mean of the late epochs that is most of it.""",
         """
 ## How much is luck?
 
@@ -113,8 +111,7 @@ the random mask, the masks differ as well:""",
 A choice fine-tunes some of ResNet-18's six blocks: `stem` (the first convolution), the blocks 1 to 4, and `fc`, the last layer. All 32 choices without `fc`, which AIM-Fair's mask
 left out on every biased model, and seven with it. The biased models have 4,000 biased faces here and train in fp32. Each choice is fine-tuned once on `t2i`, all with the
 same order of the images for each biased model, and keeps the mean of the late epochs. Batch norm's running statistics follow the synthetic images in every choice, so an effect is that
-of a block's weights. What differs most at a threshold of 0.5 is how far a choice moved all logits, so we look at the threshold, for each run, with which most faces of val are answered
-rightly.""",
+of a block's weights. What differs most at a threshold of 0.5 is how far a choice moved all logits, so we look at val's threshold.""",
         blocks_tables,
         """
 ## Other criteria, and smaller masks

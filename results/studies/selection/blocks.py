@@ -5,7 +5,6 @@ threshold is the one that suits val best, because what differs most at 0.5 is ho
 """
 
 from collections import Counter
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -14,18 +13,17 @@ import numpy as np
 
 from results.group_accuracies import odds
 from results.intervals import holm
-from results.logits import answers_at_threshold, test_labels
-from results.records import RunSet, read_run_set, run_name
+from results.records import LABELS, RunSet, read_run_set, run_name
 from results.studies.selection.methods import LATE
 from results.studies.selection.spread import t_interval, value_of
-from results.studies.selection.threshold import at_val
+from results.studies.selection.threshold import at_val_threshold
 from results.text import as_table, shown_change
 
 BLOCKS = ("stem", "1", "2", "3", "4", "fc")
 EMPTY, FULL = f"blocks:update=fc,lr=0.0,{LATE}", f"full:{LATE}"  # EMPTY moves nothing
 SPLITS = 100
 LOST = 0.5  # points of full fine-tuning's accuracy that a choice may cost
-COLUMNS = ("ACC", "EO", "ACC, threshold of val", "EO, threshold of val")  # of `scores_of`
+COLUMNS = ("ACC", "EO", "ACC, val's threshold", "EO, val's threshold")  # of `scores_of`
 Choice = tuple[str, ...]
 
 
@@ -59,10 +57,10 @@ def whole(runs: RunSet) -> list[int]:
 
 def scores_of(runs: RunSet) -> np.ndarray:
     """Return the scores of all choices, float (whole seeds, choices, `COLUMNS`), in percent."""
-    values = (value_of, partial(at_val, runs))
+    both = (runs, at_val_threshold(runs))
 
     def score(method: str, seed: int) -> list[float]:
-        return [100 * value(runs.runs(method)[seed], key) for value in values for key in ("ACC", "EO")]
+        return [100 * value_of(each.runs(method)[seed], key) for each in both for key in ("ACC", "EO")]
 
     return np.array([[score(method, seed) for method in CHOICES] for seed in whole(runs)])
 
@@ -88,7 +86,7 @@ def blocks_tables(records: Path) -> list[str]:
     scores = scores_of(runs)
     return [
         f"The effect of a block is the mean difference between two choices that differ in it alone, in points, with 95 % intervals over the {len(scores)} biased "
-        "models. *Told* after Holm's correction over the six effects on the EO at the threshold of val:",
+        "models. *Told* after Holm's correction over the six effects on the EO at val's threshold:",
         "",
         *effects_table(scores),
         "",
@@ -135,9 +133,10 @@ def best_choices(runs: RunSet, *, own: bool) -> tuple[np.ndarray, Counter]:
     """
     seeds, methods = whole(runs), list(CHOICES)
     full = methods.index(FULL)
-    target, group = test_labels(runs.logits)
+    target, protected = (runs.predictions[name].to_numpy() for name in LABELS[1:])
+    group = 2 * target + protected
     right = {
-        seed: np.stack([answers_at_threshold(runs.logits, run_name(each, seed)) == target for each in methods], axis=1)
+        seed: runs.predictions[[run_name(each, seed) for each in methods]].to_numpy() == target[:, None]
         for seed in seeds
     }
     draws = np.random.default_rng(0)
@@ -174,12 +173,12 @@ def ceiling(records: Path) -> list[str]:
         (True, "The best of all choices for each biased model"),
         (False, "The choice that is best for the other biased models"),
     ):
-        changes, counted = best_choices(runs, own=own)
+        changes, counted = best_choices(at_val_threshold(runs), own=own)
         accuracy, gap = (shown_change(t_interval(values)[:3], 1) for values in changes.T)
         [(often, count)] = counted.most_common(1)
         lines.append(
             f"- **{name}**, by one half of the test images, has on the other half an EO of {gap} and an accuracy of {accuracy} points beside full fine-tuning "
-            f"({len(changes)} biased models, {len(CHOICES)} choices, one fine-tuning of each, threshold of val). {len(counted)} choices were taken, most often "
+            f"({len(changes)} biased models, {len(CHOICES)} choices, one fine-tuning of each, val's threshold). {len(counted)} choices were taken, most often "
             f"`{often}`, in {100 * count / counted.total():.0f} %."
         )
     lines[0] += " The luck of 39 fine-tunings beside one is in it, so it is an upper bound."

@@ -7,7 +7,7 @@ import numpy as np
 
 from results.figures import DARK, GREY, STYLE
 from results.records import RunSet
-from results.studies.selection.methods import RANDOM, RANDOM_WEIGHTS, ROWS, plain
+from results.studies.selection.methods import RANDOM, RANDOM_WEIGHTS, SOURCES, plain
 from results.studies.selection.spread import complete, of_repetitions
 from results.studies.selection.tables import sources
 
@@ -19,14 +19,15 @@ NAMES = {
 }
 TITLES = {
     "t2i": "t2i, 8,000 biased faces,\nthe epoch that val chooses",
+    "t2i, val's threshold": "t2i, 8,000 biased faces,\nval's epoch and threshold",
     "generated": "generated, 8,000 biased faces,\nthe epoch that val chooses",
-    "late": "t2i, 4,000 biased faces,\nthe mean of the late epochs",
+    "late mean, val's threshold": "t2i, 4,000 biased faces,\nlate mean, val's threshold",
 }
 
 
 def make_pages(records: Path, output: Path) -> None:
     """Write `repetitions.svg` into `output`, the same bytes with the same matplotlib; its description holds the means drawn."""
-    found = {name: runs for name, runs in sources(records).items() if complete(runs, *ROWS[name])}
+    found = {name: runs for name, runs in sources(records).items() if complete(runs, *SOURCES[name].rows)}
     if not found:
         return
     output.mkdir(parents=True, exist_ok=True)
@@ -44,11 +45,11 @@ def make_pages(records: Path, output: Path) -> None:
 
 def draw(axes: plt.Axes, name: str, runs: RunSet) -> str:
     """Draw a source: for each method its fine-tunings, a column for each complete biased model, and the mean; return the means as text."""
-    seeds, said = complete(runs, *ROWS[name]), []
+    seeds, said = complete(runs, *SOURCES[name].rows), []
     erm = np.mean([of_repetitions(runs, "erm", "EO")[seed] for seed in seeds])
     axes.axhline(erm, color="black", lw=0.8, ls=":")
     axes.annotate("ERM", (0.99, erm), xycoords=("axes fraction", "data"), ha="right", va="bottom")
-    for place, row in enumerate(ROWS[name]):
+    for place, row in enumerate(SOURCES[name].rows):
         models = [of_repetitions(runs, row, "EO")[seed] for seed in seeds]
         steps = np.linspace(-0.25, 0.25, len(models)) if len(models) > 1 else [0.0]
         for step, values in zip(steps, models, strict=True):
@@ -58,7 +59,9 @@ def draw(axes: plt.Axes, name: str, runs: RunSet) -> str:
         axes.hlines(mean, place - 0.33, place + 0.33, color=DARK, lw=1)
         axes.annotate(f"{mean:.1f}", (place + 0.34, mean), va="center", color=DARK)
         said.append(f"{row} {mean:.1f}")
-    axes.set(title=f"{TITLES[name]}: {len(seeds)} biased models", ylim=(0, None), xlim=(-0.5, len(ROWS[name]) - 0.4))
-    axes.set_xticks(range(len(ROWS[name])), [NAMES[plain(row)] for row in ROWS[name]])
+    axes.set(
+        title=f"{TITLES[name]}: {len(seeds)} biased models", ylim=(0, None), xlim=(-0.5, len(SOURCES[name].rows) - 0.4)
+    )
+    axes.set_xticks(range(len(SOURCES[name].rows)), [NAMES[plain(row)] for row in SOURCES[name].rows])
     axes.grid(axis="y", alpha=0.3)
     return ", ".join(said)

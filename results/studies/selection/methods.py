@@ -1,5 +1,7 @@
 """The methods of the study: what is compared on each source, and how often it is repeated."""
 
+from typing import NamedTuple
+
 LATE = "select-by=mean"  # the mean of the late epochs, which takes out the luck of the chosen one
 RANDOM = "random-mask:share=0.775"  # 48 of 62 tensors, as many as AIM-Fair takes with k = 55
 RANDOM_WEIGHTS = "random-mask:share=0.32,of=weights"  # AIM-Fair's mask has 26 to 37 % of the weights
@@ -22,30 +24,46 @@ def repeated(method: str, times: int, *options: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-ROWS = {  # of each arm with repetitions; the first is compared with the others
-    "t2i": PLAIN,
-    "generated": PLAIN,
-    "late": tuple(with_options(method, LATE) for method in (*PLAIN, RANDOM_WEIGHTS)),
-}
 NAMES = {  # in sentences
     "aim-fair": "AIM-Fair",
     "full": "full fine-tuning",
     RANDOM: "a random mask of as many tensors",
     RANDOM_WEIGHTS: "a random mask of as many weights",
 }
-IN_WORDS = {  # the arms
-    "t2i": "`t2i`",
-    "generated": "`generated`",
-    "late": "`t2i`, with 4,000 biased faces and the mean of the late epochs",
+
+
+class Source(NamedTuple):
+    """What is compared: an arm with repetitions, whose first row is compared with the others.
+
+    at_val : each run has the threshold that suits val best, in place of 0.5
+    words : the source in a sentence
+    """
+
+    arm: str
+    rows: tuple[str, ...]
+    words: str
+    at_val: bool = False
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Return the two methods of each comparison."""
+        first, *others = self.rows
+        return tuple((first, other) for other in others)
+
+
+SOURCES = {
+    "t2i": Source("t2i", PLAIN, "`t2i`"),
+    "t2i, val's threshold": Source("t2i", PLAIN, "`t2i` with val's threshold", at_val=True),
+    "generated": Source("generated", PLAIN, "`generated`"),
+    "late mean, val's threshold": Source(
+        "late",
+        tuple(with_options(method, LATE) for method in (*PLAIN, RANDOM_WEIGHTS)),
+        "`t2i` with the mean of the late epochs, val's threshold, and 4,000 biased faces",
+        at_val=True,
+    ),
 }
 
 
 def plain(row: str) -> str:
     """Return a row without the option that keeps the late epochs' mean."""
     return row.replace(f":{LATE}", "").replace(f",{LATE}", "")
-
-
-def pairs_of(source: str) -> tuple[tuple[str, str], ...]:
-    """Return the two methods of each comparison on a source."""
-    first, *others = ROWS[source]
-    return tuple((first, other) for other in others)

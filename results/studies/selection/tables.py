@@ -11,7 +11,7 @@ from results.entries import places
 from results.intervals import Difference, difference, holm
 from results.records import RunSet, read_run_set
 from results.rows import row_runs
-from results.studies.selection.methods import IN_WORDS, NAMES, ROWS, pairs_of, plain
+from results.studies.selection.methods import NAMES, SOURCES, plain
 from results.studies.selection.spread import (
     POWER,
     complete,
@@ -20,10 +20,11 @@ from results.studies.selection.spread import (
     of_repetitions,
     spread,
 )
+from results.studies.selection.threshold import at_val_threshold
 from results.study_tables import entries_of, findings, mean_and_spread, methods_table, numbers
 from results.text import MISSING, as_table, shown_change
 
-SOURCES = ("t2i", "generated")  # of criteria
+GRADIENTS = ("t2i", "generated")  # sources on which the criteria were measured
 METRICS = ("EO", "ACC")
 DESIGNS = ((3, 1), (7, 1), (7, 5), (14, 5))  # biased models, and repetitions of each
 WANTED = 2  # points of EO
@@ -43,16 +44,22 @@ class Compared(NamedTuple):
 
 
 def sources(records: Path) -> dict[str, RunSet]:
-    """Return the sources that have records, by name."""
-    return {name: read_run_set(records / name) for name in ROWS if (records / name).is_dir()}
+    """Return the sources that have records, by name; of those with val's threshold the runs have its answers and metrics."""
+    found = {}
+    for name, source in SOURCES.items():
+        if (records / source.arm).is_dir():
+            runs = read_run_set(records / source.arm)
+            found[name] = at_val_threshold(runs) if source.at_val else runs
+    return found
 
 
 def comparisons(records: Path) -> list[Compared]:
-    """Return every comparison of AIM-Fair with another method, over the biased models that have all repetitions of both."""
+    """Return every comparison of AIM-Fair with another method, over the biased models, two or more, that have all repetitions of both."""
     found = []
     for name, runs in sources(records).items():
-        for first, second in pairs_of(name):
-            seeds = complete(runs, first, second)
+        for first, second in SOURCES[name].pairs:
+            if len(seeds := complete(runs, first, second)) < 2:
+                continue
             one, two = ({seed: each[seed] for seed in seeds} for each in (places(first, runs), places(second, runs)))
             changes, count = difference(runs.accuracies, one, two), sum(map(len, one.values()))
             found += [(name, first, second, key, len(seeds), count, changes[key]) for key in METRICS if key in changes]
@@ -65,16 +72,19 @@ def in_points(found: Difference) -> str:
 
 
 def answers(records: Path) -> list[str]:
-    """Return what the comparisons say, in sentences."""
+    """Return what the comparisons say, in a point for each source."""
     every, lines = comparisons(records), []
-    for one in (each for each in every if each.metric == "EO"):
-        accuracy = next(each for each in every if each[:3] == one[:3] and each.metric == "ACC")
-        better, worse = (max(0.0, -100 * one.found.low), max(0.0, 100 * one.found.high))
-        room = f"it leaves room for an EO of AIM-Fair that is {better:.1f} points lower or {worse:.1f} higher"
-        said = f"differs from 0 after Holm's correction over {len(every)} comparisons" if one.told else room
+    for name in dict.fromkeys(each.source for each in every):
+        own = [each for each in every if each.source == name and each.metric == "EO"]
+        said = [
+            f"{in_points(each.found)} points from that of {NAMES[plain(each.second)]} (p = {each.found.p:.2g})"
+            for each in own
+        ]
+        told = [NAMES[plain(each.second)] for each in own if each.told]
+        clear = f"The difference to {' and '.join(told)} is told" if told else "None is told"
         lines.append(
-            f"- **AIM-Fair less {NAMES[plain(one.second)]} on {IN_WORDS[one.source]}**: EO {in_points(one.found)} points, p = {one.found.p:.2g}: {said}. Accuracy "
-            f"{in_points(accuracy.found)} ({one.models} biased models, {one.runs} fine-tunings of each method)."
+            f"- **On {SOURCES[name].words}** AIM-Fair's EO differs by {', by '.join(said)}; {own[0].models} biased models, {own[0].runs} fine-tunings of "
+            f"each method. {clear} from 0 after Holm's correction over the {len(every)} comparisons of this page."
         )
     return lines
 
@@ -83,12 +93,12 @@ def luck(records: Path) -> list[str]:
     """Return how much two fine-tunings of one biased model differ, in a sentence for each source."""
     lines = []
     for name, runs in sources(records).items():
-        first, second = pairs_of(name)[0]
+        first, second = SOURCES[name].pairs[0]
         own, between = spread(values_of(runs, first, "EO")), spread(differences(runs, first, second, "EO"))
         if own and between:
             least = least_told(between.models, between.repetitions, 3, 1)
             lines.append(
-                f"- **Luck on {IN_WORDS[name]}**: the EO of AIM-Fair has a standard deviation of {own.repetitions:.1f} points between fine-tunings of one biased model. Its "
+                f"- **Luck on {SOURCES[name].words}**: the EO of AIM-Fair has a standard deviation of {own.repetitions:.1f} points between fine-tunings of one biased model. Its "
                 f"difference to full fine-tuning with the same order and crops has {between.repetitions:.1f}. With three biased models and one fine-tuning each, "
                 f"a true difference must be {least:.0f} points or more to be found in four of five studies."
             )
@@ -98,7 +108,7 @@ def luck(records: Path) -> list[str]:
 def size(records: Path) -> list[str]:
     """Return how much of AIM-Fair's choice is the size of the gradients, in a sentence."""
     said = []
-    for name in SOURCES:
+    for name in GRADIENTS:
         if own := of_seeds(records, name, ", ranking"):
             shared, mask = (mean(each[key] for each in own) for key in ("shared", "mask"))
             size = mean(each["size"] for each in own)
@@ -125,7 +135,7 @@ def compared(records: Path) -> list[str]:
     rows = [("source", "method", "biased models", *heads)]
     for name, runs in sources(records).items():
         entries = entries_of(runs)
-        for row in (row for row in ("erm", *ROWS[name]) if row in entries):
+        for row in (row for row in ("erm", *SOURCES[name].rows) if row in entries):
             count, *cells = numbers(entries[row], 1)
             rows.append((name, row, count, weights_of(runs, row), *cells))
     more = [("source", "difference", "metric", "biased models", "points", "p", "told")]
@@ -163,8 +173,10 @@ def spreads(records: Path) -> list[str]:
     parts = [f"{key}: {of}" for key in METRICS for of in ("models (at most)", "repetitions (of each model)")]
     rows = [("source", "of", "models x repetitions", *parts)]
     for name, runs in sources(records).items():
-        for row in (*ROWS[name], *pairs_of(name)):
+        for row in (*SOURCES[name].rows, *SOURCES[name].pairs):
             values = {key: values_of(runs, row, key) for key in METRICS}
+            if not spread(values["EO"]):
+                continue
             cells = [cell for key in METRICS for cell in as_cells(values[key])]
             label = row if isinstance(row, str) else " less ".join(row)
             rows.append((name, label, " x ".join(map(str, values["EO"].shape)), *cells))
@@ -192,7 +204,7 @@ def power(records: Path) -> list[str]:
     """Return which difference in EO several designs tell, by the spread of AIM-Fair less full fine-tuning."""
     rows = [("source", "spread between models", *(f"{models} models x {times}" for models, times in DESIGNS))]
     for name, runs in sources(records).items():
-        if found := spread(differences(runs, *pairs_of(name)[0], "EO")):
+        if found := spread(differences(runs, *SOURCES[name].pairs[0], "EO")):
             for said, models in (("as measured", found.models), ("at most", found.most)):
                 told = (f"{least_told(models, found.repetitions, *design):.1f}" for design in DESIGNS)
                 rows.append((name, f"{said}: {models:.1f}", *told))
@@ -208,7 +220,7 @@ def power(records: Path) -> list[str]:
 def reliability_table(records: Path) -> list[str]:
     """Return, for each criterion, how its scores correlate between halves of the images, biased models, and with gradients' size."""
     rows = [("source", "criterion", "halves", "biased models", "size of the gradient")]
-    for name in SOURCES:
+    for name in GRADIENTS:
         found, seeds = findings(records, f"criteria_{name}"), of_seeds(records, name)
         for by in seeds[0] if seeds else ():
             halves, size = (mean_and_spread([seed[by][key] for seed in seeds]) for key in ("halves", "size"))
