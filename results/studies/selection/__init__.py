@@ -4,18 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from results.studies import Arm, Study, late, words
-from results.studies.selection.blocks import CHOICES, blocks_tables, ceiling
+from results.studies.selection.blocks import CHOICES, blocks_tables, ceiling, where
 from results.studies.selection.methods import LATE, PLAIN, RANDOM_WEIGHTS, repeated, with_options
-from results.studies.selection.tables import (
-    answers,
-    compared,
-    few,
-    luck,
-    power,
-    reliability_table,
-    size,
-    spreads,
-)
+from results.studies.selection.tables import answers, compared, few, luck, power, reliability_table, size, spreads
 from results.study_tables import missing
 
 SEEDS = (100, 200, 300, 400, 500, 600, 700)
@@ -81,7 +72,7 @@ is missing, and the answers may change until then.
 
 ## Answers
 """,
-        lambda records: [line for part in (answers, luck, ceiling, size) for line in part(records)],
+        lambda records: [line for part in (answers, luck, where, ceiling, size) for line in part(records)],
         """
 ![Every fine-tuning as a point, by method and biased model](../../pages/selection/repetitions.svg)
 

@@ -163,6 +163,19 @@ def scored(right: np.ndarray, group: np.ndarray) -> Scored:
     return Scored(100 * right.mean(axis=0), 100 * odds(groups))
 
 
+def where(records: Path) -> list[str]:
+    """Return which blocks the repair is in, in a sentence; nothing unless there are two biased models."""
+    runs = choices_of(records)
+    if not runs or len(whole(runs)) < 2:
+        return []
+    scores = scores_of(runs)
+    found = [f"{block} {told(effects(scores, block)[:, -1])}" for block in BLOCKS]
+    return [
+        f"- **Which blocks**: fine-tuning one more block changes EO at val's threshold by, in points, {', '.join(found)} ({len(scores)} biased models, "
+        f"{len(CHOICES)} choices of blocks each)."
+    ]
+
+
 def ceiling(records: Path) -> list[str]:
     """Return what the best choice of blocks is worth, in sentences; nothing unless there are two biased models."""
     runs = choices_of(records)

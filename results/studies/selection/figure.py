@@ -17,9 +17,8 @@ NAMES = {
     RANDOM: "random,\nas many\ntensors",
     RANDOM_WEIGHTS: "random,\nas many\nweights",
 }
-TITLES = {
+TITLES = {  # of the sources that are drawn
     "t2i": "t2i, 8,000 biased faces,\nthe epoch that val chooses",
-    "t2i, val's threshold": "t2i, 8,000 biased faces,\nval's epoch and threshold",
     "generated": "generated, 8,000 biased faces,\nthe epoch that val chooses",
     "late mean, val's threshold": "t2i, 4,000 biased faces,\nlate mean, val's threshold",
 }
@@ -27,7 +26,9 @@ TITLES = {
 
 def make_pages(records: Path, output: Path) -> None:
     """Write `repetitions.svg` into `output`, the same bytes with the same matplotlib; its description holds the means drawn."""
-    found = {name: runs for name, runs in sources(records).items() if complete(runs, *SOURCES[name].rows)}
+    found = {
+        name: runs for name, runs in sources(records).items() if name in TITLES and complete(runs, *SOURCES[name].rows)
+    }
     if not found:
         return
     output.mkdir(parents=True, exist_ok=True)
@@ -36,7 +37,8 @@ def make_pages(records: Path, output: Path) -> None:
         said = [
             f"{name}: {draw(axes, name, runs)}" for axes, (name, runs) in zip(panels[0], found.items(), strict=True)
         ]
-        panels[0, 0].set_ylabel("equalized odds difference (%)")
+        highest = max(axes.dataLim.y1 for axes in panels[0])
+        panels[0, 0].set(ylabel="equalized odds difference (%)", ylim=(0, 1.1 * highest))
         figure.tight_layout()
         meta = {"Date": None, "Description": "\n".join(said)}
         figure.savefig(output / "repetitions.svg", metadata=meta, bbox_inches="tight")
@@ -59,9 +61,7 @@ def draw(axes: plt.Axes, name: str, runs: RunSet) -> str:
         axes.hlines(mean, place - 0.33, place + 0.33, color=DARK, lw=1)
         axes.annotate(f"{mean:.1f}", (place + 0.34, mean), va="center", color=DARK)
         said.append(f"{row} {mean:.1f}")
-    axes.set(
-        title=f"{TITLES[name]}: {len(seeds)} biased models", ylim=(0, None), xlim=(-0.5, len(SOURCES[name].rows) - 0.4)
-    )
+    axes.set(title=f"{TITLES[name]}: {len(seeds)} biased models", xlim=(-0.5, len(SOURCES[name].rows) - 0.4))
     axes.set_xticks(range(len(SOURCES[name].rows)), [NAMES[plain(row)] for row in SOURCES[name].rows])
     axes.grid(axis="y", alpha=0.3)
     return ", ".join(said)

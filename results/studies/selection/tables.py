@@ -12,14 +12,7 @@ from results.intervals import Difference, difference, holm
 from results.records import RunSet, read_run_set
 from results.rows import row_runs
 from results.studies.selection.methods import NAMES, SOURCES, plain
-from results.studies.selection.spread import (
-    POWER,
-    complete,
-    differences,
-    least_told,
-    of_repetitions,
-    spread,
-)
+from results.studies.selection.spread import POWER, complete, differences, least_told, of_repetitions, spread
 from results.studies.selection.threshold import at_val_threshold
 from results.study_tables import entries_of, findings, mean_and_spread, methods_table, numbers
 from results.text import MISSING, as_table, shown_change
@@ -93,6 +86,8 @@ def luck(records: Path) -> list[str]:
     """Return how much two fine-tunings of one biased model differ, in a sentence for each source."""
     lines = []
     for name, runs in sources(records).items():
+        if name != next(each for each, source in SOURCES.items() if source.arm == SOURCES[name].arm):
+            continue  # the same runs with another threshold
         first, second = SOURCES[name].pairs[0]
         own, between = spread(values_of(runs, first, "EO")), spread(differences(runs, first, second, "EO"))
         if own and between:
