@@ -23,7 +23,7 @@ LATER = ("logits", "choices")  # parts that older packed records lack, and that 
 LABELS = ["name", "target", "protected"]
 RANKS = ["name", "domain_rank", "bias_rank", "chosen"]
 CURVE = ["epoch", "val_accuracy"]
-GAPS = ("val_accuracy",)  # columns that may be empty but in the last row: val is not evaluated after every epoch
+ON_VAL = "val_accuracy"  # a column of curves that may be empty but in each run's last epoch: val is not evaluated after every one
 CHOICE = ["candidate", "step", "val_accuracy", "held_out_equalized_odds", "chosen"]
 PLACE = ["method", "seed"]
 TEXTS = ("candidate", "name", "method", "split")  # the columns of CSV files that hold no numbers
@@ -167,7 +167,7 @@ def _read_packed(folder: Path) -> RunSet:
     predictions = read_csv(path, [*LABELS, *names], remedy, rows=records[0].metrics.images)
     if more := [name for name in predictions.columns if name not in (*LABELS, *names)]:
         raise UserError(f"{folder / PACKED} is damaged (it lacks {more[0]}, which {path.name} has); {remedy}")
-    curves = read_csv(folder / "curves.csv", [*PLACE, *CURVE], remedy)
+    curves = read_csv(folder / "curves.csv", [*PLACE, *CURVE], remedy, last_only=ON_VAL)
     if short := sorted(set(names) - {run_name(*place) for place in zip(curves["method"], curves["seed"])}):
         raise UserError(f"{folder / 'curves.csv'} is damaged (it lacks {short[0]}); {remedy}")
     path = folder / "sensitivity.csv"
@@ -198,8 +198,10 @@ def _read_runs(folder: Path) -> RunSet:
             raise UserError(f"{record.folder}: not tested on the images of the other runs in {folder}; keep them apart")
     said = [answers(logits_in(test)) for test in tests]
     predictions = pd.concat([tests[0][LABELS], pd.DataFrame(dict(zip(names_of(records), said)))], axis=1)
-    ranked = [r for r in records if r.method == "aim-fair" and (r.folder / "sensitivity.csv").exists()]
-    stacked = (_stack(records, "curve.csv", CURVE), _stack(ranked, "sensitivity.csv", RANKS))
+    stacked = (
+        _stack(records, "curve.csv", CURVE, last_only=ON_VAL),
+        _stack(_ranked(records), "sensitivity.csv", RANKS),
+    )
     chosen = [r for r in records if (r.folder / "choice.csv").exists()]
     later = {
         "logits": read_logits(dict(zip(names_of(records), records)), read_csv),
@@ -213,22 +215,36 @@ def _check_groups(folder: Path, records: list[Record]) -> None:
         raise UserError(f"{folder}: the records are of different groups; keep each pair's in a folder of its own")
 
 
-def _stack(records: list[Record], name: str, columns: list[str]) -> pd.DataFrame:
+def _ranked(records: list[Record]) -> list[Record]:
+    """Return the records whose rankings a set keeps: those of aim-fair, or without it those of its first variant."""
+    found = [r for r in records if r.label.name == "aim-fair" and (r.folder / "sensitivity.csv").exists()]
+    first = "aim-fair" if any(r.method == "aim-fair" for r in found) else found[0].method if found else None
+    return [r for r in found if r.method == first]
+
+
+def _stack(records: list[Record], name: str, columns: list[str], last_only: str | None = None) -> pd.DataFrame:
     """Return a CSV file of each record one after another, with the columns method and seed in front."""
     if not records:
         return pd.DataFrame()
-    frames = [read_csv(r.folder / name, columns, rerun(r.folder)).assign(method=r.method, seed=r.seed) for r in records]
+    frames = [
+        read_csv(r.folder / name, columns, rerun(r.folder), last_only=last_only).assign(method=r.method, seed=r.seed)
+        for r in records
+    ]
     frame = pd.concat(frames, ignore_index=True)
     return frame[PLACE + [column for column in frame.columns if column not in PLACE]]
 
 
-def _has_gaps(frame: pd.DataFrame) -> bool:
-    whole = [name for name in frame.columns if name not in GAPS]
-    return bool(frame[whole].isna().any(axis=None) or frame.iloc[-1].isna().any())
+def _has_gaps(frame: pd.DataFrame, last_only: str | None) -> bool:
+    last = frame.groupby(PLACE).tail(1) if {*PLACE} <= {*frame.columns} else frame.tail(1)
+    return bool(frame.drop(columns=last_only or []).isna().any(axis=None) or last.isna().any(axis=None))
 
 
-def read_csv(path: Path, columns: list[str], remedy: str, rows: int | None = None) -> pd.DataFrame:
-    """Return a CSV file of a record: with these columns, no gap in them but in `GAPS`, a line's end at its end, and that many rows.
+def read_csv(
+    path: Path, columns: list[str], remedy: str, rows: int | None = None, *, last_only: str | None = None
+) -> pd.DataFrame:
+    """Return a CSV file of a record: with these columns, no gap in them, a line's end at its end, and that many rows.
+
+    `last_only` is a column in which only each run's last row must not be empty.
 
     Raises UserError, ending in the remedy, if it is missing or anything else.
     """
@@ -244,7 +260,7 @@ def read_csv(path: Path, columns: list[str], remedy: str, rows: int | None = Non
         fault = f"it has no column {missing[0]}"
     elif texts:
         fault = f"not all of {texts[0]} are numbers"
-    elif not content.endswith(b"\n") or frame.empty or _has_gaps(frame[columns]):
+    elif not content.endswith(b"\n") or frame.empty or _has_gaps(frame[columns], last_only):
         fault = "it was cut off"
     elif rows is not None and len(frame) != rows:
         fault = f"it has {len(frame)} rows in place of {rows}"

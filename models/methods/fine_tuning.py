@@ -123,7 +123,8 @@ def random_mask(
         chosen = random_tensors_of_size(sizes, share, run.seed, draw)
     else:
         chosen = random_tensors(names_of(biased_model), share, run.seed, draw)
-    return run.fine_tune(biased_model, synthetic, only=chosen, label=f"random {share} of the {of}, draw {draw}")
+    part = f"{share} of the weights" if of == "weights" else share  # the label names the checkpoint, so it must stay
+    return run.fine_tune(biased_model, synthetic, only=chosen, label=f"random {part}, draw {draw}")
 
 
 @says(work=one_fine_tuning, tuned=True)

@@ -11,7 +11,7 @@ from results.records import RunSet
 from results.report.charts import MANY_GROUPS, Axes, Chart, key, padded, place_labels
 from results.report.many_groups import many_groups_chart
 from results.rows import row_of
-from results.text import shown, shown_seeds
+from results.text import MISSING, shown, shown_seeds
 
 WIDTH = 420  # about a phone's, so that text keeps its size there
 SHAPE_OF = {  # by family of `results.figures`: shape, class
@@ -149,9 +149,9 @@ def curve_charts(runs: RunSet, methods: list[str]) -> list[Chart]:
 
 def _curve_chart(curves: pd.DataFrame, method: str, name: str, span: tuple[float, float]) -> Chart:
     epochs = 100 * curves.pivot_table(index="epoch", columns="seed", values="val_accuracy")
-    average, last = epochs.mean(axis=1), max(int(epochs.index.max()), 2)
+    average, last = epochs.dropna().mean(axis=1), max(int(epochs.index.max()), 2)  # of the epochs that all seeds have
     said = f"Mean over {epochs.shape[1]} seeds: {average.iloc[-1]:.1f} % after the last epoch"
-    if len(epochs) > 1:
+    if len(average) > 1:
         said += f", {average.iloc[0]:.1f} % after the first, at best {average.max():.1f} %"
     chart = Chart(name, label_of(method), f"{said}.", 300, 210)
     axes = Axes(46, 12, 244, 152, (1 - 0.03 * last, last * 1.03), span)
@@ -167,7 +167,7 @@ def _curve_chart(curves: pd.DataFrame, method: str, name: str, span: tuple[float
     chart.rows = [["epoch", *(f"seed {seed}" for seed in epochs), "mean"]]
     for epoch, row in epochs.iterrows():
         numbers = (shown(None if np.isnan(value) else (value, None), 1) for value in row)
-        chart.rows.append([str(epoch), *numbers, f"{average[epoch]:.1f}"])
+        chart.rows.append([str(epoch), *numbers, f"{average[epoch]:.1f}" if epoch in average else MISSING])
     return chart
 
 

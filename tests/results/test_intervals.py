@@ -66,14 +66,13 @@ KEPT, PAIRED = 0.45, 0.85
 SELECTED = Method((0.854, 0.899, 1.283, 0.989), 0.287, 0.135, 0.75)
 REPEATED = {
     "AIM-Fair, full": (CELEBA, SELECTED, Method((0.864, 0.968, 1.29, 0.933), 0.289, 0.136, 0.75)),
-    "AIM-Fair, ERM": (CELEBA, SELECTED, ERM),
+    "AIM-Fair, one ERM": (CELEBA, SELECTED, Method((0.746, 1.915, 1.526, 0.281), 0.129, 0.058, 0.85)),
     "AIM-Fair twice": (CELEBA, SELECTED, SELECTED),
 }
 # groups that are equal or differ by less than the runs: all but ACC are known to be wider, as docs/intervals.md says
 WIDE = {"WST": 99.9, "EO": 99.9, "STD": 99.9}
-EQUAL_GROUPS = tuple(name for name in SCENARIOS if "tie" in name or "alike" in name or "(toy)" in name) + tuple(
-    REPEATED
-)
+EQUAL_GROUPS = tuple(name for name in SCENARIOS if "tie" in name or "alike" in name or "(toy)" in name)
+EQUAL_GROUPS += ("AIM-Fair, full", "AIM-Fair twice")
 
 
 def draw_leans(rng, *shape, shared=0.3):
@@ -122,6 +121,8 @@ def coverage(scenario, n, rounds, interval=difference, accuracies=group_accuraci
     target, protected = np.repeat([0, 0, 1, 1], counts), np.repeat([0, 1, 0, 1], counts)
     places = np.arange(2 * n * times).reshape(2, n, times).tolist()
     first, second = (dict(enumerate(part)) for part in places)
+    if scenario.endswith("one ERM"):  # it is the biased model itself
+        second = {seed: runs[:1] for seed, runs in second.items()}
     held = np.zeros(4)
     for _ in range(rounds):
         right = draw_right(rng, counts, pair, n, times)

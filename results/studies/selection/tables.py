@@ -65,19 +65,22 @@ def in_points(found: Difference) -> str:
 
 
 def answers(records: Path) -> list[str]:
-    """Return what the comparisons say, in a point for each source."""
+    """Return what the comparisons of EO say, in a point for each arm."""
     every, lines = comparisons(records), []
-    for name in dict.fromkeys(each.source for each in every):
-        own = [each for each in every if each.source == name and each.metric == "EO"]
-        said = [
-            f"{in_points(each.found)} points from that of {NAMES[plain(each.second)]} (p = {each.found.p:.2g})"
-            for each in own
-        ]
-        told = [NAMES[plain(each.second)] for each in own if each.told]
-        clear = f"The difference to {' and '.join(told)} is told" if told else "None is told"
+    for source in SOURCES.values():
+        own = [each for each in every if SOURCES[each.source].arm == source.arm and each.metric == "EO"]
+        if not own or source.at_val:
+            continue  # what has val's threshold is told beside what has 0.5
+        said = []
+        for second in dict.fromkeys(each.second for each in own):
+            found = [each.found for each in own if each.second == second]
+            both = ", and with val's threshold ".join(f"{in_points(each)}, p = {each.p:.2g}" for each in found)
+            said.append(f"less that of {NAMES[plain(second)]} is {both}")
+        told = [f"{NAMES[plain(each.second)]} ({each.source})" for each in own if each.told]
+        clear = f"told from 0 is that to {' and '.join(told)}" if told else "no difference is told from 0"
         lines.append(
-            f"- **On {SOURCES[name].words}** AIM-Fair's EO differs by {', by '.join(said)}; {own[0].models} biased models, {own[0].runs} fine-tunings of "
-            f"each method. {clear} from 0 after Holm's correction over the {len(every)} comparisons of this page."
+            f"- **On {source.words}** the EO of AIM-Fair, where lower is better, {'; '.join(said)}, in points. After Holm's correction over the {len(every)} "
+            f"comparisons of this page {clear} ({own[0].models} biased models, {own[0].runs} fine-tunings of each method)."
         )
     return lines
 
@@ -86,7 +89,7 @@ def luck(records: Path) -> list[str]:
     """Return how much two fine-tunings of one biased model differ, in a sentence for each source."""
     lines = []
     for name, runs in sources(records).items():
-        if name != next(each for each, source in SOURCES.items() if source.arm == SOURCES[name].arm):
+        if SOURCES[name].at_val:
             continue  # the same runs with another threshold
         first, second = SOURCES[name].pairs[0]
         own, between = spread(values_of(runs, first, "EO")), spread(differences(runs, first, second, "EO"))

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pandas as pd
+
 from results.logits import answers_at_threshold
 from results.records import LABELS, RunSet, names_of
 from utils.metrics import fairness_metrics
@@ -13,10 +15,9 @@ def at_val_threshold(runs: RunSet) -> RunSet:
 
     Raises KeyError if a run has no logits.
     """
-    predictions, records = runs.predictions[LABELS].copy(), []
-    labels = [predictions[name] for name in LABELS[1:]]
-    for name, record in zip(names_of(runs.records), runs.records, strict=True):
-        predictions[name] = answers_at_threshold(runs.logits, name).astype(int)
-        metrics = fairness_metrics(*labels, predictions[name], runs.groups)
+    labels, names, records = runs.predictions[LABELS], names_of(runs.records), []
+    answers = {name: answers_at_threshold(runs.logits, name).astype(int) for name in names}
+    for name, record in zip(names, runs.records, strict=True):
+        metrics = fairness_metrics(labels["target"], labels["protected"], answers[name], runs.groups)
         records.append(Record.of({**record.content, "metrics": metrics}, record.folder))
-    return replace(runs, records=records, predictions=predictions)
+    return replace(runs, records=records, predictions=pd.DataFrame({**dict(labels), **answers}))
