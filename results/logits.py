@@ -30,19 +30,19 @@ def read_logits(runs: dict[str, Record], read) -> pd.DataFrame:
     Raises UserError if runs have other images. A run of more than two targets has no column, because no threshold lies between
     them; nor has one without val_predictions.csv, which older ones lack. Without any column the frame is empty.
     """
-    found = pd.DataFrame()
+    images, columns = pd.DataFrame(), {}
     for name, record in runs.items():
         if classes_of(record.metrics.group_accuracy) > 2 or not (record.folder / "val_predictions.csv").exists():
             continue
         parts = [_split(record, split, read) for split in SPLITS]
         both = pd.concat(parts, ignore_index=True)
-        found = both[OF_IMAGE] if found.empty else found
-        if not both[OF_IMAGE].equals(found[OF_IMAGE]):
+        images = both[OF_IMAGE] if images.empty else images
+        if not both[OF_IMAGE].equals(images):
             raise UserError(
                 f"{record.folder}: val_predictions.csv has other images than the other runs'; {rerun(record.folder)}"
             )
-        found = found.assign(**{name: hundredths(both["logit"])})
-    return found
+        columns[name] = hundredths(both["logit"])
+    return pd.concat([images, pd.DataFrame(columns)], axis=1)
 
 
 def joined_logits(runs: pd.DataFrame, packed: pd.DataFrame, names: list[str], stays: list[str]) -> pd.DataFrame:

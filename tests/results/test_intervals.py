@@ -162,7 +162,8 @@ def test_coverage_in_full(request):
         found = coverage(scenario, n, 1000, times=times)
         print(f"| {scenario} | {n} x {times} |", " | ".join(f"{value:.1f}" for value in found), "|", flush=True)
         for metric, value in zip(METRICS, found, strict=True):
-            if not 92 <= value <= (WIDE.get(metric, 97) if scenario in EQUAL_GROUPS else 97):
+            most = 98 if scenario in REPEATED else 97  # repetitions make the intervals a little wide
+            if not 92 <= value <= (WIDE.get(metric, most) if scenario in EQUAL_GROUPS else most):
                 failed.append((scenario, n, metric, value))
     assert not failed
 
