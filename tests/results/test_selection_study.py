@@ -284,6 +284,7 @@ def test_what_has_vals_threshold_is_judged_by_it(records):
     assert late == 0.5 and moved > 0.85
     scores = blocks.scores_of(arms["blocks"])
     assert (scores[:, :, 0] == 50).all() and (scores[:, :, 1] == 0).all() and (scores[:, :, 2:] > 0).all()
+    assert "Alone a block changes it by -8.0 to +4.0, as the last of all by -8.0 to +4.0." in blocks.where(folder)[0]
     assert "stem -8.0 (-8.0 to -8.0), 1 -8.0" in blocks.where(folder)[0] and ", fc +4.0 (" in blocks.where(folder)[0]
     rows = {
         row.split(" | ")[0].strip("| "): row.strip("| ").split(" | ")[-1] for row in blocks.single_table(scores)[2:]

@@ -74,12 +74,12 @@ def answers(records: Path) -> list[str]:
         said = []
         for second in dict.fromkeys(each.second for each in own):
             found = [each.found for each in own if each.second == second]
-            both = ", and with val's threshold ".join(f"{in_points(each)}, p = {each.p:.2g}" for each in found)
+            both = ", and with val's threshold ".join(f"{in_points(each)} points, p = {each.p:.2g}" for each in found)
             said.append(f"less that of {NAMES[plain(second)]} is {both}")
         told = [f"{NAMES[plain(each.second)]} ({each.source})" for each in own if each.told]
         clear = f"told from 0 is that to {' and '.join(told)}" if told else "no difference is told from 0"
         lines.append(
-            f"- **On {source.words}** the EO of AIM-Fair, where lower is better, {'; '.join(said)}, in points. After Holm's correction over the {len(every)} "
+            f"- **On {source.words}** the EO of AIM-Fair, where lower is better, {'; '.join(said)}. After Holm's correction over the {len(every)} "
             f"comparisons of this page {clear} ({own[0].models} biased models, {own[0].runs} fine-tunings of each method)."
         )
     return lines
