@@ -1,4 +1,4 @@
-"""Does it matter which tensors are fine-tuned? Repeated fine-tunings of many biased models, and every choice of blocks."""
+"""Does it matter which tensors are fine-tuned? Repeated fine-tunings of many biased models, and choices of blocks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +65,7 @@ STUDY = Study(
         """
 AIM-Fair fine-tunes the tensors that two rankings choose. On real faces, three fine-tunings of each method did not show whether it differs from full fine-tuning
 or from a random mask. Here biased models are fine-tuned several times by each method, with other orders and crops, and the random mask with another mask too. CelebA,
-Smiling/Male, 64 pixels, a ResNet-18 from ImageNet weights, 8,000 biased faces if nothing else is said, the paper's settings of fine-tuning. Unbiased faces: `t2i`, by SDXL, FLUX and
+Smiling/Male, 64 pixels, a ResNet-18 from ImageNet weights, 8,000 biased faces if nothing else is said, the paper's learning rate, epochs and k of fine-tuning. Unbiased faces: `t2i`, by SDXL, FLUX and
 Stable Diffusion 3, 100 a group; `generated`, by a small Stable Diffusion that was trained on CelebA, 250 a group. All biased models of a size have the same training faces
 and the same ImageNet weights. They differ in the last layer's start, in the order and crops, and in which synthetic faces are drawn. The study is not complete: the
 last section says what is missing, and the answers may change until then.
@@ -82,11 +82,11 @@ last section says what is missing, and the answers may change until then.
         compared,
         """
 Means over biased models, whose repetitions are averaged first; percent on the test split. ± is the standard deviation over all runs: of ERM one for each biased model, of the
-others five, or three of the late means. Differences have 95 % intervals for other biased models, other draws and other test images ([how](../../../docs/intervals.md)). They correct for noise in EO, so they need not be centred. p is of one comparison; *told* after Holm's
-correction over all comparisons of this table. AIM-Fair's mask leaves out large tensors, so a random mask of as many tensors has more weights. `of=weights` draws up to 32 % of the weights, about
-as many as AIM-Fair's mask has, and more tensors.
+others five, or three of the late means. Differences have 95 % intervals for other biased models, other draws and other test images ([how](../../../docs/intervals.md)). They are for other biased
+models with the same training faces and ImageNet weights, and do not cover other faces, pairs or image sizes. They correct for noise in EO, so the difference need not be in the middle. p is of one comparison; *told* after Holm's
+correction over all comparisons of this table. AIM-Fair's mask leaves out large tensors, so a random mask of as many tensors has more weights. `of=weights` draws up to 32 % of the weights, and more tensors.
 
-*Val's threshold* is that with which most faces of val are answered rightly, each run its own; it needs no protected labels. At 0.5 the late means lose accuracy, because
+*Val's threshold* is the one with the highest accuracy on val, chosen for each run; it needs no protected labels. At 0.5 the late means lose accuracy, because
 fine-tuning moved all logits. The rows with val's threshold were added after the others had been seen.""",
         """
 ## How much is luck?
@@ -99,8 +99,8 @@ the random mask, the masks differ as well:""",
         """
 ## Which blocks?
 
-A choice fine-tunes some of ResNet-18's six blocks: `stem` (the first convolution), the blocks 1 to 4, and `fc`, the last layer. All 32 choices without `fc`, which AIM-Fair's mask
-left out on every biased model, and seven with it. The biased models have 4,000 biased faces here and train in fp32. Each choice is fine-tuned once on `t2i`, all with the
+A choice fine-tunes some of ResNet-18's six blocks: `stem` (the first convolution), the blocks 1 to 4, and `fc`, the last layer. We trained all 32 choices without `fc`, and 7
+of the 32 with it. AIM-Fair's masks have no `fc.weight`. The biased models have 4,000 biased faces here and train in fp32. Each choice is fine-tuned once on `t2i`, all with the
 same order of the images for each biased model, and keeps the mean of the late epochs. Batch norm's running statistics follow the synthetic images in every choice, so an effect is that
 of a block's weights. At 0.5 accuracy tells above all how far a choice moved all logits, so the answers are at val's threshold.""",
         blocks_tables,

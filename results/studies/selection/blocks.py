@@ -40,7 +40,7 @@ def method_of(chosen: Choice) -> str:
 
 
 EVERY = [each for size in range(len(BLOCKS) + 1) for each in combinations(BLOCKS, size)]
-# by method: the 32 choices with a frozen fc, as AIM-Fair leaves it, and those with fc that the paper's Table 4 has
+# by method: the 32 choices with a frozen fc, because AIM-Fair's masks have no fc.weight, and those with fc that the paper's Table 4 has
 CHOICES = {method_of(each): each for each in EVERY if "fc" not in each or len(each) in (1, 5, 6)}
 
 
@@ -177,7 +177,9 @@ def where(records: Path) -> list[str]:
     if not runs or len(whole(runs)) < 2:
         return []
     scores = scores_of(runs)
-    found = [f"{block} {told(effects(scores, block)[:, -1])}" for block in BLOCKS]
+    found = [
+        f"{block} {told(effects(scores, block)[:, -1])}" for block in BLOCKS[:-1]
+    ]  # fc has few pairs, most with four other blocks
     ends = [[one - two for one, two in ends_of(scores[:, :, -1].mean(axis=0), block)] for block in BLOCKS]
     spans = [f"{min(values):+.1f} to {max(values):+.1f}" for values in zip(*ends, strict=True)]
     return [
@@ -201,7 +203,7 @@ def ceiling(records: Path) -> list[str]:
     ]
     return [
         f"- **The best choice of blocks** less full fine-tuning, in points at val's threshold, among those that lose at most {LOST} points of accuracy: {said[0]} if "
-        f"each biased model chooses by one half of its test images and is scored on the other; {said[1]} if the other biased models choose, most often "
+        f"each biased model chooses by one half of its test images and is scored on the other, which a lucky fine-tuning helps; {said[1]} if the other biased models choose, most often "
         f"`{often}` ({100 * count / counted.total():.0f} % of halves); {said[2]} if all test images choose and score, which luck helps. "
         f"{len(own)} biased models, {len(CHOICES)} choices, one fine-tuning of each. More images to choose by, or masks within blocks, may do more."
     ]

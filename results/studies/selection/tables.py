@@ -19,6 +19,7 @@ from results.text import MISSING, as_table, shown_change
 
 GRADIENTS = ("t2i", "generated")  # sources on which the criteria were measured
 METRICS = ("EO", "ACC")
+MANY = 5  # biased models, with fewer of which nothing is said of luck
 DESIGNS = ((3, 1), (7, 1), (7, 5), (14, 5))  # biased models, and repetitions of each
 WANTED = 2  # points of EO
 
@@ -86,32 +87,32 @@ def answers(records: Path) -> list[str]:
 
 
 def luck(records: Path) -> list[str]:
-    """Return how much two fine-tunings of one biased model differ, in a sentence for each source."""
+    """Return how much two fine-tunings of one biased model differ, in a sentence for each source with `MANY` biased models."""
     lines = []
     for name, runs in sources(records).items():
         if SOURCES[name].at_val:
             continue  # the same runs with another threshold
         first, second = SOURCES[name].pairs[0]
         own, between = spread(values_of(runs, first, "EO")), spread(differences(runs, first, second, "EO"))
-        if own and between:
-            least = least_told(between.models, between.repetitions, 3, 1)
+        if own and between and len(complete(runs, first)) >= MANY:
+            least, most = (least_told(models, between.repetitions, 3, 1) for models in (between.models, between.most))
             lines.append(
                 f"- **Luck on {SOURCES[name].words}**: the EO of AIM-Fair has a standard deviation of {own.repetitions:.1f} points between fine-tunings of one biased model. Its "
                 f"difference to full fine-tuning with the same order and crops has {between.repetitions:.1f}. With three biased models and one fine-tuning each, "
-                f"a true difference must be {least:.0f} points or more to be found in four of five studies."
+                f"a true difference must be about {least:.0f} points to be found in four of five studies (up to {most:.0f} if biased models differ as much as the data allow)."
             )
     return lines
 
 
 def size(records: Path) -> list[str]:
     """Return how much of AIM-Fair's choice is the size of the gradients, in a sentence."""
-    said = []
+    said, tensors = [], 62
     for name in GRADIENTS:
         if own := of_seeds(records, name, ", ranking"):
             shared, mask = (mean(each[key] for each in own) for key in ("shared", "mask"))
             size = mean(each["size"] for each in own)
             said.append(
-                f"{size:.2f} on `{name}`, where the two masks share {shared:.0f} of {mask:.0f} tensors ({len(own)} biased models)"
+                f"{size:.2f} on `{name}`, where the two masks share {shared:.0f} of {mask:.0f} tensors (two random ones {mask**2 / tensors:.0f}; {len(own)} biased models)"
             )
     if not said:
         return []
