@@ -115,7 +115,7 @@ def draw_right(rng, counts, pair, n, times=1):
 
 
 def coverage(scenario, n, rounds, interval=difference, accuracies=group_accuracies, times=1):
-    """How often, in percent, the intervals of each metric hold the true difference, with `n` seeds of `times` runs each."""
+    """The percentage of rounds in which the interval of each metric holds the true difference; `n` seeds have `times` runs each."""
     counts, *pair = (SCENARIOS | REPEATED)[scenario]
     rng, true = np.random.default_rng(n), truth(counts, pair)
     target, protected = np.repeat([0, 0, 1, 1], counts), np.repeat([0, 1, 0, 1], counts)

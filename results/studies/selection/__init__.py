@@ -83,7 +83,7 @@ last section says what is missing, and the answers may change until then.
         """
 Means over biased models, whose repetitions are averaged first; percent on the test split. ± is the standard deviation over all runs: of ERM one for each biased model, of the
 others five, or three of the late means. Differences have 95 % intervals for other biased models, other draws and other test images ([how](../../../docs/intervals.md)). They are for other biased
-models with the same training faces and ImageNet weights, and do not cover other faces, pairs or image sizes. They correct for noise in EO, so the difference need not be in the middle. p is of one comparison; *told* after Holm's
+models with the same training faces and ImageNet weights, and do not cover other faces, pairs or image sizes. They correct for noise in EO, so the difference need not be in the middle. p is of one comparison; *significant* after Holm's
 correction over all comparisons of this table. AIM-Fair's mask leaves out large tensors, so a random mask of as many tensors has more weights. `of=weights` draws up to 32 % of the weights, and more tensors.
 
 *Val's threshold* is the one with the highest accuracy on val, chosen for each run; it needs no protected labels. At 0.5 the late means lose accuracy, because

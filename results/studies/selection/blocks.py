@@ -86,7 +86,7 @@ def blocks_tables(records: Path) -> list[str]:
     scores = scores_of(runs)
     return [
         f"The effect of a block is the mean difference between two choices that differ in it alone, in points, with 95 % intervals over the biased models, {len(scores)}; "
-        "the test images and the order stay the same. *Alone*: the block less nothing; *last*: everything less everything else; both EO at val's threshold. *Told* after "
+        "the test images and the order stay the same. *Alone*: the block less nothing; *last*: everything less everything else; both EO at val's threshold. *Significant* after "
         "Holm's correction over the six effects on EO at val's threshold:",
         "",
         *effects_table(scores),
@@ -99,7 +99,7 @@ def blocks_tables(records: Path) -> list[str]:
 
 def effects_table(scores: np.ndarray) -> list[str]:
     """Return a row for each block with its effects; with several biased models intervals, and p of EO at val's threshold."""
-    rows = [("block", "pairs", *COLUMNS, "p", "told", "alone", "last")]
+    rows = [("block", "pairs", *COLUMNS, "p", "significant", "alone", "last")]
     found = {block: effects(scores, block) for block in BLOCKS}
     several = len(scores) > 1
     p = [t_interval(values[:, -1])[3] if several else 1.0 for values in found.values()]

@@ -36,7 +36,7 @@ LATE_ROWS = tuple(with_options(method, LATE) for method in (*PLAIN, RANDOM_WEIGH
 
 
 class Source(NamedTuple):
-    """What is compared: an arm with repetitions, whose first row is compared with the others.
+    """An arm with repetitions. Its first row is compared with each of the others.
 
     at_val : each run has the threshold that suits val best, in place of 0.5
     words : the arm in a sentence

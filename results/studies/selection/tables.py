@@ -71,16 +71,16 @@ def answers(records: Path) -> list[str]:
     for source in SOURCES.values():
         own = [each for each in every if SOURCES[each.source].arm == source.arm and each.metric == "EO"]
         if not own or source.at_val:
-            continue  # what has val's threshold is told beside what has 0.5
+            continue  # the sentence on the same arm at 0.5 says this, too
         said = []
         for second in dict.fromkeys(each.second for each in own):
             found = [each.found for each in own if each.second == second]
             both = ", and with val's threshold ".join(f"{in_points(each)} points, p = {each.p:.2g}" for each in found)
-            said.append(f"less that of {NAMES[plain(second)]} is {both}")
+            said.append(f"minus that of {NAMES[plain(second)]} is {both}")
         told = [f"{NAMES[plain(each.second)]} ({each.source})" for each in own if each.told]
-        clear = f"told from 0 is that to {' and '.join(told)}" if told else "no difference is told from 0"
+        clear = f"the difference to {' and '.join(told)} is significant" if told else "no difference is significant"
         lines.append(
-            f"- **On {source.words}** the EO of AIM-Fair, where lower is better, {'; '.join(said)}. After Holm's correction over the {len(every)} "
+            f"- **On {source.words}** the EO of AIM-Fair (lower is better) {'; '.join(said)}. After Holm's correction over the {len(every)} "
             f"comparisons of this page {clear} ({own[0].models} biased models, {own[0].runs} fine-tunings of each method)."
         )
     return lines
@@ -137,7 +137,7 @@ def compared(records: Path) -> list[str]:
         for row in (row for row in ("erm", *SOURCES[name].rows) if row in entries):
             count, *cells = numbers(entries[row], 1)
             rows.append((name, row, count, weights_of(runs, row), *cells))
-    more = [("source", "difference", "metric", "biased models", "points", "p", "told")]
+    more = [("source", "difference", "metric", "biased models", "points", "p", "significant")]
     for each in comparisons(records):
         what = f"{each.first} less {each.second}"
         cells = in_points(each.found), f"{each.found.p:.2g}", "yes" if each.told else "no"
