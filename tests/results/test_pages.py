@@ -11,6 +11,8 @@ from support import ROOT
 
 from results import study, tables
 from results.records import read_run_set
+from results.studies.selection.methods import RANDOM
+from results.studies.selection.tables import sources
 from results.study_tables import entries_of, numbers
 
 RECORDS, PAGES = ROOT / "results" / "records", ROOT / "results" / "pages"
@@ -106,6 +108,15 @@ def test_the_toy_table_of_the_readme():
     for name, method in (("ERM", "erm"), ("AIM-Fair", "aim-fair")):
         accuracy, wst, _, odds = numbers(entries[method], 2)[1:5]
         assert told[name] == [accuracy, odds, wst]
+
+
+def test_the_table_of_the_selection_in_the_readme():
+    told = table_rows(ROOT / "README.md", "Does the selection matter?")
+    both = [entries_of(sources(RECORDS / "selection")[name]) for name in ("t2i", "t2i, val's threshold")]
+    rows = {"ERM": "erm", "AIM-Fair": "aim-fair", "full fine-tuning": "full", "random mask of as many tensors": RANDOM}
+    for name, row in rows.items():
+        found = [numbers(entries[row], 1) for entries in both]
+        assert told[name] == [cells[place].partition(" ")[0] for cells in found for place in (1, 4)], name
 
 
 TOLD = {
