@@ -222,12 +222,11 @@ def test_answers_say_what_is_told_and_what_is_not():
     accuracy, moved = found._replace(metric="ACC"), found._replace(source="t2i, val's threshold")
     text = said([found, accuracy, moved._replace(found=Difference(-0.01, -0.03, 0.01, 0.3))])
     assert (
-        "minus that of full fine-tuning is -2.0 (-5.0 to +1.0) points, p = 0.2, and with val's threshold -1.0 (-3.0"
-        in text
+        "AIM-Fair minus full fine-tuning: -2.0 (-5.0 to +1.0) points, p = 0.2; with val's threshold -1.0 (-3.0" in text
     )
-    assert "over the 3 comparisons of this page no difference is significant (3 biased models" in text
+    assert "(3 biased models" in text and "No difference is significant after Holm's correction over the 3" in text
     clear = moved._replace(found=Difference(-0.05, -0.07, -0.02, 0.001), told=True)
-    assert "the difference to full fine-tuning (t2i, val's threshold) is significant" in said([found, clear])
+    assert "The difference to full fine-tuning (t2i, val's threshold) is significant" in said([found, clear])
 
 
 def said(comparisons):

@@ -75,13 +75,13 @@ def answers(records: Path) -> list[str]:
         said = []
         for second in dict.fromkeys(each.second for each in own):
             found = [each.found for each in own if each.second == second]
-            both = ", and with val's threshold ".join(f"{in_points(each)} points, p = {each.p:.2g}" for each in found)
-            said.append(f"minus that of {NAMES[plain(second)]} is {both}")
+            both = "; with val's threshold ".join(f"{in_points(each)} points, p = {each.p:.2g}" for each in found)
+            said.append(f"AIM-Fair minus {NAMES[plain(second)]}: {both}.")
         told = [f"{NAMES[plain(each.second)]} ({each.source})" for each in own if each.told]
-        clear = f"the difference to {' and '.join(told)} is significant" if told else "no difference is significant"
+        clear = f"The difference to {' and '.join(told)} is significant" if told else "No difference is significant"
         lines.append(
-            f"- **On {source.words}** the EO of AIM-Fair (lower is better) {'; '.join(said)}. After Holm's correction over the {len(every)} "
-            f"comparisons of this page {clear} ({own[0].models} biased models, {own[0].runs} fine-tunings of each method)."
+            f"- **EO on {source.words}** ({own[0].models} biased models, {own[0].runs} fine-tunings of each method; lower is better). {' '.join(said)} {clear} "
+            f"after Holm's correction over the {len(every)} comparisons of this page."
         )
     return lines
 
