@@ -21,6 +21,7 @@ from models.batches import Compute, predict
 from models.classifier import new_classifier
 from results import card
 from results.card import data_of, interval, make_card
+from results.records import PACKED, read_run_set
 from utils.records import Record, adopt_record, read_record
 
 FRACTIONS = [0.2, 0.1, 0.1, 0.3]
@@ -218,8 +219,12 @@ def test_the_card_of_a_candidate_is_not_taken_over_by_the_choice(run, tmp_path):
     assert "README.md" not in names and "model.safetensors" in names
 
 
-def test_every_committed_record_has_a_card():
-    folders = [path.parent for path in (ROOT / "results" / "records").rglob("seed_*/metrics.json")]
-    for folder in folders:
-        text = make_card(read_record(folder))
+def test_committed_records_have_a_card():
+    """Every one in a file of its own, and the first one of each packed set."""
+    records = ROOT / "results" / "records"
+    loose = [read_record(path.parent) for path in records.rglob("seed_*/metrics.json")]
+    packed = [read_run_set(path.parent).records[0] for path in records.rglob(PACKED)]
+    assert loose and packed
+    for record in loose + packed:
+        text = make_card(record)
         assert front(text).eval_results and "## Results by group" in text
