@@ -35,20 +35,27 @@ odds on held-out synthetic images (`models/choice.py`); how the paper chose its 
 
 
 def as_markdown(name: str, parts: dict[str, list[Entry]], warnings: dict[str, str]) -> str:
-    """Return a table for each column under its own heading, after the column's warning if it has one."""
-    heads = ["method", "n", *(f"{SHOWN[key]} [paper]" if key in METRICS else SHOWN[key] for key in SHOWN)]
-    lines = [f"# {name.replace('_', ' ').capitalize()}: {PAGES[name].title}"]
-    lines += ["", PAGES[name].note] if PAGES[name].note else []
+    """Return a page with a table for each column under its own heading, after the column's warning if it has one."""
+    lines = [f"# {heading(name)}", *(["", PAGES[name].note] if PAGES[name].note else [])]
     for column, entries in parts.items():
-        compared = list(dict.fromkeys(key for entry in entries for key in entry.change)) or COMPARED
-        values = {(entry.row, key): (entry.n_compared, entry.p[key]) for entry in entries for key in entry.change}
-        told, said = together(list(values.values()))
-        stars = set(compress(values, told))
-        columns = [*heads, *(f"{key} to ERM" for key in compared)]
-        lines += ["", f"## {column}", *(["", warnings[column]] if warnings.get(column) else [])]
-        lines += ["", *as_table([columns, *(_cells(entry, compared, stars) for entry in entries)])]
-        lines += ["", said] if said else []
+        lines += ["", f"## {column}", *column_table(entries, warnings.get(column, ""))]
     return "\n".join([*lines, "", NOTE]) + "\n"
+
+
+def heading(name: str) -> str:
+    """Return a table's name and title."""
+    return f"{name.replace('_', ' ').capitalize()}: {PAGES[name].title}"
+
+
+def column_table(entries: list[Entry], warning: str) -> list[str]:
+    """Return the lines of one column's table, beginning with a blank one: a warning, the rows, and what all differences say together."""
+    compared = list(dict.fromkeys(key for entry in entries for key in entry.change)) or COMPARED
+    values = {(entry.row, key): (entry.n_compared, entry.p[key]) for entry in entries for key in entry.change}
+    told, said = together(list(values.values()))
+    stars = set(compress(values, told))
+    heads = ["method", "n", *(f"{SHOWN[key]} [paper]" if key in METRICS else SHOWN[key] for key in SHOWN)]
+    rows = [[*heads, *(f"{key} to ERM" for key in compared)], *(_cells(entry, compared, stars) for entry in entries)]
+    return [*(["", warning] if warning else []), "", *as_table(rows), *(["", said] if said else [])]
 
 
 def together(found: list[tuple[int, float]]) -> tuple[list[bool], str]:

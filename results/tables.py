@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from results.chosen import AUTO, with_chosen_settings
-from results.entries import make_entries, mark, warning
+from results.entries import Entry, make_entries, mark, warning
 from results.figures import write_figures
 from results.records import RunSet, read_run_set, run_set_folders
 from results.rows import FROM, PAGES, columns_of, expand_rows, read_paper
@@ -50,14 +50,9 @@ def make_pages(records: Path, output: Path) -> None:
 
 def write_tables(columns: dict[str, RunSet], output: Path, names: tuple[str, ...] = tuple(PAGES)) -> list[str]:
     """Write each table of which a row beyond ERM and AIM-Fair was run, as .md, .csv and .tex; return their names."""
-    paper, written = read_paper(), []
+    written = []
     for name in names:
-        table, parts = PAGES[name], {}
-        for key in columns_of(table, list(columns)):
-            runs, numbers = columns[key], paper.get(name, {}).get(key.partition(FROM)[0], {})
-            entries = make_entries(expand_rows(table, runs), runs, numbers)
-            if any(entry.n and entry.row not in ("erm", "aim-fair") for entry in entries):
-                parts[key] = mark(entries, runs)
+        parts = entries_by_column(name, columns)
         if not parts:
             continue
         warnings = {key: warning(columns[key], entries) for key, entries in parts.items()}
@@ -66,6 +61,16 @@ def write_tables(columns: dict[str, RunSet], output: Path, names: tuple[str, ...
             (output / f"{name}.{suffix}").write_text(text, encoding="utf-8")
         written.append(name)
     return written
+
+
+def entries_by_column(name: str, columns: dict[str, RunSet]) -> dict[str, list[Entry]]:
+    """Return a table's entries in each column in which a row beyond ERM and AIM-Fair was run."""
+    table, paper, parts = PAGES[name], read_paper().get(name, {}), {}
+    for key in columns_of(table, list(columns)):
+        entries = make_entries(expand_rows(table, columns[key]), columns[key], paper.get(key.partition(FROM)[0], {}))
+        if any(entry.n and entry.row not in ("erm", "aim-fair") for entry in entries):
+            parts[key] = mark(entries, columns[key])
+    return parts
 
 
 def overview(dataset: str, columns: dict[str, RunSet], tables: list[str], figures: list[str]) -> str:

@@ -9,7 +9,7 @@ from results.studies.selection.methods import LATE, PLAIN, RANDOM_WEIGHTS, repea
 from results.studies.selection.tables import answers, compared, few, luck, power, reliability_table, size, spreads
 from results.study_tables import missing
 
-SEEDS = (100, 200, 300, 400, 500, 600, 700)
+SEEDS = (100, 200, 300, 400, 500, 600, 700, 800)
 COMMON = words(
     "--weights {weights} --image-size 64 --pre-train-lr 0.03 --dataset celeba --real-data-path {data}/celeba "
     "--target-sensitive Smiling_Male --number-train-data-real 8000 --precision bf16"
