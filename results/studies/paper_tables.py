@@ -7,7 +7,6 @@ from results.entries import warning
 from results.records import read_run_set, run_set_folders
 from results.rows import TABLES
 from results.studies import Arm, Study, words
-from results.study_tables import missing
 from results.table_text import NOTE, column_table, heading
 from results.tables import entries_by_column
 
