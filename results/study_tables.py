@@ -4,14 +4,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean, stdev
 
-from results.entries import Entry, make_entries
+from results.entries import Entry, make_entries, places
+from results.intervals import difference
 from results.records import RunSet, read_run_set
 from results.rows import row_label
 from results.studies import Arm
 from results.study_run import read_measured
-from results.table_text import SHOWN
+from results.table_text import SHOWN, together
 from results.text import as_table, shown, shown_change
 
+COMPARED = ("ACC", "WST", "EO")
 COLUMNS, CHANGES = ("ACC", "WST", "WST by seed", "EO"), ("ACC", "EO")
 HEADINGS = ("n", *(SHOWN[key] for key in COLUMNS), *(f"{key} to ERM" for key in CHANGES))
 NOTE = """
@@ -63,6 +65,24 @@ def numbers(entry: Entry, digits: int = 1) -> list[str]:
     """Return an entry's cells under `HEADINGS`."""
     changes = (shown_change(entry.change.get(key), digits) for key in CHANGES)
     return [str(entry.n), *(shown(entry.ours[key], digits) for key in COLUMNS), *changes]
+
+
+def less_table(heads: tuple[str, ...], compared: list[tuple[tuple[str, ...], RunSet, str, str]]) -> list[str]:
+    """Return one method less another in points, for each pair that has seeds in common: a table, and what all its differences say together.
+
+    compared : the cells below `heads`, the runs, the method, and the one to subtract
+    """
+    found = []
+    for cells, runs, method, other in compared:
+        one, two = places(method, runs), places(other, runs)
+        if between := difference(runs.accuracies, one, two):
+            found.append((cells, len(one.keys() & two.keys()), [between[key] for key in COMPARED]))
+    told, said = together([(n, change.p) for _, n, changes in found for change in changes])
+    stars, rows = iter(told), [(*heads, "n", *COMPARED)]
+    for cells, n, changes in found:
+        changed = (shown_change([100 * value for value in each[:3]], 1) + "*" * next(stars) for each in changes)
+        rows.append((*cells, str(n), *changed))
+    return [*as_table(rows), "", said]
 
 
 def findings(records: Path, arm: str) -> dict[str, object]:

@@ -8,21 +8,18 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from models.choice import best_of
-from results.entries import Entry, places
-from results.intervals import difference
+from results.entries import Entry
 from results.records import RunSet, read_run_set
 from results.rows import row_label
 from results.studies.real_faces.design import FROM_START, GRID, LIKE_AIM_FAIR, PAPER, TUNED, UNTUNED, accuracy_of_erm
-from results.study_tables import HEADINGS, entries_of, numbers, values
-from results.table_text import together
-from results.text import MISSING, as_table, shown, shown_change
+from results.study_tables import COMPARED, HEADINGS, entries_of, less_table, numbers, values
+from results.text import MISSING, as_table, shown
 
 SIDE_BY_SIDE = ("erm", "synthetic-only", "linear-probe", "full", "random-mask:share=0.7", "surgical", "aim-fair")
 AGAINST = ("full", "random-mask:share=0.7", "cosine", "surgical", "linear-probe")
 SWEPT = {
     k: "aim-fair" if k == 55 else f"aim-fair:top-k={k}" for k in (40, 45, 50, 55, 60)
 }  # as `--top-k auto` tries them
-METRICS = ("ACC", "WST", "EO")
 
 
 def erm_table(records: Path) -> list[str]:
@@ -40,7 +37,7 @@ def side_by_side(entries: dict[str, dict[str, Entry]]) -> list[str]:
 
     def cell(entry: Entry | None) -> str:
         mark = "¹" if entry and entry.n == 1 else ""
-        return " / ".join(shown(entry.ours[key], 1) + mark for key in METRICS) if entry else MISSING
+        return " / ".join(shown(entry.ours[key], 1) + mark for key in COMPARED) if entry else MISSING
 
     rows = {method: [found.get(method) for found in entries.values()] for method in SIDE_BY_SIDE}
     rows = [(row_label(method), *map(cell, found)) for method, found in rows.items() if any(found)]
@@ -49,20 +46,10 @@ def side_by_side(entries: dict[str, dict[str, Entry]]) -> list[str]:
 
 def against_table(columns: dict[str, RunSet]) -> list[str]:
     """Return AIM-Fair less each of the nearest methods, from the seeds that both have."""
-    found = []
-    for name, column in columns.items():
-        accuracies, ours = column.accuracies, places("aim-fair", column)
-        for method in AGAINST:
-            theirs = places(method, column)
-            if between := difference(accuracies, ours, theirs):
-                changes = [between[key] for key in METRICS]
-                found.append((name, row_label(method), len(ours.keys() & theirs.keys()), changes))
-    told, said = together([(n, change.p) for *_, n, changes in found for change in changes])
-    stars, rows = iter(told), [("source", "less", "n", *METRICS)]
-    for source, method, n, changes in found:
-        cells = (shown_change([100 * value for value in each[:3]], 1) + "*" * next(stars) for each in changes)
-        rows.append((source, method, str(n), *cells))
-    return [*as_table(rows), "", said]
+    every = [(name, column, method) for name, column in columns.items() for method in AGAINST]
+    return less_table(
+        ("source", "less"), [((name, row_label(method)), column, "aim-fair", method) for name, column, method in every]
+    )
 
 
 def k_table(columns: dict[str, RunSet]) -> list[str]:

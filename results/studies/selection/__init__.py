@@ -46,12 +46,13 @@ def pages(records: Path, output: Path) -> None:
 
 
 EVERY = tuple(each for method in PLAIN for each in repeated(method, 5))
+TWICE = tuple(each for method in PLAIN for each in repeated(method, 2))
 EVERY_LATE = tuple(each for method in (*PLAIN, RANDOM_WEIGHTS) for each in repeated(method, 3, LATE))
 SMALL = tuple(with_options(method, f"lr={lr}") for method in FEW for lr in (0.06, 0.2))
 ARMS = (
     Arm("erm", (), ("erm",), SEEDS),
-    Arm("t2i", T2I, EVERY, SEEDS, "erm"),
-    Arm("generated", GENERATED, EVERY, SEEDS, "erm"),
+    Arm("t2i", T2I, EVERY, SEEDS[:7], "erm"),
+    Arm("generated", GENERATED, TWICE, SEEDS[5:], "erm"),
     Arm("erm_4000", FEWER, ("erm",), SEEDS[:3]),
     Arm("blocks", (*T2I, *FEWER), tuple(CHOICES), SEEDS[:3], "erm_4000"),
     Arm("late", (*T2I, *FEWER), EVERY_LATE, SEEDS[:3], "erm_4000"),
