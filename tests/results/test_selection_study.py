@@ -25,7 +25,7 @@ from results.studies.selection.blocks import (
     method_of,
     pairs_of_block,
 )
-from results.studies.selection.methods import PLAIN, SOURCES
+from results.studies.selection.methods import PLAIN, RANDOM, SOURCES
 from results.studies.selection.spread import LEVEL, POWER, complete, differences, least_told, spread, t_interval
 from results.studies.selection.threshold import at_val_threshold
 from train import METHODS
@@ -221,17 +221,20 @@ def test_answers_say_what_is_told_and_what_is_not():
     found = tables.Compared("t2i", "aim-fair", "full", "EO", 3, 15, Difference(-0.02, -0.05, 0.01, 0.2), False)
     accuracy, moved = found._replace(metric="ACC"), found._replace(source="t2i, val's threshold")
     text = said([found, accuracy, moved._replace(found=Difference(-0.01, -0.03, 0.01, 0.3))])
-    assert (
-        "AIM-Fair minus full fine-tuning: -2.0 (-5.0 to +1.0) points, p = 0.2; with val's threshold -1.0 (-3.0" in text
-    )
-    assert "(3 biased models" in text and "No difference is significant after Holm's correction over the 3" in text
+    assert "minus full fine-tuning**, in points of EO: on `t2i` -2.0 (-5.0 to +1.0), p = 0.2, with val's" in text
+    assert "threshold -1.0 (-3.0 to +1.0), p = 0.3 (3 biased models, 15 fine-tunings of each). None is" in text
+    assert "None is significant after Holm's correction over the 3 comparisons" in text
     clear = moved._replace(found=Difference(-0.05, -0.07, -0.02, 0.001), told=True)
-    assert "The difference to full fine-tuning (t2i, val's threshold) is significant" in said([found, clear])
+    random = found._replace(second=RANDOM, found=Difference(0.01, -0.02, 0.04, 0.5))
+    full, mask = said([found, clear, random]).split(" - **", 1)
+    assert "Significant (t2i, val's threshold) after Holm's" in full and "+1.0 (-2.0 to +4.0), p = 0.5" in mask
+    assert "minus a random mask of as many tensors" in mask and "None is significant" in mask
 
 
 def said(comparisons):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "comparisons", lambda records: comparisons)
+        patch.setattr(tables, "repair", lambda records: [])
         return " ".join(tables.answers(None))
 
 
@@ -286,18 +289,20 @@ def test_what_has_vals_threshold_is_judged_by_it(records):
     assert late == 0.5 and moved > 0.85
     scores = blocks.scores_of(arms["blocks"])
     assert (scores[:, :, 0] == 50).all() and (scores[:, :, 1] == 0).all() and (scores[:, :, 2:] > 0).all()
-    assert "Alone a block changes it by -8.0 to +4.0, as the last of all by -8.0 to +4.0." in blocks.where(folder)[0]
+    rows = [row.strip("| ").split(" | ") for row in blocks.effects_table(scores)[2:]]
+    assert (rows[0][-2:], rows[-1][-2:]) == (["-8.0", "-8.0"], ["+4.0", "+4.0"])  # alone, and as the last of all
     assert "stem -8.0 (-8.0 to -8.0), 1 -8.0" in blocks.where(folder)[0] and "fc" not in blocks.where(folder)[0]
     rows = {
         row.split(" | ")[0].strip("| "): row.strip("| ").split(" | ")[-1] for row in blocks.single_table(scores)[2:]
     }
     assert (rows["3 alone"], rows["all but 3"], rows["all"]) == ("36.0", "16.0", "8.0")
     [text] = blocks.ceiling(folder)
-    assert "accuracy: +0.0" not in text  # as it would be at 0.5
-    assert "-4.0 (-4.0 to -4.0) in EO and +1.0 (+1.0 to +1.0) in accuracy if all test images" in text
-    assert (
-        f"{len(CHOICES)} choices" in text and text.count("-4.0 (-4.0 to -4.0)") < 3
-    )  # halves of 25 images find others
+    assert "EO +0.0" not in text and f"{len(CHOICES)} choices" in text  # at 0.5 EO would be 0
+    lucky = blocks.lucky_choices(arms["blocks"])
+    assert "EO -4.0 (-4.0 to -4.0) and accuracy +1.0 (+1.0 to +1.0) if all test images" in lucky
+    assert lucky.count("-4.0 (-4.0 to -4.0)") == 1  # halves of 25 images find others
+    [text] = tables.repair(folder)[:1]
+    assert "on `t2i` " in text and "(2 biased models)" in text and "late" in text
 
 
 def test_the_best_choice_may_cost_half_a_point_of_accuracy():

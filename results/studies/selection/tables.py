@@ -66,24 +66,36 @@ def in_points(found: Difference) -> str:
 
 
 def answers(records: Path) -> list[str]:
-    """Return what the comparisons of EO say, in a point for each arm."""
-    every, lines = comparisons(records), []
-    for source in SOURCES.values():
-        own = [each for each in every if SOURCES[each.source].arm == source.arm and each.metric == "EO"]
-        if not own or source.at_val:
-            continue  # the sentence on the same arm at 0.5 says this, too
+    """Return what AIM-Fair does to the biased models' EO, and what the comparisons of EO say, in a point for each of the others."""
+    every, lines = comparisons(records), repair(records)
+    for second in dict.fromkeys(plain(each.second) for each in every):
+        own = [each for each in every if plain(each.second) == second and each.metric == "EO"]
         said = []
-        for second in dict.fromkeys(each.second for each in own):
-            found = [each.found for each in own if each.second == second]
-            both = "; with val's threshold ".join(f"{in_points(each)} points, p = {each.p:.2g}" for each in found)
-            said.append(f"AIM-Fair minus {NAMES[plain(second)]}: {both}.")
-        told = [f"{NAMES[plain(each.second)]} ({each.source})" for each in own if each.told]
-        clear = f"The difference to {' and '.join(told)} is significant" if told else "No difference is significant"
+        for source in SOURCES.values():
+            there = [each for each in own if SOURCES[each.source].arm == source.arm]
+            if there and not source.at_val:  # the same runs at 0.5, then with val's threshold
+                both = ", with val's threshold ".join(
+                    f"{in_points(each.found)}, p = {each.found.p:.2g}" for each in there
+                )
+                said.append(
+                    f"on {source.words} {both} ({there[0].models} biased models, {there[0].runs} fine-tunings of each)"
+                )
+        told = [each.source for each in own if each.told]
+        clear = f"Significant ({' and '.join(told)})" if told else "None is significant"
         lines.append(
-            f"- **EO on {source.words}** ({own[0].models} biased models, {own[0].runs} fine-tunings of each method; lower is better). {' '.join(said)} {clear} "
-            f"after Holm's correction over the {len(every)} comparisons of this page."
+            f"- **AIM-Fair minus {NAMES[second]}**, in points of EO: {'; '.join(said)}. {clear} after Holm's correction over the {len(every)} comparisons of this page."
         )
     return lines
+
+
+def repair(records: Path) -> list[str]:
+    """Return by how much AIM-Fair lowers the biased models' EO, in a sentence."""
+    said = []
+    for name, runs in sources(records).items():
+        first, source = SOURCES[name].pairs[0][0], SOURCES[name]
+        if not source.at_val and (change := entries_of(runs)[first].change.get("EO")):
+            said.append(f"on {source.words} {shown_change(change, 1)} ({len(complete(runs, first))} biased models)")
+    return [f"- **AIM-Fair minus the biased model**, in points of EO: {'; '.join(said)}."] if said else []
 
 
 def luck(records: Path) -> list[str]:
@@ -97,7 +109,7 @@ def luck(records: Path) -> list[str]:
         if own and between and len(complete(runs, first)) >= MANY:
             least, most = (least_told(models, between.repetitions, 3, 1) for models in (between.models, between.most))
             lines.append(
-                f"- **Luck on {SOURCES[name].words}**: the EO of AIM-Fair has a standard deviation of {own.repetitions:.1f} points between fine-tunings of one biased model. Its "
+                f"On {SOURCES[name].words} the EO of AIM-Fair has a standard deviation of {own.repetitions:.1f} points between fine-tunings of one biased model. Its "
                 f"difference to full fine-tuning with the same order and crops has {between.repetitions:.1f}. With three biased models and one fine-tuning each, "
                 f"a true difference must be about {least:.0f} points to be found in four of five studies (up to {most:.0f} if biased models differ as much as the data allow)."
             )
@@ -112,13 +124,13 @@ def size(records: Path) -> list[str]:
             shared, mask = (mean(each[key] for each in own) for key in ("shared", "mask"))
             size = mean(each["size"] for each in own)
             said.append(
-                f"{size:.2f} on `{name}`, where the two masks share {shared:.0f} of {mask:.0f} tensors (two random ones {mask**2 / tensors:.0f}; {len(own)} biased models)"
+                f"{size:.2f} on `{name}`, where the masks share {shared:.0f} of {mask:.0f} tensors (two random ones {mask**2 / tensors:.0f}; {len(own)} biased models)"
             )
     if not said:
         return []
     return [
-        "- **What the rankings look at**: we replaced both gaps of a tensor by the mean absolute gradient on balanced images and ranked again. The two orders in which "
-        f"tensors are chosen have a Spearman correlation of {'; '.join(said)}."
+        "- **What the rankings look at**: mostly the size of a tensor's gradient. If that size takes the place of both gaps, the order in which tensors are chosen has "
+        f"a Spearman correlation with AIM-Fair's of {'; '.join(said)}."
     ]
 
 
