@@ -176,7 +176,7 @@ def weights_of(runs: RunSet, row: str) -> str:
             for drawn, part in [(random_tensors_of_size, sizes) if "of" in o else (random_tensors, list(sizes))]
         ]
     shares = [100 * sum(sizes[name] for name in mask) / sum(sizes.values()) for mask in masks]
-    return f"{min(shares):.0f} to {max(shares):.0f}"
+    return " to ".join(dict.fromkeys(f"{share:.0f}" for share in (min(shares), max(shares))))
 
 
 def spreads(records: Path) -> list[str]:
