@@ -111,7 +111,7 @@ def findings_tables(*arms: str) -> Callable[[Path], list[str]]:
 
 
 def missing(arms: tuple[Arm, ...]) -> Callable[[Path], list[str]]:
-    """Return a function that says which of these arms lack records, methods, or seeds of the methods that they have."""
+    """Return a function that says which of these arms lack records, methods, or seeds, all or some, of the methods that they have."""
 
     def lines(records: Path) -> list[str]:
         found = []
@@ -123,8 +123,11 @@ def missing(arms: tuple[Arm, ...]) -> Callable[[Path], list[str]]:
             runs = read_run_set(records / arm.name)
             there = [method for method in arm.methods if runs.runs(method)]
             left = [f"`{method}`" for method in arm.methods if method not in there]
-            left += [f"seed {seed}" for seed in arm.seeds if any(seed not in runs.runs(method) for method in there)]
-            found += [f"- {arm.name}: {', '.join(left)}"] if left else []
+            for seed in arm.seeds:
+                lack = [method for method in there if seed not in runs.runs(method)]
+                which = "" if lack == there else f" of {', '.join(f'`{method}`' for method in lack)}"
+                left += [f"seed {seed}{which}"] if lack else []
+            found += [f"- {arm.name}: {'; '.join(left)}"] if left else []
         return ["## What is missing", "", *found] if found else []
 
     return lines

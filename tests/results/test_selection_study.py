@@ -13,7 +13,7 @@ from datasets.images import LabelledImages
 from models.options import parse_method
 from results.intervals import Difference
 from results.records import RunSet, run_name
-from results.studies.selection import ARMS, EVERY, EVERY_LATE, blocks, reliability, tables
+from results.studies.selection import ARMS, EVERY, EVERY_LATE, blocks, reliability, sentences, tables
 from results.studies.selection.blocks import (
     BLOCKS,
     CHOICES,
@@ -221,21 +221,26 @@ def test_answers_say_what_is_told_and_what_is_not():
     found = tables.Compared("t2i", "aim-fair", "full", "EO", 3, 15, Difference(-0.02, -0.05, 0.01, 0.2), False)
     accuracy, moved = found._replace(metric="ACC"), found._replace(source="t2i, val's threshold")
     text = said([found, accuracy, moved._replace(found=Difference(-0.01, -0.03, 0.01, 0.3))])
-    assert "minus full fine-tuning**, in points of EO: on `t2i` -2.0 (-5.0 to +1.0), p = 0.2, with val's" in text
-    assert "threshold -1.0 (-3.0 to +1.0), p = 0.3 (3 biased models, 15 fine-tunings of each). None is" in text
-    assert "None is significant after Holm's correction over the 3 comparisons" in text
+    assert "minus full fine-tuning** on `t2i` (3 biased models, each fine-tuned 5 times by each method), in" in text
+    assert "EO -2.0 (-5.0 to +1.0), accuracy -2.0 (-5.0 to +1.0); with val's threshold EO -1.0 (-3.0 to +1.0)." in text
+    assert "over all 3 differences" in text and "none is significant. The smallest p is 0.2 (EO, t2i, -2.0" in text
     clear = moved._replace(found=Difference(-0.05, -0.07, -0.02, 0.001), told=True)
-    random = found._replace(second=RANDOM, found=Difference(0.01, -0.02, 0.04, 0.5))
-    full, mask = said([found, clear, random]).split(" - **", 1)
-    assert "Significant (t2i, val's threshold) after Holm's" in full and "+1.0 (-2.0 to +4.0), p = 0.5" in mask
-    assert "minus a random mask of as many tensors" in mask and "None is significant" in mask
+    mask = found._replace(second=RANDOM, found=Difference(0.01, -0.02, 0.04, 0.5))
+    other = found._replace(source="generated", runs=6, found=Difference(0.03, 0.01, 0.05, 0.6))
+    full, random, holm = said([found, clear, mask, other]).split(" - **")
+    assert (
+        "Minus" not in full
+        and "On `generated` EO +3.0 (+1.0 to +5.0) (3 biased models, each fine-tuned 2 times" in full
+    )
+    assert random.startswith("AIM-Fair minus a random mask of as many tensors** on `t2i`") and "generated" not in random
+    assert "these are significant: EO, t2i, val's threshold, -5.0 (-7.0 to -2.0) to full fine-tuning. The" in holm
 
 
 def said(comparisons):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "comparisons", lambda records: comparisons)
-        patch.setattr(tables, "repair", lambda records: [])
-        return " ".join(tables.answers(None))
+        patch.setattr(sentences, "comparisons", lambda records: comparisons)
+        patch.setattr(sentences, "repair", lambda records: [])
+        return " ".join(sentences.answers(None))
 
 
 def made_up(arm, methods, seeds, wrong, shift=0):
@@ -301,8 +306,8 @@ def test_what_has_vals_threshold_is_judged_by_it(records):
     lucky = blocks.lucky_choices(arms["blocks"])
     assert "EO -4.0 (-4.0 to -4.0) and accuracy +1.0 (+1.0 to +1.0) if all test images" in lucky
     assert lucky.count("-4.0 (-4.0 to -4.0)") == 1  # halves of 25 images find others
-    [text] = tables.repair(folder)[:1]
-    assert "on `t2i` " in text and "(2 biased models)" in text and "late" in text
+    [text] = sentences.repair(folder)
+    assert "on `t2i`, in points: AIM-Fair EO " in text and text.count("EO") == 3
 
 
 def test_the_best_choice_may_cost_half_a_point_of_accuracy():

@@ -6,7 +6,8 @@ from pathlib import Path
 from results.studies import Arm, Study, late, words
 from results.studies.selection.blocks import CHOICES, blocks_tables, ceiling, where
 from results.studies.selection.methods import LATE, PLAIN, RANDOM_WEIGHTS, repeated, with_options
-from results.studies.selection.tables import answers, compared, few, luck, power, reliability_table, size, spreads
+from results.studies.selection.sentences import answers, luck, size
+from results.studies.selection.tables import compared, few, power, reliability_table, spreads
 from results.study_tables import missing
 
 SEEDS = (100, 200, 300, 400, 500, 600, 700, 800)
@@ -71,13 +72,16 @@ Stable Diffusion 3, 100 a group; `generated`, by a small Stable Diffusion that w
 and the same ImageNet weights. They differ in the last layer's start, in the order and crops, and in which synthetic faces are drawn. The study is not complete: the
 last section says what is missing, and the answers may change until then.
 
+EO is the equalized odds difference, ACC the accuracy ([terms](../../../docs/glossary.md)). Lower EO is fairer, so a negative difference in EO is in AIM-Fair's favour. *Val's threshold* is the one with the
+highest accuracy on val, chosen for each run; it needs no protected labels. Elsewhere the threshold is 0.5. The rows with val's threshold were added after the others had been seen.
+
 ## Answers
 """,
         lambda records: [line for part in (answers, where, ceiling, size) for line in part(records)],
         """
 ![Every fine-tuning as a point, by method and biased model](../../pages/selection/repetitions.svg)
 
-*A point is a fine-tuning, a column of points a biased model with its mean. The dotted line is the biased models' own mean.*
+*A point is a fine-tuning, a column of points a biased model with its mean. The dotted line is the biased models' own mean. All have val's threshold.*
 
 ## The methods""",
         compared,
@@ -85,10 +89,13 @@ last section says what is missing, and the answers may change until then.
 Means over biased models, whose repetitions are averaged first; percent on the test split. ± is the standard deviation over all runs: of ERM one for each biased model, of the
 others five on `t2i`, two on `generated`, three of the late means. Differences have 95 % intervals for other biased models, other draws and other test images ([how](../../../docs/intervals.md)). They are for other biased
 models with the same training faces and ImageNet weights, and do not cover other faces, pairs or image sizes. They correct for noise in EO, so the difference need not be in the middle. p is of one comparison; *significant* after Holm's
-correction over all comparisons of this table. AIM-Fair's mask leaves out large tensors, so a random mask of as many tensors has more weights. `of=weights` draws up to 32 % of the weights, and more tensors.
+correction over all comparisons of this table; the blocks below have a correction of their own. "Minus" in a row means the first method's value minus the second's. AIM-Fair's mask leaves out large tensors, so a random mask of as many tensors has more weights. With `of=weights` the random mask has up to 32 % of the weights, in more tensors; AIM-Fair's have 26 % on the same biased models.
 
-*Val's threshold* is the one with the highest accuracy on val, chosen for each run; it needs no protected labels. At 0.5 the late means lose accuracy, because
-fine-tuning moved all logits. The rows with val's threshold were added after the others had been seen.""",
+At 0.5 the late means lose accuracy, because
+fine-tuning moved all logits.
+
+The sources are not independent: two of the three biased models of `generated` are among the seven of `t2i`; the late means and the choices of blocks below have three other biased models in common; all have the same test images.
+`t2i` and `generated` keep the epoch with the highest accuracy on val, as in the paper. The late mean is the mean of the weights of the second half of the epochs.""",
         """
 ## How much is luck?
 """,
@@ -116,11 +123,11 @@ a tensor; it is compared with the smallest k if both gaps were that gradient. [T
         reliability_table,
         """
 A fifth of the tensors, 12, at two learning rates, on `t2i`. `ratio` was not trained, because on half of the images its order is unstable, and `agreement`, to save time. AIM-Fair takes
-12 tensors with k = 37:""",
+12 tensors with k = 37; `criterion` without `by` takes those with the largest gradient. n is the number of biased models, so rows do not all have the same ones, and with n = 1 an interval is for other test images alone:""",
         few,
         missing(ARMS),
         """
-Also missing: a random mask of as many weights with 8,000 biased faces, the 25 other choices of blocks with `fc`, a second order of the images for the choices, and criteria that choose weights in place of tensors.
+Also missing: a random mask with as many weights as AIM-Fair's and 8,000 biased faces, the 25 other choices of blocks with `fc`, a second order of the images for the choices, and criteria that choose weights in place of tensors.
 In hours of one core: the rest of `small` takes 0.5 with bf16 arithmetic in the processor and four times as long without; the 25 choices on three models take 1.8 in fp32.""",
     ),
     common=COMMON,

@@ -86,7 +86,7 @@ def blocks_tables(records: Path) -> list[str]:
     scores = scores_of(runs)
     return [
         f"The effect of a block is the mean difference between two choices that differ in it alone, in points, with 95 % intervals over the biased models, {len(scores)}; "
-        "the test images and the order stay the same. *Alone*: the block less nothing; *last*: everything less everything else; both EO at val's threshold. *Significant* after "
+        "the test images and the order stay the same. *Alone*: only this block minus none; *last*: all blocks minus all but this one; both EO at val's threshold. *Significant* after "
         "Holm's correction over the six effects on EO at val's threshold:",
         "",
         *effects_table(scores),
@@ -182,7 +182,7 @@ def where(records: Path) -> list[str]:
     found = [f"{block} {told(effects(scores, block)[:, -1])}" for block in most]
     return [
         f"- **Which blocks**: one more block changes EO, in points at val's threshold and on average over what else is fine-tuned, by "
-        f"{', '.join(found)} ({len(scores)} biased models, {len(CHOICES)} choices of blocks each)."
+        f"{', '.join(found)} ({len(scores)} biased models, {len(CHOICES)} choices of blocks each; the intervals are for other biased models, with the same test images)."
     ]
 
 
@@ -195,7 +195,7 @@ def ceiling(records: Path) -> list[str]:
     [(often, count)] = counted.most_common(1)
     return [
         f"- **The best choice of blocks minus full fine-tuning**, in points at val's threshold: EO {told(found[:, 1])}, accuracy {told(found[:, 0])}, if each biased model takes "
-        f"the choice that is best for the others, most often `{often}` ({100 * count / counted.total():.0f} % of halves; {len(found)} biased models, {len(CHOICES)} choices, "
+        f"the choice that is best for the others, most often `{often}` ({100 * count / counted.total():.0f} % of {counted.total()} choices; {len(found)} biased models, {len(CHOICES)} choices, "
         "one fine-tuning of each). More images to choose by, or masks within blocks, may do more."
     ]
 
@@ -207,7 +207,7 @@ def lucky_choices(runs: RunSet) -> str:
         for changes in (best_choices(at_val_threshold(runs), own=True)[0], best_on_all(scores_of(runs)[:, :, 2:]))
     ]
     return (
-        f"The best choice is the one with the lowest EO among those that lose at most {LOST} points of accuracy. Less full fine-tuning it has, in points at val's threshold, {said[0]} if each "
+        f"The best choice is the one with the lowest EO among those that lose at most {LOST} points of accuracy. Its difference to full fine-tuning is, in points at val's threshold, {said[0]} if each "
         f"biased model chooses by one half of its test images and is scored on the other, which a lucky fine-tuning helps; {said[1]} if all test images choose and score, which all luck helps."
     )
 

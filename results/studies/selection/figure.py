@@ -15,12 +15,12 @@ NAMES = {
     "aim-fair": "AIM-Fair",
     "full": "full\nfine-tuning",
     RANDOM: "random,\nas many\ntensors",
-    RANDOM_WEIGHTS: "random,\nas many\nweights",
+    RANDOM_WEIGHTS: "random,\n32 % of\nthe weights",
 }
 TITLES = {  # of the sources that are drawn
-    "t2i": "t2i, 8,000 biased faces,\nthe epoch that val chooses",
-    "generated": "generated, 8,000 biased faces,\nthe epoch that val chooses",
-    "late mean, val's threshold": "t2i, 4,000 biased faces,\nlate mean, val's threshold",
+    "t2i, val's threshold": "t2i, 8,000 biased faces,\nthe epoch that val chooses",
+    "generated, val's threshold": "generated, 8,000 biased faces,\nthe epoch that val chooses",
+    "late mean, val's threshold": "t2i, 4,000 biased faces,\nthe mean of the late epochs",
 }
 
 
@@ -38,7 +38,7 @@ def make_pages(records: Path, output: Path) -> None:
             f"{name}: {draw(axes, name, runs)}" for axes, (name, runs) in zip(panels[0], found.items(), strict=True)
         ]
         highest = max(axes.dataLim.y1 for axes in panels[0])
-        panels[0, 0].set(ylabel="equalized odds difference (%)", ylim=(0, 1.1 * highest))
+        panels[0, 0].set(ylabel="equalized odds difference (%), val's threshold", ylim=(0, 1.1 * highest))
         figure.tight_layout()
         meta = {"Date": None, "Description": "\n".join(said)}
         figure.savefig(output / "repetitions.svg", metadata=meta, bbox_inches="tight")

@@ -28,7 +28,7 @@ NAMES = {  # in sentences
     "aim-fair": "AIM-Fair",
     "full": "full fine-tuning",
     RANDOM: "a random mask of as many tensors",
-    RANDOM_WEIGHTS: "a random mask of as many weights",
+    RANDOM_WEIGHTS: "a random mask of 32 % of the weights",
 }
 
 

@@ -1,8 +1,7 @@
-"""The tables of repeated fine-tunings and of the criteria, and the answers that they give."""
+"""The tables of repeated fine-tunings and of the criteria, and the comparisons that the answers come from."""
 
 import re
 from pathlib import Path
-from statistics import mean
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from results.entries import places
 from results.intervals import Difference, difference, holm
 from results.records import RunSet, read_run_set
 from results.rows import row_runs
-from results.studies.selection.methods import NAMES, SOURCES, plain
+from results.studies.selection.methods import SOURCES
 from results.studies.selection.spread import POWER, complete, differences, least_told, of_repetitions, spread
 from results.studies.selection.threshold import at_val_threshold
 from results.study_tables import entries_of, findings, mean_and_spread, methods_table, numbers
@@ -19,7 +18,6 @@ from results.text import MISSING, as_table, shown_change
 
 GRADIENTS = ("t2i", "generated")  # sources on which the criteria were measured
 METRICS = ("EO", "ACC")
-MANY = 5  # biased models, with fewer of which nothing is said of luck
 DESIGNS = ((3, 1), (7, 1), (7, 5), (14, 5))  # biased models, and repetitions of each
 WANTED = 2  # points of EO
 
@@ -65,75 +63,6 @@ def in_points(found: Difference) -> str:
     return shown_change(tuple(100 * value for value in found[:3]), 1)
 
 
-def answers(records: Path) -> list[str]:
-    """Return what AIM-Fair does to the biased models' EO, and what the comparisons of EO say, in a point for each of the others."""
-    every, lines = comparisons(records), repair(records)
-    for second in dict.fromkeys(plain(each.second) for each in every):
-        own = [each for each in every if plain(each.second) == second and each.metric == "EO"]
-        said = []
-        for source in SOURCES.values():
-            there = [each for each in own if SOURCES[each.source].arm == source.arm]
-            if there and not source.at_val:  # the same runs at 0.5, then with val's threshold
-                both = ", with val's threshold ".join(
-                    f"{in_points(each.found)}, p = {each.found.p:.2g}" for each in there
-                )
-                said.append(
-                    f"on {source.words} {both} ({there[0].models} biased models, {there[0].runs} fine-tunings of each)"
-                )
-        told = [each.source for each in own if each.told]
-        clear = f"Significant ({' and '.join(told)})" if told else "None is significant"
-        lines.append(
-            f"- **AIM-Fair minus {NAMES[second]}**, in points of EO: {'; '.join(said)}. {clear} after Holm's correction over the {len(every)} comparisons of this page."
-        )
-    return lines
-
-
-def repair(records: Path) -> list[str]:
-    """Return by how much AIM-Fair lowers the biased models' EO, in a sentence."""
-    said = []
-    for name, runs in sources(records).items():
-        first, source = SOURCES[name].pairs[0][0], SOURCES[name]
-        if not source.at_val and (change := entries_of(runs)[first].change.get("EO")):
-            said.append(f"on {source.words} {shown_change(change, 1)} ({len(complete(runs, first))} biased models)")
-    return [f"- **AIM-Fair minus the biased model**, in points of EO: {'; '.join(said)}."] if said else []
-
-
-def luck(records: Path) -> list[str]:
-    """Return how much two fine-tunings of one biased model differ, in a sentence for each source with `MANY` biased models."""
-    lines = []
-    for name, runs in sources(records).items():
-        if SOURCES[name].at_val:
-            continue  # the same runs with another threshold
-        first, second = SOURCES[name].pairs[0]
-        own, between = spread(values_of(runs, first, "EO")), spread(differences(runs, first, second, "EO"))
-        if own and between and len(complete(runs, first)) >= MANY:
-            least, most = (least_told(models, between.repetitions, 3, 1) for models in (between.models, between.most))
-            lines.append(
-                f"On {SOURCES[name].words} the EO of AIM-Fair has a standard deviation of {own.repetitions:.1f} points between fine-tunings of one biased model. Its "
-                f"difference to full fine-tuning with the same order and crops has {between.repetitions:.1f}. With three biased models and one fine-tuning each, "
-                f"a true difference must be about {least:.0f} points to be found in four of five studies (up to {most:.0f} if biased models differ as much as the data allow)."
-            )
-    return lines
-
-
-def size(records: Path) -> list[str]:
-    """Return how much of AIM-Fair's choice is the size of the gradients, in a sentence."""
-    said, tensors = [], 62
-    for name in GRADIENTS:
-        if own := of_seeds(records, name, ", ranking"):
-            shared, mask = (mean(each[key] for each in own) for key in ("shared", "mask"))
-            size = mean(each["size"] for each in own)
-            said.append(
-                f"{size:.2f} on `{name}`, where the masks share {shared:.0f} of {mask:.0f} tensors (two random ones {mask**2 / tensors:.0f}; {len(own)} biased models)"
-            )
-    if not said:
-        return []
-    return [
-        "- **What the rankings look at**: mostly the size of a tensor's gradient. If that size takes the place of both gaps, the order in which tensors are chosen has "
-        f"a Spearman correlation with AIM-Fair's of {'; '.join(said)}."
-    ]
-
-
 def of_seeds(records: Path, source: str, what: str = "") -> list[dict]:
     """Return what was measured of the criteria on a source for each biased model, under "seed N" and `what`."""
     found = findings(records, f"criteria_{source}")
@@ -151,7 +80,7 @@ def compared(records: Path) -> list[str]:
             rows.append((name, row, count, weights_of(runs, row), *cells))
     more = [("source", "difference", "metric", "biased models", "points", "p", "significant")]
     for each in comparisons(records):
-        what = f"{each.first} less {each.second}"
+        what = f"{each.first} minus {each.second}"
         cells = in_points(each.found), f"{each.found.p:.2g}", "yes" if each.told else "no"
         more.append((each.source, what, each.metric, str(each.models), *cells))
     return [*as_table(rows), "", *as_table(more)]
@@ -189,7 +118,7 @@ def spreads(records: Path) -> list[str]:
             if not spread(values["EO"]):
                 continue
             cells = [cell for key in METRICS for cell in as_cells(values[key])]
-            label = row if isinstance(row, str) else " less ".join(row)
+            label = row if isinstance(row, str) else " minus ".join(row)
             rows.append((name, label, " x ".join(map(str, values["EO"].shape)), *cells))
     return as_table(rows)
 
@@ -212,7 +141,7 @@ def as_cells(values: np.ndarray) -> list[str]:
 
 
 def power(records: Path) -> list[str]:
-    """Return which difference in EO several designs tell, by the spread of AIM-Fair less full fine-tuning."""
+    """Return which difference in EO several designs tell, by the spread of AIM-Fair minus full fine-tuning."""
     rows = [("source", "spread between models", *(f"{models} models x {times}" for models, times in DESIGNS))]
     for name, runs in sources(records).items():
         if found := spread(differences(runs, *SOURCES[name].pairs[0], "EO")):

@@ -1,0 +1,117 @@
+"""The answers that the page opens with, as sentences made from the records."""
+
+from pathlib import Path
+from statistics import mean
+
+from results.studies.selection.methods import NAMES, SOURCES, plain
+from results.studies.selection.spread import complete, differences, least_told, spread
+from results.studies.selection.tables import GRADIENTS, Compared, comparisons, in_points, of_seeds, sources, values_of
+from results.study_tables import entries_of
+from results.text import shown_change
+
+IN_WORDS = {"EO": "EO", "ACC": "accuracy"}
+AT_VAL = "with val's threshold "
+MANY = 5  # biased models, with fewer of which nothing is said of luck
+TENSORS = 62  # of ResNet-18
+
+
+def answers(records: Path) -> list[str]:
+    """Return what fine-tuning does to the biased models, AIM-Fair's differences to each of the other methods, and which are significant."""
+    every, lines = comparisons(records), repair(records)
+    for second in dict.fromkeys(plain(each.second) for each in every):
+        own = [each for each in every if plain(each.second) == second]
+        first = SOURCES[own[0].source]
+        here = [each for each in own if SOURCES[each.source].arm == first.arm]
+        said = [
+            AT_VAL * SOURCES[name].at_val
+            + ", ".join(f"{IN_WORDS[each.metric]} {in_points(each.found)}" for each in here if each.source == name)
+            for name in dict.fromkeys(each.source for each in here)
+        ]
+        lines.append(
+            f"- **AIM-Fair minus {NAMES[second]}** on {first.words} ({design(here[0])}), in points: {'; '.join(said)}.{elsewhere(own, first.arm)}"
+        )
+    if every:
+        told, least = [each for each in every if each.told], min(every, key=lambda each: each.found.p)
+        clear = f"these are significant: {'; '.join(map(in_words, told))}" if told else "none is significant"
+        lines.append(
+            f"- **After Holm's correction** over all {len(every)} differences between AIM-Fair and another fine-tuning, in the second table below, {clear}. "
+            f"The smallest p is {least.found.p:.2g} ({in_words(least)})."
+        )
+    return lines
+
+
+def design(compared: Compared) -> str:
+    """Return the number of biased models, and of fine-tunings of each."""
+    return f"{compared.models} biased models, each fine-tuned {compared.runs // compared.models} times by each method"
+
+
+def elsewhere(own: list[Compared], arm: str) -> str:
+    """Return a sentence on the differences in EO on the sources other than `arm`, each with its last threshold; "" without any."""
+    last = {SOURCES[each.source].arm: each for each in own if each.metric == "EO" and SOURCES[each.source].arm != arm}
+    words_of = {source.arm: source.words for source in SOURCES.values() if source.words}
+    found = (
+        f"on {words_of[name]} {AT_VAL * SOURCES[each.source].at_val}EO {in_points(each.found)} ({design(each)})"
+        for name, each in last.items()
+    )
+    text = "; ".join(found)
+    return f" {text[0].upper()}{text[1:]}." if text else ""
+
+
+def in_words(compared: Compared) -> str:
+    """Return a difference with its metric, source and other method."""
+    return f"{IN_WORDS[compared.metric]}, {compared.source}, {in_points(compared.found)} to {NAMES[plain(compared.second)]}"
+
+
+def repair(records: Path) -> list[str]:
+    """Return by how much each method changes the biased models' EO and accuracy on the first source, in a sentence."""
+    for name, runs in sources(records).items():
+        rows, entries = SOURCES[name].rows, entries_of(runs)
+        changes = {row: entries[row].change for row in rows if row in entries and "EO" in entries[row].change}
+        if changes:
+            said = (
+                f"{NAMES[row]} EO {shown_change(each['EO'], 1)}, accuracy {shown_change(each['ACC'], 1)}"
+                for row, each in changes.items()
+            )
+            return [
+                f"- **Every fine-tuning minus the biased model** on {SOURCES[name].words}, in points: {'; '.join(said)}."
+            ]
+    return []
+
+
+def luck(records: Path) -> list[str]:
+    """Return how much two fine-tunings of one biased model differ, in a sentence for each source with `MANY` biased models."""
+    lines = []
+    for name, runs in sources(records).items():
+        if SOURCES[name].at_val:
+            continue  # the same runs with another threshold
+        first, second = SOURCES[name].pairs[0]
+        own, between = spread(values_of(runs, first, "EO")), spread(differences(runs, first, second, "EO"))
+        if own and between and len(complete(runs, first)) >= MANY:
+            each = values_of(runs, first, "EO").std(axis=1, ddof=1)
+            least, most = (least_told(models, between.repetitions, 3, 1) for models in (between.models, between.most))
+            lines.append(
+                f"On {SOURCES[name].words} the EO of AIM-Fair has a standard deviation of {own.repetitions:.1f} points between fine-tunings of one biased model ({min(each):.1f} to {max(each):.1f} for single models). Its "
+                f"difference to full fine-tuning with the same order and crops has {between.repetitions:.1f}. With three biased models and one fine-tuning each, "
+                f"a true difference must here be about {least:.0f} points to be found in four of five studies (up to {most:.0f} if biased models differ as much as the data allow)."
+            )
+    return lines
+
+
+def size(records: Path) -> list[str]:
+    """Return how much of AIM-Fair's choice is the size of the gradients, in a sentence."""
+    said = []
+    for name in GRADIENTS:
+        if own := of_seeds(records, name, ", ranking"):
+            shared, mask = (mean(each[key] for each in own) for key in ("shared", "mask"))
+            size = mean(each["size"] for each in own)
+            left_out = TENSORS - mask
+            said.append(
+                f"on `{name}` {left_out - (mask - shared):.0f} of the {left_out:.0f} tensors that the masks leave out are the same (by chance {left_out**2 / TENSORS:.0f}), and the orders in which "
+                f"tensors are chosen have a Spearman correlation of {size:.2f} ({len(own)} biased models)"
+            )
+    if not said:
+        return []
+    return [
+        "- **AIM-Fair's mask can be predicted from one gradient**: the mean absolute gradient of each tensor on balanced images, in place of both gaps. "
+        f"O{'; '.join(said)[1:]}. Such a mask was not trained."
+    ]
