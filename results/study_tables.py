@@ -4,17 +4,22 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean, stdev
 
-from results.entries import Entry, make_entries, places
+from results.entries import COMPARED, Entry, make_entries, places
 from results.intervals import difference
 from results.records import RunSet, read_run_set
 from results.rows import row_label
 from results.studies import Arm
-from results.study_run import read_measured
+from results.study_run import diverged, read_measured
 from results.table_text import SHOWN, together
 from results.text import as_table, shown, shown_change
 
-COMPARED = ("ACC", "WST", "EO")
 COLUMNS, CHANGES = ("ACC", "WST", "WST by seed", "EO"), ("ACC", "EO")
+IN_SENTENCES = {
+    "erm": "the biased model",
+    "aim-fair": "AIM-Fair",
+    "full": "full fine-tuning",
+    "linear-probe": "linear probing",
+}
 HEADINGS = ("n", *(SHOWN[key] for key in COLUMNS), *(f"{key} to ERM" for key in CHANGES))
 NOTE = """
 Percent on the test split; mean ± sample standard deviation over n seeds. EO is the equalized odds difference, the larger gap. WST is the
@@ -44,7 +49,7 @@ def methods_table(*arms: str, digits: int = 1, only: tuple[str, ...] = ()) -> Ca
 
     def table(records: Path) -> list[str]:
         rows = [("arm", "method", *HEADINGS)]
-        for arm in arms:
+        for arm in (arm for arm in arms if (records / arm).is_dir()):
             entries = entries_of(read_run_set(records / arm))
             for method in sorted(entries, key="erm".__ne__):
                 if only and method not in ("erm", *only):
@@ -70,7 +75,7 @@ def numbers(entry: Entry, digits: int = 1) -> list[str]:
 def less_table(heads: tuple[str, ...], compared: list[tuple[tuple[str, ...], RunSet, str, str]]) -> list[str]:
     """Return one method less another in points, for each pair that has seeds in common: a table, and what all its differences say together.
 
-    compared : the cells below `heads`, the runs, the method, and the one to subtract
+    compared : the cells below `heads`, the runs, the method, and the one to subtract; without any in common nothing is returned
     """
     found = []
     for cells, runs, method, other in compared:
@@ -82,7 +87,7 @@ def less_table(heads: tuple[str, ...], compared: list[tuple[tuple[str, ...], Run
     for cells, n, changes in found:
         changed = (shown_change([100 * value for value in each[:3]], 1) + "*" * next(stars) for each in changes)
         rows.append((*cells, str(n), *changed))
-    return [*as_table(rows), "", said]
+    return [*as_table(rows), "", said] if found else []
 
 
 def findings(records: Path, arm: str) -> dict[str, object]:
@@ -120,11 +125,14 @@ def missing(arms: tuple[Arm, ...]) -> Callable[[Path], list[str]]:
                 found.append(f"- {arm.name}")
             if not (records / arm.name).is_dir():
                 continue
-            runs = read_run_set(records / arm.name)
+            runs, lost = read_run_set(records / arm.name), diverged(records / arm.name)
+            found += [
+                f"- {arm.name}: `{method}` diverged, seeds {', '.join(map(str, lost[method]))}" for method in lost
+            ]
             there = [method for method in arm.methods if runs.runs(method)]
-            left = [f"`{method}`" for method in arm.methods if method not in there]
+            left = [f"`{method}`" for method in arm.methods if method not in (*there, *lost)]
             for seed in arm.seeds:
-                lack = [method for method in there if seed not in runs.runs(method)]
+                lack = [each for each in there if seed not in (*runs.runs(each), *lost.get(each, ()))]
                 which = "" if lack == there else f" of {', '.join(f'`{method}`' for method in lack)}"
                 left += [f"seed {seed}{which}"] if lack else []
             found += [f"- {arm.name}: {'; '.join(left)}"] if left else []

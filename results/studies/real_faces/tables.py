@@ -8,11 +8,11 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from models.choice import best_of
-from results.entries import Entry
+from results.entries import COMPARED, Entry
 from results.records import RunSet, read_run_set
 from results.rows import row_label
 from results.studies.real_faces.design import FROM_START, GRID, LIKE_AIM_FAIR, PAPER, TUNED, UNTUNED, accuracy_of_erm
-from results.study_tables import COMPARED, HEADINGS, entries_of, less_table, numbers, values
+from results.study_tables import HEADINGS, entries_of, less_table, numbers, values
 from results.text import MISSING, as_table, shown
 
 SIDE_BY_SIDE = ("erm", "synthetic-only", "linear-probe", "full", "random-mask:share=0.7", "surgical", "aim-fair")

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from results.study_tables import IN_SENTENCES
+
 LATE = "select-by=mean"  # the mean of the late epochs, which takes out the luck of the chosen one
 RANDOM = "random-mask:share=0.775"  # 48 of 62 tensors, as many as AIM-Fair takes with k = 55
 RANDOM_WEIGHTS = "random-mask:share=0.32,of=weights"  # AIM-Fair's mask has 26 to 37 % of the weights
@@ -24,9 +26,7 @@ def repeated(method: str, times: int, *options: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-NAMES = {  # in sentences
-    "aim-fair": "AIM-Fair",
-    "full": "full fine-tuning",
+NAMES = IN_SENTENCES | {
     RANDOM: "a random mask of as many tensors",
     RANDOM_WEIGHTS: "a random mask of 32 % of the weights",
 }

@@ -3,11 +3,11 @@
 from pathlib import Path
 from statistics import mean
 
+from results.entries import places
+from results.intervals import difference
 from results.studies.selection.methods import NAMES, SOURCES, plain
 from results.studies.selection.spread import complete, differences, least_told, spread
 from results.studies.selection.tables import GRADIENTS, Compared, comparisons, in_points, of_seeds, sources, values_of
-from results.study_tables import entries_of
-from results.text import shown_change
 
 IN_WORDS = {"EO": "EO", "ACC": "accuracy"}
 AT_VAL = "with val's threshold "
@@ -63,18 +63,19 @@ def in_words(compared: Compared) -> str:
 
 
 def repair(records: Path) -> list[str]:
-    """Return by how much each method changes the biased models' EO and accuracy on the first source, in a sentence."""
+    """Return by how much each method changes the biased models' EO and accuracy on the first source with two or more, in a sentence."""
     for name, runs in sources(records).items():
-        rows, entries = SOURCES[name].rows, entries_of(runs)
-        changes = {row: entries[row].change for row in rows if row in entries and "EO" in entries[row].change}
-        if changes:
-            said = (
-                f"{NAMES[row]} EO {shown_change(each['EO'], 1)}, accuracy {shown_change(each['ACC'], 1)}"
-                for row, each in changes.items()
+        erm, said, source = places("erm", runs), [], SOURCES[name]
+        seeds = [seed for seed in complete(runs, *source.rows) if seed in erm]
+        for row in source.rows if len(seeds) > 1 else ():
+            own = places(row, runs)
+            found = difference(
+                runs.accuracies, {seed: own[seed] for seed in seeds}, {seed: erm[seed] for seed in seeds}
             )
-            return [
-                f"- **Every fine-tuning minus the biased model** on {SOURCES[name].words}, in points: {'; '.join(said)}."
-            ]
+            said.append(f"{NAMES[row]} EO {in_points(found['EO'])}, accuracy {in_points(found['ACC'])}")
+        if said:
+            head = f"- **Every fine-tuning minus the biased model** on {source.words} ({len(seeds)} biased models), in points"
+            return [f"{head}: {'; '.join(said)}."]
     return []
 
 
