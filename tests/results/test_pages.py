@@ -173,7 +173,10 @@ def test_every_interval_that_is_told_stands_in_a_table(path):
 def test_full_fine_tuning_has_the_lower_odds_as_often_as_is_told():
     """Of all settings on real faces that have three seeds of both."""
     lower, key = [], "equalized_odds"
-    for file in [*(RECORDS / "real_faces").glob("*/*/*/records.jsonl"), *(RECORDS / "framing").glob("*_paper/records.jsonl")]:
+    for file in [
+        *(RECORDS / "real_faces").glob("*/*/*/records.jsonl"),
+        *(RECORDS / "framing").glob("*_paper/records.jsonl"),
+    ]:
         records = [json.loads(line) for line in file.read_text().splitlines()]
         ours, full = ({r["seed"]: r["metrics"][key] for r in records if r["method"] == m} for m in ("aim-fair", "full"))
         if len(both := ours.keys() & full.keys()) >= 3:

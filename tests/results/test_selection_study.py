@@ -28,6 +28,7 @@ from results.studies.selection.blocks import (
 from results.studies.selection.methods import PLAIN, RANDOM, SOURCES
 from results.studies.selection.spread import LEVEL, POWER, complete, differences, least_told, spread, t_interval
 from results.studies.selection.threshold import at_val_threshold
+from results.study_tables import less_table
 from train import METHODS
 from utils.metrics import fairness_metrics
 from utils.records import Label, Record
@@ -302,12 +303,25 @@ def test_what_has_vals_threshold_is_judged_by_it(records):
     }
     assert (rows["3 alone"], rows["all but 3"], rows["all"]) == ("36.0", "16.0", "8.0")
     [text] = blocks.ceiling(folder)
-    assert "EO +0.0" not in text and f"{len(CHOICES)} choices" in text  # at 0.5 EO would be 0
+    others = best_choices(at_val_threshold(arms["blocks"]), own=False)[0]
+    accuracy, odds = map(blocks.told, others.T)
+    assert accuracy != odds and f"EO {odds}, accuracy {accuracy}, if each" in text and "EO +0.0" not in text
     lucky = blocks.lucky_choices(arms["blocks"])
     assert "EO -4.0 (-4.0 to -4.0) and accuracy +1.0 (+1.0 to +1.0) if all test images" in lucky
     assert lucky.count("-4.0 (-4.0 to -4.0)") == 1  # halves of 25 images find others
     [text] = sentences.repair(folder)
-    assert "on `t2i`, in points: AIM-Fair EO " in text and text.count("EO") == 3
+    assert "on `t2i` (2 biased models), in points: AIM-Fair EO +0.0 (+0.0 to +0.0), accuracy +0.0 (+0.0 to" in text
+    assert (
+        "; full fine-tuning EO +0.0 (" in text and "), accuracy -1.0 (-3.0 to +1.0)" in text and text.count("EO") == 3
+    )
+
+
+def test_a_table_of_differences(records):
+    runs = records[1]["t2i"]
+    rows = less_table(("one", "two"), [(("a", "b"), runs, "full", "aim-fair"), (("c", "d"), runs, "full", "jtt")])
+    assert rows[0] == "| one | two | n | ACC | WST | EO |" and len(rows) == 5
+    assert rows[2].startswith("| a | b | 2 | -1.0 (-3.0 to +1.0) | ") and rows[2].endswith(")* |")
+    assert less_table(("one", "two"), [(("c", "d"), runs, "full", "jtt")]) == []
 
 
 def test_the_best_choice_may_cost_half_a_point_of_accuracy():

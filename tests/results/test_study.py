@@ -8,18 +8,20 @@ import sys
 import time
 from dataclasses import replace
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 from support import ROOT, assert_one_line_error, run_here
 from support.small import SMALL
 
 from results import study as study_script
 from results import study_run
 from results.records import read_run_set
-from results.studies import Arm, Finding, Place, Study
+from results.studies import Arm, Finding, Place, Study, framing
 from results.study import pack
 from results.study_run import Runner, diverged, measure, read_measured, run
-from results.study_tables import methods_table
+from results.study_tables import methods_table, missing
 from utils.errors import UserError
 from utils.tasks import Task, run_at_once
 
@@ -248,3 +250,31 @@ def test_pages_of_other_records_leave_the_committed_ones_alone(tmp_path):
     assert page.stat().st_mtime_ns == before
     empty = run_here(study_script.main, "bf16", "page", "--records", tmp_path / "none")
     assert_one_line_error(empty, "holds no records", "python -m results.study bf16 run")
+
+
+def test_the_control_of_the_framing_cuts_the_faces(tmp_path):
+    images = tmp_path / "data" / "t2i_faces" / "images"
+    images.mkdir(parents=True)
+    face = Image.effect_noise((128, 128), 90).convert("RGB")
+    face.save(images / "a.png")
+    (images.parent / "faces.csv").write_text("image,Smiling,Male\nimages/a.png,1,0\n")
+    [found] = framing.cut(Place(tmp_path / "work", tmp_path, data=tmp_path / "data"))
+    assert found.value == 1
+    with Image.open(tmp_path / "work" / "t2i_cut" / "images" / "a.png") as part:
+        assert part.tobytes() == face.crop((31, 29, 96, 106)).tobytes()
+    with Image.open(tmp_path / "work" / "t2i_small" / "images" / "a.png") as small:
+        assert small.size == (65, 77)
+    assert {path.parent.name for path in (tmp_path / "work").glob("*/faces.csv")} == {"t2i_cut", "t2i_small"}
+
+
+def test_what_diverged_is_not_missing(tmp_path, monkeypatch):
+    (tmp_path / "arm").mkdir()
+    there = {"full": {100: None}, "lff": {100: None, 200: None}}
+    runs = SimpleNamespace(runs=lambda method: there.get(method, {}))
+    monkeypatch.setattr("results.study_tables.read_run_set", lambda folder: runs)
+    (tmp_path / "arm" / "diverged.json").write_text('{"jtt": [100], "full": [200]}')
+    arms = Arm("arm", (), ("jtt", "full", "lff", "eiil"), (100, 200, 300)), Arm("other", (), ("erm",))
+    gone = ["- arm: `jtt` diverged, seeds 100", "- arm: `full` diverged, seeds 200"]
+    assert missing(arms)(tmp_path)[2:] == [*gone, "- arm: `eiil`; seed 300", "- other"]
+    there["lff"][300] = None
+    assert missing(arms)(tmp_path)[2:] == [*gone, "- arm: `eiil`; seed 300 of `full`", "- other"]
