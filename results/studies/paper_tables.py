@@ -100,4 +100,5 @@ Points of EO, the equalized odds difference, and of accuracy that methods differ
         "--number-balanced-synthetic 500 --number-imbalanced-synthetic 2000 --number-held-out-synthetic 100"
     ),
     arms=ARMS,
+    note="[The commands of the study of real faces](../real_faces/README.md#commands) make `generated/`.",
 )

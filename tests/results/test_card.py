@@ -224,7 +224,7 @@ def test_committed_records_have_a_card():
     records = ROOT / "results" / "records"
     loose = [read_record(path.parent) for path in records.rglob("seed_*/metrics.json")]
     packed = [read_run_set(path.parent).records[0] for path in records.rglob(PACKED)]
-    assert loose and packed
+    assert loose + packed
     for record in loose + packed:
         text = make_card(record)
         assert front(text).eval_results and "## Results by group" in text

@@ -133,4 +133,5 @@ In hours of one core: the rest of `small` takes 0.5 with bf16 arithmetic in the 
     common=COMMON,
     arms=ARMS,
     pages=pages,
+    note="[The commands of the study of real faces](../real_faces/README.md#commands) make `generated/`.",
 )
