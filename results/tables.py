@@ -52,7 +52,8 @@ def write_tables(columns: dict[str, RunSet], output: Path, names: tuple[str, ...
     """Write each table of which a row beyond ERM and AIM-Fair was run, as .md, .csv and .tex; return their names."""
     written = []
     for name in names:
-        parts = entries_by_column(name, columns)
+        found = entries_by_column(name, columns)
+        parts = {key: entries for key, entries in found.items() if has_more_than(("erm", "aim-fair"), entries)}
         if not parts:
             continue
         warnings = {key: warning(columns[key], entries) for key, entries in parts.items()}
@@ -64,13 +65,17 @@ def write_tables(columns: dict[str, RunSet], output: Path, names: tuple[str, ...
 
 
 def entries_by_column(name: str, columns: dict[str, RunSet]) -> dict[str, list[Entry]]:
-    """Return a table's entries in each column in which a row beyond ERM and AIM-Fair was run."""
+    """Return a table's entries in each column that belongs to it, with or without runs."""
     table, paper, parts = PAGES[name], read_paper().get(name, {}), {}
     for key in columns_of(table, list(columns)):
         entries = make_entries(expand_rows(table, columns[key]), columns[key], paper.get(key.partition(FROM)[0], {}))
-        if any(entry.n and entry.row not in ("erm", "aim-fair") for entry in entries):
-            parts[key] = mark(entries, columns[key])
+        parts[key] = mark(entries, columns[key])
     return parts
+
+
+def has_more_than(rows: tuple[str, ...], entries: list[Entry]) -> bool:
+    """Return True if a row besides these has runs."""
+    return any(entry.n and entry.row not in rows for entry in entries)
 
 
 def overview(dataset: str, columns: dict[str, RunSet], tables: list[str], figures: list[str]) -> str:
