@@ -67,7 +67,7 @@ def together(found: list[tuple[int, float]]) -> tuple[list[bool], str]:
     told, alone = iter(holm(counted)), sum(p < 1 - LEVEL for p in counted)
     every = [seeds > 1 and next(told) for seeds, _ in found]
     said = (
-        f"Of {len(counted)} differences, the intervals of {alone} exclude 0 (about {(1 - LEVEL) * len(counted):.1f} would by chance if "
+        f"Of {len(counted)} differences, {f'the intervals of {alone} exclude' if alone else 'no interval excludes'} 0 (about {(1 - LEVEL) * len(counted):.1f} would by chance if "
         f"no method differed), and {sum(every) or 'none'} after Holm's correction."
     )
     single = f"{len(found) - len(counted)} of one seed, for other images alone, are not counted."

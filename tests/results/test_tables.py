@@ -587,6 +587,7 @@ def test_differences_of_one_seed_are_not_counted_together_with_those_of_several(
         "correction. 1 of one seed, for other images alone, are not counted."
     )
     assert together([]) == ([], "")
+    assert together([(3, 0.5), (3, 0.6)])[1].startswith("Of 2 differences, no interval excludes 0 (about 0.1 would")
 
 
 def test_a_mean_stands_beside_the_deviation_of_what_it_is_the_mean_of(tmp_path):
