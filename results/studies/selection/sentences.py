@@ -1,4 +1,4 @@
-"""The answers that the page opens with, as sentences made from the records."""
+"""Sentences for the top of the page, made from the records."""
 
 from pathlib import Path
 from statistics import mean
