@@ -55,7 +55,7 @@ def methods_table(*arms: str, digits: int = 1, only: tuple[str, ...] = ()) -> Ca
                 if only and method not in ("erm", *only):
                     continue
                 rows.append((arm, row_label(method, entries[method].said), *numbers(entries[method], digits)))
-        return as_table(rows if len(arms) > 1 else [row[1:] for row in rows])
+        return as_table(rows if len(arms) > 1 else [row[1:] for row in rows]) if len(rows) > 1 else []
 
     return table
 

@@ -50,9 +50,15 @@ class Place:
     def fill(self, flags: tuple[str, ...]) -> list[str]:
         """Return flags with this call's values for {data}, {weights} and {work}. Raises `UserError` if one was not given."""
         for name in ("data", "weights"):
-            if any(f"{{{name}}}" in flag for flag in flags) and not getattr(self, name):
-                raise UserError(f"--{name} is needed: an arm has the flags {' '.join(flags)}")
+            if any(f"{{{name}}}" in flag for flag in flags):
+                self.given(name, f"an arm has the flags {' '.join(flags)}")
         return [flag.format(**asdict(self)) for flag in flags]
+
+    def given(self, name: str, why: str) -> Path:
+        """Return --data or --weights. Raises `UserError` that says why it is needed if it was not given."""
+        if not getattr(self, name):
+            raise UserError(f"--{name} is needed: {why}")
+        return getattr(self, name)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ LATER = (600, 700, 800)
 
 def cut(place: Place) -> Iterator[Finding]:
     """Cut the t2i faces as UTKFace's are, and shrink whole ones to as few pixels, into two folders with the same list."""
-    source = place.data / "t2i_faces"
+    source = place.given("data", "it holds the faces to cut") / "t2i_faces"
     with open(source / "faces.csv", encoding="utf-8") as file:
         names = [row["image"] for row in csv.DictReader(file)]
     for name in names:

@@ -21,7 +21,7 @@ def rest(pair: str, place: Place) -> Iterator[Finding]:
     """Write the list of the images that the biased training leaves over."""
     from results.rest import write_rest
 
-    path, faces = place.work / pair / "rest.csv", place.data / "UTKFace"
+    path, faces = place.work / pair / "rest.csv", place.given("data", "it holds the faces") / "UTKFace"
     yield Finding("images of each group", write_rest("utkface", faces, pair, SIZES[pair], path, values=VALUES[pair]))
 
 

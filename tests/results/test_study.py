@@ -260,6 +260,8 @@ def test_the_control_of_the_framing_cuts_the_faces(tmp_path):
     (images.parent / "faces.csv").write_text("image,Smiling,Male\nimages/a.png,1,0\n")
     [found] = framing.cut(Place(tmp_path / "work", tmp_path, data=tmp_path / "data"))
     assert found.value == 1
+    with pytest.raises(UserError, match="--data is needed: it holds the faces to cut"):
+        next(framing.cut(Place(tmp_path, tmp_path)))
     with Image.open(tmp_path / "work" / "t2i_cut" / "images" / "a.png") as part:
         assert part.tobytes() == face.crop((31, 29, 96, 106)).tobytes()
     with Image.open(tmp_path / "work" / "t2i_small" / "images" / "a.png") as small:

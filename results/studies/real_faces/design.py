@@ -173,6 +173,6 @@ def list_rest(name: str, place: Place) -> Iterator[Finding]:
     """Write a CSV file of the real images that are in no list, beside a link to their folder: train.py reads only below the file."""
     from results.rest import write_rest
 
-    own = PAIRS[name]
+    own, data = PAIRS[name], place.given("data", "it holds the images to list")
     path = place.work / name / f"{REST}.csv"
-    yield Finding("images of each group", write_rest(own.dataset, place.data / own.folder, own.pair, own.real, path))
+    yield Finding("images of each group", write_rest(own.dataset, data / own.folder, own.pair, own.real, path))
