@@ -53,8 +53,12 @@ def elsewhere(own: list[Compared], arm: str) -> str:
         f"on {words_of[name]} {AT_VAL * SOURCES[each.source].at_val}EO {in_points(each.found)} ({design(each)})"
         for name, each in last.items()
     )
-    text = "; ".join(found)
-    return f" {text[0].upper()}{text[1:]}." if text else ""
+    return f" {capital(text)}." if (text := "; ".join(found)) else ""
+
+
+def capital(text: str) -> str:
+    """Return a text with its first letter as a capital; the others stay as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def in_words(compared: Compared) -> str:
@@ -114,5 +118,5 @@ def size(records: Path) -> list[str]:
         return []
     return [
         "- **AIM-Fair's mask can be predicted from one gradient**: the mean absolute gradient of each tensor on balanced images, in place of both gaps. "
-        f"O{'; '.join(said)[1:]}. Such a mask was not trained."
+        f"{capital('; '.join(said))}. Such a mask was not trained."
     ]
