@@ -1,14 +1,14 @@
-"""Criteria by which few tensors can be chosen, to compare AIM-Fair's two rankings with; each gives every tensor a score.
+"""Criteria by which few tensors or weights can be chosen, to compare AIM-Fair's two rankings with; each gives them a score.
 
-All look at gradients of batches at the biased weights: g is that of a batch, G the mean over batches. The tensors with the highest
-scores are fine-tuned.
-    gradient   mean |G| on balanced images: the size of the gradient alone
-    saliency   sum |w G| on balanced images: what removing the weights would change, to first order
-    ratio      the bias gap divided by the domain gap (`models.selection.sensitivity_table`)
+All look at gradients of batches at the biased weights w: g is that of a batch, G the mean over batches. Scores of a weight:
+    gradient   |G| on balanced images: the size of the gradient alone. The largest of each neuron are those of GPS (arXiv 2312.10136)
+    saliency   |w G| on balanced images: what removing the weight would change, to first order
+    ratio      |G biased - G balanced| / |G real - G biased|: the bias gap divided by the domain gap
     fisher     mean g^2 on balanced images divided by that on real ones, as Selective Synaptic Dampening (arXiv 2308.07707) and BMFT
-               (arXiv 2408.06890) divide diagonals of Fisher's information; they do so for each weight
-    snr        mean over the weights of G^2 / var(g) over batches of balanced images, as in Auto-SNR (arXiv 2210.11466)
-    agreement  mean over the weights of |mean sign(g)| over batches of balanced images, after the AND-mask (arXiv 2009.00329)
+               (arXiv 2408.06890) divide diagonals of Fisher's information
+    snr        G^2 / var(g) over batches of balanced images, as in Auto-SNR (arXiv 2210.11466)
+    agreement  |mean sign(g)| over batches of balanced images, after the AND-mask (arXiv 2009.00329)
+A tensor's score is the mean of its weights' (of saliency the sum), and of a quotient the means are divided.
 """
 
 import copy
@@ -19,17 +19,21 @@ import torch
 from torch import nn
 
 from models.losses import cross_entropy
-from models.selection import Gradients, mean_absolute_gap
+from models.selection import Gradients
 
 
 class Moments(NamedTuple):
-    """Gradients of `count` batches: mean, mean of the squares, mean of the signs, and variance; float32, by parameter name."""
+    """Gradients of `count` batches: mean, mean of the squares, mean of the signs, and variance; float32, by parameter name, or of one."""
 
-    mean: Gradients
-    square: Gradients
-    sign: Gradients
-    variance: Gradients
+    mean: Gradients | torch.Tensor
+    square: Gradients | torch.Tensor
+    sign: Gradients | torch.Tensor
+    variance: Gradients | torch.Tensor
     count: int
+
+    def of(self, name: str) -> "Moments":
+        """Return the moments of one tensor, each float32 of its shape."""
+        return Moments(*(part[name] for part in self[:4]), self.count)
 
 
 def moments(model: nn.Module, batches: Iterable[Sequence[torch.Tensor]], *, amp: bool = False) -> Moments:
@@ -60,37 +64,49 @@ def moments(model: nn.Module, batches: Iterable[Sequence[torch.Tensor]], *, amp:
     return Moments(mean, square, sign, {name: total / count for name, total in apart.items()}, count)
 
 
-def _gradient(weights: Gradients, real: Moments, biased: Moments, balanced: Moments) -> dict[str, float]:
-    return {name: mean.abs().mean().item() for name, mean in balanced.mean.items()}
+class Parts(NamedTuple):
+    """Scores of a tensor's weights: `above` divided by `below` (None: by 1), float32 of the tensor's shape."""
+
+    above: torch.Tensor
+    below: torch.Tensor | None = None
+
+    def of_weights(self) -> torch.Tensor:
+        """Return the score of each weight; 0 if nothing lies below, because such a weight has no gradient on those images."""
+        return self.above if self.below is None else torch.where(self.below > 0, self.above / self.below, 0)
+
+    def of_tensor(self, total: bool = False) -> float:
+        """Return the mean of the weights' scores or, if `total`, their sum; of a quotient the means are divided."""
+        above = (self.above.sum() if total else self.above.mean()).item()
+        return above if self.below is None else divided(above, self.below.mean().item())
 
 
-def _saliency(weights: Gradients, real: Moments, biased: Moments, balanced: Moments) -> dict[str, float]:
-    return {name: (weights[name] * mean).abs().sum().item() for name, mean in balanced.mean.items()}
+def _gradient(weights: torch.Tensor, real: Moments, biased: Moments, balanced: Moments) -> Parts:
+    return Parts(balanced.mean.abs())
 
 
-def _ratio(weights: Gradients, real: Moments, biased: Moments, balanced: Moments) -> dict[str, float]:
-    domain, bias = mean_absolute_gap(real.mean, biased.mean), mean_absolute_gap(biased.mean, balanced.mean)
-    return {name: divided(bias[name], domain[name]) for name in bias}
+def _saliency(weights: torch.Tensor, real: Moments, biased: Moments, balanced: Moments) -> Parts:
+    return Parts((weights * balanced.mean).abs())
 
 
-def _fisher(weights: Gradients, real: Moments, biased: Moments, balanced: Moments) -> dict[str, float]:
-    return {name: divided(s.mean().item(), real.square[name].mean().item()) for name, s in balanced.square.items()}
+def _ratio(weights: torch.Tensor, real: Moments, biased: Moments, balanced: Moments) -> Parts:
+    return Parts((biased.mean - balanced.mean).abs(), (real.mean - biased.mean).abs())
 
 
-def _snr(weights: Gradients, real: Moments, biased: Moments, balanced: Moments) -> dict[str, float]:
-    found = {}
-    for name, mean in balanced.mean.items():
-        ratio = mean**2 / balanced.variance[name]  # inf where all batches agree
-        found[name] = torch.where(mean == 0, 0, ratio).mean().item()
-    return found
+def _fisher(weights: torch.Tensor, real: Moments, biased: Moments, balanced: Moments) -> Parts:
+    return Parts(balanced.square, real.square)
 
 
-def _agreement(weights: Gradients, real: Moments, biased: Moments, balanced: Moments) -> dict[str, float]:
-    return {name: sign.abs().mean().item() for name, sign in balanced.sign.items()}
+def _snr(weights: torch.Tensor, real: Moments, biased: Moments, balanced: Moments) -> Parts:
+    ratio = balanced.mean**2 / balanced.variance  # inf where all batches agree
+    return Parts(torch.where(balanced.mean == 0, 0, ratio))
 
 
-# (weights, moments on real, biased and balanced images) -> a score for each tensor
-CRITERIA: dict[str, Callable[[Gradients, Moments, Moments, Moments], dict[str, float]]] = {
+def _agreement(weights: torch.Tensor, real: Moments, biased: Moments, balanced: Moments) -> Parts:
+    return Parts(balanced.sign.abs())
+
+
+# (a tensor, and its moments on real, biased and balanced images) -> the parts of its score
+CRITERIA: dict[str, Callable[[torch.Tensor, Moments, Moments, Moments], Parts]] = {
     "gradient": _gradient,
     "saliency": _saliency,
     "ratio": _ratio,
@@ -98,6 +114,17 @@ CRITERIA: dict[str, Callable[[Gradients, Moments, Moments, Moments], dict[str, f
     "snr": _snr,
     "agreement": _agreement,
 }
+SUMMED = ("saliency",)  # criteria whose score of a tensor is the sum over its weights
+
+
+def parts_by(by: str, weights: Gradients, *sets: Moments) -> dict[str, Parts]:
+    """Return the parts of a criterion's score of every tensor; `sets` are the moments on real, biased and balanced images."""
+    return {name: CRITERIA[by](tensor, *(found.of(name) for found in sets)) for name, tensor in weights.items()}
+
+
+def tensor_scores(by: str, parts: dict[str, Parts]) -> dict[str, float]:
+    """Return a criterion's score of every tensor from its parts."""
+    return {name: each.of_tensor(by in SUMMED) for name, each in parts.items()}
 
 
 def highest(scores: dict[str, float], share: float) -> list[str]:
@@ -105,6 +132,33 @@ def highest(scores: dict[str, float], share: float) -> list[str]:
     number = max(1, round(share * len(scores)))
     chosen = sorted(scores, key=scores.__getitem__, reverse=True)[:number]
     return [name for name in scores if name in chosen]
+
+
+def highest_weights(scores: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+    """Return masks, bool in the shapes of the tensors, of the fraction `share` of all weights with the highest scores.
+
+    Tensors without such a weight are left out. Of equal scores the first count as higher.
+    """
+    flat = torch.cat([score.flatten() for score in scores.values()])
+    chosen = torch.zeros_like(flat, dtype=torch.bool)
+    chosen[flat.argsort(descending=True, stable=True)[: max(1, round(share * len(flat)))]] = True
+    parts = chosen.split([score.numel() for score in scores.values()])
+    masks = {name: part.view_as(scores[name]) for name, part in zip(scores, parts, strict=True)}
+    return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def highest_of_neurons(scores: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+    """Return masks of the fraction `share` of each neuron's incoming weights with the highest scores, at least one.
+
+    A neuron is an index of a tensor's first dimension; a tensor with one dimension is taken as those of one neuron.
+    """
+    masks = {}
+    for name, score in scores.items():
+        rows = score.flatten(1) if score.dim() > 1 else score.view(1, -1)
+        number = max(1, round(share * rows.shape[1]))
+        places = rows.argsort(dim=1, descending=True, stable=True)[:, :number]
+        masks[name] = torch.zeros_like(rows, dtype=torch.bool).scatter_(1, places, True).view_as(score)
+    return masks
 
 
 def divided(above: float, below: float) -> float:

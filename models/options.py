@@ -168,7 +168,7 @@ class Method:
         return labels_taken(facts_of(self.train).protected_labels, self.recorded(), select_by)
 
 
-LATER = ("protocol", "first-lr", "first-weight-decay", "of")
+LATER = ("protocol", "first-lr", "first-weight-decay", "of", "unit")
 FLAG = inspect.Parameter.empty  # default of an option that takes the value of the flag of its name
 
 

@@ -24,7 +24,7 @@ from models.selection import Gradients, GradientSum, mean_gradients, sensitivity
 from models.settings import Settings
 from models.tensorboard import curve_log
 from models.top_k import PATIENCE
-from models.training import Objective, RateFractions, fit, mean_loss
+from models.training import Masks, Objective, RateFractions, fit, mean_loss
 from models.weights import load_tensors
 from utils.checkpoint import Unfinished
 from utils.records import folder_name, record_folder, rerun
@@ -115,7 +115,7 @@ class Run:
         model: nn.Module,
         synthetic: SyntheticSets,
         *,
-        only: list[str],
+        only: list[str] | Masks,
         label: str,
         tables: dict[str, pd.DataFrame] | None = None,
         rate_fractions: RateFractions | None = None,
@@ -123,7 +123,7 @@ class Run:
     ) -> TrainedModel:
         """Fine-tune the biased model on balanced synthetic images.
 
-        only : names of the tensors that may change
+        only : the tensors or weights that may change, as `trainable` of `models.training.Variant`
         label : names the training in the progress bar and its checkpoint; tables : further tables for the record
         rate_fractions : see `models.training.Variant`
         changes : fields of the schedule (`models.schedule.Schedule`) with other values

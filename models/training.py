@@ -23,6 +23,7 @@ from utils.progress import progress
 SHOWN = ("epoch", "loss", "val_accuracy")  # columns of the curve in the progress bar
 # The loss to minimise: logits, float32 (n, outputs), and their batch -> scalar.
 Objective = Callable[[torch.Tensor, Batch], torch.Tensor]
+Masks = dict[str, torch.Tensor]
 # Model and number of the next epoch, from 1 -> fraction of the learning rate for each trained tensor.
 RateFractions = Callable[[nn.Module, int], dict[str, float]]
 
@@ -36,7 +37,8 @@ def mean_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 class Variant:
     """The ways in which a method's training may differ from plain training of all tensors.
 
-    trainable : names of the tensors that change (None: all); the others get neither gradient nor weight decay
+    trainable : names of the tensors that change (None: all), or a mask of the weights that change for each, bool of its shape; the
+        others get neither gradient nor weight decay
     objective : the loss; one that learns is an nn.Module whose buffers are its state
     sampling : float64 (n,), see `models.batches.train_batches`
     hold_statistics : batch norm normalises by its running statistics and keeps them; else they follow the batches
@@ -44,7 +46,7 @@ class Variant:
     before_val : may change the model after every epoch, before it is evaluated
     """
 
-    trainable: list[str] | None = None
+    trainable: list[str] | Masks | None = None
     objective: Objective = mean_loss
     sampling: np.ndarray | None = None
     hold_statistics: bool = False
@@ -112,6 +114,9 @@ class _Training:
         self.optimizer = torch.optim.SGD(apart if variant.rate_fractions else moving.values(), **options)
         self.decay = torch.optim.lr_scheduler.MultiStepLR(self.optimizer, schedule.milestones, gamma=0.1)
         self.curve, self.best, self.best_state = [], -1, None
+        self.masks = variant.trainable if isinstance(variant.trainable, dict) else {}
+        if self.masks:
+            self.optimizer.register_step_post_hook(undo_outside(self.masks, moving))
 
     def run_epoch(self, epoch: int, data: LabelledImages | MixedSet, val: LabelledImages, bar) -> dict:
         """Train for one epoch, evaluate on `val`, and return the epoch's row of the curve."""
@@ -181,15 +186,16 @@ class _Training:
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "decay")}
         parts["objective"] = objective.state_dict() if isinstance(objective, nn.Module) else {}
         parts["generator"] = self.generator.get_state()
-        parts |= {"threads": torch.get_num_threads(), "names": self.names}
+        parts |= {"threads": torch.get_num_threads(), "names": self.names, "masks": self.masks}
         return on_cpu(parts | {"curve": list(self.curve), "best": self.best, "best_state": self.best_state})
 
     def restore(self, found: dict | None) -> None:
         """Load a state, if there is one; also sets torch's number of threads, on which rounding depends."""
         if not found:
             return
-        if found.get("names", self.names) != self.names:
-            print(f"{self.label}: other tensors are chosen now than when this training began, so it starts anew")
+        if found.get("names", self.names) != self.names or not alike(found.get("masks", {}), on_cpu(self.masks)):
+            what = "weights" if self.masks else "tensors"
+            print(f"{self.label}: other {what} are chosen now than when this training began, so it starts anew")
             return
         if found.get("threads", torch.get_num_threads()) != torch.get_num_threads():
             print(f"this training goes on with {found['threads']} threads, as it began: sums depend on their number")
@@ -201,6 +207,23 @@ class _Training:
             self.variant.objective.load_state_dict(found["objective"])
         self.generator.set_state(found["generator"])
         self.curve, self.best, self.best_state = found["curve"], found["best"], found["best_state"]
+
+
+def undo_outside(masks: Masks, parameters: dict[str, nn.Parameter]) -> Callable[..., None]:
+    """Return a hook for after an optimizer's step that sets the weights outside of the masks back to what they are now."""
+    start = {name: parameters[name].detach().clone() for name in masks}
+
+    def undo(*_) -> None:
+        with torch.no_grad():
+            for name, mask in masks.items():
+                parameters[name].copy_(torch.where(mask, parameters[name], start[name]))
+
+    return undo
+
+
+def alike(one: Masks, two: Masks) -> bool:
+    """Return True if both choose the same weights."""
+    return one.keys() == two.keys() and all(torch.equal(mask, two[name]) for name, mask in one.items())
 
 
 def train_epoch(model, batches, optimizer, objective: Objective, *, compute: Compute, bar) -> float:

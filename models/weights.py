@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -218,11 +218,11 @@ def why_unreadable(path: Path, content: bytes, error: Exception) -> str:
     return "is neither safetensors nor written by torch.save, or is cut off; download or save it again"
 
 
-def freeze_all_but(model: nn.Module, trainable: list[str] | None, label: str) -> None:
+def freeze_all_but(model: nn.Module, trainable: Collection[str] | None, label: str) -> None:
     """Let only these tensors have gradients, or all if None. Raises `UserError` if one is unknown or none is left; `label` begins it."""
     names = [name for name, _ in model.named_parameters()]
     unknown = [name for name in trainable or () if name not in names]
-    if unknown or trainable == []:
+    if unknown or (trainable is not None and not len(trainable)):
         what = f"no tensor {unknown[0]} in the network" if unknown else "no tensor to train"
         near = difflib.get_close_matches(str(unknown), names, n=2) or names[:1]
         raise UserError(f"{label}: {what}; it has {', '.join(near)}, ...")

@@ -108,7 +108,7 @@ def test_bf16_repeats_itself_too(toy, synthetic, tmp_path):
 COMPARISONS = [
     "cvar-dro", "lff", "jtt", "jtt:protocol=published", "eiil:steps=20", "group-dro", "synthetic-only", "supplement", "repair", "linear-probe", "full",
     "update-block-2", "freeze-block-stem", "random-mask:share=0.4,draw=2", "cosine", "aim-fair:bias-degree=1/1",
-    "blocks:update=stem+fc", "full:repeat=2", "criterion:by=ratio,share=0.1",
+    "blocks:update=stem+fc", "full:repeat=2", "criterion:by=ratio,share=0.1", "criterion:share=0.3,unit=weight",
     "aim-fair:ratio=0.5", "aim-fair:top-k=auto",
 ]  # fmt: skip
 
@@ -150,6 +150,12 @@ def test_only_the_tensors_of_a_method_move(compared):
         "name"
     ]
     assert moved("criterion_by=ratio,share=0.1") == set(chosen) and len(chosen) == 6
+    before, after = (small.weights(compared, name, 100) for name in ("erm", "criterion_share=0.3,unit=weight"))
+    table = pd.read_csv(compared / "criterion_share=0.3,unit=weight" / "seed_100" / "criterion.csv")
+    assert table["chosen"].sum() == round(0.3 * table["weights"].sum())
+    for name, number in zip(table["name"], table["chosen"], strict=True):
+        assert (before[name] != after[name]).sum() <= number
+    assert (before["fc.weight"] != after["fc.weight"]).any()
 
 
 @pytest.mark.slow

@@ -1,22 +1,34 @@
-"""Fine-tune few tensors, chosen by one of `models.criteria`; not in the paper, to compare its two rankings with.
+"""Fine-tune few tensors or weights, chosen by one of `models.criteria`; not in the paper, to compare its two rankings with.
 
-Departures from the sources named there: a tensor is chosen or not, where some choose single weights or learning rates; the unbiased
-images are balanced synthetic ones; the gradient of a batch is that of 32 images with batch norm in train mode.
+Departures from the sources named there: a weight is chosen or not, where some choose learning rates; the unbiased images are balanced
+synthetic ones; the gradient of a batch is that of 32 images with batch norm in train mode.
 """
 
 from dataclasses import replace
 from typing import Literal
 
 import pandas as pd
+import torch
 from torch import nn
 
 from datasets.images import LabelledImages
 from datasets.synthetic import SyntheticSets
 from models.batches import Compute, lone_images_named, of_mean_gradients, train_batches
-from models.criteria import CRITERIA, Moments, highest, moments
+from models.criteria import (
+    CRITERIA,
+    Moments,
+    Parts,
+    highest,
+    highest_of_neurons,
+    highest_weights,
+    moments,
+    parts_by,
+    tensor_scores,
+)
 from models.facts import says
 from models.options import BiasDegree, PositiveFraction
 from models.run import Run, TrainedModel
+from models.selection import Gradients
 from models.work import Sizes, Work, images_trained, one_fine_tuning
 from utils.errors import UserError
 from utils.seeds import torch_generator
@@ -24,6 +36,8 @@ from utils.seeds import torch_generator
 BATCH = 32  # images: a few hundred then give a dozen batches, whose gradients can be compared
 LEAST = 4  # batches that are compared with each other
 COMPARED = ("snr", "agreement")  # criteria that compare batches
+RANDOM = "random"
+WEIGHTS_BY = {"weight": highest_weights, "neuron": highest_of_neurons}
 
 
 def of_batches(compute: Compute) -> Compute:
@@ -43,31 +57,54 @@ def criterion(
     biased_model: nn.Module,
     synthetic: SyntheticSets,
     *,
-    by: Literal[*CRITERIA] = "gradient",
+    by: Literal[*CRITERIA, RANDOM] = "gradient",
     share: PositiveFraction = 0.2,
+    unit: Literal["tensor", *WEIGHTS_BY] = "tensor",
     bias_degree: BiasDegree,
 ) -> TrainedModel:
-    """Fine-tune the fraction `share` of the tensors that has the highest scores by a criterion.
+    """Fine-tune the fraction `share` with the highest scores by a criterion: of the tensors, of all weights, or of each neuron's weights.
 
-    Its table `criterion` has a row for each tensor: name, score, chosen. Raises `UserError` if the balanced images give too few
-    batches to compare.
+    With by=random every weight has a random score. The table `criterion` has a row for each tensor: name, score, and if it is chosen;
+    with weights or neurons: name, number of weights, and number of those that are chosen. Raises `UserError` if the balanced images
+    make too few batches to compare, and for random tensors, which `random-mask` has.
     """
-    real, biased, balanced = set_moments(
-        run, biased_model, "criterion", real=run.real["train"], biased=synthetic.biased, balanced=synthetic.balanced
+    if by == RANDOM and unit == "tensor":
+        raise UserError(f"criterion:by=random chooses weights; for whole tensors take random-mask:share={share}")
+    weights = {name: parameter.detach() for name, parameter in biased_model.named_parameters()}
+    if by == RANDOM:
+        parts = random_parts(weights, torch_generator(run.seed, "criterion random"))
+    else:
+        parts = parts_by(by, weights, *moments_of_sets(run, biased_model, synthetic, by))
+    table = {"name": list(parts)}
+    if unit == "tensor":
+        scores = tensor_scores(by, parts)
+        only = highest(scores, share)
+        table |= {"score": scores.values(), "chosen": [name in only for name in parts]}
+    else:
+        only = WEIGHTS_BY[unit]({name: each.of_weights() for name, each in parts.items()}, share)
+        table |= {"weights": [tensor.numel() for tensor in weights.values()]}
+        table |= {"chosen": [int(only[name].sum()) if name in only else 0 for name in parts]}
+    label = f"{by} {share}" + ("" if unit == "tensor" else f" by {unit}")
+    return run.fine_tune(biased_model, synthetic, only=only, label=label, tables={"criterion": pd.DataFrame(table)})
+
+
+def random_parts(weights: Gradients, generator: torch.Generator) -> dict[str, Parts]:
+    """Return a random score for each weight."""
+    return {name: Parts(torch.rand(w.shape, generator=generator).to(w.device)) for name, w in weights.items()}
+
+
+def moments_of_sets(run: Run, model: nn.Module, synthetic: SyntheticSets, by: str) -> list[Moments]:
+    """Return the moments of real, biased and balanced images. Raises `UserError` if the balanced ones make too few batches for `by`."""
+    found = set_moments(
+        run, model, "criterion", real=run.real["train"], biased=synthetic.biased, balanced=synthetic.balanced
     )
-    if by in COMPARED and balanced.count < LEAST:
+    if by in COMPARED and found[-1].count < LEAST:
         size = of_batches(run.settings.compute).batch_size
         raise UserError(
-            f"criterion:by={by} compares batches, at least {LEAST}, and the balanced images make {balanced.count} of {size}; raise "
+            f"criterion:by={by} compares batches, at least {LEAST}, and the balanced images make {found[-1].count} of {size}; raise "
             "--number-balanced-synthetic, or take another criterion"
         )
-    weights = {name: parameter.detach() for name, parameter in biased_model.named_parameters()}
-    scores = CRITERIA[by](weights, real, biased, balanced)
-    chosen = highest(scores, share)
-    table = pd.DataFrame(
-        {"name": list(scores), "score": scores.values(), "chosen": [name in chosen for name in scores]}
-    )
-    return run.fine_tune(biased_model, synthetic, only=chosen, label=f"{by} {share}", tables={"criterion": table})
+    return found
 
 
 def set_moments(run: Run, model: nn.Module, stream: str, **sets: LabelledImages) -> list[Moments]:

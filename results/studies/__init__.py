@@ -105,6 +105,15 @@ def words(flags: str) -> tuple[str, ...]:
     return tuple(flags.split())
 
 
+def unbiased(path: str, balanced: int, imbalanced: int, held_out: int) -> tuple[str, ...]:
+    """Return the flags of unbiased images below --data: how many of each group, how many biased ones, how many of each group held out."""
+    numbers = f"--number-balanced-synthetic {balanced} --number-imbalanced-synthetic {imbalanced} --number-held-out-synthetic {held_out}"
+    return words(f"--synthetic-data-root {{data}}/{path} {numbers}")
+
+
+T2I = unbiased("t2i_faces/faces.csv", 100, 240, 29)  # all faces of SDXL, FLUX and Stable Diffusion 3
+
+
 def late(function: str, *values: object) -> Callable[[Place], Iterator[Finding]]:
     """Return a measure that imports `function` when it is called, and gives it `values` before the place.
 

@@ -10,7 +10,7 @@ from statistics import mean
 
 from results.logits import at_threshold
 from results.records import RunSet, read_run_set
-from results.studies import Arm, Study, words
+from results.studies import T2I, Arm, Study, unbiased, words
 from results.study_tables import NOTE, methods_table, missing, values
 from results.text import as_table
 from utils.records import Record
@@ -26,18 +26,11 @@ BIASED = {  # biased models: the pair, and how they and what follows from them a
     "Smiling_Male/erm_bf16": "--precision bf16",
     "Smiling_Young/erm_bf16": "--precision bf16",
 }
-T2I = (
-    "--synthetic-data-root {data}/t2i_faces/faces.csv --number-balanced-synthetic 100 "
-    "--number-imbalanced-synthetic 240 --number-held-out-synthetic 29"
-)
 COLUMNS = {
     "Smiling_Male/t2i": T2I,
-    "Smiling_Male/utkface": "--synthetic-data-root {data}/utkface_smiles.csv --number-balanced-synthetic 250 "
-    "--number-imbalanced-synthetic 600 --number-held-out-synthetic 100",
-    "Smiling_Male/generated": "--synthetic-data-root {data}/generated --number-balanced-synthetic 250 "
-    "--number-imbalanced-synthetic 600 --number-held-out-synthetic 100",
-    "Smiling_Young/generated": "--synthetic-data-root {data}/generated --number-balanced-synthetic 200 "
-    "--number-imbalanced-synthetic 600 --number-held-out-synthetic 100",
+    "Smiling_Male/utkface": unbiased("utkface_smiles.csv", 250, 600, 100),
+    "Smiling_Male/generated": unbiased("generated", 250, 600, 100),
+    "Smiling_Young/generated": unbiased("generated", 200, 600, 100),
 }
 IN_FP32 = ("Smiling_Male/t2i", "Smiling_Male/utkface")
 # points: the most that a chosen model should lose in the mean of a column
@@ -56,9 +49,9 @@ def arms() -> Iterator[Arm]:
     yield Arm(name, column_flags(name, T2I, biased), (*UNTIL_AN_EPOCH, *EPOCHS), erm_of=biased)
 
 
-def column_flags(name: str, own: str, biased: str) -> tuple[str, ...]:
+def column_flags(name: str, own: tuple[str, ...], biased: str) -> tuple[str, ...]:
     """Return the flags of a column: its pair's, those of its biased models, and its own."""
-    return (*flags(name.partition("/")[0], BIASED[biased]), *words(own))
+    return (*flags(name.partition("/")[0], BIASED[biased]), *own)
 
 
 def flags(pair: str, machine: str) -> tuple[str, ...]:

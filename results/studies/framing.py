@@ -5,16 +5,12 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from results.studies import Arm, Finding, Place, Study, words
+from results.studies import T2I, Arm, Finding, Place, Study, words
 from results.study_tables import NOTE, methods_table, missing
 
 CROP = words("--real-crop 0.24 0.37 0.76 0.84")
 SLOW = words("--fine-tune-lr 0.01")
 PAPER = ("full", "aim-fair", "linear-probe")
-T2I = words(
-    "--synthetic-data-root {data}/t2i_faces/faces.csv --number-balanced-synthetic 100 "
-    "--number-imbalanced-synthetic 240 --number-held-out-synthetic 29"
-)
 # left, top, right, bottom: eyes and mouth of the mean t2i face are in this part where they are in UTKFace's mean face
 CUT = (0.24, 0.23, 0.75, 0.83)
 LATER = (600, 700, 800)

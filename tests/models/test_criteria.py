@@ -11,10 +11,22 @@ from support.training import COMPUTE, bright_and_dark, generator, small_net
 from torch import nn
 
 from models.batches import train_batches
-from models.criteria import CRITERIA, Moments, divided, highest, moments
+from models.criteria import (
+    CRITERIA,
+    Moments,
+    Parts,
+    divided,
+    highest,
+    highest_of_neurons,
+    highest_weights,
+    moments,
+    parts_by,
+    tensor_scores,
+)
 from models.losses import cross_entropy
 from models.methods.criterion import criterion, of_batches
 from models.selection import mean_gradients
+from models.training import alike
 from utils.errors import UserError
 from utils.seeds import torch_generator
 
@@ -62,18 +74,48 @@ SCORES = {
     "snr": (9 / 1 + 1 / 4) / 2,
     "agreement": (1 + 0.5) / 2,
 }
+OF_WEIGHTS = {
+    "gradient": [3, 1],
+    "saliency": [9, 1],
+    "ratio": [0, 3 / 4],  # the first weight has no domain gap
+    "fisher": [10 / 2, 2 / 2],
+    "snr": [9 / 1, 1 / 4],
+    "agreement": [1, 0.5],
+}
 
 
 @pytest.mark.parametrize("by", CRITERIA)
 def test_scores_by_hand(by):
-    found = CRITERIA[by](WEIGHTS, REAL, BIASED, BALANCED)
-    assert found == {"a": pytest.approx(SCORES[by]), "b": 0}  # a tensor without a gradient has the lowest score
+    parts = parts_by(by, WEIGHTS, REAL, BIASED, BALANCED)
+    assert tensor_scores(by, parts) == {"a": pytest.approx(SCORES[by]), "b": 0}  # without a gradient: the lowest score
+    assert parts["a"].of_weights().tolist() == pytest.approx(OF_WEIGHTS[by])
+    assert parts["b"].of_weights().tolist() == [0]
 
 
 def test_the_highest_are_chosen_in_the_networks_order():
     scores = {"a": 1.0, "b": 3.0, "c": 2.0, "d": 0.0}
     assert highest(scores, 0.5) == ["b", "c"] and highest(scores, 0.01) == ["b"] and highest(scores, 1) == list(scores)
     assert divided(1.0, 0.0) == 0
+
+
+SCORED = {"a": torch.tensor([[5.0, 1.0, 4.0], [0.0, 3.0, 2.0]]), "b": torch.tensor([0.5, 6.0]), "c": torch.zeros(2)}
+
+
+def test_the_highest_weights_of_all_are_chosen():
+    masks = highest_weights(SCORED, 0.3)  # 3 of 10
+    assert masks.keys() == {"a", "b"}  # a tensor without a chosen weight has no mask
+    assert masks["a"].tolist() == [[True, False, True], [False] * 3] and masks["b"].tolist() == [False, True]
+    equal = highest_weights({"a": torch.zeros(4)}, 0.5)
+    assert equal["a"].tolist() == [True, True, False, False]
+    assert sum(mask.sum() for mask in highest_weights(SCORED, 0.001).values()) == 1
+
+
+def test_the_highest_weights_of_each_neuron_are_chosen():
+    masks = highest_of_neurons(SCORED, 0.3)
+    assert masks["a"].tolist() == [[True, False, False], [False, True, False]]
+    assert masks["b"].tolist() == [False, True] and masks["c"].tolist() == [True, False]
+    kernels = highest_of_neurons({"a": torch.arange(24.0).view(2, 3, 2, 2)}, 0.5)["a"]
+    assert kernels.sum((1, 2, 3)).tolist() == [6, 6] and kernels[0].flatten()[6:].all()
 
 
 class OneWeight(nn.Module):
@@ -91,7 +133,7 @@ class OneWeight(nn.Module):
 def test_the_ratio_of_signal_to_noise_is_not_lost_in_rounding(apart):
     sizes = [1 + apart, 1 - apart] * 5
     found = moments(OneWeight(), [(torch.full((1, 1), size), torch.tensor([1.0])) for size in sizes])
-    score = CRITERIA["snr"]({}, found, found, found)["weight"]
+    score = tensor_scores("snr", parts_by("snr", {"weight": torch.zeros(1)}, found, found, found))["weight"]
     assert score == pytest.approx(1 / apart**2 if apart else math.inf, rel=1e-2)
 
 
@@ -111,21 +153,38 @@ class RunOfThree(SimpleNamespace):
 
 
 def test_the_method_fine_tunes_the_highest_by_the_moments_of_each_set(monkeypatch):
-    run, net, given = RunOfThree(2), small_net(), {}
+    run, net, given = RunOfThree(2), small_net(), []
     names = [name for name, _ in net.named_parameters()]
 
     def gradient(weights, real, biased, balanced):
-        given.update(real=real, biased=biased, balanced=balanced)
-        return {name: float(name == names[1]) for name in names}
+        given.append((real, biased, balanced))
+        return Parts(torch.full_like(weights, float(len(given) == 2)))
 
     monkeypatch.setitem(CRITERIA, "gradient", gradient)
     found = criterion(run, net, run, by="gradient", share=0.01, bias_degree="1/9")
     assert found["only"] == [names[1]] and found["tables"]["criterion"]["chosen"].sum() == 1
-    sets = {"real": run.real["train"], "biased": run.biased, "balanced": run.balanced}
-    for name, data in sets.items():
-        own = train_batches(data, of_batches(run.settings.compute), torch_generator(1, f"criterion {name}"))
-        torch.testing.assert_close(given[name].mean, moments(net, own).mean)
-    assert (given["real"].mean[names[0]] != given["balanced"].mean[names[0]]).any()
+    for place, data in enumerate((run.real["train"], run.biased, run.balanced)):
+        stream = f"criterion {('real', 'biased', 'balanced')[place]}"
+        own = train_batches(data, of_batches(run.settings.compute), torch_generator(1, stream))
+        torch.testing.assert_close(given[0][place].mean, moments(net, own).mean[names[0]])
+    assert (given[0][0].mean != given[0][2].mean).any()
+
+
+@pytest.mark.parametrize("unit", ["weight", "neuron"])
+def test_the_method_fine_tunes_single_weights(unit):
+    run, net = RunOfThree(2), small_net()
+    found = criterion(run, net, run, by="gradient", share=0.25, unit=unit, bias_degree="1/9")
+    table = found["tables"]["criterion"]
+    assert list(table["chosen"]) == [
+        found["only"][name].sum() if name in found["only"] else 0 for name in table["name"]
+    ]
+    assert list(table["weights"]) == [parameter.numel() for parameter in net.parameters()]
+    if unit == "weight":
+        assert table["chosen"].sum() == round(0.25 * table["weights"].sum())
+    drawn = [criterion(run, net, run, by="random", share=0.25, unit=unit, bias_degree="1/9")["only"] for _ in range(2)]
+    assert alike(*drawn) and not alike(drawn[0], found["only"])  # the seed draws
+    with pytest.raises(UserError, match=r"random chooses weights; .* random-mask:share=0.25"):
+        criterion(run, net, run, by="random", share=0.25, bias_degree="1/9")
 
 
 def test_batches_that_are_too_few_to_compare_are_refused():

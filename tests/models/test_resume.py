@@ -28,6 +28,8 @@ from utils.errors import UserError
 
 SCHEDULE = Schedule(epochs=4, lr=0.1, weight_decay=1e-3, milestones=(2,))
 
+MASKS = {"masked": [[True, False] * 2], "masked otherwise": [[False, True] * 2]}
+
 
 def make(kind, data):
     model = small_net()
@@ -52,11 +54,13 @@ def training(kind, *, checkpoint=None, at=None):
         options["rate_fractions"] = asked["rate_fractions"]
     if kind == "chosen":
         options["trainable"] = ["5.weight", "1.bias"]
+    if kind in MASKS:
+        options["trainable"] = {"5.weight": torch.tensor(MASKS[kind])}
     schedule = replace(SCHEDULE, select_by=LATE_MEAN) if kind == "mean" else SCHEDULE
     return model, fit(model, data, data, schedule, COMPUTE, generator=generator(), **options)
 
 
-@pytest.mark.parametrize("kind", ["plain", "sampling", "chosen", "lff", "group-dro", "surgical", "mean"])
+@pytest.mark.parametrize("kind", ["plain", "sampling", "chosen", "lff", "group-dro", "surgical", "mean", "masked"])
 @pytest.mark.parametrize("at", [1, 7, 12, 20])
 def test_interrupted_and_started_again_is_the_unbroken_training(tmp_path, kind, at):
     whole, whole_curve = training(kind)
@@ -69,13 +73,17 @@ def test_interrupted_and_started_again_is_the_unbroken_training(tmp_path, kind, 
         assert torch.equal(model.state_dict()[name], value), name
 
 
-def test_a_training_that_finds_other_tensors_chosen_starts_anew_and_says_so(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("before", "now", "what"),
+    [("plain", "chosen", "tensors"), ("masked", "masked otherwise", "weights"), ("plain", "masked", "weights")],
+)
+def test_a_training_that_finds_others_chosen_starts_anew_and_says_so(tmp_path, capsys, before, now, what):
     """A ranking may come out otherwise with other threads or on a GPU; the momentum of one tensor must not move another."""
-    training("plain", checkpoint=Checkpoint(tmp_path / "a.pt", seconds=0))
-    model, curve = training("chosen", checkpoint=Checkpoint(tmp_path / "a.pt"))
-    whole, whole_curve = training("chosen")
+    training(before, checkpoint=Checkpoint(tmp_path / "a.pt", seconds=0))
+    model, curve = training(now, checkpoint=Checkpoint(tmp_path / "a.pt"))
+    whole, whole_curve = training(now)
     assert curve == whole_curve and torch.equal(model[5].weight, whole[5].weight)
-    assert "other tensors are chosen" in capsys.readouterr().out
+    assert f"other {what} are chosen" in capsys.readouterr().out
 
 
 def test_a_finished_training_is_not_run_again(tmp_path):

@@ -27,6 +27,29 @@ def test_only_the_chosen_tensors_move_and_batch_norm_statistics_do_too():
     assert moved == {"5.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked"}
 
 
+@pytest.mark.parametrize("select_by", [schedules.ACCURACY, schedules.LATE_MEAN])
+def test_only_the_chosen_weights_move(select_by):
+    model, data = small_net(), bright_and_dark()
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    masks = {"5.weight": torch.zeros_like(before["5.weight"], dtype=torch.bool), "1.bias": before["1.bias"] == 0}
+    masks["5.weight"][0, 0] = True
+    schedule = Schedule(epochs=3, lr=0.1, weight_decay=0.1, milestones=(2,), momentum=0.9, select_by=select_by)
+    fit(model, data, data, schedule, COMPUTE, generator=generator(), label="test", trainable=masks)
+    for name, value in model.named_parameters():
+        assert torch.equal(value != before[name], masks.get(name, torch.zeros_like(value, dtype=torch.bool))), name
+
+
+def test_masks_of_all_weights_give_the_training_of_the_tensors():
+    data, schedule = bright_and_dark(), Schedule(epochs=2, lr=0.1, weight_decay=0.1, milestones=(5,))
+    models = small_net(), small_net()
+    names = ["5.weight", "1.bias"]
+    masks = {name: torch.ones_like(dict(models[0].named_parameters())[name], dtype=torch.bool) for name in names}
+    for model, chosen in zip(models, (names, masks), strict=True):
+        fit(model, data, data, schedule, COMPUTE, generator=generator(), label="test", trainable=chosen)
+    for name, value in models[0].state_dict().items():
+        assert torch.equal(value, models[1].state_dict()[name]), name
+
+
 def test_learns_and_puts_back_the_best_epoch():
     model, data = small_net(), bright_and_dark()
     schedule = Schedule(epochs=6, lr=0.1, weight_decay=1e-4, milestones=(4,))

@@ -545,6 +545,15 @@ def test_choice_needs_neither_test_set_nor_protected_labels_of_real_images(folde
     assert row_runs("best frozen block", column) == {}
 
 
+@pytest.mark.parametrize("other", ["share=0.4,repeat=2", "share=0.32,of=weights", "share=0.4,lr=0.2"])
+def test_the_best_mask_is_not_chosen_among_other_settings(tmp_path, other):
+    """The more settings compete, the luckier is the best of them."""
+    for method, wrong in (("random-mask:share=0.4", 0.3), (f"random-mask:{other}", 0.1)):
+        put(tmp_path, method, 100, [2] * 4, held_out=wrong)
+    [found] = row_runs("best random mask", read_run_set(tmp_path))[100]
+    assert found.method == "random-mask:share=0.4"
+
+
 def test_markdown_and_latex():
     values = dict.fromkeys(SHOWN, (70.0, 1.0)) | {"WST": (60.0, None), "STD": (9.0, None)}
     change = {"ACC": (10.5, -1, 20), "EO": (-9, -10, -8)}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from results.records import LABELS, read_run_set
-from results.studies import Arm, Study, late, words
+from results.studies import T2I, Arm, Study, late, unbiased, words
 from results.study_tables import findings, metrics_of
 from results.text import MISSING, as_table
 
@@ -23,14 +23,7 @@ FACES = words(
     "--precision bf16 --pre-train-lr 0.03 --number-train-data-real"
 )
 LARGE, SMALL = (*FACES, *words("20000 --image-size 112")), (*FACES, *words("8000 --image-size 64"))
-T2I = words(
-    "--synthetic-data-root {data}/t2i_faces/faces.csv --number-balanced-synthetic 100 "
-    "--number-imbalanced-synthetic 240 --number-held-out-synthetic 29"
-)
-GENERATED = words(
-    "--synthetic-data-root {data}/generated --number-balanced-synthetic 1000 --number-imbalanced-synthetic 2000 "
-    "--number-held-out-synthetic 200"
-)
+GENERATED = unbiased("generated", 1000, 2000, 200)
 AUTO = "--ranking-batches auto"
 FEWER = {"auto_20": AUTO, "auto_3": f"{AUTO} --ranking-patience 3", "first_5": "--ranking-batches 5"}
 # what is trained with the full ranking and with fewer batches: flags, and which of `FEWER`

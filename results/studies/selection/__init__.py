@@ -3,26 +3,19 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from results.studies import Arm, Study, late, words
+from results.studies import T2I, Arm, Study, late, unbiased, words
 from results.studies.selection.blocks import CHOICES, blocks_tables, ceiling, where
 from results.studies.selection.methods import LATE, PLAIN, RANDOM_WEIGHTS, repeated, with_options
 from results.studies.selection.sentences import answers, luck, size
-from results.studies.selection.tables import compared, few, power, reliability_table, spreads
-from results.study_tables import missing
+from results.studies.selection.tables import compared, power, reliability_table, spreads
+from results.study_tables import methods_table, missing
 
 SEEDS = (100, 200, 300, 400, 500, 600, 700, 800)
 COMMON = words(
     "--weights {weights} --image-size 64 --pre-train-lr 0.03 --dataset celeba --real-data-path {data}/celeba "
     "--target-sensitive Smiling_Male --number-train-data-real 8000 --precision bf16"
 )
-T2I = words(
-    "--synthetic-data-root {data}/t2i_faces/faces.csv --number-balanced-synthetic 100 "
-    "--number-imbalanced-synthetic 240 --number-held-out-synthetic 29"
-)
-GENERATED = words(
-    "--synthetic-data-root {data}/generated --number-balanced-synthetic 250 --number-imbalanced-synthetic 600 "
-    "--number-held-out-synthetic 100"
-)
+GENERATED = unbiased("generated", 250, 600, 100)
 FEWER = words("--number-train-data-real 4000 --precision fp32")  # half the time, on any processor
 FEW = (  # 12 of 62 tensors each
     "aim-fair:top-k=37",
@@ -31,6 +24,13 @@ FEW = (  # 12 of 62 tensors each
     "criterion:by=fisher",
     "criterion:by=snr",
     "random-mask:share=0.2",
+)
+WEIGHTS = (  # a twentieth of all weights, or of each neuron's
+    "criterion:share=0.05,unit=weight",
+    "criterion:share=0.05,unit=neuron",
+    "criterion:by=saliency,share=0.05,unit=weight",
+    "criterion:by=fisher,share=0.05,unit=weight",
+    "criterion:by=random,share=0.05,unit=weight",
 )
 
 
@@ -49,11 +49,11 @@ def pages(records: Path, output: Path) -> None:
 EVERY = tuple(each for method in PLAIN for each in repeated(method, 5))
 TWICE = tuple(each for method in PLAIN for each in repeated(method, 2))
 EVERY_LATE = tuple(each for method in (*PLAIN, RANDOM_WEIGHTS) for each in repeated(method, 3, LATE))
-SMALL = tuple(with_options(method, f"lr={lr}") for method in FEW for lr in (0.06, 0.2))
+SMALL = tuple(with_options(method, f"lr={lr}") for method in (*FEW, *WEIGHTS) for lr in (0.06, 0.2))
 ARMS = (
     Arm("erm", (), ("erm",), SEEDS),
     Arm("t2i", T2I, EVERY, SEEDS[:7], "erm"),
-    Arm("generated", GENERATED, TWICE, SEEDS[5:], "erm"),
+    Arm("generated", GENERATED, TWICE, SEEDS[1:], "erm"),
     Arm("erm_4000", FEWER, ("erm",), SEEDS[:3]),
     Arm("blocks", (*T2I, *FEWER), tuple(CHOICES), SEEDS[:3], "erm_4000"),
     Arm("late", (*T2I, *FEWER), EVERY_LATE, SEEDS[:3], "erm_4000"),
@@ -124,7 +124,7 @@ a tensor; it is compared with the smallest k if both gaps were that gradient. [T
         """
 A fifth of the tensors, 12, at two learning rates, on `t2i`. `ratio` was not trained, because on half of the images its order is unstable, and `agreement`, to save time. AIM-Fair takes
 12 tensors with k = 37; `criterion` without `by` takes those with the largest gradient. n is the number of biased models, so rows do not all have the same ones, and with n = 1 an interval is for other test images alone:""",
-        few,
+        methods_table("small"),
         missing(ARMS),
         """
 Also missing: a random mask with as many weights as AIM-Fair's and 8,000 biased faces, the 25 other choices of blocks with `fc`, a second order of the images for the choices, and criteria that choose weights in place of tensors.

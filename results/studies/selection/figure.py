@@ -1,22 +1,17 @@
 """The figure of repeated fine-tunings: a mark for each, so that luck and the difference of methods can be seen side by side."""
 
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from results.figures import DARK, GREY, STYLE
 from results.records import RunSet
-from results.studies.selection.methods import RANDOM, RANDOM_WEIGHTS, SOURCES, plain
+from results.studies.selection.methods import NAMES, SOURCES, plain
 from results.studies.selection.spread import complete, of_repetitions
 from results.studies.selection.tables import sources
 
-NAMES = {
-    "aim-fair": "AIM-Fair",
-    "full": "full\nfine-tuning",
-    RANDOM: "random,\nas many\ntensors",
-    RANDOM_WEIGHTS: "random,\n32 % of\nthe weights",
-}
 TITLES = {  # of the sources that are drawn
     "t2i, val's threshold": "t2i, 8,000 biased faces,\nthe epoch that val chooses",
     "generated, val's threshold": "generated, 8,000 biased faces,\nthe epoch that val chooses",
@@ -62,6 +57,9 @@ def draw(axes: plt.Axes, name: str, runs: RunSet) -> str:
         axes.annotate(f"{mean:.1f}", (place + 0.34, mean), va="center", color=DARK)
         said.append(f"{row} {mean:.1f}")
     axes.set(title=f"{TITLES[name]}: {len(seeds)} biased models", xlim=(-0.5, len(SOURCES[name].rows) - 0.4))
-    axes.set_xticks(range(len(SOURCES[name].rows)), [NAMES[plain(row)] for row in SOURCES[name].rows])
+    axes.set_xticks(
+        range(len(SOURCES[name].rows)),
+        [fill(NAMES[plain(row)], 14, break_on_hyphens=False) for row in SOURCES[name].rows],
+    )
     axes.grid(axis="y", alpha=0.3)
     return ", ".join(said)

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
+import torch
 from scipy.stats import spearmanr
 
 from datasets.images import LabelledImages
-from models.criteria import CRITERIA, Moments
+from models.criteria import CRITERIA, Moments, parts_by, tensor_scores
 from models.methods.criterion import set_moments
 from models.run import Run
 from models.selection import Gradients, mean_absolute_gap, smallest_k
@@ -16,6 +17,7 @@ from results.biased_models import biased_models
 from results.studies import Finding, Place
 
 REAL = 2000  # real images of the halves, because all would take most of the time
+DRAWN = 100_000  # weights whose scores are compared
 AIM_FAIR = "aim-fair"
 
 
@@ -23,23 +25,23 @@ def halves(arm: str, flags: tuple[str, ...], place: Place) -> Iterator[Finding]:
     """Measure every criterion on two halves of the images, and AIM-Fair's rule on all of them, for each biased model of an arm.
 
     seed N : by criterion, Spearman's correlation of the tensors' scores in the two halves (`halves`), and with what the size of their
-        gradients alone would give, the mean of both halves (`size`)
+        gradients alone would give, the mean of both halves (`size`); of the single weights' scores in the two halves (`weights`)
     seed N, ranking : `size` of AIM-Fair's own rankings, on all images, and how many tensors its mask shares with that by size
     biased models, C : the mean correlation of a criterion's scores between two biased models, on the first half
-    seed N, snr and agreement : the correlation of these two criteria, the mean of both halves
     """
     kept = {}
     for run, synthetic in biased_models(arm, flags, place):
         real = run.real["train"]
         sets = {"real": real.subset(np.arange(0, len(real), max(1, len(real) // REAL)))}
         sets |= {"biased": synthetic.biased, "balanced": synthetic.balanced}
-        found = [scores(run, {name: half(data, part) for name, data in sets.items()}, part) for part in (0, 1)]
-        kept[run.seed] = found[0]
-        yield Finding(f"seed {run.seed}", {by: beside(by, *found) for by in found[0]})
+        both = [scores(run, {name: half(data, part) for name, data in sets.items()}, part) for part in (0, 1)]
+        (kept[run.seed], weights), (other, other_weights) = both
+        found = {by: beside(by, kept[run.seed], other) for by in other}
+        for by in weights:
+            found[by]["weights"] = float(spearmanr(weights[by], other_weights[by]).statistic)
+        yield Finding(f"seed {run.seed}", found)
         yield Finding(f"seed {run.seed}, ranking", whole_ranking(*run.three_gradients(synthetic)))
-        alike = float(np.mean([correlation(each["snr"], each["agreement"]) for each in found]))
-        yield Finding(f"seed {run.seed}, snr and agreement", alike)
-    for by in found[0] if len(kept) > 1 else ():
+    for by in other if len(kept) > 1 else ():
         apart = [correlation(one[by], two[by]) for one, two in combinations(kept.values(), 2)]
         yield Finding(f"biased models, {by}", float(np.mean(apart)))
 
@@ -50,15 +52,21 @@ def half(data: LabelledImages, part: int) -> LabelledImages:
     return data.subset(np.sort(order[part::2]))
 
 
-def scores(run: Run, sets: dict[str, LabelledImages], part: int) -> dict[str, dict[str, float]]:
-    """Return each tensor's score by each criterion on one half; the two halves have streams of their own."""
+def scores(run: Run, sets: dict[str, LabelledImages], part: int) -> tuple[dict[str, dict], dict[str, np.ndarray]]:
+    """Return each tensor's score by each criterion on one half, and those of `DRAWN` weights; the two halves have streams of their own."""
     model = run.biased_model()
     found = set_moments(run, model, f"half {part}", **sets)
     weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    return {by: score(weights, *found) for by, score in ({AIM_FAIR: aim_fair} | CRITERIA).items()}
+    places = np.random.default_rng(0).choice(sum(map(torch.numel, weights.values())), DRAWN)  # of both halves
+    of_tensors, of_weights = {AIM_FAIR: aim_fair(*found)}, {}
+    for by in CRITERIA:
+        parts = parts_by(by, weights, *found)
+        of_tensors[by] = tensor_scores(by, parts)
+        of_weights[by] = torch.cat([each.of_weights().flatten() for each in parts.values()]).numpy()[places]
+    return of_tensors, of_weights
 
 
-def aim_fair(weights: Gradients, real: Moments, biased: Moments, balanced: Moments) -> dict[str, float]:
+def aim_fair(real: Moments, biased: Moments, balanced: Moments) -> dict[str, float]:
     """Return minus the smallest k with which AIM-Fair chooses a tensor."""
     return minus_k(mean_absolute_gap(real.mean, biased.mean), mean_absolute_gap(biased.mean, balanced.mean))
 

@@ -13,7 +13,7 @@ from results.rows import row_runs
 from results.studies.selection.methods import SOURCES
 from results.studies.selection.spread import POWER, complete, differences, least_told, of_repetitions, spread
 from results.studies.selection.threshold import at_val_threshold
-from results.study_tables import entries_of, findings, mean_and_spread, methods_table, numbers
+from results.study_tables import entries_of, findings, mean_and_spread, numbers
 from results.text import MISSING, as_table, shown_change
 
 GRADIENTS = ("t2i", "generated")  # sources on which the criteria were measured
@@ -159,15 +159,16 @@ def power(records: Path) -> list[str]:
 
 def reliability_table(records: Path) -> list[str]:
     """Return, for each criterion, how its scores correlate between halves of the images, biased models, and with gradients' size."""
-    rows = [("source", "criterion", "halves", "biased models", "size of the gradient")]
+    rows = [("source", "criterion", "halves", "biased models", "size of the gradient", "halves, single weights")]
     for name in GRADIENTS:
         found, seeds = findings(records, f"criteria_{name}"), of_seeds(records, name)
         for by in seeds[0] if seeds else ():
-            halves, size = (mean_and_spread([seed[by][key] for seed in seeds]) for key in ("halves", "size"))
-            rows.append((name, by, halves, f"{found[f'biased models, {by}']:.2f}", size))
+            halves, size, weights = (correlations(seeds, by, key) for key in ("halves", "size", "weights"))
+            rows.append((name, by, halves, f"{found[f'biased models, {by}']:.2f}", size, weights))
     return as_table(rows)
 
 
-def few(records: Path) -> list[str]:
-    """Return the methods that fine-tune a fifth of the tensors; nothing without records."""
-    return methods_table("small")(records) if (records / "small").is_dir() else []
+def correlations(seeds: list[dict], by: str, key: str) -> str:
+    """Return the mean and spread of a criterion's correlation over biased models as text."""
+    values = [seed[by][key] for seed in seeds if key in seed[by]]
+    return mean_and_spread(values) if values else MISSING
