@@ -1,7 +1,7 @@
 """Criteria by which few tensors or weights can be chosen, to compare AIM-Fair's two rankings with; each gives them a score.
 
 All look at gradients of batches at the biased weights w: g is that of a batch, G the mean over batches. Scores of a weight:
-    gradient   |G| on balanced images: the size of the gradient alone. The largest of each neuron are those of GPS (arXiv 2312.10136)
+    gradient   |G| on balanced images: the size of the gradient alone. GPS (arXiv 2312.10136) takes the largest of each neuron
     saliency   |w G| on balanced images: what removing the weight would change, to first order
     ratio      |G biased - G balanced| / |G real - G biased|: the bias gap divided by the domain gap
     fisher     mean g^2 on balanced images divided by that on real ones, as Selective Synaptic Dampening (arXiv 2308.07707) and BMFT
@@ -71,8 +71,8 @@ class Parts(NamedTuple):
     below: torch.Tensor | None = None
 
     def of_weights(self) -> torch.Tensor:
-        """Return the score of each weight; 0 if nothing lies below, because such a weight has no gradient on those images."""
-        return self.above if self.below is None else torch.where(self.below > 0, self.above / self.below, 0)
+        """Return the score of each weight, inf if only what lies above is not 0."""
+        return self.above if self.below is None else torch.where(self.above == 0, 0, self.above / self.below)
 
     def of_tensor(self, total: bool = False) -> float:
         """Return the mean of the weights' scores or, if `total`, their sum; of a quotient the means are divided."""
@@ -97,8 +97,8 @@ def _fisher(weights: torch.Tensor, real: Moments, biased: Moments, balanced: Mom
 
 
 def _snr(weights: torch.Tensor, real: Moments, biased: Moments, balanced: Moments) -> Parts:
-    ratio = balanced.mean**2 / balanced.variance  # inf where all batches agree
-    return Parts(torch.where(balanced.mean == 0, 0, ratio))
+    signal = balanced.mean**2
+    return Parts(torch.where(signal == 0, 0, signal / balanced.variance))  # inf where all batches agree
 
 
 def _agreement(weights: torch.Tensor, real: Moments, biased: Moments, balanced: Moments) -> Parts:
@@ -150,11 +150,13 @@ def highest_weights(scores: dict[str, torch.Tensor], share: float) -> dict[str, 
 def highest_of_neurons(scores: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
     """Return masks of the fraction `share` of each neuron's incoming weights with the highest scores, at least one.
 
-    A neuron is an index of a tensor's first dimension; a tensor with one dimension is taken as those of one neuron.
+    A neuron is an index of a tensor's first dimension. A tensor with at most one weight for each counts as one neuron. Of equal scores the
+    first count as higher.
     """
     masks = {}
     for name, score in scores.items():
-        rows = score.flatten(1) if score.dim() > 1 else score.view(1, -1)
+        rows = score.reshape(score.shape[0] if score.dim() else 1, -1)
+        rows = rows if rows.shape[1] > 1 else rows.view(1, -1)
         number = max(1, round(share * rows.shape[1]))
         places = rows.argsort(dim=1, descending=True, stable=True)[:, :number]
         masks[name] = torch.zeros_like(rows, dtype=torch.bool).scatter_(1, places, True).view_as(score)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from utils.errors import UserError
-from utils.metrics import best_threshold, classes_of, fairness_metrics
+from utils.metrics import best_threshold, classes_of
 from utils.records import Record, rerun
 
 SPLITS = ("val", "test")
@@ -60,12 +60,6 @@ def joined_logits(runs: pd.DataFrame, packed: pd.DataFrame, names: list[str], st
     else:
         both = pd.concat([runs, more.drop(columns=OF_IMAGE)], axis=1)
     return both[[name for name in (*OF_IMAGE, *names) if name in both.columns]]
-
-
-def at_threshold(logits: pd.DataFrame, run: str, groups: tuple[str, ...]) -> dict:
-    """Return a run's metrics on test (`utils.metrics.fairness_metrics`), at the threshold that suits its val best."""
-    test = logits[logits["split"] == "test"]
-    return fairness_metrics(test["target"], test["protected"], answers_at_threshold(logits, run), groups)
 
 
 def answers_at_threshold(logits: pd.DataFrame, run: str) -> np.ndarray:

@@ -24,7 +24,7 @@ BEST = {  # rows that choose among others, seed by seed
     "best updated block": ("update-block-*", "linear-probe"),
     "best frozen block": ("freeze-block-*",),
 }
-MASK = {"share", "draw"}  # options of what competes for the best
+COMPETING = {"share", "draw"}  # options with which a method competes for the best
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _best_runs(rows: tuple[str, ...], runs: RunSet) -> dict[int, list[Record]]:
     for seed in runs.seeds:
         found = [r for r in runs.records if r.seed == seed and any(stands_for(row, r.method) for row in rows)]
         # repetitions and other settings don't compete: of more of them the best would be the luckier one
-        if found := [r for r in found if r.held_out_metrics and r.label.options.keys() <= MASK]:
+        if found := [r for r in found if r.held_out_metrics and r.label.options.keys() <= COMPETING]:
             chosen[seed] = [found[best_of(found)]]
     return chosen
 

@@ -1,14 +1,14 @@
 """Fine-tune few tensors or weights, chosen by one of `models.criteria`; not in the paper, to compare its two rankings with.
 
 Departures from the sources named there: a weight is chosen or not, where some choose learning rates; the unbiased images are balanced
-synthetic ones; the gradient of a batch is that of 32 images with batch norm in train mode.
+synthetic ones; the gradient of a batch is that of 32 images with batch norm in train mode. GPS takes as many weights of every neuron,
+and a gradient by another loss; here it is a share of them, and the gradient of the cross-entropy.
 """
 
 from dataclasses import replace
 from typing import Literal
 
 import pandas as pd
-import torch
 from torch import nn
 
 from datasets.images import LabelledImages
@@ -17,7 +17,6 @@ from models.batches import Compute, lone_images_named, of_mean_gradients, train_
 from models.criteria import (
     CRITERIA,
     Moments,
-    Parts,
     highest,
     highest_of_neurons,
     highest_weights,
@@ -28,7 +27,6 @@ from models.criteria import (
 from models.facts import says
 from models.options import BiasDegree, PositiveFraction
 from models.run import Run, TrainedModel
-from models.selection import Gradients
 from models.work import Sizes, Work, images_trained, one_fine_tuning
 from utils.errors import UserError
 from utils.seeds import torch_generator
@@ -36,7 +34,6 @@ from utils.seeds import torch_generator
 BATCH = 32  # images: a few hundred then give a dozen batches, whose gradients can be compared
 LEAST = 4  # batches that are compared with each other
 COMPARED = ("snr", "agreement")  # criteria that compare batches
-RANDOM = "random"
 WEIGHTS_BY = {"weight": highest_weights, "neuron": highest_of_neurons}
 
 
@@ -57,24 +54,23 @@ def criterion(
     biased_model: nn.Module,
     synthetic: SyntheticSets,
     *,
-    by: Literal[*CRITERIA, RANDOM] = "gradient",
+    by: Literal[*CRITERIA] = "gradient",
     share: PositiveFraction = 0.2,
     unit: Literal["tensor", *WEIGHTS_BY] = "tensor",
     bias_degree: BiasDegree,
 ) -> TrainedModel:
     """Fine-tune the fraction `share` with the highest scores by a criterion: of the tensors, of all weights, or of each neuron's weights.
 
-    With by=random every weight has a random score. The table `criterion` has a row for each tensor: name, score, and if it is chosen;
-    with weights or neurons: name, number of weights, and number of those that are chosen. Raises `UserError` if the balanced images
-    make too few batches to compare, and for random tensors, which `random-mask` has.
+    The table `criterion` has a row for each tensor: name, score, and if it is chosen; with weights or neurons: name, number of weights,
+    and number of those that are chosen. Raises `UserError` if the balanced images make too few batches to compare, and if weights
+    should be chosen by agreement, which has as many values as there are batches.
     """
-    if by == RANDOM and unit == "tensor":
-        raise UserError(f"criterion:by=random chooses weights; for whole tensors take random-mask:share={share}")
+    if by == "agreement" and unit != "tensor":
+        raise UserError(
+            f"criterion:by=agreement,unit={unit}: too many weights agree alike; leave unit out, or take by=snr"
+        )
     weights = {name: parameter.detach() for name, parameter in biased_model.named_parameters()}
-    if by == RANDOM:
-        parts = random_parts(weights, torch_generator(run.seed, "criterion random"))
-    else:
-        parts = parts_by(by, weights, *moments_of_sets(run, biased_model, synthetic, by))
+    parts = parts_by(by, weights, *moments_by(run, biased_model, synthetic, by))
     table = {"name": list(parts)}
     if unit == "tensor":
         scores = tensor_scores(by, parts)
@@ -88,14 +84,9 @@ def criterion(
     return run.fine_tune(biased_model, synthetic, only=only, label=label, tables={"criterion": pd.DataFrame(table)})
 
 
-def random_parts(weights: Gradients, generator: torch.Generator) -> dict[str, Parts]:
-    """Return a random score for each weight."""
-    return {name: Parts(torch.rand(w.shape, generator=generator).to(w.device)) for name, w in weights.items()}
-
-
-def moments_of_sets(run: Run, model: nn.Module, synthetic: SyntheticSets, by: str) -> list[Moments]:
+def moments_by(run: Run, model: nn.Module, synthetic: SyntheticSets, by: str) -> list[Moments]:
     """Return the moments of real, biased and balanced images. Raises `UserError` if the balanced ones make too few batches for `by`."""
-    found = set_moments(
+    found = moments_of(
         run, model, "criterion", real=run.real["train"], biased=synthetic.biased, balanced=synthetic.balanced
     )
     if by in COMPARED and found[-1].count < LEAST:
@@ -107,7 +98,7 @@ def moments_of_sets(run: Run, model: nn.Module, synthetic: SyntheticSets, by: st
     return found
 
 
-def set_moments(run: Run, model: nn.Module, stream: str, **sets: LabelledImages) -> list[Moments]:
+def moments_of(run: Run, model: nn.Module, stream: str, **sets: LabelledImages) -> list[Moments]:
     """Return the moments of a model's gradients on some sets of images, each with a random stream by `stream` and its name."""
     compute, found = of_batches(run.settings.compute), []
     for name, data in sets.items():

@@ -4,16 +4,19 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 import numpy as np
+import torch
 from torch import nn
 
 from datasets.synthetic import SyntheticSets
+from models.criteria import highest_weights
 from models.facts import says
 from models.options import BiasDegree, Count, PositiveFraction, TopK
 from models.run import Run, TrainedModel
 from models.selection import choose_tensors, with_choice
+from models.training import Masks
 from models.work import one_fine_tuning, one_probing
 from utils.errors import UserError
-from utils.seeds import derived_seed
+from utils.seeds import derived_seed, torch_generator
 
 # Prefixes of the tensors in each block of ResNet; `blocks_of` finds those of other networks.
 BLOCKS = {
@@ -111,19 +114,23 @@ def random_mask(
     synthetic: SyntheticSets,
     *,
     share: PositiveFraction = 0.6,
-    of: Literal["tensors", "weights"] = "tensors",
+    of: Literal["tensors", "weights", "single-weights"] = "tensors",
     draw: Count = 1,
 ) -> TrainedModel:
-    """Fine-tune a random fraction `share` of the tensors, or tensors with that fraction of the weights, drawn by the seed and the number `draw`.
+    """Fine-tune a random fraction `share` of the tensors, tensors with that fraction of the weights, or single weights.
+
+    The seed and the number `draw` draw them.
 
     Raises `UserError` if every tensor has more weights than that fraction.
     """
-    if of == "weights":
+    if of == "single-weights":
+        chosen = random_weights(biased_model, share, run.seed, draw)
+    elif of == "weights":
         sizes = {name: tensor.numel() for name, tensor in biased_model.named_parameters()}
         chosen = random_tensors_of_size(sizes, share, run.seed, draw)
     else:
         chosen = random_tensors(names_of(biased_model), share, run.seed, draw)
-    part = f"{share} of the weights" if of == "weights" else share  # the label names the checkpoint, so it must stay
+    part = share if of == "tensors" else f"{share} of the {of}"  # the label names the checkpoint, so it must stay
     return run.fine_tune(biased_model, synthetic, only=chosen, label=f"random {part}, draw {draw}")
 
 
@@ -171,3 +178,10 @@ def random_tensors_of_size(sizes: dict[str, int], fraction: float, seed: int, dr
     if not chosen:
         raise UserError(f"random-mask: every tensor has more than share={fraction} of the weights; give a larger share")
     return [name for name in sizes if name in chosen]
+
+
+def random_weights(model: nn.Module, fraction: float, seed: int, draw: int) -> Masks:
+    """Draw a fraction of all weights, and return masks of the tensors that have one, as `models.criteria.highest_weights` does."""
+    own = torch_generator(seed, "random mask of single weights", round(1000 * fraction), draw)
+    scores = {name: torch.rand(tensor.shape, generator=own) for name, tensor in model.named_parameters()}
+    return highest_weights(scores, fraction)

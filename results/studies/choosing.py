@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
 
-from results.logits import at_threshold
 from results.records import RunSet, read_run_set
 from results.studies import T2I, Arm, Study, unbiased, words
 from results.study_tables import NOTE, methods_table, missing, values
 from results.text import as_table
+from results.val_threshold import at_val_threshold
 from utils.records import Record
 
 PLAIN = ("aim-fair", "full", "linear-probe", "random-mask:share=0.7")
@@ -137,11 +137,11 @@ def epochs_table(records: Path) -> list[str]:
     names = [name for each in COLUMNS for name in (each, f"{each}_epochs") if (records / name).is_dir()]
     for name in names:
         runs = read_run_set(records / name)
+        at_val = at_val_threshold(runs)
         wanted = ("erm", *PLAIN, *EPOCHS)
         for method in (method for method in wanted if runs.runs(method)):
             usual = [three(record.content["metrics"]) for record in runs.runs(method).values()]
-            groups = tuple(runs.groups)
-            moved = [three(at_threshold(runs.logits, f"{method}/seed_{seed}", groups)) for seed in runs.runs(method)]
+            moved = [three(record.content["metrics"]) for record in at_val.runs(method).values()]
             before, after = ([mean(part) for part in zip(*each, strict=True)] for each in (usual, moved))
             changes = [f"{b - a:+.1f}" for a, b in zip(before, after, strict=True)]
             cells = (" / ".join(f"{value:.1f}" for value in each) for each in (before, after))

@@ -26,8 +26,17 @@ DIFFERENCES = {  # by table: a method, and the one to subtract
     "table_6": [(f"aim-fair:ratio={ratio}", "aim-fair") for ratio in (0.5, 1.5, 2.0)],
     "table_7": [(f"aim-fair:bias-degree={degree}", "aim-fair") for degree in ("4/6", "3/7", "2/8")],
 }
+REPAIRED = ("aim-fair", "full")
+POINTS = {  # by title: a column, and the methods to name
+    "Ways to use synthetic images, with 2,000 real ones": (PAIR, TABLES["table_3"].methods),
+    "Real images alone, 2,000": (f"{PAIR}{FRACTION}25", [name for name in OF_FRACTIONS if name not in REPAIRED]),
+    "4,000 real images": (f"{PAIR}{FRACTION}50", REPAIRED),
+    "800 real images": (f"{PAIR}{FRACTION}10", REPAIRED),
+    "Young/Male, with 2,000 real images": (OTHER, REPAIRED),
+}
 NOTES = {  # in place of the table's own
-    "table_7": "If the rankings choose the same tensors with two bias degrees, both have the same fine-tuning, order and crops included."
+    "table_2": "ERM, AIM-Fair and full fine-tuning of Smiling_Male_real-25 are the runs of table 3.",
+    "table_7": "If the rankings choose the same tensors with two bias degrees, both have the same fine-tuning, order and crops included.",
 }
 
 
@@ -47,16 +56,10 @@ def changes(runs: RunSet, methods: tuple[str, ...]) -> str:
 
 
 def answers(records: Path) -> list[str]:
-    """Return a point for each number of real images, for the other pair, and for the ways to use synthetic images: the differences to ERM."""
-    columns, lines = read(records), []
-    for name, images in FRACTIONS.items():
-        if name in columns and (said := changes(columns[name], ("aim-fair", "full"))):
-            lines.append(f"- **{images:,} real images**: {said}.")
-    if OTHER in columns and (said := changes(columns[OTHER], ("aim-fair", "full"))):
-        lines.append(f"- **{OTHER.replace('_', '/')}** with 2,000 real images: {said}.")
-    if PAIR in columns and (said := changes(columns[PAIR], TABLES["table_3"].methods)):
-        lines.append(f"- **Ways to use synthetic images** with 2,000 real ones: {said}.")
-    return lines
+    """Return a point for each of `POINTS` that has records."""
+    columns = read(records)
+    found = {title: changes(columns[name], methods) for title, (name, methods) in POINTS.items() if name in columns}
+    return [f"- **{title}**: {said}." for title, said in found.items() if said]
 
 
 def table(name: str) -> Callable[[Path], list[str]]:

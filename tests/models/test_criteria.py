@@ -77,7 +77,7 @@ SCORES = {
 OF_WEIGHTS = {
     "gradient": [3, 1],
     "saliency": [9, 1],
-    "ratio": [0, 3 / 4],  # the first weight has no domain gap
+    "ratio": [math.inf, 3 / 4],  # the first weight has no domain gap
     "fisher": [10 / 2, 2 / 2],
     "snr": [9 / 1, 1 / 4],
     "agreement": [1, 0.5],
@@ -114,6 +114,11 @@ def test_the_highest_weights_of_each_neuron_are_chosen():
     masks = highest_of_neurons(SCORED, 0.3)
     assert masks["a"].tolist() == [[True, False, False], [False, True, False]]
     assert masks["b"].tolist() == [False, True] and masks["c"].tolist() == [True, False]
+    assert highest_of_neurons(SCORED, 0.05)["a"].sum(1).tolist() == [1, 1]  # at least one
+    equal = highest_of_neurons({"a": torch.ones(2, 1000)}, 0.5)["a"]
+    assert equal[:, :500].all() and not equal[:, 500:].any()
+    scales = highest_of_neurons({"a": torch.arange(8.0).view(8, 1, 1), "b": torch.tensor(2.0)}, 0.25)
+    assert scales["a"].flatten().tolist() == [False] * 6 + [True] * 2 and scales["b"]
     kernels = highest_of_neurons({"a": torch.arange(24.0).view(2, 3, 2, 2)}, 0.5)["a"]
     assert kernels.sum((1, 2, 3)).tolist() == [6, 6] and kernels[0].flatten()[6:].all()
 
@@ -127,6 +132,11 @@ class OneWeight(nn.Module):
 
     def forward(self, inputs):
         return inputs * self.weight
+
+
+def test_a_signal_too_small_for_float32_has_no_ratio_to_noise():
+    small = of([1e-24, 1.0], [0.0, 1.0], variance=(0.0, 4.0))
+    assert parts_by("snr", WEIGHTS, small, small, small)["a"].of_weights().tolist() == [0, 0.25]
 
 
 @pytest.mark.parametrize("apart", [0.1, 1e-4, 0.0])
@@ -171,20 +181,19 @@ def test_the_method_fine_tunes_the_highest_by_the_moments_of_each_set(monkeypatc
 
 
 @pytest.mark.parametrize("unit", ["weight", "neuron"])
-def test_the_method_fine_tunes_single_weights(unit):
+def test_the_method_fine_tunes_the_single_weights_with_the_highest_scores(unit):
     run, net = RunOfThree(2), small_net()
-    found = criterion(run, net, run, by="gradient", share=0.25, unit=unit, bias_degree="1/9")
+    found = criterion(run, net, run, by="saliency", share=0.25, unit=unit, bias_degree="1/9")
+    own = train_batches(run.balanced, of_batches(run.settings.compute), torch_generator(1, "criterion balanced"))
+    mean = moments(net, own).mean
+    scores = {name: (weight * mean[name]).abs().detach() for name, weight in net.named_parameters()}
+    wanted = {"weight": highest_weights, "neuron": highest_of_neurons}[unit](scores, 0.25)
+    assert alike(found["only"], wanted)
     table = found["tables"]["criterion"]
-    assert list(table["chosen"]) == [
-        found["only"][name].sum() if name in found["only"] else 0 for name in table["name"]
-    ]
+    assert list(table["chosen"]) == [wanted[name].sum() if name in wanted else 0 for name in table["name"]]
     assert list(table["weights"]) == [parameter.numel() for parameter in net.parameters()]
-    if unit == "weight":
-        assert table["chosen"].sum() == round(0.25 * table["weights"].sum())
-    drawn = [criterion(run, net, run, by="random", share=0.25, unit=unit, bias_degree="1/9")["only"] for _ in range(2)]
-    assert alike(*drawn) and not alike(drawn[0], found["only"])  # the seed draws
-    with pytest.raises(UserError, match=r"random chooses weights; .* random-mask:share=0.25"):
-        criterion(run, net, run, by="random", share=0.25, bias_degree="1/9")
+    with pytest.raises(UserError, match=f"unit={unit}: too many weights agree alike"):
+        criterion(run, net, run, by="agreement", share=0.25, unit=unit, bias_degree="1/9")
 
 
 def test_batches_that_are_too_few_to_compare_are_refused():

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from support.training import small_net
 from torch import nn
 from torch.nn import functional as F
 
@@ -13,7 +14,7 @@ from models.batches import Batch, Compute, train_batches
 from models.candidates import made_from, with_candidates
 from models.methods.cvar_dro import WorstFractionLoss, worst_fraction_mean
 from models.methods.eiil import infer_environments, invariance_penalty, logit_slopes
-from models.methods.fine_tuning import BLOCKS, random_tensors, random_tensors_of_size, within
+from models.methods.fine_tuning import BLOCKS, random_tensors, random_tensors_of_size, random_weights, within
 from models.methods.group_dro import GroupLoss, equal_chances, group_means, group_numbers, raised_weights
 from models.methods.jtt import error_weights, errors, with_copies
 from models.methods.lff import FailureLoss, TwoNetworks, generalised_cross_entropy, relative_difficulty
@@ -22,6 +23,7 @@ from models.options import parse_method
 from models.run import TrainedModel
 from models.schedule import LAST_EPOCH, WORST_GROUP
 from models.settings import Settings
+from models.training import alike
 from results.remarks import protected_labels
 from train import METHODS
 from utils.errors import UserError
@@ -249,6 +251,14 @@ def test_blocks_part_the_network_and_masks_follow_their_draw():
     assert [name for name in names if name in mask] == mask
 
 
+def test_single_weights_are_drawn_by_the_seed_and_the_draw():
+    net = small_net()
+    masks = [random_weights(net, 0.25, seed, draw) for seed, draw in ((1, 1), (1, 1), (2, 1), (1, 2))]
+    assert alike(masks[0], masks[1]) and not alike(masks[0], masks[2]) and not alike(masks[0], masks[3])
+    size = sum(parameter.numel() for parameter in net.parameters())
+    assert all(sum(mask.sum() for mask in each.values()) == round(0.25 * size) for each in masks)
+
+
 def test_a_random_mask_of_weights_fills_its_share():
     from models.classifier import new_classifier
 
@@ -288,6 +298,8 @@ def test_names_and_options_of_methods():
         == parse_method("aim-fair:top-k=55", METHODS, FLAGS).label
         == "aim-fair"
     )
+    assert "unit" not in parse_method("criterion:by=snr", METHODS, FLAGS).recorded()  # older records lack it
+    assert parse_method("criterion:unit=neuron", METHODS, FLAGS).recorded()["unit"] == "neuron"
     method = parse_method("aim-fair:bias-degree=2/8,top-k=40", METHODS, FLAGS)
     assert method.label == "aim-fair:top-k=40,bias-degree=2/8" and method.folder == "aim-fair_top-k=40,bias-degree=2-8"
     assert method.recorded() == {"top_k": 40, "bias_degree": "2/8", "prompt_type": "contextual", "ratio": None}

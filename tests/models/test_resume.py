@@ -62,13 +62,13 @@ def training(kind, *, checkpoint=None, at=None):
 
 @pytest.mark.parametrize("kind", ["plain", "sampling", "chosen", "lff", "group-dro", "surgical", "mean", "masked"])
 @pytest.mark.parametrize("at", [1, 7, 12, 20])
-def test_interrupted_and_started_again_is_the_unbroken_training(tmp_path, kind, at):
+def test_interrupted_and_started_again_is_the_unbroken_training(tmp_path, capsys, kind, at):
     whole, whole_curve = training(kind)
     with pytest.raises(KeyboardInterrupt):
         training(kind, checkpoint=Checkpoint(tmp_path / "a.pt"), at=at)
     assert (tmp_path / "a.pt").exists() == (at > 5)  # five batches an epoch
     model, curve = training(kind, checkpoint=Checkpoint(tmp_path / "a.pt"))
-    assert curve == whole_curve
+    assert curve == whole_curve and "starts anew" not in capsys.readouterr().out
     for name, value in whole.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
 

@@ -39,6 +39,12 @@ def test_only_the_chosen_weights_move(select_by):
         assert torch.equal(value != before[name], masks.get(name, torch.zeros_like(value, dtype=torch.bool))), name
 
 
+def test_masks_are_alike_if_they_choose_the_same_weights():
+    one, two = ({"a": torch.tensor([True, other])} for other in (False, True))
+    assert training.alike(one, dict(one)) and not training.alike(one, two) and not training.alike(one, {})
+    assert not training.alike({}, one) and not training.alike(one, {"b": one["a"]})
+
+
 def test_masks_of_all_weights_give_the_training_of_the_tensors():
     data, schedule = bright_and_dark(), Schedule(epochs=2, lr=0.1, weight_decay=0.1, milestones=(5,))
     models = small_net(), small_net()

@@ -27,8 +27,8 @@ from results.studies.selection.blocks import (
 )
 from results.studies.selection.methods import PLAIN, RANDOM, SOURCES
 from results.studies.selection.spread import LEVEL, POWER, complete, differences, least_told, spread, t_interval
-from results.studies.selection.threshold import at_val_threshold
 from results.study_tables import less_table
+from results.val_threshold import at_val_threshold
 from train import METHODS
 from utils.metrics import fairness_metrics
 from utils.records import Label, Record
@@ -196,6 +196,12 @@ def odds_of(right):
     return 100 * max(abs(rates[0] - rates[1]), abs(rates[2] - rates[3]))
 
 
+def test_what_two_masks_share():
+    one = {"a": torch.tensor([True, True, False]), "b": torch.tensor([True, True])}
+    two = {"a": torch.tensor([False, True, True]), "c": torch.tensor([True, True])}
+    assert reliability.shared(one, two) == 25 and reliability.shared(one, one) == 100
+
+
 def test_halves_have_half_of_each_group():
     target, protected = np.array([0, 1, 0, 1, 1, 0, 1, 1]), np.array([0, 0, 0, 1, 0, 0, 1, 0])
     names = tuple(map(str, range(8)))
@@ -304,11 +310,12 @@ def test_what_has_vals_threshold_is_judged_by_it(records):
     assert (rows["3 alone"], rows["all but 3"], rows["all"]) == ("36.0", "16.0", "8.0")
     [text] = blocks.ceiling(folder)
     others = best_choices(at_val_threshold(arms["blocks"]), own=False)[0]
-    accuracy, odds = map(blocks.told, others.T)
+    accuracy, odds = map(blocks.each_model, others.T)
     assert accuracy != odds and f"EO {odds}, accuracy {accuracy}, if each" in text and "EO +0.0" not in text
     lucky = blocks.lucky_choices(arms["blocks"])
-    assert "EO -4.0 (-4.0 to -4.0) and accuracy +1.0 (+1.0 to +1.0) if all test images" in lucky
-    assert lucky.count("-4.0 (-4.0 to -4.0)") == 1  # halves of 25 images find others
+    own = best_choices(at_val_threshold(arms["blocks"]), own=True)[0]
+    accuracy, odds = map(blocks.told, own.T)
+    assert f"by EO {odds} and accuracy {accuracy}, in points" in lucky and (own != others).any()
     [text] = sentences.repair(folder)
     assert "on `t2i` (2 biased models), in points: AIM-Fair EO +0.0 (+0.0 to +0.0), accuracy +0.0 (+0.0 to" in text
     assert (
@@ -322,12 +329,6 @@ def test_a_table_of_differences(records):
     assert rows[0] == "| one | two | n | ACC | WST | EO |" and len(rows) == 5
     assert rows[2].startswith("| a | b | 2 | -1.0 (-3.0 to +1.0) | ") and rows[2].endswith(")* |")
     assert less_table(("one", "two"), [(("c", "d"), runs, "full", "jtt")]) == []
-
-
-def test_the_best_choice_may_cost_half_a_point_of_accuracy():
-    scores = np.array([[[80.0, 10]] * len(CHOICES)])
-    scores[0, 3], scores[0, 4] = (79.6, 1), (79.4, 0)
-    np.testing.assert_allclose(blocks.best_on_all(scores), [[-0.4, -9]])
 
 
 def test_one_biased_model_is_no_comparison(records):

@@ -24,7 +24,7 @@ from results.columns import pack_column, with_packed
 from results.entries import Entry, make_entries, mark
 from results.figure_data import family, group_values
 from results.figures import accuracy_and_odds, k_sweep, name_points
-from results.logits import OF_IMAGE, at_threshold
+from results.logits import OF_IMAGE
 from results.records import read_run_set
 from results.rows import (
     BEST,
@@ -41,8 +41,9 @@ from results.rows import (
 )
 from results.table_text import SHOWN, as_latex, as_markdown, together
 from results.tables import write_tables
+from results.val_threshold import at_val_threshold
 from utils.errors import UserError
-from utils.metrics import GROUPS, fairness_metrics
+from utils.metrics import fairness_metrics
 
 TARGET, PROTECTED = np.repeat([0, 0, 1, 1], 25), np.tile(np.repeat([0, 1], 25), 2)
 
@@ -190,10 +191,11 @@ def test_logits_are_packed_in_hundredths_on_their_side_of_the_threshold(folder, 
         with_packed(read_run_set(folder), tmp_path / "out")
 
 
-def test_another_threshold_can_be_asked_of_packed_logits(folder):
-    put_val(folder, "full", 100, np.array([0.5, 3.0, 0.5, 3.0]))  # positive are those above 1.75
-    test = pd.read_csv(folder / "full" / "seed_100" / "test_predictions.csv")
-    found = at_threshold(read_run_set(folder).logits, "full/seed_100", GROUPS)
+def test_another_threshold_can_be_asked_of_logits(tmp_path):
+    put(tmp_path, "full", 100, [2, 2, 2, 3])
+    put_val(tmp_path, "full", 100, np.array([0.5, 3.0, 0.5, 3.0]))  # positive are those above 1.75
+    test = pd.read_csv(tmp_path / "full" / "seed_100" / "test_predictions.csv")
+    found = at_val_threshold(read_run_set(tmp_path)).runs("full")[100].content["metrics"]
     assert found == fairness_metrics(test["target"], test["protected"], test["logit"] >= 1.75)
 
 
@@ -552,6 +554,9 @@ def test_the_best_mask_is_not_chosen_among_other_settings(tmp_path, other):
         put(tmp_path, method, 100, [2] * 4, held_out=wrong)
     [found] = row_runs("best random mask", read_run_set(tmp_path))[100]
     assert found.method == "random-mask:share=0.4"
+    put(tmp_path, "random-mask:share=0.4,draw=2", 100, [2] * 4, held_out=0.2)  # another mask does compete
+    [found] = row_runs("best random mask", read_run_set(tmp_path))[100]
+    assert found.method == "random-mask:share=0.4,draw=2"
 
 
 def test_markdown_and_latex():

@@ -5,9 +5,18 @@ from pathlib import Path
 
 from results.studies import T2I, Arm, Study, late, unbiased, words
 from results.studies.selection.blocks import CHOICES, blocks_tables, ceiling, where
-from results.studies.selection.methods import LATE, PLAIN, RANDOM_WEIGHTS, repeated, with_options
-from results.studies.selection.sentences import answers, luck, size
-from results.studies.selection.tables import compared, power, reliability_table, spreads
+from results.studies.selection.methods import (
+    FEW,
+    LATE,
+    PLAIN,
+    RANDOM_SINGLE,
+    RANDOM_WEIGHTS,
+    SINGLES,
+    at_rates,
+    repeated,
+)
+from results.studies.selection.sentences import answers, few_weights, luck, size
+from results.studies.selection.tables import compared, power, reliability_table, single_weights, spreads
 from results.study_tables import methods_table, missing
 
 SEEDS = (100, 200, 300, 400, 500, 600, 700, 800)
@@ -17,21 +26,6 @@ COMMON = words(
 )
 GENERATED = unbiased("generated", 250, 600, 100)
 FEWER = words("--number-train-data-real 4000 --precision fp32")  # half the time, on any processor
-FEW = (  # 12 of 62 tensors each
-    "aim-fair:top-k=37",
-    "criterion",
-    "criterion:by=saliency",
-    "criterion:by=fisher",
-    "criterion:by=snr",
-    "random-mask:share=0.2",
-)
-WEIGHTS = (  # a twentieth of all weights, or of each neuron's
-    "criterion:share=0.05,unit=weight",
-    "criterion:share=0.05,unit=neuron",
-    "criterion:by=saliency,share=0.05,unit=weight",
-    "criterion:by=fisher,share=0.05,unit=weight",
-    "criterion:by=random,share=0.05,unit=weight",
-)
 
 
 def criteria(source: tuple[str, ...]) -> Callable:
@@ -49,7 +43,7 @@ def pages(records: Path, output: Path) -> None:
 EVERY = tuple(each for method in PLAIN for each in repeated(method, 5))
 TWICE = tuple(each for method in PLAIN for each in repeated(method, 2))
 EVERY_LATE = tuple(each for method in (*PLAIN, RANDOM_WEIGHTS) for each in repeated(method, 3, LATE))
-SMALL = tuple(with_options(method, f"lr={lr}") for method in (*FEW, *WEIGHTS) for lr in (0.06, 0.2))
+SMALL = at_rates((*FEW, *SINGLES, RANDOM_SINGLE))
 ARMS = (
     Arm("erm", (), ("erm",), SEEDS),
     Arm("t2i", T2I, EVERY, SEEDS[:7], "erm"),
@@ -77,7 +71,7 @@ highest accuracy on val, chosen for each run; it needs no protected labels. Else
 
 ## Answers
 """,
-        lambda records: [line for part in (answers, where, ceiling, size) for line in part(records)],
+        lambda records: [line for part in (answers, where, ceiling, few_weights, size) for line in part(records)],
         """
 ![Every fine-tuning as a point, by method and biased model](../../pages/selection/repetitions.svg)
 
@@ -91,10 +85,8 @@ others five on `t2i`, two on `generated`, three of the late means. Differences h
 models with the same training faces and ImageNet weights, and do not cover other faces, pairs or image sizes. They correct for noise in EO, so the difference need not be in the middle. p is of one comparison; *significant* after Holm's
 correction over all comparisons of this table; the blocks below have a correction of their own. "Minus" in a row means the first method's value minus the second's. AIM-Fair's mask leaves out large tensors, so a random mask of as many tensors has more weights. With `of=weights` the random mask has up to 32 % of the weights, in more tensors; AIM-Fair's have 26 % on the same biased models.
 
-At 0.5 the late means lose accuracy, because
-fine-tuning moved all logits.
-
-The sources are not independent: two of the three biased models of `generated` are among the seven of `t2i`; the late means and the choices of blocks below have three other biased models in common; all have the same test images.
+At 0.5 the late means lose accuracy, because fine-tuning moved all logits. The sources are not independent: six of the seven biased models of `generated` are among the seven of `t2i`; the late means and the choices of blocks below have three other biased models in common; all have the same test images. Four of the seven models of
+`generated` were added after the first three had been seen.
 `t2i` and `generated` keep the epoch with the highest accuracy on val, as in the paper. The late mean is the mean of the weights of the second half of the epochs.""",
         """
 ## How much is luck?
@@ -119,16 +111,20 @@ of a block's weights. At 0.5 accuracy tells above all how far a choice moved all
 
 Spearman's correlations over the 62 tensors, mean ± standard deviation over biased models: of a criterion's scores on two halves of the images (with all images it would be higher); of
 the scores of two biased models, on one half; and of the scores with the mean absolute gradient of the tensors. `aim-fair` is the smallest k with which the two rankings choose
-a tensor; it is compared with the smallest k if both gaps were that gradient. [The others](../../../models/criteria.py):""",
+a tensor; it is compared with the smallest k if both gaps were that gradient. *Shared*: of a twentieth of the weights, chosen one by one, the part that both halves choose; by chance it
+is 5 %. [The criteria](../../../models/criteria.py):""",
         reliability_table,
         """
 A fifth of the tensors, 12, at two learning rates, on `t2i`. `ratio` was not trained, because on half of the images its order is unstable, and `agreement`, to save time. AIM-Fair takes
-12 tensors with k = 37; `criterion` without `by` takes those with the largest gradient. n is the number of biased models, so rows do not all have the same ones, and with n = 1 an interval is for other test images alone:""",
-        methods_table("small"),
+12 tensors with k = 37; `criterion` without `by` takes those with the largest gradient. n is the number of biased models, one fine-tuning of each:""",
+        methods_table("small", only=at_rates(FEW)),
+        """
+A twentieth of the weights, chosen one by one: of all weights, or of each neuron's, which is akin to GPS. The rows have the same biased models, one fine-tuning of each:""",
+        methods_table("small", only=at_rates((*SINGLES, RANDOM_SINGLE))),
+        single_weights,
         missing(ARMS),
         """
-Also missing: a random mask with as many weights as AIM-Fair's and 8,000 biased faces, the 25 other choices of blocks with `fc`, a second order of the images for the choices, and criteria that choose weights in place of tensors.
-In hours of one core: the rest of `small` takes 0.5 with bf16 arithmetic in the processor and four times as long without; the 25 choices on three models take 1.8 in fp32.""",
+Also missing: a random mask with as many weights as AIM-Fair's and 8,000 biased faces, the 25 other choices of blocks with `fc` (two hours of one core), and a second order of the images for the choices.""",
     ),
     common=COMMON,
     arms=ARMS,

@@ -16,8 +16,8 @@ from results.intervals import holm
 from results.records import LABELS, RunSet, read_run_set, run_name
 from results.studies.selection.methods import LATE
 from results.studies.selection.spread import t_interval, value_of
-from results.studies.selection.threshold import at_val_threshold
 from results.text import MISSING, as_table, shown_change
+from results.val_threshold import at_val_threshold
 
 BLOCKS = ("stem", "1", "2", "3", "4", "fc")
 EMPTY, FULL = f"blocks:update=fc,lr=0.0,{LATE}", f"full:{LATE}"  # EMPTY moves nothing
@@ -122,6 +122,11 @@ def told(values: np.ndarray) -> str:
     return shown_change(t_interval(values)[:3], 1) if len(values) > 1 else f"{values.mean():+.1f}"
 
 
+def each_model(values: np.ndarray) -> str:
+    """Return the mean of values that depend on each other, and the lowest and highest, as text."""
+    return f"{values.mean():+.1f} ({values.min():+.1f} to {values.max():+.1f} in single models)"
+
+
 def single_table(scores: np.ndarray) -> list[str]:
     """Return a row for each block alone, for all but one, for all, and for none."""
     rows, place = [("fine-tuned", *COLUMNS)], list(CHOICES.values())
@@ -194,7 +199,7 @@ def ceiling(records: Path) -> list[str]:
     found, counted = best_choices(at_val_threshold(runs), own=False)
     [(often, count)] = counted.most_common(1)
     return [
-        f"- **The best choice of blocks minus full fine-tuning**, in points at val's threshold: EO {told(found[:, 1])}, accuracy {told(found[:, 0])}, if each biased model takes "
+        f"- **The best choice of blocks minus full fine-tuning**, in points at val's threshold: EO {each_model(found[:, 1])}, accuracy {each_model(found[:, 0])}, if each biased model takes "
         f"the choice that is best for the others, most often `{often}` ({100 * count / counted.total():.0f} % of {counted.total()} choices; {len(found)} biased models, {len(CHOICES)} choices, "
         "one fine-tuning of each). More images to choose by, or masks within blocks, may do more."
     ]
@@ -202,18 +207,8 @@ def ceiling(records: Path) -> list[str]:
 
 def lucky_choices(runs: RunSet) -> str:
     """Return what the best choice is worth where luck helps it, in a sentence."""
-    said = [
-        f"EO {told(changes[:, 1])} and accuracy {told(changes[:, 0])}"
-        for changes in (best_choices(at_val_threshold(runs), own=True)[0], best_on_all(scores_of(runs)[:, :, 2:]))
-    ]
+    changes, _ = best_choices(at_val_threshold(runs), own=True)
     return (
-        f"The best choice is the one with the lowest EO among those that lose at most {LOST} points of accuracy. Its difference to full fine-tuning is, in points at val's threshold, {said[0]} if each "
-        f"biased model chooses by one half of its test images and is scored on the other, which a lucky fine-tuning helps; {said[1]} if all test images choose and score, which all luck helps."
+        f"The best choice is the one with the lowest EO among those that lose at most {LOST} points of accuracy. If each biased model chooses by one half of its test images and is scored on the "
+        f"other, which a lucky fine-tuning helps, it differs from full fine-tuning by EO {told(changes[:, 1])} and accuracy {told(changes[:, 0])}, in points at val's threshold."
     )
-
-
-def best_on_all(scores: np.ndarray) -> np.ndarray:
-    """Return accuracy and EO of each seed's best choice less those of full fine-tuning, by scores (seeds, choices, 2) of all test images."""
-    full = scores[:, list(CHOICES).index(FULL)]
-    odds_of_good = np.where(scores[:, :, 0] >= full[:, :1] - LOST, scores[:, :, 1], np.inf)
-    return scores[np.arange(len(scores)), odds_of_good.argmin(axis=1)] - full

@@ -9,6 +9,23 @@ RANDOM = "random-mask:share=0.775"  # 48 of 62 tensors, as many as AIM-Fair take
 RANDOM_WEIGHTS = "random-mask:share=0.32,of=weights"  # AIM-Fair's mask has 26 to 37 % of the weights
 PLAIN = ("aim-fair", "full", RANDOM)
 
+FEW = (  # 12 of 62 tensors each
+    "aim-fair:top-k=37",
+    "criterion",
+    "criterion:by=saliency",
+    "criterion:by=fisher",
+    "criterion:by=snr",
+    "random-mask:share=0.2",
+)
+SINGLES = (  # a twentieth of all weights, or of each neuron's
+    "criterion:share=0.05,unit=weight",
+    "criterion:share=0.05,unit=neuron",
+    "criterion:by=saliency,share=0.05,unit=weight",
+    "criterion:by=fisher,share=0.05,unit=weight",
+)
+RANDOM_SINGLE = "random-mask:share=0.05,of=single-weights"
+RATES = (0.06, 0.2)
+
 
 def with_options(method: str, *options: str) -> str:
     """Return a method with more options."""
@@ -24,6 +41,11 @@ def repeated(method: str, times: int, *options: str) -> tuple[str, ...]:
         drawn = (f"draw={number}",) if method.startswith("random-mask") else ()
         found.append(with_options(method, *drawn, *options, f"repeat={number}"))
     return tuple(found)
+
+
+def at_rates(methods: tuple[str, ...]) -> tuple[str, ...]:
+    """Return methods at each of `RATES`."""
+    return tuple(with_options(method, f"lr={lr}") for method in methods for lr in RATES)
 
 
 NAMES = IN_SENTENCES | {

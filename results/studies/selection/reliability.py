@@ -4,20 +4,20 @@ from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
-import torch
 from scipy.stats import spearmanr
 
 from datasets.images import LabelledImages
 from models.criteria import CRITERIA, Moments, parts_by, tensor_scores
-from models.methods.criterion import set_moments
+from models.methods.criterion import WEIGHTS_BY, moments_of
 from models.run import Run
 from models.selection import Gradients, mean_absolute_gap, smallest_k
 from models.top_k import PAPER_TOP_K
+from models.training import Masks
 from results.biased_models import biased_models
 from results.studies import Finding, Place
 
 REAL = 2000  # real images of the halves, because all would take most of the time
-DRAWN = 100_000  # weights whose scores are compared
+SHARE = 0.05  # of the weights
 AIM_FAIR = "aim-fair"
 
 
@@ -25,7 +25,8 @@ def halves(arm: str, flags: tuple[str, ...], place: Place) -> Iterator[Finding]:
     """Measure every criterion on two halves of the images, and AIM-Fair's rule on all of them, for each biased model of an arm.
 
     seed N : by criterion, Spearman's correlation of the tensors' scores in the two halves (`halves`), and with what the size of their
-        gradients alone would give, the mean of both halves (`size`); of the single weights' scores in the two halves (`weights`)
+        gradients alone would give, the mean of both halves (`size`); the percentage of the weights that the masks of both halves share, of
+        all weights (`weight`) and of each neuron's (`neuron`)
     seed N, ranking : `size` of AIM-Fair's own rankings, on all images, and how many tensors its mask shares with that by size
     biased models, C : the mean correlation of a criterion's scores between two biased models, on the first half
     """
@@ -35,10 +36,10 @@ def halves(arm: str, flags: tuple[str, ...], place: Place) -> Iterator[Finding]:
         sets = {"real": real.subset(np.arange(0, len(real), max(1, len(real) // REAL)))}
         sets |= {"biased": synthetic.biased, "balanced": synthetic.balanced}
         both = [scores(run, {name: half(data, part) for name, data in sets.items()}, part) for part in (0, 1)]
-        (kept[run.seed], weights), (other, other_weights) = both
+        (kept[run.seed], masks), (other, other_masks) = both
         found = {by: beside(by, kept[run.seed], other) for by in other}
-        for by in weights:
-            found[by]["weights"] = float(spearmanr(weights[by], other_weights[by]).statistic)
+        for (by, unit), mask in masks.items():
+            found[by][unit] = shared(mask, other_masks[by, unit])
         yield Finding(f"seed {run.seed}", found)
         yield Finding(f"seed {run.seed}, ranking", whole_ranking(*run.three_gradients(synthetic)))
     for by in other if len(kept) > 1 else ():
@@ -52,18 +53,26 @@ def half(data: LabelledImages, part: int) -> LabelledImages:
     return data.subset(np.sort(order[part::2]))
 
 
-def scores(run: Run, sets: dict[str, LabelledImages], part: int) -> tuple[dict[str, dict], dict[str, np.ndarray]]:
-    """Return each tensor's score by each criterion on one half, and those of `DRAWN` weights; the two halves have streams of their own."""
+def scores(
+    run: Run, sets: dict[str, LabelledImages], part: int
+) -> tuple[dict[str, dict], dict[tuple[str, str], Masks]]:
+    """Return each tensor's score by each criterion on one half, and masks of `SHARE` by criterion and unit; the halves have streams of their own."""
     model = run.biased_model()
-    found = set_moments(run, model, f"half {part}", **sets)
+    found = moments_of(run, model, f"half {part}", **sets)
     weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    places = np.random.default_rng(0).choice(sum(map(torch.numel, weights.values())), DRAWN)  # of both halves
-    of_tensors, of_weights = {AIM_FAIR: aim_fair(*found)}, {}
+    of_tensors, masks = {AIM_FAIR: aim_fair(*found)}, {}
     for by in CRITERIA:
         parts = parts_by(by, weights, *found)
         of_tensors[by] = tensor_scores(by, parts)
-        of_weights[by] = torch.cat([each.of_weights().flatten() for each in parts.values()]).numpy()[places]
-    return of_tensors, of_weights
+        for unit, highest in WEIGHTS_BY.items() if by != "agreement" else ():
+            masks[by, unit] = highest({name: each.of_weights() for name, each in parts.items()}, SHARE)
+    return of_tensors, masks
+
+
+def shared(one: Masks, two: Masks) -> float:
+    """Return the percentage of the weights of one mask that are in the other; both have as many."""
+    both = sum((mask & two[name]).sum().item() for name, mask in one.items() if name in two)
+    return 100 * both / sum(mask.sum().item() for mask in one.values())
 
 
 def aim_fair(real: Moments, biased: Moments, balanced: Moments) -> dict[str, float]:

@@ -7,7 +7,16 @@ from results.entries import places
 from results.intervals import difference
 from results.studies.selection.methods import NAMES, SOURCES, plain
 from results.studies.selection.spread import complete, differences, least_told, spread
-from results.studies.selection.tables import GRADIENTS, Compared, comparisons, in_points, of_seeds, sources, values_of
+from results.studies.selection.tables import (
+    GRADIENTS,
+    Compared,
+    comparisons,
+    in_points,
+    of_seeds,
+    single_weights,
+    sources,
+    values_of,
+)
 
 IN_WORDS = {"EO": "EO", "ACC": "accuracy"}
 AT_VAL = "with val's threshold "
@@ -35,9 +44,17 @@ def answers(records: Path) -> list[str]:
         clear = f"these are significant: {'; '.join(map(in_words, told))}" if told else "none is significant"
         lines.append(
             f"- **After Holm's correction** over all {len(every)} differences between AIM-Fair and another fine-tuning, in the second table below, {clear}. "
-            f"The smallest p is {least.found.p:.2g} ({in_words(least)})."
+            f"The smallest p is {least.found.p:.2g} ({in_words(least)}). That does not show that they are equal: {reach(every)}."
         )
     return lines
+
+
+def reach(every: list[Compared]) -> str:
+    """Return how far the intervals of EO on the first source go."""
+    ends = [
+        100 * end for each in every if (each.source, each.metric) == (every[0].source, "EO") for end in each.found[1:3]
+    ]
+    return f"on `{every[0].source}` the intervals of EO reach from {min(ends):+.1f} to {max(ends):+.1f} points"
 
 
 def design(compared: Compared) -> str:
@@ -120,3 +137,10 @@ def size(records: Path) -> list[str]:
         "- **AIM-Fair's mask can be predicted from one gradient**: the mean absolute gradient of each tensor on balanced images, in place of both gaps. "
         f"{capital('; '.join(said))}. Such a mask was not trained."
     ]
+
+
+def few_weights(records: Path) -> list[str]:
+    """Return what all differences between choices of single weights and as many random ones say together."""
+    said = single_weights(records)[-1:]
+    head = "- **A twentieth of the weights, by a criterion, minus as many random ones** on `t2i`, one fine-tuning of each biased model at each of two learning rates"
+    return [f"{head}: {line[0].lower()}{line[1:]}" for line in said]

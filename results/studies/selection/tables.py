@@ -10,14 +10,15 @@ from results.entries import places
 from results.intervals import Difference, difference, holm
 from results.records import RunSet, read_run_set
 from results.rows import row_runs
-from results.studies.selection.methods import SOURCES
+from results.studies.selection.methods import RANDOM_SINGLE, SINGLES, SOURCES, at_rates
 from results.studies.selection.spread import POWER, complete, differences, least_told, of_repetitions, spread
-from results.studies.selection.threshold import at_val_threshold
-from results.study_tables import entries_of, findings, mean_and_spread, numbers
+from results.study_tables import entries_of, findings, less_table, mean_and_spread, numbers
 from results.text import MISSING, as_table, shown_change
+from results.val_threshold import at_val_threshold
 
 GRADIENTS = ("t2i", "generated")  # sources on which the criteria were measured
 METRICS = ("EO", "ACC")
+UNITS = ("weight", "neuron")  # of masks of weights, `models.methods.criterion`
 DESIGNS = ((3, 1), (7, 1), (7, 5), (14, 5))  # biased models, and repetitions of each
 WANTED = 2  # points of EO
 
@@ -158,17 +159,21 @@ def power(records: Path) -> list[str]:
 
 
 def reliability_table(records: Path) -> list[str]:
-    """Return, for each criterion, how its scores correlate between halves of the images, biased models, and with gradients' size."""
-    rows = [("source", "criterion", "halves", "biased models", "size of the gradient", "halves, single weights")]
+    """Return, for each criterion, how its scores correlate between halves of the images, biased models, and with gradients' size, and what masks share."""
+    heads = ("halves", "biased models", "size of the gradient", "shared, all weights", "shared, each neuron's")
+    rows = [("source", "criterion", *heads)]
     for name in GRADIENTS:
         found, seeds = findings(records, f"criteria_{name}"), of_seeds(records, name)
         for by in seeds[0] if seeds else ():
-            halves, size, weights = (correlations(seeds, by, key) for key in ("halves", "size", "weights"))
-            rows.append((name, by, halves, f"{found[f'biased models, {by}']:.2f}", size, weights))
+            values = {key: [seed[by][key] for seed in seeds] for key in seeds[0][by]}
+            halves, size = (mean_and_spread(values[key]) for key in ("halves", "size"))
+            masks = [f"{mean_and_spread(values[unit], 0)} %" if unit in values else MISSING for unit in UNITS]
+            rows.append((name, by, halves, f"{found[f'biased models, {by}']:.2f}", size, *masks))
     return as_table(rows)
 
 
-def correlations(seeds: list[dict], by: str, key: str) -> str:
-    """Return the mean and spread of a criterion's correlation over biased models as text."""
-    values = [seed[by][key] for seed in seeds if key in seed[by]]
-    return mean_and_spread(values) if values else MISSING
+def single_weights(records: Path) -> list[str]:
+    """Return each choice of single weights minus as many random ones, at each learning rate; nothing without records."""
+    runs = read_run_set(records / "small") if (records / "small").is_dir() else None
+    pairs = [pair for method in SINGLES for pair in zip(at_rates((method,)), at_rates((RANDOM_SINGLE,)), strict=True)]
+    return less_table(("method", "minus"), [(pair, runs, *pair) for pair in pairs]) if runs else []
