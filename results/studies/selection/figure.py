@@ -59,7 +59,7 @@ def draw(axes: plt.Axes, name: str, runs: RunSet) -> str:
     axes.set(title=f"{TITLES[name]}: {len(seeds)} biased models", xlim=(-0.5, len(SOURCES[name].rows) - 0.4))
     axes.set_xticks(
         range(len(SOURCES[name].rows)),
-        [fill(NAMES[plain(row)], 14, break_on_hyphens=False) for row in SOURCES[name].rows],
+        [fill(NAMES[plain(row)], 12, break_on_hyphens=False) for row in SOURCES[name].rows],
     )
     axes.grid(axis="y", alpha=0.3)
     return ", ".join(said)
