@@ -19,7 +19,6 @@ from results.studies.selection.tables import (
 )
 
 IN_WORDS = {"EO": "EO", "ACC": "accuracy"}
-AT_VAL = "with val's threshold "
 MANY = 5  # biased models, with fewer of which nothing is said of luck
 TENSORS = 62  # of ResNet-18
 
@@ -28,16 +27,13 @@ def answers(records: Path) -> list[str]:
     """Return what fine-tuning does to the biased models, AIM-Fair's differences to each of the other methods, and which are significant."""
     every, lines = comparisons(records), repair(records)
     for second in dict.fromkeys(plain(each.second) for each in every):
-        own = [each for each in every if plain(each.second) == second]
-        first = SOURCES[own[0].source]
-        here = [each for each in own if SOURCES[each.source].arm == first.arm]
-        said = [
-            AT_VAL * SOURCES[name].at_val
-            + ", ".join(f"{IN_WORDS[each.metric]} {in_points(each.found)}" for each in here if each.source == name)
-            for name in dict.fromkeys(each.source for each in here)
-        ]
+        by_arm = {}
+        for each in every:
+            if plain(each.second) == second and each.metric == "EO":
+                by_arm.setdefault(SOURCES[each.source].arm, []).append(each)
+        said = (f"{in_arm(own)} {' / '.join(in_points(each.found) for each in own)}" for own in by_arm.values())
         lines.append(
-            f"- **AIM-Fair minus {NAMES[second]}** on {first.words} ({design(here[0])}), in points: {'; '.join(said)}.{elsewhere(own, first.arm)}"
+            f"- **AIM-Fair minus {NAMES[second]}**, points of EO at 0.5 / at val's threshold: {'; '.join(said)}."
         )
     if every:
         told, least = [each for each in every if each.told], min(every, key=lambda each: each.found.p)
@@ -57,20 +53,10 @@ def reach(every: list[Compared]) -> str:
     return f"on `{every[0].source}` the intervals of EO reach from {min(ends):+.1f} to {max(ends):+.1f} points"
 
 
-def design(compared: Compared) -> str:
-    """Return the number of biased models, and of fine-tunings of each."""
-    return f"{compared.models} biased models, each fine-tuned {compared.runs // compared.models} times by each method"
-
-
-def elsewhere(own: list[Compared], arm: str) -> str:
-    """Return a sentence on the differences in EO on the sources other than `arm`, each with its last threshold; "" without any."""
-    last = {SOURCES[each.source].arm: each for each in own if each.metric == "EO" and SOURCES[each.source].arm != arm}
-    words_of = {source.arm: source.words for source in SOURCES.values() if source.words}
-    found = (
-        f"on {words_of[name]} {AT_VAL * SOURCES[each.source].at_val}EO {in_points(each.found)} ({design(each)})"
-        for name, each in last.items()
-    )
-    return f" {capital(text)}." if (text := "; ".join(found)) else ""
+def in_arm(own: list[Compared]) -> str:
+    """Return an arm with its number of biased models and of fine-tunings of each, from comparisons on it."""
+    first = own[0]
+    return f"{SOURCES[first.source].words} ({first.models} biased models, {first.runs // first.models} fine-tunings of each)"
 
 
 def capital(text: str) -> str:
