@@ -26,6 +26,7 @@ class Facts:
     own_gradients : True if it draws a biased set but takes gradients in a way of its own; it says their work, and --ranking-batches
         plays no part
     chosen_from : names of the methods of whose results it takes the best; its function calls `models.auto.take_best`
+    check : (options) -> None, raises `UserError` if options contradict each other, before anything is trained
     recorded : further settings for its records. If a method's computation changes, add a setting here, so that older
         records no longer match
     """
@@ -37,6 +38,7 @@ class Facts:
     from_scratch: bool = False
     own_gradients: bool = False
     chosen_from: tuple[str, ...] = ()
+    check: Callable[[dict], None] | None = None
     recorded: Mapping = field(default_factory=lambda: MappingProxyType({}))
 
 

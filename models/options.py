@@ -206,8 +206,8 @@ def general_options(train: Callable) -> dict[str, tuple[object, object]]:
 def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
     """Return the method that `text` names among the `known`; missing options take their defaults, or come from `flags`.
 
-    Raises `UserError` for an unknown name (with the nearest ones), option or value, and for an option that is given
-    twice.
+    Raises `UserError` for an unknown name (with the nearest ones), option or value, for an option that is given twice, and for options
+    that contradict each other (`models.facts`).
     """
     name, _, rest = text.partition(":")
     if name not in known:
@@ -238,6 +238,8 @@ def parse_method(text: str, known: dict[str, Callable], flags: dict) -> Method:
         clash := given.keys() & {"lr", "batch-norm", "batch-size", "epochs", "select-by", "step"}
     ):
         raise UserError(f"--methods {text}: settings=auto chooses {min(clash)} itself; leave one of them out")
+    if check := facts_of(known[name]).check:
+        check({**defaults, **given})
     label = ",".join(f"{key}={given[key]}" for key in defaults if key in given and given[key] != defaults[key])
     return Method(name, known[name], {**defaults, **given}, f"{name}:{label}" if label else name)
 

@@ -48,7 +48,15 @@ def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
     return one_fine_tuning(sizes, compute, options) + Work(trained=seen)
 
 
-@says(work=work, tuned=True, own_gradients=True)
+def check(options: dict) -> None:
+    """Raise `UserError` if weights should be chosen by agreement, which has as many values as there are batches."""
+    if options["by"] == "agreement" and options["unit"] != "tensor":
+        raise UserError(
+            f"criterion:by=agreement,unit={options['unit']}: too many weights agree alike; leave unit out, or take by=snr"
+        )
+
+
+@says(work=work, tuned=True, own_gradients=True, check=check)
 def criterion(
     run: Run,
     biased_model: nn.Module,
@@ -62,13 +70,8 @@ def criterion(
     """Fine-tune the fraction `share` with the highest scores by a criterion: of the tensors, of all weights, or of each neuron's weights.
 
     The table `criterion` has a row for each tensor: name, score, and if it is chosen; with weights or neurons: name, number of weights,
-    and number of those that are chosen. Raises `UserError` if the balanced images make too few batches to compare, and if weights
-    should be chosen by agreement, which has as many values as there are batches.
+    and number of those that are chosen. Raises `UserError` if the balanced images make too few batches to compare.
     """
-    if by == "agreement" and unit != "tensor":
-        raise UserError(
-            f"criterion:by=agreement,unit={unit}: too many weights agree alike; leave unit out, or take by=snr"
-        )
     weights = {name: parameter.detach() for name, parameter in biased_model.named_parameters()}
     parts = parts_by(by, weights, *moments_by(run, biased_model, synthetic, by))
     table = {"name": list(parts)}

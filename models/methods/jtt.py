@@ -33,7 +33,14 @@ def work(sizes: Sizes, compute: Compute, options: dict) -> Work:
     return first + Work(predicted=sizes.train) + on_real(sizes, compute)
 
 
-@says(work=work, protected_labels=epoch_as_published, from_scratch=True)
+def check(options: dict) -> None:
+    """Raise `UserError` for a weight below 1 if images are copied."""
+    if options["protocol"] == "published" and options["weight"] < 1:
+        weight = options["weight"]
+        raise UserError(f"jtt:protocol=published,weight={weight:g}: copies are added to the images; give at least 1")
+
+
+@says(work=work, protected_labels=epoch_as_published, from_scratch=True, check=check)
 def jtt(
     run: Run,
     *,
@@ -44,8 +51,6 @@ def jtt(
     protocol: Protocol = "aligned",
 ) -> TrainedModel:
     """Train on the real images briefly, then again with the errors of that model shown more often."""
-    if protocol == "published" and weight < 1:
-        raise UserError(f"jtt:protocol=published,weight={weight}: copies are added to the images; give at least 1")
     train = run.real["train"]
     asked = {"lr": first_lr, "weight_decay": first_weight_decay}
     changes = PUBLISHED if protocol == "published" else {}

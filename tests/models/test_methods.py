@@ -326,6 +326,8 @@ def test_names_and_options_of_methods():
         ("erm:top-k=3", "has no option 'top-k'"),
         ("aim-fair:top-k=many", "top-k=many"),
         ("aim-fair:bias-degree=9", "--bias-degree"),
+        ("criterion:by=agreement,unit=neuron", "too many weights agree alike"),
+        ("jtt:protocol=published,weight=0.5", "weight=0.5: copies are added"),
         ("random-mask:share=0", "share=0"),
         ("random-mask:share", "share="),
         ("jtt:epochs=0", "epochs=0"),
