@@ -430,8 +430,8 @@ def test_many_methods_without_scripts_and_on_paper(browser, tmp_path):
     for width in (400, 1400):
         browser.open(output, width)
         assert browser.value(FAULTS) == []
-    make(RECORDS.parent / "many_values" / "Female_Race", tmp_path / "ten_groups.html")
-    browser.open(tmp_path / "ten_groups.html", 1400)
+    make(RECORDS.parent / "many_values" / "Age_Female" / "runs", tmp_path / "six_groups.html")
+    browser.open(tmp_path / "six_groups.html", 1400)
     assert browser.value(FAULTS) == []
     browser.open(output, 400, scripts=False)
     assert not browser.seen("Log.entryAdded", "Runtime.exceptionThrown")
