@@ -8,7 +8,7 @@ All look at gradients of batches at the biased weights w: g is that of a batch, 
                (arXiv 2408.06890) divide diagonals of Fisher's information
     snr        G^2 / var(g) over batches of balanced images, as in Auto-SNR (arXiv 2210.11466)
     agreement  |mean sign(g)| over batches of balanced images, after the AND-mask (arXiv 2009.00329)
-A tensor's score is the mean of its weights' (of saliency the sum), and of a quotient the means are divided.
+A tensor's score is the mean over its weights, for saliency the sum. For a quotient the two means are divided.
 """
 
 import copy

@@ -69,8 +69,8 @@ def fit(
 ) -> list[dict]:
     """Train `model` in place, load the weights of its best epoch on `val`, and return the curve.
 
-    The curve has a row for each epoch: epoch, lr, loss, val_accuracy, val_worst_group_accuracy, val_equalized_odds, if it
-    chooses val_accuracy_at_best_threshold, and best; the columns of val only after epochs that `schedule` evaluates. After every epoch `checkpoint` stores the state, from which training resumes with the result of an unbroken
+    The curve has a row for each epoch: epoch, lr, loss, val_accuracy, val_worst_group_accuracy, val_equalized_odds,
+    val_accuracy_at_best_threshold (only if it chooses the epoch), and best; the columns of val only after epochs that `schedule` evaluates. After every epoch `checkpoint` stores the state, from which training resumes with the result of an unbroken
     run, and `log` gets the row. `changes` are fields of `Variant`. Raises `UserError` if `trainable` is empty or has an
     unknown name, if the loss or a logit is not finite, or if a batch of one image is too small for batch norm.
     """
@@ -94,7 +94,7 @@ def fit(
 
 
 class _Training:
-    """The changing state of one training, as a checkpoint stores it.
+    """Optimizer, schedule and best epoch of one training: its state, as a checkpoint stores it.
 
     curve : a row for each epoch so far
     best, best_state : index in the curve of the epoch to keep, and its weights

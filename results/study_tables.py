@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean, stdev
 
+import numpy as np
+
 from results.entries import COMPARED, Entry, make_entries, places
+from results.group_accuracies import group_accuracies
 from results.intervals import difference
-from results.records import RunSet, read_run_set
+from results.records import LABELS, RunSet, read_run_set, run_name
 from results.rows import row_label
 from results.studies import Arm
 from results.study_run import diverged, read_measured
@@ -37,8 +40,8 @@ def origin(records: list[dict]) -> list[str]:
     """Return a line each for the devices, versions and commits of records; nothing without records."""
     lines = []
     for title, key in (("Devices", "device"), ("Threads", "threads"), ("Commits", "commit")):
-        if found := sorted({str(record[key]) for record in records if record.get(key)}):
-            lines.append(f"- {title}: {', '.join(found)}")
+        if found := sorted({str(record[key]) for record in records if record.get(key) not in (None, "auto")}):
+            lines.append(f"- {title}: {('; ' if key == 'device' else ', ').join(found)}")
     if versions := sorted({record["versions"]["torch"] for record in records if "versions" in record}):
         lines.append(f"- torch: {', '.join(versions)}")
     return ["The records name:", "", *lines] if lines else []
@@ -88,6 +91,34 @@ def less_table(heads: tuple[str, ...], compared: list[tuple[tuple[str, ...], Run
         changed = (shown_change([100 * value for value in each[:3]], 1) + "*" * next(stars) for each in changes)
         rows.append((*cells, str(n), *changed))
     return [*as_table(rows), "", said] if found else []
+
+
+def between_arms(methods: tuple[str, ...], *pairs: tuple[str, str]) -> Callable[[Path], list[str]]:
+    """Return a function that shows each method in the first arm of a pair minus the same method in the second, in points.
+
+    With 95 % intervals over the seeds that both arms have, and test images, which must be the same in both.
+    """
+
+    def table(records: Path) -> list[str]:
+        rows = [("method", "arm", "minus", "n", *CHANGES)]
+        for method in methods:
+            for pair in (pair for pair in pairs if all((records / arm).is_dir() for arm in pair)):
+                runs = [read_run_set(records / arm) for arm in pair]
+                seeds = sorted(runs[0].runs(method).keys() & runs[1].runs(method).keys())
+                answers = [column.predictions[run_name(method, seed)] for column in runs for seed in seeds]
+                places = [{seed: [half + number] for number, seed in enumerate(seeds)} for half in (0, len(seeds))]
+                labels = runs[0].predictions[LABELS]
+                if not seeds or not labels.equals(runs[1].predictions[LABELS]):
+                    continue
+                accuracies = group_accuracies(
+                    labels["target"], labels["protected"], np.column_stack(answers), tuple(runs[0].groups)
+                )
+                found = difference(accuracies, *places)
+                cells = (shown_change([100 * value for value in found[key][:3]], 1) for key in CHANGES)
+                rows.append((method, *pair, str(len(seeds)), *cells))
+        return as_table(rows) if len(rows) > 1 else []
+
+    return table
 
 
 def findings(records: Path, arm: str) -> dict[str, object]:

@@ -41,7 +41,7 @@ def table(records: Path) -> list[str]:
 
 
 STUDY = Study(
-    title="More than two: five ethnic groups, and three ages",
+    title="More than two values: five ethnic groups, and three ages",
     body=(
         """
 UTKFace at 64 pixels, ResNet-18 from ImageNet weights, three seeds. `Female_Race` has a target of two values and a protected attribute of five; `Age_Female` has

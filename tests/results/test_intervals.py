@@ -158,7 +158,7 @@ def test_coverage_in_full(request):
     failed = []
     print("\n| scenario | n |", " | ".join(METRICS), "|")
     cases = [(scenario, n, 1) for scenario in SCENARIOS for n in (3, 5, 10)]
-    designs = ((3, 2), (3, 3), (5, 5), (7, 5))
+    designs = ((3, 2), (3, 3), (5, 5), (7, 2), (7, 5))
     for scenario, n, times in cases + [(scenario, *design) for scenario in REPEATED for design in designs]:
         found = coverage(scenario, n, 1000, times=times)
         print(f"| {scenario} | {n} x {times} |", " | ".join(f"{value:.1f}" for value in found), "|", flush=True)

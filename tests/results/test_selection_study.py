@@ -11,6 +11,7 @@ from scipy.stats import ttest_1samp
 
 from datasets.images import LabelledImages
 from models.options import parse_method
+from results import study_tables
 from results.intervals import Difference
 from results.records import RunSet, run_name
 from results.studies.selection import ARMS, EVERY, EVERY_LATE, blocks, reliability, sentences, tables
@@ -27,7 +28,7 @@ from results.studies.selection.blocks import (
 )
 from results.studies.selection.methods import PLAIN, RANDOM, SOURCES
 from results.studies.selection.spread import LEVEL, POWER, complete, differences, least_told, spread, t_interval
-from results.study_tables import less_table
+from results.study_tables import between_arms, less_table
 from results.val_threshold import at_val_threshold
 from train import METHODS
 from utils.metrics import fairness_metrics
@@ -302,7 +303,10 @@ def test_what_has_vals_threshold_is_judged_by_it(records):
     assert (scores[:, :, 0] == 50).all() and (scores[:, :, 1] == 0).all() and (scores[:, :, 2:] > 0).all()
     rows = [row.strip("| ").split(" | ") for row in blocks.effects_table(scores)[2:]]
     assert (rows[0][-2:], rows[-1][-2:]) == (["-8.0", "-8.0"], ["+4.0", "+4.0"])  # alone, and as the last of all
-    assert "stem -8.0 (-8.0 to -8.0), 1 -8.0" in blocks.where(folder)[0] and "fc" not in blocks.where(folder)[0]
+    assert (
+        "block stem -8.0 (-8.0 to -8.0), block 1 -8.0" in blocks.where(folder)[0]
+        and "fc" not in blocks.where(folder)[0]
+    )
     rows = {
         row.split(" | ")[0].strip("| "): row.strip("| ").split(" | ")[-1] for row in blocks.single_table(scores)[2:]
     }
@@ -320,6 +324,21 @@ def test_what_has_vals_threshold_is_judged_by_it(records):
     assert (
         "; full fine-tuning EO +0.0 (" in text and "), accuracy -1.0 (-3.0 to +1.0)" in text and text.count("EO") == 3
     )
+
+
+def test_a_method_of_one_arm_minus_the_same_of_another(records, monkeypatch):
+    folder, arms = records
+    monkeypatch.setattr(study_tables, "read_run_set", lambda path: arms[path.name])
+    methods = ("full", "aim-fair", "jtt")
+    rows = between_arms(methods, ("t2i", "again"), ("t2i", "lost"))(folder)
+    assert rows == [] and not (folder / "again").exists()
+    (folder / "again").mkdir()
+    arms["again"] = made_up("again", ("full", "aim-fair"), (100, 300), lambda method, seed: (5, 5, 0, 0))
+    rows = between_arms(methods, ("t2i", "again"), ("t2i", "lost"))(folder)
+    both = replace(arms["t2i"], records=[record for record in arms["t2i"].records if record.seed == 100])
+    assert [row.split(" | ")[:4] for row in rows[2:]] == [[f"| {name}", "t2i", "again", "1"] for name in methods[:2]]
+    wrong = {record.method: 100 * record.metrics.accuracy for record in both.records}
+    assert f"| {wrong['full'] - 90:+.1f} (" in rows[2] and f"| {wrong['aim-fair'] - 90:+.1f} (" in rows[3]
 
 
 def test_a_table_of_differences(records):

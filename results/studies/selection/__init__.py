@@ -62,12 +62,12 @@ STUDY = Study(
 AIM-Fair fine-tunes the tensors that two rankings choose. On real faces, three fine-tunings of each method did not show whether it differs from full fine-tuning
 or from a random mask. Here biased models are fine-tuned several times by each method, with other orders and crops, and the random mask with another mask too. CelebA,
 Smiling/Male, 64 pixels, a ResNet-18 from ImageNet weights, 8,000 biased faces if nothing else is said, the paper's learning rate, epochs and k of fine-tuning. Unbiased faces: `t2i`, by SDXL, FLUX and
-Stable Diffusion 3, 100 a group; `generated`, by a small Stable Diffusion that was trained on CelebA, 250 a group. All biased models of a size have the same training faces
+Stable Diffusion 3, 100 a group; `generated`, by a small Stable Diffusion that was trained on CelebA, 250 a group. All biased models with as many faces have the same ones
 and the same ImageNet weights. They differ in the last layer's start, in the order and crops, and in which synthetic faces are drawn. The study is not complete: the
 last section says what is missing, and the answers may change until then.
 
 EO is the equalized odds difference, ACC the accuracy ([terms](../../../docs/glossary.md)). Lower EO is fairer, so a negative difference in EO is in AIM-Fair's favour. *Val's threshold* is the one with the
-highest accuracy on val, chosen for each run; it needs no protected labels. Elsewhere the threshold is 0.5. The rows with val's threshold were added after the others had been seen.
+highest accuracy on val, chosen for each run; it needs no protected labels. Elsewhere the threshold is 0.5. The *late mean* is the mean of the weights of the second half of the epochs. The rows with val's threshold were added after the others had been seen.
 
 ## Answers
 """,
@@ -85,9 +85,9 @@ others five on `t2i`, two on `generated`, three of the late means. Differences h
 models with the same training faces and ImageNet weights, and do not cover other faces, pairs or image sizes. They correct for noise in EO, so the difference need not be in the middle. p is of one comparison; *significant* after Holm's
 correction over all comparisons of this table; the blocks below have a correction of their own. "Minus" in a row means the first method's value minus the second's. AIM-Fair's mask leaves out large tensors, so a random mask of as many tensors has more weights. With `of=weights` the random mask has up to 32 % of the weights, in more tensors; AIM-Fair's have 26 % on the same biased models.
 
-At 0.5 the late means lose accuracy, because fine-tuning moved all logits. The sources are not independent: six of the seven biased models of `generated` are among the seven of `t2i`; the late means and the choices of blocks below have three other biased models in common; all have the same test images. Four of the seven models of
-`generated` were added after the first three had been seen.
-`t2i` and `generated` keep the epoch with the highest accuracy on val, as in the paper. The late mean is the mean of the weights of the second half of the epochs.""",
+At 0.5 the late means lose accuracy, because fine-tuning moved all logits. The sources are not independent: six of the seven biased models of `generated` are among the seven of `t2i`; the late means and the choices of blocks below have three other biased models in common; all have the same test images. `t2i` was looked at with three, five and seven
+models, `generated` with three and seven, which the p-values do not allow for.
+`t2i` and `generated` keep the epoch with the highest accuracy on val, as in the paper.""",
         """
 ## How much is luck?
 """,
@@ -101,7 +101,7 @@ the random mask, the masks differ as well:""",
         """
 ## Which blocks?
 
-A choice fine-tunes some of ResNet-18's six blocks: `stem` (the first convolution), the blocks 1 to 4, and `fc`, the last layer. We trained all 32 choices without `fc`, and 7
+A choice fine-tunes some of ResNet-18's six blocks: `stem` (the first convolution and its norm), the blocks 1 to 4, and `fc`, the last layer. We trained all 32 choices without `fc`, and 7
 of the 32 with it. AIM-Fair's masks have no `fc.weight`. The biased models have 4,000 biased faces here and train in fp32. Each choice is fine-tuned once on `t2i`, all with the
 same order of the images for each biased model, and keeps the mean of the late epochs. Batch norm's running statistics follow the synthetic images in every choice, so an effect is that
 of a block's weights. At 0.5 accuracy tells above all how far a choice moved all logits, so the answers are at val's threshold.""",
@@ -110,8 +110,8 @@ of a block's weights. At 0.5 accuracy tells above all how far a choice moved all
 ## Other criteria, and smaller masks
 
 Spearman's correlations over the 62 tensors, mean ± standard deviation over biased models: of a criterion's scores on two halves of the images (with all images it would be higher); of
-the scores of two biased models, on one half; and of the scores with the mean absolute gradient of the tensors. `aim-fair` is the smallest k with which the two rankings choose
-a tensor; it is compared with the smallest k if both gaps were that gradient. *Shared*: of a twentieth of the weights, chosen one by one, the part that both halves choose; by chance it
+the scores of two biased models, on one half; and of the scores with the mean absolute gradient of the tensors. For `aim-fair` the score of a tensor is the smallest k
+that selects it, compared with the smallest k if both gaps were that gradient. *Shared*: of a twentieth of the weights, chosen one by one, the part that both halves choose; by chance it
 is 5 %. [The criteria](../../../models/criteria.py):""",
         reliability_table,
         """

@@ -81,7 +81,7 @@ SOURCES = {
     "t2i, val's threshold": Source("t2i", PLAIN, "", at_val=True),
     "generated": Source("generated", PLAIN, "`generated`"),
     "generated, val's threshold": Source("generated", PLAIN, "", at_val=True),
-    "late mean": Source("late", LATE_ROWS, "`t2i` with the mean of the late epochs and 4,000 biased faces"),
+    "late mean": Source("late", LATE_ROWS, "`t2i` with late means and 4,000 biased faces"),
     "late mean, val's threshold": Source("late", LATE_ROWS, "", at_val=True),
 }
 

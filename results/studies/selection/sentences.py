@@ -81,7 +81,7 @@ def repair(records: Path) -> list[str]:
             )
             said.append(f"{NAMES[row]} EO {in_points(found['EO'])}, accuracy {in_points(found['ACC'])}")
         if said:
-            head = f"- **Every fine-tuning minus the biased model** on {source.words} ({len(seeds)} biased models), in points"
+            head = f"- **Each method minus the biased model, ERM,** on {source.words} ({len(seeds)} biased models), in points"
             return [f"{head}: {'; '.join(said)}."]
     return []
 
@@ -120,7 +120,7 @@ def size(records: Path) -> list[str]:
     if not said:
         return []
     return [
-        "- **AIM-Fair's mask can be predicted from one gradient**: the mean absolute gradient of each tensor on balanced images, in place of both gaps. "
+        "- **AIM-Fair leaves out the tensors with the largest gradients and those with the smallest**: with the mean absolute gradient on balanced images in place of both gaps, its mask is nearly the same. "
         f"{capital('; '.join(said))}. Such a mask was not trained."
     ]
 
