@@ -94,7 +94,7 @@ models, `generated` with three and seven, which the p-values do not allow for.
         luck,
         """
 Standard deviations in points. Between biased models, of what many repetitions would give; in brackets the upper end of its one-sided 95 % interval. Between repetitions
-from one model; in brackets the smallest and the largest of one model. The first rows are of methods, the others of differences with the same order and crops. In the rows of
+from one model; in brackets the smallest and the largest of one model. The first row of a source is of AIM-Fair, the others are of differences with the same order and crops. In the rows of
 the random mask, the masks differ as well:""",
         spreads,
         power,

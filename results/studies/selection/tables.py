@@ -110,11 +110,11 @@ def weights_of(runs: RunSet, row: str) -> str:
 
 
 def spreads(records: Path) -> list[str]:
-    """Return the spread of each method, and of each difference, between biased models and between repetitions."""
+    """Return the spread of AIM-Fair, and of each difference, between biased models and between repetitions."""
     parts = [f"{key}: {of}" for key in METRICS for of in ("models (at most)", "repetitions (of each model)")]
     rows = [("source", "of", "models x repetitions", *parts)]
     for name, runs in sources(records).items():
-        for row in (*SOURCES[name].rows, *SOURCES[name].pairs):
+        for row in (SOURCES[name].rows[0], *SOURCES[name].pairs):
             values = {key: values_of(runs, row, key) for key in METRICS}
             if not spread(values["EO"]):
                 continue
