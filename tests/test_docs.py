@@ -8,6 +8,7 @@ import pytest
 import yaml
 from support import ROOT
 
+from models.options import options_of
 from train import METHODS
 
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("results/records/**/README.md"))]
@@ -89,9 +90,14 @@ def test_readme_names_the_shipped_pairs():
 
 
 def test_tables_page_names_methods_that_there_are():
-    rows = re.findall(r"^\| (`.*?`) \|", (ROOT / "docs" / "tables.md").read_text(encoding="utf-8"), re.MULTILINE)
-    named = set(re.findall(r"`([^`]+)`", " ".join(rows[1:])))
+    text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    of_methods, of_options = (
+        re.findall(r"^\| (`.*?`) \|", part, re.MULTILINE) for part in text.split("Options follow a colon")
+    )
+    named = set(re.findall(r"`([^`]+)`", " ".join(of_methods[1:])))
     assert len(named) > 15 and named <= {re.sub(r"-block-\w+$", "-block-N", name) for name in METHODS}
+    options = set(re.findall(r"`([^`]+)`", " ".join(of_options)))
+    assert len(options) >= 8 and options <= {key for train in METHODS.values() for key in options_of(train)}
 
 
 def test_every_fault_has_a_test_that_is_there():

@@ -6,6 +6,7 @@ from pathlib import Path
 from results.studies import T2I, Arm, Study, late, unbiased, words
 from results.studies.selection.blocks import CHOICES, blocks_tables, ceiling, where
 from results.studies.selection.methods import (
+    CONFIRMED,
     FEW,
     LATE,
     PLAIN,
@@ -43,6 +44,7 @@ def pages(records: Path, output: Path) -> None:
 EVERY = tuple(each for method in PLAIN for each in repeated(method, 5))
 TWICE = tuple(each for method in PLAIN for each in repeated(method, 2))
 EVERY_LATE = tuple(each for method in (*PLAIN, RANDOM_WEIGHTS) for each in repeated(method, 3, LATE))
+AGAIN = tuple(each for method in CONFIRMED for each in repeated(method, 2))
 SMALL = at_rates((*FEW, *SINGLES, RANDOM_SINGLE))
 ARMS = (
     Arm("erm", (), ("erm",), SEEDS),
@@ -54,6 +56,7 @@ ARMS = (
     Arm("criteria_t2i", measure=criteria(T2I), after=("erm",)),
     Arm("criteria_generated", measure=criteria(GENERATED), after=("erm",)),
     Arm("small", T2I, SMALL, SEEDS[:3], "erm"),
+    Arm("singles", T2I, (*AGAIN, RANDOM_SINGLE), SEEDS[3:7], "erm"),
 )
 STUDY = Study(
     title="Does it matter which tensors are fine-tuned?",
