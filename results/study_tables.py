@@ -4,17 +4,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean, stdev
 
-import numpy as np
-
 from results.entries import COMPARED, Entry, make_entries, places
-from results.group_accuracies import group_accuracies
 from results.intervals import difference
-from results.records import LABELS, RunSet, read_run_set, run_name
+from results.records import RunSet, read_run_set
 from results.rows import row_label
 from results.studies import Arm
 from results.study_run import diverged, read_measured
 from results.table_text import SHOWN, together
-from results.text import as_table, shown, shown_change
+from results.text import as_table, in_points, shown, shown_change
 
 COLUMNS, CHANGES = ("ACC", "WST", "WST by seed", "EO"), ("ACC", "EO")
 IN_SENTENCES = {
@@ -88,37 +85,9 @@ def less_table(heads: tuple[str, ...], compared: list[tuple[tuple[str, ...], Run
     told, said = together([(n, change.p) for _, n, changes in found for change in changes])
     stars, rows = iter(told), [(*heads, "n", *COMPARED)]
     for cells, n, changes in found:
-        changed = (shown_change([100 * value for value in each[:3]], 1) + "*" * next(stars) for each in changes)
+        changed = (in_points(each) + "*" * next(stars) for each in changes)
         rows.append((*cells, str(n), *changed))
     return [*as_table(rows), "", said] if found else []
-
-
-def between_arms(methods: tuple[str, ...], *pairs: tuple[str, str]) -> Callable[[Path], list[str]]:
-    """Return a function that shows each method in the first arm of a pair minus the same method in the second, in points.
-
-    With 95 % intervals over the seeds that both arms have, and test images, which must be the same in both.
-    """
-
-    def table(records: Path) -> list[str]:
-        rows = [("method", "arm", "minus", "n", *CHANGES)]
-        for method in methods:
-            for pair in (pair for pair in pairs if all((records / arm).is_dir() for arm in pair)):
-                runs = [read_run_set(records / arm) for arm in pair]
-                seeds = sorted(runs[0].runs(method).keys() & runs[1].runs(method).keys())
-                answers = [column.predictions[run_name(method, seed)] for column in runs for seed in seeds]
-                places = [{seed: [half + number] for number, seed in enumerate(seeds)} for half in (0, len(seeds))]
-                labels = runs[0].predictions[LABELS]
-                if not seeds or not labels.equals(runs[1].predictions[LABELS]):
-                    continue
-                accuracies = group_accuracies(
-                    labels["target"], labels["protected"], np.column_stack(answers), tuple(runs[0].groups)
-                )
-                found = difference(accuracies, *places)
-                cells = (shown_change([100 * value for value in found[key][:3]], 1) for key in CHANGES)
-                rows.append((method, *pair, str(len(seeds)), *cells))
-        return as_table(rows) if len(rows) > 1 else []
-
-    return table
 
 
 def findings(records: Path, arm: str) -> dict[str, object]:

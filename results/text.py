@@ -38,6 +38,11 @@ def shown_change(triple: tuple[float, float, float] | None, digits: int = 2) -> 
     return MISSING if triple is None else "{:+.{n}f} ({:+.{n}f} to {:+.{n}f})".format(*triple, n=digits)
 
 
+def in_points(found: tuple[float, ...]) -> str:
+    """Return a difference of fractions and its interval (`results.intervals.Difference`) as text, in points."""
+    return shown_change(tuple(100 * value for value in found[:3]), 1)
+
+
 def group_words(pair: Pair) -> dict[str, str]:
     """Return each group in words: {"1_0": "Smiling, not Male"}, {"1_Asian": "Female, Race Asian"}."""
 

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from results.entries import places, warning
-from results.intervals import Difference, difference
+from results.intervals import difference
 from results.records import RunSet, read_run_set, run_set_folders
 from results.rows import FRACTION, TABLES, row_label
 from results.studies import Arm, Study, words
 from results.study_tables import IN_SENTENCES, entries_of, less_table, missing
 from results.table_text import NOTE, column_table, heading
 from results.tables import entries_by_column, has_more_than
-from results.text import shown_change
+from results.text import in_points, shown_change
 
 SEEDS = (600, 700, 800)
 PAIR, OTHER = "Smiling_Male", "Young_Male"
@@ -64,14 +64,12 @@ def answers(records: Path) -> list[str]:
     less = {
         name: difference(runs.accuracies, *(places(row, runs) for row in REPAIRED)) for name, runs in columns.items()
     }
-    said = [f"{name} {in_points(each)}" for name, each in less.items() if each and name != f"{PAIR}{FRACTION}25"]
+    said = [
+        f"{name} EO {in_points(each['EO'])}, accuracy {in_points(each['ACC'])}"
+        for name, each in less.items()
+        if each and name != f"{PAIR}{FRACTION}25"
+    ]
     return [*lines, f"- **AIM-Fair minus full fine-tuning**: {'; '.join(said)}."] if said else lines
-
-
-def in_points(found: dict[str, Difference]) -> str:
-    """Return the differences in EO and accuracy as text."""
-    values = (shown_change([100 * value for value in found[key][:3]], 1) for key in ("EO", "ACC"))
-    return "EO {}, accuracy {}".format(*values)
 
 
 def table(name: str) -> Callable[[Path], list[str]]:

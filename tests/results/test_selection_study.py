@@ -11,7 +11,8 @@ from scipy.stats import ttest_1samp
 
 from datasets.images import LabelledImages
 from models.options import parse_method
-from results import study_tables
+from results import between as between_module
+from results.between import between, between_arms
 from results.intervals import Difference
 from results.records import RunSet, run_name
 from results.studies.selection import ARMS, EVERY, EVERY_LATE, blocks, reliability, sentences, tables
@@ -26,11 +27,13 @@ from results.studies.selection.blocks import (
     method_of,
     pairs_of_block,
 )
-from results.studies.selection.methods import PLAIN, RANDOM, SOURCES
+from results.studies.selection.methods import CONFIRMED, PLAIN, RANDOM, SOURCES, repeated
 from results.studies.selection.spread import LEVEL, POWER, complete, differences, least_told, spread, t_interval
-from results.study_tables import between_arms, less_table
+from results.study_tables import less_table
+from results.text import in_points
 from results.val_threshold import at_val_threshold
 from train import METHODS
+from utils.errors import UserError
 from utils.metrics import fairness_metrics
 from utils.records import Label, Record
 
@@ -160,22 +163,20 @@ def test_a_choice_is_made_by_other_models_within_the_limit_of_accuracy():
             return np.arange(N) % 10 >= 1
         return of_group(target, protected, 0.2)
 
-    changes, counted = best_choices(answered(fair), own=False)
+    changes, counted = best_choices(answered(fair))
     assert (changes[:, 0] > 4).all() and (changes[:, 1] < -15).all() and set(counted) == {THIRD}
 
     def costly(method, seed, target, protected):  # fair by erring in a fifth of every group
         return np.arange(N) % 10 >= 2 if method == FOURTH else of_group(target, protected, 0.2)
 
-    changes, counted = best_choices(answered(costly), own=False)
+    changes, counted = best_choices(answered(costly))
     assert FOURTH not in counted
     np.testing.assert_allclose(changes, 0, atol=1e-9)
 
     def lucky(method, seed, target, protected):  # each seed has another choice that is fair
         return of_group(target, protected, 0.2 * (method != list(CHOICES)[3 + seed]))
 
-    np.testing.assert_allclose(best_choices(answered(lucky), own=False)[0], 0, atol=1e-9)
-    changes, counted = best_choices(answered(lucky), own=True)  # which each finds for itself
-    assert (changes[:, 1] < -15).all() and set(counted) == {list(CHOICES)[3 + seed] for seed in (1, 2, 3)}
+    np.testing.assert_allclose(best_choices(answered(lucky))[0], 0, atol=1e-9)
 
 
 def test_the_luck_of_the_images_does_not_help_a_choice(monkeypatch):
@@ -187,7 +188,7 @@ def test_the_luck_of_the_images_does_not_help_a_choice(monkeypatch):
         return of_group(target, protected, 0.2) if method == FULL else draws[method]
 
     own = np.mean([odds_of(each) for each in draws.values()])
-    changes, _ = best_choices(answered(chance), own=False)
+    changes, _ = best_choices(answered(chance))
     assert changes[:, 1].mean() == pytest.approx(own - 20, abs=1.5)  # scored on the half that chose it is 3 lower
 
 
@@ -312,13 +313,9 @@ def test_what_has_vals_threshold_is_judged_by_it(records):
     }
     assert (rows["3 alone"], rows["all but 3"], rows["all"]) == ("36.0", "16.0", "8.0")
     [text] = blocks.ceiling(folder)
-    others = best_choices(at_val_threshold(arms["blocks"]), own=False)[0]
+    others = best_choices(at_val_threshold(arms["blocks"]))[0]
     accuracy, odds = map(blocks.each_model, others.T)
     assert accuracy != odds and f"EO {odds}, accuracy {accuracy}, if each" in text and "EO +0.0" not in text
-    lucky = blocks.lucky_choices(arms["blocks"])
-    own = best_choices(at_val_threshold(arms["blocks"]), own=True)[0]
-    accuracy, odds = map(blocks.told, own.T)
-    assert f"by EO {odds} and accuracy {accuracy}, in points" in lucky and (own != others).any()
     [text] = sentences.repair(folder)
     assert "on `t2i` (2 biased models), in points: AIM-Fair EO +0.0 (+0.0 to +0.0), accuracy +0.0 (+0.0 to" in text
     assert (
@@ -326,19 +323,44 @@ def test_what_has_vals_threshold_is_judged_by_it(records):
     )
 
 
-def test_a_method_of_one_arm_minus_the_same_of_another(records, monkeypatch):
+def test_a_method_of_one_arm_minus_another_of_another_arm(records, monkeypatch):
     folder, arms = records
-    monkeypatch.setattr(study_tables, "read_run_set", lambda path: arms[path.name])
-    methods = ("full", "aim-fair", "jtt")
-    rows = between_arms(methods, ("t2i", "again"), ("t2i", "lost"))(folder)
-    assert rows == [] and not (folder / "again").exists()
+    monkeypatch.setattr(between_module, "read_run_set", lambda path: arms[path.name])
+    table = between_arms((("t2i", "full"), ("again", "aim-fair")), (("t2i", "full"), ("lost", "full")))
+    assert table(folder) == []
     (folder / "again").mkdir()
-    arms["again"] = made_up("again", ("full", "aim-fair"), (100, 300), lambda method, seed: (5, 5, 0, 0))
-    rows = between_arms(methods, ("t2i", "again"), ("t2i", "lost"))(folder)
-    both = replace(arms["t2i"], records=[record for record in arms["t2i"].records if record.seed == 100])
-    assert [row.split(" | ")[:4] for row in rows[2:]] == [[f"| {name}", "t2i", "again", "1"] for name in methods[:2]]
-    wrong = {record.method: 100 * record.metrics.accuracy for record in both.records}
-    assert f"| {wrong['full'] - 90:+.1f} (" in rows[2] and f"| {wrong['aim-fair'] - 90:+.1f} (" in rows[3]
+    arms["again"] = made_up("again", ("aim-fair", "aim-fair:repeat=2"), (100, 300), lambda method, seed: (5, 5, 0, 2))
+    rows = table(folder)
+    assert len(rows) == 3 and rows[2].startswith("| full, t2i | aim-fair, again | 1 |")
+    n, found = between((arms["t2i"], "full"), (arms["again"], "aim-fair"))
+    own = [record.metrics.accuracy for record in arms["t2i"].records if (record.method, record.seed) in OF_FULL]
+    assert n == 1 and found["ACC"].value == pytest.approx(np.mean(own) - 0.88)
+    swapped = between((arms["again"], "aim-fair"), (arms["t2i"], "full"))[1]
+    assert swapped["ACC"][:3] == pytest.approx([-found["ACC"][place] for place in (0, 2, 1)])
+    assert between((arms["t2i"], "jtt"), (arms["again"], "aim-fair")) == (0, {})
+    others = replace(arms["again"], predictions=arms["again"].predictions.iloc[::-1])
+    with pytest.raises(UserError, match="other images"):
+        between((arms["t2i"], "full"), (others, "aim-fair"))
+
+
+OF_FULL = {(method, 100) for method in EVERY if method.startswith("full")}
+
+
+def test_single_weights_are_confirmed_beside_aim_fair_and_full_fine_tuning(records):
+    folder, arms = records
+    assert tables.confirmed(folder) == [] and sentences.few_weights(folder) == []
+    (folder / "singles").mkdir()
+    methods = [each for method in CONFIRMED for each in repeated(method, 2)]
+    arms["singles"] = made_up(
+        "singles", methods, (100, 200), lambda method, seed: (1, 1, 1, 2 + ("saliency" in method))
+    )
+    every = tables.confirmed(folder)
+    assert len(every) == 2 * 2 * 2 * 2 and {each.models for each in every} == {2}
+    [text] = sentences.few_weights(folder)
+    assert "on `t2i` (2 biased models, 2 fine-tunings" in text and "over these 16 differences" in text
+    assert text.count(" minus full fine-tuning EO ") == text.count(" minus AIM-Fair EO ") == 2
+    first = next(each for each in every if (each.second, each.metric) == ("full", "EO"))
+    assert f"by saliency minus full fine-tuning EO {in_points(first.found)}" in text
 
 
 def test_a_table_of_differences(records):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from results.studies import T2I, Arm, Study, late, unbiased, words
+from results.studies.selection import tables
 from results.studies.selection.blocks import CHOICES, blocks_tables, ceiling, where
 from results.studies.selection.methods import (
     CONFIRMED,
@@ -16,8 +17,7 @@ from results.studies.selection.methods import (
     at_rates,
     repeated,
 )
-from results.studies.selection.sentences import answers, few_weights, luck, size
-from results.studies.selection.tables import compared, power, reliability_table, single_weights, spreads
+from results.studies.selection.sentences import answers, few_weights, size
 from results.study_tables import methods_table, missing
 
 SEEDS = (100, 200, 300, 400, 500, 600, 700, 800)
@@ -81,7 +81,7 @@ highest accuracy on val, chosen for each run; it needs no protected labels. Else
 *A point is a fine-tuning, a column of points a biased model with its mean. The dotted line is the biased models' own mean. All have val's threshold.*
 
 ## The methods""",
-        compared,
+        tables.compared,
         """
 Means over biased models, whose repetitions are averaged first; percent on the test split. ± is the standard deviation over all runs: of ERM one for each biased model, of the
 others five on `t2i`, two on `generated`, three of the late means. Differences have 95 % intervals for other biased models, other draws and other test images ([how](../../../docs/intervals.md)). They are for other biased
@@ -93,14 +93,12 @@ models, `generated` with three and seven, which the p-values do not allow for.
 `t2i` and `generated` keep the epoch with the highest accuracy on val, as in the paper.""",
         """
 ## How much is luck?
-""",
-        luck,
-        """
+
 Standard deviations in points. Between biased models, of what many repetitions would give; in brackets the upper end of its one-sided 95 % interval. Between repetitions
 from one model; in brackets the smallest and the largest of one model. The first row of a source is of AIM-Fair, the others are of differences with the same order and crops. In the rows of
 the random mask, the masks differ as well:""",
-        spreads,
-        power,
+        tables.spreads,
+        tables.power,
         """
 ## Which blocks?
 
@@ -116,15 +114,22 @@ Spearman's correlations over the 62 tensors, mean ± standard deviation over bia
 the scores of two biased models, on one half; and of the scores with the mean absolute gradient of the tensors. For `aim-fair` the score of a tensor is the smallest k
 that selects it, compared with the smallest k if both gaps were that gradient. *Shared*: of a twentieth of the weights, chosen one by one, the part that both halves choose; by chance it
 is 5 %. [The criteria](../../../models/criteria.py):""",
-        reliability_table,
+        tables.reliability_table,
         """
 A fifth of the tensors, 12, at two learning rates, on `t2i`. `ratio` was not trained, because on half of the images its order is unstable, and `agreement`, to save time. AIM-Fair takes
 12 tensors with k = 37; `criterion` without `by` takes those with the largest gradient. n is the number of biased models, one fine-tuning of each:""",
         methods_table("small", only=at_rates(FEW)),
         """
-A twentieth of the weights, chosen one by one: of all weights, or of each neuron's, which is akin to GPS. The rows have the same biased models, one fine-tuning of each:""",
+## Single weights
+
+A twentieth of the weights, chosen one by one: of all weights, or of each neuron's, which is akin to GPS; one fine-tuning of each of three biased models:""",
         methods_table("small", only=at_rates((*SINGLES, RANDOM_SINGLE))),
-        single_weights,
+        tables.single_weights,
+        """
+After these were seen, two choices at the paper's learning rate were fine-tuned from four other biased models, twice each. AIM-Fair and full fine-tuning have the five fine-tunings
+from the same biased models that the first table has, and *significant* is after Holm's correction over this table:""",
+        methods_table("singles"),
+        lambda records: tables.differences_table(tables.confirmed(records)),
         missing(ARMS),
         """
 Also missing: a random mask with as many weights as AIM-Fair's and 8,000 biased faces, the 25 other choices of blocks with `fc` (two hours of one core), and a second order of the images for the choices.""",

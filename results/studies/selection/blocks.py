@@ -94,7 +94,6 @@ def blocks_tables(records: Path) -> list[str]:
         "The paper's Table 4: means over the biased models of one fine-tuning each:",
         "",
         *single_table(scores),
-        *(["", lucky_choices(runs)] if len(scores) > 1 else []),
     ]
 
 
@@ -137,13 +136,13 @@ def single_table(scores: np.ndarray) -> list[str]:
     return as_table(rows)
 
 
-def best_choices(runs: RunSet, *, own: bool) -> tuple[np.ndarray, Counter]:
+def best_choices(runs: RunSet) -> tuple[np.ndarray, Counter]:
     """Return for each whole seed accuracy and EO of a choice of blocks less those of full fine-tuning, and how often each was chosen.
 
     The choice is made on one half of the test images: the lowest EO among the choices whose accuracy is at most `LOST` below that of
     full fine-tuning, which is one of them. It is scored on the other half; float (seeds, 2), in points, means over `SPLITS` random
-    halves. So the luck of the images does not help it. `own`: each seed chooses for itself, which the luck of its fine-tunings helps;
-    else by the means of the other seeds, which no luck helps.
+    halves, so the luck of the images does not help it. Each seed takes the choice by the means of the other seeds, so the luck of its own
+    fine-tunings does not help it either.
     """
     seeds, methods = whole(runs), list(CHOICES)
     full = methods.index(FULL)
@@ -162,7 +161,7 @@ def best_choices(runs: RunSet, *, own: bool) -> tuple[np.ndarray, Counter]:
             first[draws.permutation(members)[: len(members) // 2]] = True
         seen, kept = ({seed: scored(right[seed][half], group[half]) for seed in seeds} for half in (first, ~first))
         for seed in seeds:
-            judges = [seen[other] for other in seeds if (other == seed) == own]
+            judges = [seen[other] for other in seeds if other != seed]
             accuracy, gap = (np.mean([getattr(each, key) for each in judges], axis=0) for key in Scored._fields)
             best = int(np.where(accuracy >= accuracy[full] - LOST, gap, np.inf).argmin())
             score = kept[seed]
@@ -196,19 +195,10 @@ def ceiling(records: Path) -> list[str]:
     runs = choices_of(records)
     if not runs or len(whole(runs)) < 2:
         return []
-    found, counted = best_choices(at_val_threshold(runs), own=False)
+    found, counted = best_choices(at_val_threshold(runs))
     [(often, count)] = counted.most_common(1)
     return [
         f"- **The best choice of blocks minus full fine-tuning**, in points at val's threshold: EO {each_model(found[:, 1])}, accuracy {each_model(found[:, 0])}, if each biased model takes "
         f"the choice that is best for the others, most often `{often}` ({100 * count / counted.total():.0f} % of {counted.total()} choices, each on a random half of the test images and scored on the "
         f"other; {len(found)} biased models, {len(CHOICES)} choices, one fine-tuning of each). More images to choose by, or masks within blocks, may do more."
     ]
-
-
-def lucky_choices(runs: RunSet) -> str:
-    """Return what the best choice is worth where luck helps it, in a sentence."""
-    changes, _ = best_choices(at_val_threshold(runs), own=True)
-    return (
-        f"The best choice is the one with the lowest EO among those that lose at most {LOST} points of accuracy. If each biased model chooses by one half of its test images and is scored on the "
-        f"other, which a lucky fine-tuning helps, it differs from full fine-tuning by EO {told(changes[:, 1])} and accuracy {told(changes[:, 0])}, in points at val's threshold."
-    )

@@ -23,10 +23,10 @@ SINGLES = (  # a twentieth of all weights, or of each neuron's
     "criterion:by=saliency,share=0.05,unit=weight",
     "criterion:by=fisher,share=0.05,unit=weight",
 )
-CONFIRMED = (
-    "criterion:by=saliency,share=0.05,unit=weight",
-    "criterion:share=0.05,unit=weight",
-)  # again, on other models
+CONFIRMED = {  # fine-tuned again, from other biased models than those that they were chosen on
+    "criterion:by=saliency,share=0.05,unit=weight": "by saliency",
+    "criterion:share=0.05,unit=weight": "by the gradient's size",
+}
 RANDOM_SINGLE = "random-mask:share=0.05,of=single-weights"
 RATES = (0.06, 0.2)
 

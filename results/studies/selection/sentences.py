@@ -5,21 +5,12 @@ from statistics import mean
 
 from results.entries import places
 from results.intervals import difference
-from results.studies.selection.methods import NAMES, SOURCES, plain
-from results.studies.selection.spread import complete, differences, least_told, spread
-from results.studies.selection.tables import (
-    GRADIENTS,
-    Compared,
-    comparisons,
-    in_points,
-    of_seeds,
-    single_weights,
-    sources,
-    values_of,
-)
+from results.studies.selection.methods import CONFIRMED, NAMES, SOURCES, plain
+from results.studies.selection.spread import complete
+from results.studies.selection.tables import GRADIENTS, Compared, comparisons, confirmed, of_seeds, sources
+from results.text import in_points
 
 IN_WORDS = {"EO": "EO", "ACC": "accuracy"}
-MANY = 5  # biased models, with fewer of which nothing is said of luck
 TENSORS = 62  # of ResNet-18
 
 
@@ -86,25 +77,6 @@ def repair(records: Path) -> list[str]:
     return []
 
 
-def luck(records: Path) -> list[str]:
-    """Return how much two fine-tunings of one biased model differ, in a sentence for each source with `MANY` biased models."""
-    lines = []
-    for name, runs in sources(records).items():
-        if SOURCES[name].at_val:
-            continue  # the same runs with another threshold
-        first, second = SOURCES[name].pairs[0]
-        own, between = spread(values_of(runs, first, "EO")), spread(differences(runs, first, second, "EO"))
-        if own and between and len(complete(runs, first)) >= MANY:
-            each = values_of(runs, first, "EO").std(axis=1, ddof=1)
-            least, most = (least_told(models, between.repetitions, 3, 1) for models in (between.models, between.most))
-            lines.append(
-                f"On {SOURCES[name].words} the EO of AIM-Fair has a standard deviation of {own.repetitions:.1f} points between fine-tunings of one biased model ({min(each):.1f} to {max(each):.1f} for single models). Its "
-                f"difference to full fine-tuning with the same order and crops has {between.repetitions:.1f}. With three biased models and one fine-tuning each, "
-                f"a true difference must here be about {least:.0f} points to be found in four of five studies (up to {most:.0f} if biased models differ as much as the data allow)."
-            )
-    return lines
-
-
 def size(records: Path) -> list[str]:
     """Return how much of AIM-Fair's choice is the size of the gradients, in a sentence."""
     said = []
@@ -126,7 +98,15 @@ def size(records: Path) -> list[str]:
 
 
 def few_weights(records: Path) -> list[str]:
-    """Return what all differences between choices of single weights and as many random ones say together."""
-    said = single_weights(records)[-1:]
-    head = "- **A twentieth of the weights, by a criterion, minus as many random ones** on `t2i`, one fine-tuning of each biased model at each of two learning rates"
-    return [f"{head}: {line[0].lower()}{line[1:]}" for line in said]
+    """Return how two choices of single weights differ from AIM-Fair and full fine-tuning, from biased models that played no part in their choice."""
+    if not (every := confirmed(records)):
+        return []
+    said = {}
+    for each in every:
+        text = f"{IN_WORDS[each.metric]} {in_points(each.found)}{'*' * each.told}"
+        said.setdefault(f"{CONFIRMED[each.first]} minus {NAMES[each.second]}", []).append(text)
+    lines = (f"{pair} {', '.join(own[:2])} / {', '.join(own[2:])}" for pair, own in said.items())
+    return [
+        f"- **A twentieth of the weights, chosen one by one** by one gradient on balanced images, minus other fine-tunings, in points at 0.5 / at val's threshold on `t2i` ({every[0].models} biased models, "
+        f"2 fine-tunings of each; * : significant after Holm's correction over these {len(every)} differences): {'; '.join(lines)}."
+    ]

@@ -1,19 +1,21 @@
 """The tables of repeated fine-tunings and of the criteria, and the comparisons that the answers come from."""
 
 import re
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from results.between import between
 from results.entries import places
 from results.intervals import Difference, difference, holm
 from results.records import RunSet, read_run_set
 from results.rows import row_runs
-from results.studies.selection.methods import RANDOM_SINGLE, SINGLES, SOURCES, at_rates
+from results.studies.selection.methods import CONFIRMED, PLAIN, RANDOM_SINGLE, SINGLES, SOURCES, at_rates
 from results.studies.selection.spread import POWER, complete, differences, least_told, of_repetitions, spread
 from results.study_tables import entries_of, findings, less_table, mean_and_spread, numbers
-from results.text import MISSING, as_table, shown_change
+from results.text import MISSING, as_table, in_points
 from results.val_threshold import at_val_threshold
 
 GRADIENTS = ("t2i", "generated")  # sources on which the criteria were measured
@@ -59,11 +61,6 @@ def comparisons(records: Path) -> list[Compared]:
     return [Compared(*each, clear) for each, clear in zip(found, holm([each[-1].p for each in found]), strict=True)]
 
 
-def in_points(found: Difference) -> str:
-    """Return a difference and its interval as text, in points."""
-    return shown_change(tuple(100 * value for value in found[:3]), 1)
-
-
 def of_seeds(records: Path, source: str, what: str = "") -> list[dict]:
     """Return what was measured of the criteria on a source for each biased model, under "seed N" and `what`."""
     found = findings(records, f"criteria_{source}")
@@ -79,12 +76,31 @@ def compared(records: Path) -> list[str]:
         for row in (row for row in ("erm", *SOURCES[name].rows) if row in entries):
             count, *cells = numbers(entries[row], 1)
             rows.append((name, row, count, weights_of(runs, row), *cells))
-    more = [("source", "difference", "metric", "biased models", "points", "p", "significant")]
-    for each in comparisons(records):
+    return [*as_table(rows), "", *differences_table(comparisons(records))]
+
+
+def differences_table(every: list[Compared]) -> list[str]:
+    """Return a row for each comparison; nothing without any."""
+    rows = [("source", "difference", "metric", "biased models", "points", "p", "significant")]
+    for each in every:
         what = f"{each.first} minus {each.second}"
         cells = in_points(each.found), f"{each.found.p:.2g}", "yes" if each.told else "no"
-        more.append((each.source, what, each.metric, str(each.models), *cells))
-    return [*as_table(rows), "", *as_table(more)]
+        rows.append((each.source, what, each.metric, str(each.models), *cells))
+    return as_table(rows) if every else []
+
+
+def confirmed(records: Path) -> list[Compared]:
+    """Return every comparison of `CONFIRMED` with AIM-Fair and full fine-tuning on `t2i`, over the biased models of the arm `singles`."""
+    if not all((records / arm).is_dir() for arm in ("singles", "t2i")):
+        return []
+    runs, found = [read_run_set(records / arm) for arm in ("singles", "t2i")], []
+    for name, (own, others) in {"t2i": runs, "t2i, val's threshold": list(map(at_val_threshold, runs))}.items():
+        for first, second in product(CONFIRMED, PLAIN[:2]):
+            models, changes = between((own, first), (others, second))
+            if models > 1:
+                found += [(name, first, second, key, models, 0, changes[key]) for key in METRICS]
+    told = holm([each[-1].p for each in found])
+    return [Compared(*each, clear) for each, clear in zip(found, told, strict=True)]
 
 
 def weights_of(runs: RunSet, row: str) -> str:
