@@ -28,6 +28,9 @@ CONFIRMED = {  # fine-tuned again, from other biased models than those that they
     "criterion:share=0.05,unit=weight": "by the gradient's size",
 }
 RANDOM_SINGLE = "random-mask:share=0.05,of=single-weights"
+FASTER = tuple(
+    f"{RANDOM_SINGLE},lr={lr}" for lr in (0.6, 2.0)
+)  # random weights have smaller gradients, so smaller steps
 RATES = (0.06, 0.2)
 
 
