@@ -6,18 +6,7 @@ from pathlib import Path
 from results.studies import T2I, Arm, Study, late, unbiased, words
 from results.studies.selection import tables
 from results.studies.selection.blocks import CHOICES, blocks_tables, ceiling, where
-from results.studies.selection.methods import (
-    CONFIRMED,
-    FASTER,
-    FEW,
-    LATE,
-    PLAIN,
-    RANDOM_SINGLE,
-    RANDOM_WEIGHTS,
-    SINGLES,
-    at_rates,
-    repeated,
-)
+from results.studies.selection.methods import AGAIN, EVERY, EVERY_LATE, FEW_ROWS, RANDOM_SINGLE, SINGLE_ROWS, TWICE
 from results.studies.selection.sentences import answers, few_weights, size
 from results.study_tables import methods_table, missing
 
@@ -42,11 +31,6 @@ def pages(records: Path, output: Path) -> None:
     make_pages(records, output)
 
 
-EVERY = tuple(each for method in PLAIN for each in repeated(method, 5))
-TWICE = tuple(each for method in PLAIN for each in repeated(method, 2))
-EVERY_LATE = tuple(each for method in (*PLAIN, RANDOM_WEIGHTS) for each in repeated(method, 3, LATE))
-AGAIN = tuple(each for method in CONFIRMED for each in repeated(method, 2))
-SMALL = (*at_rates((*FEW, *SINGLES, RANDOM_SINGLE)), *FASTER)
 ARMS = (
     Arm("erm", (), ("erm",), SEEDS),
     Arm("t2i", T2I, EVERY, SEEDS[:7], "erm"),
@@ -56,7 +40,7 @@ ARMS = (
     Arm("late", (*T2I, *FEWER), EVERY_LATE, SEEDS[:3], "erm_4000"),
     Arm("criteria_t2i", measure=criteria(T2I), after=("erm",)),
     Arm("criteria_generated", measure=criteria(GENERATED), after=("erm",)),
-    Arm("small", T2I, SMALL, SEEDS[:3], "erm"),
+    Arm("small", T2I, (*FEW_ROWS, *SINGLE_ROWS), SEEDS[:3], "erm"),
     Arm("singles", T2I, (*AGAIN, RANDOM_SINGLE), SEEDS[3:7], "erm"),
 )
 STUDY = Study(
@@ -119,13 +103,13 @@ is 5 %. [The criteria](../../../models/criteria.py):""",
         """
 A fifth of the tensors, 12, at two learning rates, on `t2i`. `ratio` was not trained, because on half of the images its order is unstable, and `agreement`, to save time. AIM-Fair takes
 12 tensors with k = 37; `criterion` without `by` takes those with the largest gradient. n is the number of biased models, one fine-tuning of each:""",
-        methods_table("small", only=at_rates(FEW)),
+        methods_table("small", only=FEW_ROWS),
         """
 ## Single weights
 
 A twentieth of the weights, chosen one by one: of all weights, or of each neuron's, which is akin to GPS; one fine-tuning of each of three biased models. Random weights have smaller gradients than the chosen ones, so they move less at the same learning rate; they have
 larger rates, too:""",
-        methods_table("small", only=(*at_rates((*SINGLES, RANDOM_SINGLE)), *FASTER)),
+        methods_table("small", only=SINGLE_ROWS),
         tables.single_weights,
         """
 After these were seen, two choices at the paper's learning rate were fine-tuned from four other biased models, twice each. AIM-Fair and full fine-tuning have the five fine-tunings

@@ -60,7 +60,11 @@ NAMES = IN_SENTENCES | {
     RANDOM_WEIGHTS: "a random mask of 32 % of the weights",
 }
 
-
+EVERY = tuple(each for method in PLAIN for each in repeated(method, 5))
+TWICE = tuple(each for method in PLAIN for each in repeated(method, 2))
+EVERY_LATE = tuple(each for method in (*PLAIN, RANDOM_WEIGHTS) for each in repeated(method, 3, LATE))
+AGAIN = tuple(each for method in CONFIRMED for each in repeated(method, 2))
+FEW_ROWS, SINGLE_ROWS = at_rates(FEW), (*at_rates((*SINGLES, RANDOM_SINGLE)), *FASTER)
 LATE_ROWS = tuple(with_options(method, LATE) for method in (*PLAIN, RANDOM_WEIGHTS))
 
 
