@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from results.entries import COMPARED, Entry, make_entries, places
 from results.intervals import difference
 from results.records import RunSet, read_run_set
-from results.rows import row_label
+from results.rows import row_label, row_of
 from results.studies import Arm
 from results.study_run import diverged, read_measured
 from results.table_text import SHOWN, together
@@ -61,8 +61,8 @@ def methods_table(*arms: str, digits: int = 1, only: tuple[str, ...] = ()) -> Ca
 
 
 def entries_of(column: RunSet) -> dict[str, Entry]:
-    """Return a column's table entries by method."""
-    entries = make_entries(column.methods, column)
+    """Return a column's table entries by row; repetitions share one."""
+    entries = make_entries(list(dict.fromkeys(map(row_of, column.methods))), column)
     return {entry.row: entry for entry in entries}
 
 

@@ -12,6 +12,7 @@ from scipy.stats import ttest_1samp
 from datasets.images import LabelledImages
 from models.options import parse_method
 from results import between as between_module
+from results import study_tables
 from results.between import between, between_arms
 from results.intervals import Difference
 from results.records import RunSet, run_name
@@ -27,9 +28,9 @@ from results.studies.selection.blocks import (
     method_of,
     pairs_of_block,
 )
-from results.studies.selection.methods import CONFIRMED, PLAIN, RANDOM, SOURCES, repeated
+from results.studies.selection.methods import CONFIRMED, FASTER, NAMES, PLAIN, RANDOM, RANDOM_SINGLE, SOURCES, repeated
 from results.studies.selection.spread import LEVEL, POWER, complete, differences, least_told, spread, t_interval
-from results.study_tables import less_table
+from results.study_tables import less_table, methods_table
 from results.text import in_points
 from results.val_threshold import at_val_threshold
 from train import METHODS
@@ -232,7 +233,6 @@ def test_answers_say_what_is_told_and_what_is_not():
     text = said([found, accuracy, moved._replace(found=Difference(-0.01, -0.03, 0.01, 0.3))])
     design = "`t2i` (3 biased models, 5 fine-tunings of each)"
     assert f"val's threshold: {design} -2.0 (-5.0 to +1.0) / -1.0 (-3.0 to +1.0). - **After" in text
-    assert text.endswith("on `t2i` the intervals of EO reach from -5.0 to +1.0 points.")
     assert "over all 3 differences" in text and "none is significant. The smallest p is 0.2 (EO, t2i, -2.0" in text
     clear = moved._replace(found=Difference(-0.05, -0.07, -0.02, 0.001), told=True)
     mask = found._replace(second=RANDOM, found=Difference(0.01, -0.02, 0.04, 0.5))
@@ -240,7 +240,6 @@ def test_answers_say_what_is_told_and_what_is_not():
     full, random, holm = said([found, clear, mask, other]).split(" - **")
     assert full.endswith("; `generated` (3 biased models, 2 fine-tunings of each) +3.0 (+1.0 to +5.0).")
     assert random.startswith("AIM-Fair minus a random mask of as many tensors**, points") and "generated" not in random
-    assert holm.endswith("reach from -5.0 to +4.0 points.")
     assert "these are significant: EO, t2i, val's threshold, -5.0 (-7.0 to -2.0) to full fine-tuning. The" in holm
 
 
@@ -346,21 +345,36 @@ def test_a_method_of_one_arm_minus_another_of_another_arm(records, monkeypatch):
 OF_FULL = {(method, 100) for method in EVERY if method.startswith("full")}
 
 
-def test_single_weights_are_confirmed_beside_aim_fair_and_full_fine_tuning(records):
+def test_single_weights_are_confirmed_beside_random_ones_and_other_fine_tunings(records, monkeypatch):
     folder, arms = records
     assert tables.confirmed(folder) == [] and sentences.few_weights(folder) == []
     (folder / "singles").mkdir()
-    methods = [each for method in CONFIRMED for each in repeated(method, 2)]
+    methods = [each for method in CONFIRMED for each in repeated(method, 2)] + [RANDOM_SINGLE]
     arms["singles"] = made_up(
-        "singles", methods, (100, 200), lambda method, seed: (1, 1, 1, 2 + ("saliency" in method))
+        "singles",
+        methods,
+        (100, 200),
+        lambda method, seed: (1, 1, 1, 4 if "saliency" in method else 9 if "random" in method else 2),
     )
+    monkeypatch.setattr(study_tables, "read_run_set", lambda path: arms[path.name])
+    rows = [row.split(" | ") for row in methods_table("singles")(folder)[2:]]
+    assert [row[1] for row in rows] == ["2", "2", "2"] and all("repeat" not in row[0] for row in rows)
     every = tables.confirmed(folder)
-    assert len(every) == 2 * 2 * 2 * 2 and {each.models for each in every} == {2}
+    assert len(every) == 2 * 2 * 3 * 2 and {each.models for each in every} == {2}
     [text] = sentences.few_weights(folder)
-    assert "on `t2i` (2 biased models, 2 fine-tunings" in text and "over these 16 differences" in text
-    assert text.count(" minus full fine-tuning EO ") == text.count(" minus AIM-Fair EO ") == 2
-    first = next(each for each in every if (each.second, each.metric) == ("full", "EO"))
-    assert f"by saliency minus full fine-tuning EO {in_points(first.found)}" in text
+    assert "on `t2i` (2 biased models, 2 fine-tunings" in text and "over 24 differences" in text
+    assert text.count("minus as many random weights ") == text.count("minus AIM-Fair ") == 2
+    for each in every:
+        if each.metric == "EO":
+            assert f"minus {NAMES[each.second]} " in text and in_points(each.found) in text
+    random = next(each for each in every if each.second == RANDOM_SINGLE and each.metric == "EO")
+    assert random.found.value == pytest.approx(-0.2)  # 4 of 25 wrong in a group, in place of 9
+    assert "ten times" not in text
+    (folder / "small").mkdir()
+    arms["small"] = made_up(
+        "small", ("erm", FASTER[0]), (100, 200), lambda method, seed: (1, 1, 1, 9 - 5 * ("mask" in method))
+    )
+    assert "repair as well**: EO -20.0 (" in sentences.few_weights(folder)[0]
 
 
 def test_a_table_of_differences(records):

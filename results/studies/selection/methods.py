@@ -58,6 +58,7 @@ def at_rates(methods: tuple[str, ...]) -> tuple[str, ...]:
 NAMES = IN_SENTENCES | {
     RANDOM: "a random mask of as many tensors",
     RANDOM_WEIGHTS: "a random mask of 32 % of the weights",
+    RANDOM_SINGLE: "as many random weights",
 }
 
 EVERY = tuple(each for method in PLAIN for each in repeated(method, 5))

@@ -7,7 +7,7 @@ from results.entries import places
 from results.intervals import difference
 from results.studies.selection.methods import CONFIRMED, NAMES, SOURCES, plain
 from results.studies.selection.spread import complete
-from results.studies.selection.tables import GRADIENTS, Compared, comparisons, confirmed, of_seeds, sources
+from results.studies.selection.tables import GRADIENTS, Compared, comparisons, confirmed, faster, of_seeds, sources
 from results.text import in_points
 
 IN_WORDS = {"EO": "EO", "ACC": "accuracy"}
@@ -31,17 +31,9 @@ def answers(records: Path) -> list[str]:
         clear = f"these are significant: {'; '.join(map(in_words, told))}" if told else "none is significant"
         lines.append(
             f"- **After Holm's correction** over all {len(every)} differences between AIM-Fair and another fine-tuning, in the second table below, {clear}. "
-            f"The smallest p is {least.found.p:.2g} ({in_words(least)}). That does not show that they are equal: {reach(every)}."
+            f"The smallest p is {least.found.p:.2g} ({in_words(least)}). That does not show that they are equal."
         )
     return lines
-
-
-def reach(every: list[Compared]) -> str:
-    """Return how far the intervals of EO on the first source go."""
-    ends = [
-        100 * end for each in every if (each.source, each.metric) == (every[0].source, "EO") for end in each.found[1:3]
-    ]
-    return f"on `{every[0].source}` the intervals of EO reach from {min(ends):+.1f} to {max(ends):+.1f} points"
 
 
 def in_arm(own: list[Compared]) -> str:
@@ -98,15 +90,18 @@ def size(records: Path) -> list[str]:
 
 
 def few_weights(records: Path) -> list[str]:
-    """Return how two choices of single weights differ from AIM-Fair and full fine-tuning, from biased models that played no part in their choice."""
+    """Return how two choices of single weights differ from other fine-tunings in EO, from biased models that played no part in their choice."""
     if not (every := confirmed(records)):
         return []
     said = {}
-    for each in every:
-        text = f"{IN_WORDS[each.metric]} {in_points(each.found)}{'*' * each.told}"
-        said.setdefault(f"{CONFIRMED[each.first]} minus {NAMES[each.second]}", []).append(text)
-    lines = (f"{pair} {', '.join(own[:2])} / {', '.join(own[2:])}" for pair, own in said.items())
+    for each in (each for each in every if each.metric == "EO"):
+        own = said.setdefault(CONFIRMED[each.first], {}).setdefault(NAMES[each.second], [])
+        own.append(in_points(each.found) + "*" * each.told)
+    lines = (
+        f"{first} minus {', minus '.join(f'{name} {values[0]} / {values[1]}' for name, values in others.items())}"
+        for first, others in said.items()
+    )
     return [
-        f"- **A twentieth of the weights, chosen one by one** by one gradient on balanced images, minus other fine-tunings, in points at 0.5 / at val's threshold on `t2i` ({every[0].models} biased models, "
-        f"2 fine-tunings of each; * : significant after Holm's correction over these {len(every)} differences): {'; '.join(lines)}."
+        f"- **A twentieth of the weights, chosen one by one**, points of EO at 0.5 / at val's threshold on `t2i` ({every[0].models} biased models, 2 fine-tunings of each; * : significant after "
+        f"Holm's correction over {len(every)} differences in EO and accuracy): {'; '.join(lines)}. {' '.join(faster(records))}".strip()
     ]
