@@ -32,3 +32,10 @@ def test_every_column_that_is_named_has_an_arm():
     assert {PAIR, OTHER, *FRACTIONS} == set(arms)
     for column, methods in POINTS.values():
         assert set(methods) - {"erm"} <= {*arms[column].methods}
+
+
+def test_a_column_whose_biased_model_learned_nothing_gives_no_answer():
+    head, *_ = PAGE.split("\n## Table ")
+    weak = {name for name, text in re.findall(r"\n### (\S+)\n(.*?)\n\|", PAGE, re.DOTALL) if "hardly learned" in text}
+    assert weak == set(re.findall(r"- \*\*(\S+)\*\* says nothing", head)) == {OTHER}
+    assert not re.search(rf"{OTHER} EO|Young/Male, with", head)
