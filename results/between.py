@@ -8,7 +8,7 @@ import numpy as np
 from results.entries import places
 from results.group_accuracies import group_accuracies
 from results.intervals import Difference, difference
-from results.records import LABELS, RunSet, names_of, read_run_set
+from results.records import LABELS, RunSet, names_of, read_run_set, run_name
 from results.text import as_table, in_points
 from utils.errors import UserError
 
@@ -19,17 +19,19 @@ Place = tuple[str, str]  # an arm, and a row in it
 def between(one: tuple[RunSet, str], two: tuple[RunSet, str]) -> tuple[int, dict[str, Difference]]:
     """Return the number of seeds that both rows have, and for each metric the first minus the second with its interval.
 
-    one, two : runs, and a row of them (`results.rows`); repetitions of a seed are averaged first. The biased models of a seed must be the same
+    one, two : runs, and a row of them (`results.rows`); repetitions of a seed are averaged first
 
-    Raises `UserError` if the two were tested on other images.
+    Raises `UserError` if the two were tested on other images, or if a seed's biased models differ.
     """
-    (labels, other), found = (
-        (runs.predictions[LABELS] for runs, _ in (one, two)),
-        [places(row, runs) for runs, row in (one, two)],
-    )
-    if not labels.equals(other):
+    labels = one[0].predictions[LABELS]
+    if not labels.equals(two[0].predictions[LABELS]):
         raise UserError(f"{one[0].name} and {two[0].name} were tested on other images")
+    found = [places(row, runs) for runs, row in (one, two)]
     seeds = sorted(found[0].keys() & found[1].keys())
+    for name in (run_name("erm", seed) for seed in seeds):
+        biased = [runs.predictions[name] for runs, _ in (one, two) if name in runs.predictions]
+        if biased and not biased[0].equals(biased[-1]):
+            raise UserError(f"{one[0].name} and {two[0].name} have different biased models of {name}")
     columns, moved = [], []
     for (runs, _), of_seed in zip((one, two), found, strict=True):
         names = names_of(runs.records)

@@ -340,6 +340,9 @@ def test_a_method_of_one_arm_minus_another_of_another_arm(records, monkeypatch):
     others = replace(arms["again"], predictions=arms["again"].predictions.iloc[::-1])
     with pytest.raises(UserError, match="other images"):
         between((arms["t2i"], "full"), (others, "aim-fair"))
+    other_erm = made_up("other", ("erm", "aim-fair"), (100,), lambda method, seed: (9, 9, 9, 9))
+    with pytest.raises(UserError, match="different biased models of erm/seed_100"):
+        between((arms["t2i"], "full"), (other_erm, "aim-fair"))
 
 
 OF_FULL = {(method, 100) for method in EVERY if method.startswith("full")}
