@@ -1,4 +1,4 @@
-"""The paper's tables 1, 2, 3, 6 and 7 on real faces, at 64 pixels and with fewer images. Five hours on two CPU cores."""
+"""The paper's tables 1, 2, 3, 6 and 7 on real faces, at 64 pixels and with fewer images. Seven hours on two CPU cores."""
 
 from collections.abc import Callable
 from pathlib import Path
