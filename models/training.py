@@ -23,6 +23,7 @@ from utils.progress import progress
 SHOWN = ("epoch", "loss", "val_accuracy")  # columns of the curve in the progress bar
 # The loss to minimise: logits, float32 (n, outputs), and their batch -> scalar.
 Objective = Callable[[torch.Tensor, Batch], torch.Tensor]
+# Name of a tensor -> bool of its shape: the weights that change.
 Masks = dict[str, torch.Tensor]
 # Model and number of the next epoch, from 1 -> fraction of the learning rate for each trained tensor.
 RateFractions = Callable[[nn.Module, int], dict[str, float]]
@@ -210,8 +211,10 @@ class _Training:
 
 
 def undo_outside(masks: Masks, parameters: dict[str, nn.Parameter]) -> Callable[..., None]:
-    """Return a hook for after an optimizer's step that sets the weights outside of the masks back to what they are now."""
+    """Return a hook that sets the weights outside of the masks back after each step; raises `ValueError` if a mask is no bool of its tensor's shape."""
     start = {name: parameters[name].detach().clone() for name in masks}
+    if wrong := [name for name, mask in masks.items() if mask.dtype != torch.bool or mask.shape != start[name].shape]:
+        raise ValueError(f"the mask of {wrong[0]} is not bool in the shape of the tensor")
     inside = {  # in the layout of the weights, which halves the time
         name: torch.empty_like(start[name], dtype=torch.bool).copy_(mask) for name, mask in masks.items()
     }

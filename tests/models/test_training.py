@@ -39,6 +39,13 @@ def test_only_the_chosen_weights_move(select_by):
         assert torch.equal(value != before[name], masks.get(name, torch.zeros_like(value, dtype=torch.bool))), name
 
 
+@pytest.mark.parametrize("mask", [torch.ones(1, dtype=torch.bool), torch.ones(1, 4)])
+def test_a_mask_of_another_shape_or_type_is_refused(mask):
+    """Torch would stretch the one over all weights, and take the other for numbers."""
+    with pytest.raises(ValueError, match=r"the mask of 5.weight is not bool"):
+        training.undo_outside({"5.weight": mask}, dict(small_net().named_parameters()))
+
+
 def test_masks_are_alike_if_they_choose_the_same_weights():
     one, two = ({"a": torch.tensor([True, other])} for other in (False, True))
     assert training.alike(one, dict(one)) and not training.alike(one, two) and not training.alike(one, {})

@@ -118,7 +118,7 @@ from the same biased models that the first table has, and *significant* is after
         lambda records: tables.differences_table(tables.confirmed(records)),
         missing(ARMS),
         """
-Also missing: a random mask with as many weights as AIM-Fair's and 8,000 biased faces, the 25 other choices of blocks with `fc` (two hours of one core), and a second order of the images for the choices.""",
+Also missing: a random mask with as many weights as AIM-Fair's and 8,000 biased faces, the 25 other choices of blocks with `fc` (two hours of one core), a second order of the images for the choices, and larger learning rates of random single weights on more biased models.""",
     ),
     common=COMMON,
     arms=ARMS,

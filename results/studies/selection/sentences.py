@@ -102,6 +102,6 @@ def few_weights(records: Path) -> list[str]:
         for first, others in said.items()
     )
     return [
-        f"- **A twentieth of the weights, chosen one by one**, points of EO at 0.5 / at val's threshold on `t2i` ({every[0].models} biased models, 2 fine-tunings of each; * : significant after "
+        f"- **A twentieth of the weights, chosen one by one**, points of EO at 0.5 / at val's threshold on `t2i` ({every[0].models} biased models, 2 fine-tunings by each choice; * : significant after "
         f"Holm's correction over {len(every)} differences in EO and accuracy): {'; '.join(lines)}. {' '.join(faster(records))}".strip()
     ]

@@ -204,6 +204,6 @@ def faster(records: Path) -> list[str]:
         return []
     changed = in_points(difference(runs.accuracies, one, two)["EO"])
     return [
-        f"But **at ten times the learning rate random weights repair as well**: EO {changed} to ERM ({len(one)} biased models, one fine-tuning of each). So the choice of weights acts above all "
-        "on the size of the steps."
+        f"But **at ten times the learning rate random weights repair as well**: EO {changed} to ERM ({len(one)} biased models, one fine-tuning of each). So the choice of weights seems to act "
+        "above all on the size of the steps."
     ]
