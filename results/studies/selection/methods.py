@@ -59,12 +59,14 @@ NAMES = IN_SENTENCES | {
     RANDOM: "a random mask of as many tensors",
     RANDOM_WEIGHTS: "a random mask of 32 % of the weights",
     RANDOM_SINGLE: "as many random weights",
+    FASTER[0]: "as many random weights at ten times the learning rate",
 }
 
 EVERY = tuple(each for method in PLAIN for each in repeated(method, 5))
 TWICE = tuple(each for method in PLAIN for each in repeated(method, 2))
 EVERY_LATE = tuple(each for method in (*PLAIN, RANDOM_WEIGHTS) for each in repeated(method, 3, LATE))
 AGAIN = tuple(each for method in CONFIRMED for each in repeated(method, 2))
+AGAIN += (FASTER[0], f"{RANDOM_SINGLE},draw=2,lr=0.6,repeat=2")
 FEW_ROWS, SINGLE_ROWS = at_rates(FEW), (*at_rates((*SINGLES, RANDOM_SINGLE)), *FASTER)
 LATE_ROWS = tuple(with_options(method, LATE) for method in (*PLAIN, RANDOM_WEIGHTS))
 

@@ -7,7 +7,7 @@ from results.entries import places
 from results.intervals import difference
 from results.studies.selection.methods import CONFIRMED, NAMES, SOURCES, plain
 from results.studies.selection.spread import complete
-from results.studies.selection.tables import GRADIENTS, Compared, comparisons, confirmed, faster, of_seeds, sources
+from results.studies.selection.tables import GRADIENTS, Compared, comparisons, confirmed, of_seeds, sources
 from results.text import in_points
 
 IN_WORDS = {"EO": "EO", "ACC": "accuracy"}
@@ -103,5 +103,5 @@ def few_weights(records: Path) -> list[str]:
     )
     return [
         f"- **A twentieth of the weights, chosen one by one**, points of EO at 0.5 / at val's threshold on `t2i` ({every[0].models} biased models, 2 fine-tunings by each choice; * : significant after "
-        f"Holm's correction over {len(every)} differences in EO and accuracy): {'; '.join(lines)}. {' '.join(faster(records))}".strip()
+        f"Holm's correction over {len(every)} differences in EO and accuracy): {'; '.join(lines)}."
     ]

@@ -90,13 +90,13 @@ def differences_table(every: list[Compared]) -> list[str]:
 
 
 def confirmed(records: Path) -> list[Compared]:
-    """Return every comparison of `CONFIRMED` with as many random weights, AIM-Fair and full fine-tuning, over the biased models of the arm `singles`."""
+    """Return every comparison of `CONFIRMED` with random weights, AIM-Fair and full fine-tuning, over the biased models of the arm `singles`."""
     if not all((records / arm).is_dir() for arm in ("singles", "t2i")):
         return []
     runs, found = [read_run_set(records / arm) for arm in ("singles", "t2i")], []
     for name, (own, others) in {"t2i": runs, "t2i, val's threshold": list(map(at_val_threshold, runs))}.items():
-        for first, second in product(CONFIRMED, (RANDOM_SINGLE, *PLAIN[:2])):
-            models, changes = between((own, first), (own if second == RANDOM_SINGLE else others, second))
+        for first, second in product(CONFIRMED, (RANDOM_SINGLE, FASTER[0], *PLAIN[:2])):
+            models, changes = between((own, first), (others if second in PLAIN else own, second))
             if models > 1:
                 found += [(name, first, second, key, models, 0, changes[key]) for key in METRICS]
     told = holm([each[-1].p for each in found])
@@ -194,16 +194,3 @@ def single_weights(records: Path) -> list[str]:
     pairs = [pair for method in SINGLES for pair in zip(at_rates((method,)), at_rates((RANDOM_SINGLE,)), strict=True)]
     pairs += [(at_rates((method,))[0], FASTER[0]) for method in CONFIRMED]
     return less_table(("method", "minus"), [(pair, runs, *pair) for pair in pairs]) if runs else []
-
-
-def faster(records: Path) -> list[str]:
-    """Return what as many random weights do at ten times the learning rate, in a sentence; nothing without records."""
-    runs = read_run_set(records / "small") if (records / "small").is_dir() else None
-    one, two = (places(row, runs) if runs else {} for row in (FASTER[0], "erm"))
-    if len(one.keys() & two.keys()) < 2:
-        return []
-    changed = in_points(difference(runs.accuracies, one, two)["EO"])
-    return [
-        f"But **at ten times the learning rate random weights repair as well**: EO {changed} to ERM ({len(one)} biased models, one fine-tuning of each). So the choice of weights seems to act "
-        "above all on the size of the steps."
-    ]
